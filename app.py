@@ -1,0 +1,31 @@
+"""Start the chat: `python app.py`, here and on a Space. The only place that puts the parts together."""
+
+import logging
+import os
+import sys
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # private by default; read when gradio is imported
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the page and the log tell the progress
+
+from hfdemo.engines.local import LocalEngine
+from hfdemo.errors import SettingsError
+from hfdemo.page.page import create_page, launch
+from hfdemo.settings import from_env
+
+
+def main() -> None:
+    """Serve the page while the model loads."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        settings = from_env(os.environ)
+    except SettingsError as error:
+        sys.exit(str(error))
+    engine = LocalEngine(settings.model, settings.max_waiting)
+    engine.load()
+    launch(create_page(engine, settings))
+
+
+if __name__ == "__main__":
+    main()

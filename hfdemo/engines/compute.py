@@ -1,0 +1,35 @@
+"""The one thread in which torch computes."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class ComputeThread:
+    """Runs jobs one after the other in one thread of its own.
+
+    The thread is a daemon, which a `ThreadPoolExecutor`'s isn't: Ctrl-C needn't wait for a reply or a download.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = SimpleQueue()
+        Thread(target=self._run, name="compute", daemon=True).start()
+
+    def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
+        """Run a function after all that was submitted before, and return its future at once."""
+        future: Future[Any] = Future()
+        self._jobs.put((future, function, args))
+        return future
+
+    def _run(self) -> None:
+        while True:
+            future, function, args = self._jobs.get()
+            try:
+                future.set_result(function(*args))
+            except BaseException as error:  # whatever it is, the thread lives on
+                future.set_exception(error)
+            del future, function, args  # they may hold a whole conversation

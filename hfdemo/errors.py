@@ -1,0 +1,53 @@
+"""Errors whose text a person may read: what happened and what to do next, in each language.
+
+No other module should build such a sentence: an error names its text in `words/` and brings the facts.
+"""
+
+import re
+
+from hfdemo.words import Language, say
+
+_ACCESS_TOKEN = re.compile(r"\bhf_[A-Za-z0-9_]{8,}")
+
+
+class HfdemoError(Exception):
+    """Something a person can act on.
+
+    Args:
+        key: the name of the text in `words/`, without the leading `error.`.
+        fields: what fills the gaps of the text. Access tokens in them are masked.
+    """
+
+    def __init__(self, key: str, **fields: object) -> None:
+        self.key = key
+        self.fields = {name: hide_tokens(str(value)) for name, value in fields.items()}
+        super().__init__(self.text("en"))
+
+    def text(self, language: Language) -> str:
+        """Return the sentence in a language."""
+        return say(f"error.{self.key}", language, **self.fields)
+
+
+class SettingsError(HfdemoError):
+    """A setting of the host has a value that can't be used."""
+
+
+class InvalidInput(HfdemoError):
+    """A visitor sent a value that can't be used."""
+
+
+class ModelLoadError(HfdemoError):
+    """The model could not be found, fetched or loaded."""
+
+
+class Busy(HfdemoError):
+    """Too many visitors are waiting already."""
+
+
+class GenerationFailed(HfdemoError):
+    """The model could not finish a reply."""
+
+
+def hide_tokens(text: str) -> str:
+    """Return `text` with Hugging Face access tokens masked."""
+    return _ACCESS_TOKEN.sub("hf_***", text)

@@ -1,0 +1,151 @@
+"""Which model: the one the host named, or the default for this machine, or the embedded demo model."""
+
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, Queue
+
+from huggingface_hub import HfApi, constants, try_to_load_from_cache
+
+from hfdemo.errors import HfdemoError, ModelLoadError
+
+DEFAULT_ON_CPU = "Qwen/Qwen3-0.6B"
+"""Small enough for two cores; Apache-2.0, not gated, speaks Korean."""
+DEFAULT_ON_GPU = "kakaocorp/kanana-1.5-2.1b-instruct-2505"
+"""4.2 GB in 16 bit, so that it fits a T4; Apache-2.0, not gated, made for Korean and English."""
+
+HUB_TIMEOUT_S = 4.0
+"""How long the Hub may take to answer before it counts as out of reach."""
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class HubModel:
+    """A model on the Hugging Face Hub."""
+
+    repo_id: str
+    revision: str | None = None
+    gguf_file: str | None = None
+    """The file to load, for a repository of GGUF files."""
+    public: bool = False
+    """Whether it is known to need no access token; then none is sent, so that a bad one can't hurt."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{self.repo_id}/{self.gguf_file}" if self.gguf_file else self.repo_id
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    """A model on this machine's disk."""
+
+    folder: Path
+    gguf_file: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call it: no path, for the page shows it to visitors."""
+        return self.gguf_file or self.folder.resolve().name
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedModel:
+    """The demo model that comes from PyPI, for where the Hub can't be reached."""
+
+    reason: HfdemoError
+    name: str = "SmolLM2-135M-Instruct"
+
+
+ModelSource = HubModel | LocalModel | EmbeddedModel
+
+
+def choose_model(named: str | None, has_gpu: Callable[[], bool]) -> ModelSource:
+    """Return the model to load.
+
+    Args:
+        named: what the host asked for (`HFDEMO_MODEL`), or None.
+        has_gpu: tells whether torch can use a GPU; asked only if the answer matters, since torch loads slowly.
+
+    Raises:
+        ModelLoadError: the name is none a model can have, or names a file that isn't there.
+    """
+    if named:
+        return parse_model(named)
+    problem = hub_problem()
+    cached = [repo_id for repo_id in (DEFAULT_ON_CPU, DEFAULT_ON_GPU) if is_cached(repo_id)]
+    if problem is None or cached:
+        default = DEFAULT_ON_GPU if has_gpu() else DEFAULT_ON_CPU
+        if problem is None or default in cached:
+            return HubModel(default, public=True)
+    return EmbeddedModel(reason=problem)
+
+
+def parse_model(named: str) -> HubModel | LocalModel:
+    """Read a model's name: a local folder or GGUF file, `org/name`, `org/name@revision`, `org/name/file.gguf`.
+
+    Raises:
+        ModelLoadError: it is none of these.
+    """
+    path = Path(named).expanduser()
+    if path.is_dir():
+        return LocalModel(path)
+    if path.is_file() and path.suffix.lower() == ".gguf":
+        return LocalModel(path.parent, gguf_file=path.name)
+    repo_id, revision, gguf_file = _split_hub_name(named)
+    if not _HUB_NAME.fullmatch(repo_id) or repo_id.startswith(("./", "../")):
+        raise ModelLoadError("no_such_model_path" if _looks_like_path(named) else "bad_model_name", model=named)
+    return HubModel(repo_id, revision, gguf_file)
+
+
+def hub_problem(timeout_s: float = HUB_TIMEOUT_S) -> HfdemoError | None:
+    """Return why a public model can't be fetched from the Hub now, or None if it can.
+
+    The question runs in a thread of its own, because looking up a host name can't be given a time limit.
+    """
+    if constants.is_offline_mode():
+        return ModelLoadError("hub_offline_mode")
+    answers: Queue[Exception | None] = Queue()
+
+    def ask() -> None:
+        try:
+            HfApi().model_info(DEFAULT_ON_CPU, timeout=timeout_s, token=False)
+        except Exception as error:  # whatever it is, the Hub can't be used
+            answers.put(error)
+        else:
+            answers.put(None)
+
+    threading.Thread(target=ask, name="hub-probe", daemon=True).start()
+    try:
+        error = answers.get(timeout=timeout_s)
+    except Empty:
+        return ModelLoadError("hub_no_answer", seconds=f"{timeout_s:.0f}", endpoint=constants.ENDPOINT)
+    if error is None:
+        return None
+    return ModelLoadError("hub_unreachable", endpoint=constants.ENDPOINT, problem=type(error).__name__)
+
+
+def is_cached(repo_id: str) -> bool:
+    """Tell whether the weights of a hub model are on this disk."""
+    files = ("model.safetensors", "model.safetensors.index.json")
+    return isinstance(try_to_load_from_cache(repo_id, "config.json"), str) and any(
+        isinstance(try_to_load_from_cache(repo_id, file), str) for file in files
+    )
+
+
+def _split_hub_name(named: str) -> tuple[str, str | None, str | None]:
+    """Split `org/name[@revision][/folder/file.gguf]` into repository, revision and file."""
+    gguf_file = None
+    if named.lower().endswith(".gguf"):
+        organisation, _, rest = named.partition("/")
+        name, _, gguf_file = rest.partition("/")
+        named = f"{organisation}/{name}"
+    repo_id, _, revision = named.partition("@")
+    return repo_id, revision or None, gguf_file or None
+
+
+def _looks_like_path(named: str) -> bool:
+    return named.startswith((".", "/", "~")) or "\\" in named or named.count("/") != 1

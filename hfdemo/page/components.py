@@ -1,0 +1,88 @@
+"""Gradio components that hand over what was sent as it is.
+
+Gradio's own ones change values on their way: a Chatbot dedents text, a Textbox makes text of anything, a Slider
+lets NaN through and writes its own error. Here the truth is kept, and `messages.py` alone judges it.
+"""
+
+from functools import lru_cache
+from typing import Any
+from unittest.mock import patch
+
+import gradio as gr
+from gradio.components.chatbot import ChatbotDataMessages
+
+from hfdemo.page.markdown import make_inert, restore
+
+# Gradio writes a .pyi file beside every module that subclasses a component.
+with patch("gradio.component_meta.create_or_modify_pyi"):
+
+    class Transcript(gr.Chatbot):
+        """A Chatbot whose value is the conversation exactly as it was typed and generated.
+
+        What is displayed is made harmless by invisible marks (`markdown.make_inert`); what comes back from the
+        page has them taken out again. So the page itself keeps the conversation, also over a server restart.
+        """
+
+        def get_block_name(self) -> str:
+            """Name the frontend part that draws this component."""
+            return "chatbot"
+
+        def postprocess(self, value: list[Any] | None) -> ChatbotDataMessages:
+            """Turn messages into what is displayed."""
+            *finished, last = value or [None]
+            shown = [_shown(message, _make_inert_once) for message in finished]
+            displayed = shown + ([_shown(last, make_inert)] if last else [])
+            data: ChatbotDataMessages = super().postprocess(displayed)
+            return data
+
+        def preprocess(self, payload: ChatbotDataMessages | None) -> list[Any]:
+            """Turn what the page displays back into the messages."""
+            messages = super().preprocess(payload)
+            for message in messages:
+                for part in message["content"]:
+                    if part["type"] == "text":
+                        part["text"] = restore(part["text"])
+            return list(messages)
+
+    class RawTextbox(gr.Textbox):
+        """A Textbox that passes on what was sent, text or not."""
+
+        def get_block_name(self) -> str:
+            """Name the frontend part that draws this component."""
+            return "textbox"
+
+        def preprocess(self, payload: Any) -> Any:
+            """Return the value as it was sent."""
+            return payload
+
+    class RawSlider(gr.Slider):
+        """A Slider that passes on what was sent, number or not."""
+
+        def get_block_name(self) -> str:
+            """Name the frontend part that draws this component."""
+            return "slider"
+
+        def preprocess(self, payload: Any) -> Any:
+            """Return the value as it was sent."""
+            return payload
+
+    class RawNumber(gr.Number):
+        """A Number that passes on what was sent, number or not."""
+
+        def get_block_name(self) -> str:
+            """Name the frontend part that draws this component."""
+            return "number"
+
+        def preprocess(self, payload: Any) -> Any:
+            """Return the value as it was sent."""
+            return payload
+
+
+_make_inert_once = lru_cache(maxsize=1024)(make_inert)  # a finished message is displayed again with each update
+
+
+def _shown(message: dict[str, Any], display: Any) -> dict[str, Any]:
+    """Return a message as text parts to display: Gradio dedents content that is a plain string."""
+    content = message["content"]
+    texts = [content] if isinstance(content, str) else [part["text"] for part in content if part["type"] == "text"]
+    return {**message, "content": [{"type": "text", "text": display(text)} for text in texts]}

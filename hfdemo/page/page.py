@@ -1,0 +1,80 @@
+"""The page as a whole: what stands where, and what happens when it opens."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from hfdemo.engines.protocol import Engine
+from hfdemo.page.chat import Chat
+from hfdemo.page.controls import make_controls
+from hfdemo.page.guard import Guard
+from hfdemo.page.language import label, translations
+from hfdemo.page.starters import starter_cards
+from hfdemo.page.status import status_html
+from hfdemo.page.theme import make_theme
+from hfdemo.settings import Settings
+from hfdemo.words import as_language, say
+
+ASSETS = Path(__file__).parent / "assets"
+
+STATUS_EVERY_S = 0.5
+
+OPEN_PAGE = "() => window.hfdemo.open()"
+CHANGE_LANGUAGE = "(language, chat) => window.hfdemo.changeLanguage(language, chat)"
+"""Both are in `assets/page.js`."""
+
+
+def create_page(engine: Engine, settings: Settings) -> gr.Blocks:
+    """Build the page for an engine."""
+    with gr.Blocks(title=say("page.title"), fill_height=True, analytics_enabled=False) as page:
+        gr.HTML(f"<h1>{say('page.title')}</h1>", elem_id="title")
+        status = gr.HTML(status_html(engine.status(), "en"), elem_id="status")
+        try_again = gr.Button(label("try_again"), visible=False, size="sm", elem_id="try-again")
+        with gr.Sidebar(label=label("settings"), position="right", open=False, elem_id="settings") as sidebar:
+            gr.Markdown(f"### {label('settings')}")
+            controls = make_controls(settings.system_prompt)
+        chat = Chat(engine, controls)
+        timer = gr.Timer(STATUS_EVERY_S)
+
+        def show_status(language: object) -> tuple[Any, Any, Any]:
+            now = engine.status()
+            return (
+                status_html(now, as_language(language)),
+                gr.update(visible=now.stage == "failed"),
+                gr.update(active=now.stage != "ready"),
+            )
+
+        def show_starters(language: object) -> Any:
+            return gr.update(examples=starter_cards(as_language(language)))
+
+        quietly: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        shown = [status, try_again, timer]
+        opened = page.load(None, None, [controls.language, sidebar, chat.chatbot], js=OPEN_PAGE)
+        opened.then(show_starters, controls.language, chat.chatbot, **quietly).then(
+            show_status, controls.language, shown, **quietly
+        )
+        timer.tick(show_status, controls.language, shown, **quietly)
+        try_again.click(engine.load, **quietly).then(show_status, controls.language, shown, **quietly)
+        controls.language.input(None, [controls.language, chat.chatbot], None, js=CHANGE_LANGUAGE)
+    return page
+
+
+def launch(page: gr.Blocks) -> None:
+    """Serve the page until the process ends. Address, port and share link follow Gradio's own variables."""
+    page.queue(api_open=False, max_size=64, default_concurrency_limit=None)
+    page.launch(
+        theme=make_theme(),
+        css=(ASSETS / "page.css").read_text("utf-8"),
+        i18n=translations(),
+        favicon_path=str(ASSETS / "icon.svg"),
+        footer_links=["api", "settings"],
+        show_error=False,
+        enable_monitoring=False,
+        run_history=False,
+        max_file_size="1b",
+        state_session_capacity=500,
+        ssr_mode=False,
+        app_kwargs={"middleware": [Middleware(Guard, scripts=[(ASSETS / "page.js").read_text("utf-8")])]},
+    )

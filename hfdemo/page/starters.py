@@ -1,0 +1,32 @@
+"""Conversation starters: the beginners' tutorial's own question, and one for each of its use cases."""
+
+from dataclasses import dataclass
+
+from hfdemo.words import Language, say
+
+
+@dataclass(frozen=True, slots=True)
+class Starter:
+    """A first message with the system prompt that suits it. Its texts are `starter.NAME.*` in `words/`."""
+
+    name: str
+
+    def title(self, language: Language) -> str:
+        """Return what its card says."""
+        return say(f"starter.{self.name}.title", language)
+
+    def message(self, language: Language) -> str:
+        """Return the message it sends."""
+        return say(f"starter.{self.name}.message", language)
+
+    def system_prompt(self, language: Language) -> str:
+        """Return the system prompt it sets."""
+        return say(f"starter.{self.name}.system", language)
+
+
+STARTERS = tuple(Starter(name) for name in ("travel", "bank", "medical", "shopping", "tutor"))
+
+
+def starter_cards(language: Language) -> list[dict[str, str]]:
+    """Return the cards as Gradio's Chatbot takes its examples."""
+    return [{"text": starter.message(language), "display_text": starter.title(language)} for starter in STARTERS]

@@ -1,0 +1,49 @@
+"""Every sentence a person reads, in each language: `en.toml` and `ko.toml`.
+
+A text is named by a dotted key (`error.bad_number`); gaps such as `{name}` are filled by `say`.
+Both files hold the same keys with the same gaps (a test compares them).
+"""
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal, get_args
+
+Language = Literal["en", "ko"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
+
+
+def say(key: str, language: Language = "en", **fields: object) -> str:
+    """Return the text named `key`, with its gaps filled."""
+    return texts(language)[key].format(**fields)
+
+
+@cache
+def texts(language: Language) -> dict[str, str]:
+    """Return all texts of a language, by dotted key."""
+    document = tomllib.loads(files(__name__).joinpath(f"{language}.toml").read_text("utf-8"))
+    return dict(_flatten(document))
+
+
+def choose_language(preferences: str | None) -> Language:
+    """Return the language that suits an `Accept-Language` header, a locale or a language code best."""
+    for preference in (preferences or "").lower().split(","):
+        for language in LANGUAGES:
+            if preference.strip().startswith(language):
+                return language
+    return "en"
+
+
+def as_language(value: object) -> Language:
+    """Return `value` if it names a language the page speaks, else English."""
+    return next((language for language in LANGUAGES if language == value), "en")
+
+
+def _flatten(table: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    flat: list[tuple[str, str]] = []
+    for name, value in table.items():
+        if isinstance(value, dict):
+            flat += _flatten(value, f"{prefix}{name}.")
+        else:
+            flat.append((prefix + name, value))
+    return flat
