@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 import traceback
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future
@@ -165,6 +166,7 @@ class LocalEngine:
 
         from hfdemo.engines.streaming import Stopped, interruptible
 
+        started = time.monotonic()
         try:
             if stop.is_set():
                 raise Stopped
@@ -179,6 +181,14 @@ class LocalEngine:
                 )
         except BaseException as error:
             streamer.fail(error)
+        finally:
+            logger.info(
+                "reply: %d prompt tokens, %d new tokens, %.2f s, %s",
+                len(prompt.ids),
+                len(streamer.token_ids),
+                time.monotonic() - started,
+                "stopped" if stop.is_set() else "ended",
+            )
 
 
 def _sampling(options: Options) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The chat itself: what happens when a visitor sends, stops, retries, undoes, clears or picks a starter."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import gradio as gr
@@ -116,15 +117,15 @@ class Chat(gr.ChatInterface):
             api_visibility="private",
             concurrency_limit=None,
         )
-        closed = reply.then(
-            self._close_turn,
-            [self.chatbot],
-            [self.textbox, self.chatbot],
-            queue=False,
-            show_progress="hidden",
-            api_visibility="private",
-        )
-        closed.then(None, js=FOCUS_MESSAGE)
+        for ended in (reply.then, reply.failure):  # `then` alone is silent after an error (Gradio 6.31)
+            ended(
+                self._close_turn,
+                [self.chatbot],
+                [self.textbox, self.chatbot],
+                queue=False,
+                show_progress="hidden",
+                api_visibility="private",
+            ).then(None, js=FOCUS_MESSAGE)
         return reply
 
     def _accept(
@@ -152,13 +153,14 @@ class Chat(gr.ChatInterface):
         spoken = as_language(language)
         with said_kindly(spoken):
             request = ChatRequest(conversation(entries), read_system_prompt(settings[0]), read_options(*settings[1:]))
-            async for reply in stream_reply(self._engine, request):
-                if reply.text:
-                    yield [*entries, entry("assistant", reply.text)]
-                elif reply.finish_reason == "end_of_turn":
-                    raise GenerationFailed("empty_reply")
-                else:
-                    yield [*entries, progress_entry(self._waiting_for(reply, spoken))]
+            async with aclosing(stream_reply(self._engine, request)) as replies:
+                async for reply in replies:
+                    if reply.text:
+                        yield [*entries, entry("assistant", reply.text)]
+                    elif reply.finish_reason == "end_of_turn":
+                        raise GenerationFailed("empty_reply")
+                    else:
+                        yield [*entries, progress_entry(self._waiting_for(reply, spoken))]
 
     def _waiting_for(self, reply: Reply, language: Language) -> str:
         status = self._engine.status()
@@ -201,8 +203,9 @@ class Chat(gr.ChatInterface):
             options = read_options(temperature, top_p, max_new_tokens, top_k, repetition_penalty, seed)
             messages = (*conversation(history), Message("user", text))
             turn = ChatRequest(messages, read_system_prompt(system_prompt), options)
-            async for reply in stream_reply(self._engine, turn):
-                yield reply.text, [*history, entry("user", text), entry("assistant", reply.text)]
+            async with aclosing(stream_reply(self._engine, turn)) as replies:
+                async for reply in replies:
+                    yield reply.text, [*history, entry("user", text), entry("assistant", reply.text)]
 
 
 def _answering(**changes: str) -> Any:

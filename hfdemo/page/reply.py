@@ -35,7 +35,7 @@ async def stream_reply(engine: Engine, request: ChatRequest) -> AsyncGenerator[R
     A page with many turns draws an update more slowly, and so does a long reply; updates come no faster than a
     browser draws them. They come at least four times a second, for only then is a closed tab noticed.
     """
-    started = last = time.monotonic()
+    last = time.monotonic()
     stop = Event()
     text, tokens, shown = "", 0, ""
     async with aclosing(iterate_in_thread(engine.stream(request, stop), stop)) as deltas:
@@ -47,7 +47,6 @@ async def stream_reply(engine: Engine, request: ChatRequest) -> AsyncGenerator[R
             if delta.finish_reason or not delta.text or waited or not shown:
                 last, shown = now, text
                 yield Reply(text, delta.ahead, delta.finish_reason)
-    logger.info("reply: %d pieces of text in %.1f s", tokens, time.monotonic() - started)
 
 
 def update_interval_s(messages: int, tokens: int) -> float:

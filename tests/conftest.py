@@ -1,0 +1,92 @@
+"""What the tests of all kinds share."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class App:
+    """The chat, running as a person would run it: `python app.py` in a process of its own."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log_file: Path
+
+    def log(self) -> str:
+        return self.log_file.read_text("utf-8", errors="replace")
+
+    def wait_for_log(self, text: str, times: int = 1, timeout_s: float = 60) -> None:
+        wait_until(lambda: self.log().count(text) >= times, timeout_s, f"{text!r} in the log:\n{self.log()[-2000:]}")
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def wait_until(condition, timeout_s: float, what: str = "the condition") -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout_s} s: {what}")
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def start_app(folder: Path, port: int | None = None, **environ: str) -> App:
+    """Start the chat and wait until its page answers."""
+    port = port or free_port()
+    log_file = folder / f"app-{port}-{time.monotonic_ns()}.log"
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "app.py"],
+            cwd=ROOT,
+            env=os.environ
+            | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
+            | environ,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    app = App(process, f"http://127.0.0.1:{port}", log_file)
+
+    def answers() -> bool:
+        assert process.poll() is None, app.log()
+        try:
+            return httpx.get(app.url, timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    wait_until(answers, 60, "the page")
+    return app
+
+
+@pytest.fixture(scope="session")
+def embedded_model() -> Path:
+    """The folder of the real small model, fetched and converted if this machine doesn't have it yet."""
+    from hfdemo.models.embedded import ensure_embedded_model
+
+    return ensure_embedded_model(lambda stage, done, total: None)
+
+
+@pytest.fixture(scope="session")
+def app(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """One running chat with the real small model, for all tests that only talk to it."""
+    running = start_app(tmp_path_factory.mktemp("app"), HFDEMO_MODEL=str(embedded_model))
+    running.wait_for_log("CPU")
+    yield running
+    running.stop()

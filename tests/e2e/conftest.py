@@ -1,0 +1,86 @@
+"""Chromium for the tests: the machine's own, or installed now."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import ConsoleMessage, Page
+
+from tests.conftest import App
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict) -> dict:
+    # No sandbox: it can't be had as root or in a container, and the pages are our own.
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    return {**browser_type_launch_args, "executable_path": find_chromium(), "args": arguments}
+
+
+def find_chromium() -> str | None:
+    """Return the path of Chromium, or None for Playwright's own."""
+    if found := next(filter(None, map(shutil.which, NAMES)), None):
+        return found
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        subprocess.run(["apt-get", "update", "-qq"], check=True)
+        packages = ["chromium", "fonts-noto-cjk", "fonts-noto-color-emoji"]
+        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], check=True)
+        return shutil.which("chromium")
+    if subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False).returncode:
+        pytest.exit("The browser tests need Chromium. On Debian and Ubuntu: sudo apt install chromium", returncode=1)
+    return None
+
+
+@pytest.fixture
+def chat(page: Page, app: App) -> Iterator["ChatPage"]:
+    """The page, open and ready to be typed in; no error may appear in its console."""
+    opened = ChatPage(page)
+    opened.open(app.url)
+    yield opened
+    assert opened.problems == []
+
+
+class ChatPage:
+    """What a visitor sees and does."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.problems: list[str] = []
+        self.box = page.locator("#message textarea")
+        self.send_button = page.locator("#message .submit-button")
+        self.stop_button = page.locator("#message .stop-button")
+        self.users = page.locator("#transcript .user.message")
+        self.replies = page.locator("#transcript .bot.message")
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+
+    def open(self, url: str) -> None:
+        self.page.goto(url)
+        self.starters.first.wait_for()
+
+    @property
+    def starters(self):
+        return self.page.locator("#transcript button.example")
+
+    def set_option(self, name: str, value: float) -> None:
+        """Set a slider by its number field; `name` is the option's, with hyphens."""
+        field = self.page.locator(f"#{name} input[type=number]")
+        field.fill(str(value))
+        field.blur()
+
+    def send(self, text: str) -> None:
+        self.box.fill(text)
+        self.box.press("Enter")
+
+    def wait_for_reply(self, timeout_s: float = 120) -> str:
+        """Wait until the reply is whole and the box is back, and return the reply."""
+        self.send_button.wait_for(timeout=timeout_s * 1000)
+        return self.replies.last.inner_text()
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.problems.append(message.text)

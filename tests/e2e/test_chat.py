@@ -1,0 +1,167 @@
+"""A visitor's way through the chat, in Chromium, with the real small model."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+
+STORY = "Write a long story about a fox who travels around the world and meets many other animals."
+
+
+def greedy(chat, max_new_tokens: int = 48) -> None:
+    chat.set_option("temperature", 0)
+    chat.set_option("max-new-tokens", max_new_tokens)
+
+
+def test_first_message_is_answered(chat):
+    greedy(chat)
+    chat.send("What is the capital of France?")
+    expect(chat.users.last).to_contain_text("What is the capital of France?")
+    assert "Paris" in chat.wait_for_reply()
+    expect(chat.box).to_have_value("")
+    expect(chat.box).to_be_editable()
+
+
+def test_reply_is_seen_growing(chat):
+    greedy(chat, 60)
+    chat.send(STORY)
+    lengths = []
+    for _ in range(20):
+        if chat.replies.count():
+            lengths.append(len(chat.replies.last.inner_text()))
+        chat.page.wait_for_timeout(100)
+    chat.wait_for_reply()
+    assert len(set(lengths)) >= 5
+    assert lengths == sorted(lengths)
+
+
+def test_second_turn_recalls_the_first(chat):
+    greedy(chat)
+    chat.send("What is the capital of France?")
+    chat.wait_for_reply()
+    chat.send("Repeat your last answer.")
+    assert "Paris" in chat.wait_for_reply()
+
+
+def test_stop_keeps_the_text_and_the_next_message_starts_at_once(chat, app):
+    greedy(chat, 2000)
+    replies = app.log().count("reply:")
+    chat.send(STORY)
+    expect(chat.replies.last).to_have_text(re.compile(".{80}"), timeout=20_000)
+    chat.stop_button.click()
+    app.wait_for_log("reply:", replies + 1, timeout_s=2)
+    chat.wait_for_reply(5)
+    kept = chat.replies.last.inner_text()
+    chat.page.wait_for_timeout(500)
+    assert chat.replies.last.inner_text() == kept != ""
+    greedy(chat)
+    chat.send("What is the capital of France?")
+    assert chat.wait_for_reply(20)
+    assert chat.replies.count() == 2
+
+
+def test_stop_while_the_prompt_is_read_gives_the_message_back(chat, app):
+    greedy(chat)
+    replies = app.log().count("reply:")
+    text = "word " * 3000
+    chat.send(text)
+    chat.stop_button.click()
+    expect(chat.send_button).to_be_visible(timeout=5000)
+    expect(chat.box).to_have_value(text)
+    expect(chat.users).to_have_count(0)
+    app.wait_for_log("reply:", replies + 1, timeout_s=3)
+
+
+def test_retry_gives_another_reply_to_the_same_message(chat):
+    chat.set_option("max-new-tokens", 24)
+    chat.set_option("temperature", 1.5)
+    chat.send("Invent a name for a cat.")
+    first = chat.wait_for_reply()
+    chat.page.get_by_role("button", name="Retry").last.click()
+    expect(chat.stop_button).to_be_visible()
+    second = chat.wait_for_reply()
+    assert chat.users.count() == chat.replies.count() == 1
+    assert first != second
+
+
+def test_undo_puts_the_message_back_into_the_box(chat):
+    greedy(chat, 8)
+    chat.send("first")
+    chat.wait_for_reply()
+    chat.send("  second\twith a tab ")
+    chat.wait_for_reply()
+    chat.page.get_by_role("button", name="Undo").last.click()
+    expect(chat.box).to_have_value("  second\twith a tab ")
+    expect(chat.users).to_have_count(1)
+
+
+def test_clear_during_a_reply_ends_it_and_shows_the_starters_again(chat, app):
+    greedy(chat, 2000)
+    replies = app.log().count("reply:")
+    chat.send(STORY)
+    expect(chat.replies.last).to_have_text(re.compile(".{80}"), timeout=20_000)
+    chat.page.get_by_role("button", name="Clear").click()
+    app.wait_for_log("reply:", replies + 1, timeout_s=3)
+    expect(chat.starters.first).to_be_visible()
+    chat.page.wait_for_timeout(800)
+    expect(chat.users).to_have_count(0)
+    expect(chat.box).to_be_editable()
+
+
+def test_starter_is_sent_with_its_system_prompt(chat):
+    greedy(chat, 16)
+    expect(chat.starters).to_have_count(5)
+    chat.starters.filter(has_text="Customer service").click()
+    chat.wait_for_reply()
+    expect(chat.users.first).to_contain_text("I lost my debit card")
+    expect(chat.page.locator("#system-prompt textarea")).to_have_value(re.compile("customer service agent"))
+
+
+def test_refused_message_stays_in_the_box_with_the_reason(chat):
+    chat.set_option("max-new-tokens", 4096)
+    text = "word " * 5000
+    chat.send(text)
+    expect(chat.page.locator(".toast-body")).to_contain_text("too long", timeout=30_000)
+    expect(chat.box).to_have_value(text)
+    expect(chat.users).to_have_count(0)
+    chat.box.fill("")
+
+
+def test_korean_typed_through_an_input_method_is_sent_once(chat):
+    greedy(chat, 8)
+    chat.box.focus()
+    devtools = chat.page.context.new_cdp_session(chat.page)
+    for composed in ("ㅎ", "하", "한", "한ㄱ", "한그", "한글"):
+        devtools.send("Input.imeSetComposition", {"text": composed, "selectionStart": len(composed), "selectionEnd": 0})
+        enter = {"key": "Enter", "windowsVirtualKeyCode": 229}
+        devtools.send("Input.dispatchKeyEvent", {"type": "rawKeyDown", **enter})
+        devtools.send("Input.dispatchKeyEvent", {"type": "keyUp", **enter})
+    expect(chat.users).to_have_count(0)
+    devtools.send("Input.insertText", {"text": "한글"})
+    chat.box.press("Enter")
+    chat.wait_for_reply()
+    expect(chat.users).to_have_count(1)
+    assert chat.users.first.inner_text().strip() == "한글"
+
+
+def test_what_is_typed_is_shown_and_sent_exactly(chat):
+    greedy(chat, 4)
+    text = "  def f():\n\treturn 1\n\n<b>not bold</b>\n"
+    chat.box.fill(text)
+    chat.box.press("Enter")
+    chat.wait_for_reply()
+    chat.page.get_by_role("button", name="Undo").last.click()
+    expect(chat.box).to_have_value(text)
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_page_has_no_sideways_scroll(chat, width):
+    greedy(chat, 4)
+    chat.page.set_viewport_size({"width": width, "height": 740})
+    chat.send("x" * 400)
+    chat.wait_for_reply()
+    scroll, client = chat.page.evaluate(
+        "() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
+    assert scroll <= client
