@@ -19,7 +19,12 @@ from hfdemo.page.status import progress_text
 from hfdemo.page.transcript import Entry, conversation, entry, progress_entry, take_back, without_boxes, without_reply
 from hfdemo.words import Language, as_language, say
 
-FOCUS_MESSAGE = (
+CLOSE_BOX = "() => ({interactive: false, submit_btn: false, stop_btn: true, __type__: 'update'})"
+"""Done in the browser, at once: what was typed until the server answers would be lost."""
+
+OPEN_BOX = "() => ({interactive: true, submit_btn: true, stop_btn: false, __type__: 'update'})"
+
+FOCUS_BOX = (
     "() => { if (matchMedia('(hover: hover)').matches) document.querySelector('#message textarea').focus() }"
 )
 """Typing goes on without a click; on a phone the keyboard would jump up, so not there."""
@@ -83,9 +88,11 @@ class Chat(gr.ChatInterface):
         language = self._controls.language
         events = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
-        sent = self.textbox.submit(
+        box_closed = self.textbox.submit(None, None, self.textbox, js=CLOSE_BOX)
+        sent = box_closed.then(
             self._accept, [self.textbox, self.chatbot, language, *settings], [self.textbox, self.chatbot], **events
         )
+        sent.failure(None, None, self.textbox, js=OPEN_BOX).then(None, js=FOCUS_BOX)
         retried = self.chatbot.retry(self._retry, [self.chatbot], [self.textbox, self.chatbot], **events)
         started = self.chatbot.example_select(
             self._start, [language], [self.textbox, self.chatbot, self._controls.system_prompt], **events
@@ -125,7 +132,7 @@ class Chat(gr.ChatInterface):
                 queue=False,
                 show_progress="hidden",
                 api_visibility="private",
-            ).then(None, js=FOCUS_MESSAGE)
+            ).then(None, js=FOCUS_BOX)
         return reply
 
     def _accept(

@@ -14,8 +14,9 @@ _HTML = re.compile(r"""<(?!(?:https?://|mailto:)[^\s<>"'`]*>)(?=\u2060*[A-Za-z/!
 _IMAGE = re.compile(r"!(?=\u2060*\[)")
 # CommonMark closes no emphasis after punctuation before a letter, as Korean particles stand: **"문서"**는
 _BOLD_BEFORE_LETTER = re.compile(r"(?<=[^\w\s*\u2060])\*\*(?=\w)")
-# Gradio 6.31 draws a whole message empty that has a fence named cpp: its highlighter raises.
-_CPP_FENCE = re.compile(r"(?m)^([ >\-*+\d.)]*(?:`{3,}|~{3,})[ \t]*)(?=cpp\b)")
+# A fence named mermaid would become a diagram, with links and styles of its own. One named cpp makes Gradio 6.31
+# draw the whole message empty: its highlighter raises.
+_FENCE = re.compile(r"((?:`{3,}|~{3,})[ \t]*)(?=\u2060*(?:cpp|mermaid)\b)")
 _MARKS = re.compile(MARK + "+")
 
 
@@ -24,7 +25,7 @@ def make_inert(text: str) -> str:
     text = _HTML.sub("<" + MARK, text.replace(MARK, MARK * 2))
     text = _IMAGE.sub("!" + MARK, text)
     text = _BOLD_BEFORE_LETTER.sub(MARK + "**", text)
-    return _CPP_FENCE.sub(r"\1" + MARK, text)
+    return _FENCE.sub(r"\1" + MARK, text)
 
 
 def restore(text: str) -> str:

@@ -61,8 +61,13 @@ def create_page(engine: Engine, settings: Settings) -> gr.Blocks:
     return page
 
 
-def launch(page: gr.Blocks) -> None:
-    """Serve the page until the process ends. Address, port and share link follow Gradio's own variables."""
+def launch(page: gr.Blocks, **options: Any) -> None:
+    """Serve the page until the process ends. Address, port and share link follow Gradio's own variables.
+
+    Args:
+        page: what `create_page` returned.
+        options: more arguments for `Blocks.launch`.
+    """
     page.queue(api_open=False, max_size=64, default_concurrency_limit=None)
     page.launch(
         theme=make_theme(),
@@ -77,4 +82,5 @@ def launch(page: gr.Blocks) -> None:
         state_session_capacity=500,
         ssr_mode=False,
         app_kwargs={"middleware": [Middleware(Guard, scripts=[(ASSETS / "page.js").read_text("utf-8")])]},
+        **options,
     )

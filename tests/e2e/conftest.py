@@ -5,11 +5,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page
+from playwright.sync_api import ConsoleMessage, Page, expect
 
-from tests.conftest import App
+from hfdemo.page.page import create_page, launch
+from hfdemo.settings import Settings
+from tests.conftest import App, free_port
+from tests.fakes import ScriptedEngine
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -44,6 +48,33 @@ def chat(page: Page, app: App) -> Iterator["ChatPage"]:
     assert opened.problems == []
 
 
+@dataclass
+class Scripted:
+    """The page with an engine that says what it is told to."""
+
+    engine: ScriptedEngine
+    url: str
+
+
+@pytest.fixture
+def scripted() -> Iterator[Scripted]:
+    engine = ScriptedEngine()
+    page = create_page(engine, Settings())
+    port = free_port()
+    launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
+    yield Scripted(engine, f"http://127.0.0.1:{port}")
+    page.close()
+
+
+@pytest.fixture
+def scripted_chat(page: Page, scripted: Scripted) -> Iterator["ChatPage"]:
+    """The scripted page, open and ready to be typed in; no error may appear in its console."""
+    opened = ChatPage(page)
+    opened.open(scripted.url)
+    yield opened
+    assert opened.problems == []
+
+
 class ChatPage:
     """What a visitor sees and does."""
 
@@ -72,9 +103,14 @@ class ChatPage:
         field.fill(str(value))
         field.blur()
 
-    def send(self, text: str) -> None:
+    def submit(self, text: str) -> None:
         self.box.fill(text)
         self.box.press("Enter")
+
+    def send(self, text: str) -> None:
+        """Submit a message, and wait until it has been taken."""
+        self.submit(text)
+        expect(self.box).to_have_value("")
 
     def wait_for_reply(self, timeout_s: float = 120) -> str:
         """Wait until the reply is whole and the box is back, and return the reply."""

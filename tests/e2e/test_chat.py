@@ -66,6 +66,7 @@ def test_stop_while_the_prompt_is_read_gives_the_message_back(chat, app):
     replies = app.log().count("reply:")
     text = "word " * 3000
     chat.send(text)
+    chat.page.wait_for_timeout(300)
     chat.stop_button.click()
     expect(chat.send_button).to_be_visible(timeout=5000)
     expect(chat.box).to_have_value(text)
@@ -121,7 +122,7 @@ def test_starter_is_sent_with_its_system_prompt(chat):
 def test_refused_message_stays_in_the_box_with_the_reason(chat):
     chat.set_option("max-new-tokens", 4096)
     text = "word " * 5000
-    chat.send(text)
+    chat.submit(text)
     expect(chat.page.locator(".toast-body")).to_contain_text("too long", timeout=30_000)
     expect(chat.box).to_have_value(text)
     expect(chat.users).to_have_count(0)

@@ -1,0 +1,170 @@
+"""The page around the chat: loading, failures, languages, tabs and restarts. The engine is scripted."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from hfdemo.errors import Busy, GenerationFailed, ModelLoadError
+from hfdemo.messages import Message, Status
+from hfdemo.words import say
+from tests.conftest import start_app, wait_until
+from tests.e2e.conftest import ChatPage
+
+
+def said(engine) -> list[tuple[Message, ...]]:
+    return [request.messages for request in engine.requests]
+
+
+def test_page_tells_how_far_loading_is(scripted, page):
+    scripted.engine.now = Status("downloading", model="org/model", done_bytes=43_000_000, total_bytes=98_000_000)
+    chat = ChatPage(page)
+    chat.open(scripted.url)
+    status = page.locator("#status")
+    expect(status).to_contain_text("Downloading org/model: 43 MB of 98 MB (43 %)")
+    scripted.engine.now = Status("loading", model="org/model")
+    expect(status).to_contain_text("Loading org/model")
+    scripted.engine.now = Status("ready", model="org/model", device="CPU · bfloat16")
+    expect(status).to_contain_text("org/model · CPU · bfloat16")
+    assert chat.problems == []
+
+
+def test_failed_load_says_why_and_can_be_tried_again(scripted, page):
+    problem = ModelLoadError("gated", model="org/model", page="https://huggingface.co/org/model")
+    scripted.engine.now = Status("failed", model="org/model", error=problem)
+    chat = ChatPage(page)
+    chat.open(scripted.url)
+    expect(page.locator("#status")).to_contain_text("asks you to accept its licence. Open https://huggingface.co/org")
+    chat.submit("hello")
+    expect(page.locator(".toast-body")).to_contain_text("accept its licence")
+    expect(chat.box).to_have_value("hello")
+    page.locator("#try-again").click()
+    wait_until(lambda: scripted.engine.loads == 1, 5)
+    scripted.engine.now = Status("ready", model="org/model")
+    expect(page.locator("#try-again")).to_be_hidden()
+    chat.send("hello")
+    assert chat.wait_for_reply().strip() == "ok"
+
+
+def test_message_sent_while_loading_shows_the_progress_and_is_answered(scripted, scripted_chat):
+    scripted.engine.now = Status("loading", model="org/model")
+    scripted.engine.enqueue(1.5, "here I am")
+    scripted_chat.send("hello")
+    expect(scripted_chat.replies.last).to_contain_text("Loading org/model")
+    expect(scripted_chat.stop_button).to_be_visible()
+    assert scripted_chat.wait_for_reply().strip() == "here I am"
+
+
+def test_korean_browser_gets_a_korean_page(scripted, browser: Browser):
+    chat = ChatPage(browser.new_context(locale="ko-KR").new_page())
+    chat.open(scripted.url)
+    page = chat.page
+    expect(chat.box).to_have_attribute("placeholder", "메시지를 입력하세요")
+    expect(page.get_by_label("시스템 프롬프트")).to_be_visible()
+    expect(chat.starters.first).to_have_text("한국에서 가 볼 만한 곳 다섯 군데")
+    assert page.evaluate("document.documentElement.lang") == "ko"
+    scripted.engine.enqueue(GenerationFailed("generation"))
+    chat.submit("안녕")
+    expect(page.locator(".toast-body")).to_contain_text("답변을 만드는 도중에 모델에서 오류가 났습니다")
+    expect(chat.box).to_have_value("안녕")
+    chat.starters.first.click()
+    chat.wait_for_reply()
+    assert scripted.engine.requests[-1].system_prompt == say("starter.travel.system", "ko")
+    assert scripted.engine.requests[-1].messages == (Message("user", say("starter.travel.message", "ko")),)
+    assert chat.problems == []
+
+
+def test_language_can_be_switched_and_the_chat_stays(scripted, scripted_chat):
+    page = scripted_chat.page
+    scripted_chat.send("  keep\tthis <b>\n")
+    scripted_chat.wait_for_reply()
+    page.get_by_role("button", name="More").click()
+    page.get_by_label("한국어").click()
+    expect(scripted_chat.box).to_have_attribute("placeholder", "메시지를 입력하세요")
+    expect(scripted_chat.users.first).to_contain_text("keep")
+    scripted_chat.send("둘째")
+    scripted_chat.wait_for_reply()
+    assert said(scripted.engine)[-1] == (
+        Message("user", "  keep\tthis <b>\n"),
+        Message("assistant", "ok"),
+        Message("user", "둘째"),
+    )
+    page.reload()
+    expect(scripted_chat.box).to_have_attribute("placeholder", "메시지를 입력하세요")
+
+
+@pytest.mark.parametrize("error", [GenerationFailed("generation"), Busy("busy", waiting=32), RuntimeError("hf_secret")])
+def test_failure_is_told_and_the_next_message_works(scripted, scripted_chat, error):
+    scripted.engine.enqueue(error)
+    scripted_chat.submit(" try\tthis ")
+    toast = scripted_chat.page.locator(".toast-body")
+    expect(toast).to_contain_text(re.compile("Try again"))
+    assert "hf_secret" not in scripted_chat.page.content()
+    expect(scripted_chat.box).to_have_value(" try\tthis ")
+    expect(scripted_chat.users).to_have_count(0)
+    scripted_chat.box.press("Enter")
+    assert scripted_chat.wait_for_reply().strip() == "ok"
+    assert said(scripted.engine)[-1] == (Message("user", " try\tthis "),)
+
+
+def test_failure_in_the_midst_keeps_what_was_written(scripted, scripted_chat):
+    scripted.engine.enqueue("half a ", 0.3, GenerationFailed("generation"))
+    scripted_chat.send("go")
+    expect(scripted_chat.page.locator(".toast-body")).to_be_visible()
+    expect(scripted_chat.replies.last).to_have_text(re.compile("half a"))
+    expect(scripted_chat.box).to_be_editable()
+
+
+def test_closing_the_tab_ends_the_generation(scripted, scripted_chat):
+    scripted.engine.enqueue("begun", 60.0)
+    scripted_chat.send("go")
+    expect(scripted_chat.replies.last).to_contain_text("begun")
+    scripted_chat.page.close()
+    wait_until(lambda: scripted.engine.stopped == [True], 2)
+
+
+def test_later_turns_carry_exactly_what_was_said(scripted, scripted_chat):
+    replies = ["\tcode\n\n  indented\n", "a\u2060b <|im_end|> ![](x) &lt;", "**“문서”**는\r\n"]
+    texts = ["  first\n\n", "<script>\t</script>", "**bold** `x`  "]
+    expected: list[Message] = []
+    for text, reply in zip(texts, replies, strict=True):
+        scripted.engine.enqueue(reply)
+        scripted_chat.send(text)
+        scripted_chat.wait_for_reply()
+        expected.append(Message("user", text))
+        assert said(scripted.engine)[-1] == tuple(expected)
+        expected.append(Message("assistant", reply))
+    scripted.engine.enqueue("again")
+    scripted_chat.page.get_by_role("button", name="Retry").last.click()
+    expect(scripted_chat.replies.last).to_contain_text("again")
+    assert said(scripted.engine)[-1] == tuple(expected[:-1])
+    scripted_chat.wait_for_reply()
+    scripted_chat.page.get_by_role("button", name="Undo").last.click()
+    expect(scripted_chat.box).to_have_value(texts[-1])
+    scripted_chat.send("other")
+    scripted_chat.wait_for_reply()
+    assert said(scripted.engine)[-1] == (*expected[:4], Message("user", "other"))
+
+
+def test_open_page_goes_on_after_a_restart_of_the_server(embedded_model, tmp_path: Path, page):
+    first = start_app(tmp_path, HFDEMO_MODEL=str(embedded_model))
+    port = int(first.url.rpartition(":")[2])
+    try:
+        chat = ChatPage(page)
+        chat.open(first.url)
+        chat.set_option("temperature", 0)
+        chat.set_option("max-new-tokens", 24)
+        chat.send("What is the capital of France?")
+        chat.wait_for_reply()
+    finally:
+        first.stop()
+    second = start_app(tmp_path, port, HFDEMO_MODEL=str(embedded_model))
+    try:
+        second.wait_for_log("CPU")
+        page.wait_for_timeout(3000)
+        chat.send("Repeat your last answer.")
+        assert "Paris" in chat.wait_for_reply()
+        expect(chat.users).to_have_count(2)
+    finally:
+        second.stop()

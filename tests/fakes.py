@@ -1,0 +1,58 @@
+"""An engine that says what it is told to."""
+
+import time
+from collections import deque
+from collections.abc import Generator
+from threading import Event
+
+from hfdemo.messages import ChatRequest, Delta, Status
+
+
+class ScriptedEngine:
+    """Answers with the replies that were enqueued, in pieces; remembers what it was asked.
+
+    It is an engine by having the methods of one, no more.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[ChatRequest] = []
+        self.stopped: list[bool] = []
+        self.now = Status("ready", model="scripted", device="nowhere")
+        self.loads = 0
+        self._replies: deque[list[str | Exception | float]] = deque()
+
+    def enqueue(self, *pieces: str | Exception | float) -> None:
+        """Add a reply: texts are sent one after the other, numbers are seconds to wait, an error is raised."""
+        self._replies.append(list(pieces))
+
+    def load(self) -> None:
+        self.loads += 1
+
+    def status(self) -> Status:
+        return self.now
+
+    def stream(self, request: ChatRequest, stop: Event) -> Generator[Delta, None, None]:
+        self.requests.append(request)
+        pieces = self._replies.popleft() if self._replies else ["ok"]
+        finished = False
+        try:
+            if self.now.error:
+                raise self.now.error
+            for piece in pieces:
+                if isinstance(piece, Exception):
+                    raise piece
+                if isinstance(piece, str):
+                    yield Delta(piece)
+                else:
+                    yield from self._wait(piece, stop)
+            finished = True
+            yield Delta(finish_reason="end_of_turn")
+        finally:
+            self.stopped.append(not finished)
+
+    def _wait(self, seconds: float, stop: Event) -> Generator[Delta, None, None]:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not stop.is_set():
+            yield Delta()
+            stop.wait(min(0.25, max(0.0, end - time.monotonic())))
+
