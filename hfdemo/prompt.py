@@ -10,12 +10,11 @@ See https://github.com/huggingface/transformers/issues/29279 for what happens ot
 import json
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-
-from jinja2.exceptions import TemplateError
 
 from hfdemo.errors import GenerationFailed, InvalidInput
 from hfdemo.messages import Message
@@ -48,8 +47,9 @@ class PromptBuilder:
     def __init__(self, tokenizer: Any, context_limit: int | None) -> None:
         self.tokenizer = tokenizer
         self.context_limit = context_limit
-        self._encode_text = _text_encoder(tokenizer)
-        self._control_tokens = _ControlTokens(tokenizer)
+        control_tokens = _control_tokens(tokenizer)
+        self._encode_text = _text_encoder(tokenizer, control_tokens)
+        self._control_tokens = _ControlTokens(control_tokens)
         self._takes_system = self._template_takes_system()
         self._opening_ids = [] if tokenizer.chat_template else _opening_ids(tokenizer)
 
@@ -59,24 +59,31 @@ class PromptBuilder:
         The oldest turns fall out when the context is full; the system prompt and the last message never do.
 
         Raises:
-            InvalidInput: the system prompt and the last message alone don't fit.
+            InvalidInput: there is no message, or the system prompt and the last message alone don't fit.
             GenerationFailed: the chat template refuses any conversation.
         """
         turns = normalise(messages)
-        kept = turns
+        if not turns:
+            raise InvalidInput("empty_message")
         encode_text = cache(self._encode_text)  # the same turns are encoded again after the oldest fell out
-        while True:
-            ids = self._encode(kept, system_prompt, encode_text)
-            if self.context_limit is None or len(ids) + max_new_tokens <= self.context_limit:
-                return Prompt(tuple(ids), dropped=len(turns) - len(kept))
-            if len(kept) == 1:
-                raise InvalidInput(
-                    "too_many_tokens",
-                    tokens=f"{len(ids):,}",
-                    max_new_tokens=f"{max_new_tokens:,}",
-                    limit=f"{self.context_limit:,}",
-                )
-            kept = kept[2:]  # a question and its answer
+
+        @cache
+        def ids_from(start: int) -> tuple[int, ...]:
+            return tuple(self._encode(turns[start:], system_prompt, encode_text))
+
+        def fits(start: int) -> bool:
+            return self.context_limit is None or len(ids_from(start)) + max_new_tokens <= self.context_limit
+
+        starts = range(0, len(turns), 2)  # a question falls out together with its answer
+        start = 0 if fits(0) else starts[bisect_left(starts[:-1], True, key=fits)]
+        if not fits(start):
+            raise InvalidInput(
+                "too_many_tokens",
+                tokens=f"{len(ids_from(start)):,}",
+                max_new_tokens=f"{max_new_tokens:,}",
+                limit=f"{self.context_limit:,}",
+            )
+        return Prompt(ids_from(start), dropped=start)
 
     def end_of_turn_ids(self) -> set[int]:
         """Return the control tokens with which the chat template closes the model's turn."""
@@ -85,7 +92,7 @@ class PromptBuilder:
         question, answer = _placeholder(), _placeholder()
         try:
             text = self._render([("user", question), ("assistant", answer)], add_generation_prompt=False)
-        except TemplateError:
+        except GenerationFailed:
             return set()
         closing = self._control_tokens.split(text.partition(answer)[2].lstrip())
         return {closing[0]} if closing and isinstance(closing[0], int) else set()
@@ -104,34 +111,36 @@ class PromptBuilder:
                 roles_and_contents.insert(0, ("system", hold(system_prompt)))
             else:
                 contents[roles_and_contents[0][1]] = f"{system_prompt}\n\n{turns[0].content}"
-        try:
-            text = self._render(roles_and_contents, add_generation_prompt=True)
-        except TemplateError as error:
-            raise GenerationFailed("template") from error
+        text = self._render(roles_and_contents, add_generation_prompt=True)
+        if roles_and_contents[-1][1] not in text:  # it shows no plain text, only the parts of multimodal messages
+            raise GenerationFailed("template")
         return self._encode_around(text, contents, encode_text)
 
     def _encode_around(self, text: str, contents: dict[str, str], encode_text: EncodeText) -> list[int]:
         """Encode rendered text: control tokens by id, and each run of text between two of them in one go."""
-        ids = list(self._opening_ids)
+        ids: list[int] = []
         run = ""
-        for part in re.split(f"({'|'.join(contents)})", text):
+        for part in _PLACEHOLDER.split(text):
             for piece in [contents[part]] if part in contents else self._control_tokens.split(part):
                 if isinstance(piece, str):
                     run += piece
                 else:
                     ids += [*encode_text(run, not ids), piece]
                     run = ""
-        return ids + encode_text(run, not ids)
+        return self._opening_ids + ids + encode_text(run, not ids)
 
     def _render(self, roles_and_contents: Sequence[tuple[str, str]], add_generation_prompt: bool) -> str:
         if not self.tokenizer.chat_template:
             return _render_plainly(roles_and_contents)
-        rendered = self.tokenizer.apply_chat_template(
-            [{"role": role, "content": content} for role, content in roles_and_contents],
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            enable_thinking=False,  # a thinking model (Qwen3) answers straight away; other templates ignore it
-        )
+        try:
+            rendered = self.tokenizer.apply_chat_template(
+                [{"role": role, "content": content} for role, content in roles_and_contents],
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                enable_thinking=False,  # a thinking model (Qwen3) answers straight away; other templates ignore it
+            )
+        except Exception as error:  # the template is a program that came with the model: it may raise anything
+            raise GenerationFailed("template") from error
         return str(rendered)
 
     def _template_takes_system(self) -> bool:
@@ -139,7 +148,7 @@ class PromptBuilder:
         system = _placeholder()
         try:
             return system in self._render([("system", system), ("user", _placeholder())], add_generation_prompt=True)
-        except TemplateError:
+        except GenerationFailed:
             return False
 
 
@@ -162,11 +171,11 @@ def normalise(messages: Sequence[Message]) -> list[Message]:
 
 
 class _ControlTokens:
-    """Finds the tokenizer's added tokens in the template's own words."""
+    """Finds the tokenizer's control tokens in the template's own words."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokens = {str(token): (token_id, token) for token_id, token in tokenizer.added_tokens_decoder.items()}
-        longest_first = sorted(self._tokens, key=len, reverse=True)
+    def __init__(self, tokens: Mapping[str, tuple[int, Any]]) -> None:
+        self._tokens = tokens
+        longest_first = sorted(tokens, key=len, reverse=True)
         self._pattern = re.compile(f"({'|'.join(map(re.escape, longest_first))})") if longest_first else None
 
     def split(self, text: str) -> list[str | int]:
@@ -191,23 +200,67 @@ class _ControlTokens:
         return [piece for piece in pieces if piece != ""]
 
 
-def _text_encoder(tokenizer: Any) -> EncodeText:
+def _control_tokens(tokenizer: Any) -> dict[str, tuple[int, Any]]:
+    """Return the added tokens, with their ids, that mean more than their text.
+
+    The others are words and white space that the vocabulary lacks: runs of spaces (GPT-NeoX), of newlines (Gemma).
+    """
+    return {
+        str(token): (token_id, token)
+        for token_id, token in tokenizer.added_tokens_decoder.items()
+        if not _is_plain(str(token), token.special)
+    }
+
+
+def _is_plain(token: str, special: bool) -> bool:
+    text = token.replace("▁", " ").strip()
+    return not text or (text.isalnum() and not special)
+
+
+def _text_encoder(tokenizer: Any, control_tokens: Mapping[str, Any]) -> EncodeText:
     """Return an encoder for text alone: a copy of the tokenizer that knows no control token."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:  # a tokenizer in Python
         return lambda text, at_start: tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
     from tokenizers import Tokenizer
 
-    state = json.loads(backend.to_str())
-    state |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+    state = _without_control_tokens(json.loads(backend.to_str()), control_tokens)
+    state |= {"post_processor": None, "truncation": None, "padding": None}
+    later_state = _without_first_space(state)
     first = Tokenizer.from_str(json.dumps(state))
-    later = Tokenizer.from_str(json.dumps(_without_first_space(state)))
+    later = first if later_state == state else Tokenizer.from_str(json.dumps(later_state))
 
     def encode(text: str, at_start: bool) -> list[int]:
         encoder = first if at_start else later
         return list(encoder.encode(text, add_special_tokens=False).ids) if text else []
 
     return encode
+
+
+def _without_control_tokens(state: dict[str, Any], control_tokens: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tokenizer's state with control tokens renamed to words no text holds; all ids stay the same.
+
+    Leaving them out of the added tokens isn't enough: most vocabularies hold them, too, and Unigram, BPE with
+    such merges and BPE that ignores merges find them there.
+    """
+    names = {token: _placeholder() for token in control_tokens}
+    added_tokens = [
+        token | {"content": names.get(token["content"], token["content"])} for token in state["added_tokens"]
+    ]
+    model = dict(state["model"])
+    if isinstance(model["vocab"], dict):
+        model["vocab"] = {names.get(piece, piece): piece_id for piece, piece_id in model["vocab"].items()}
+    else:  # Unigram: pairs of piece and score
+        model["vocab"] = [[names.get(piece, piece), score] for piece, score in model["vocab"]]
+    if "merges" in model:
+        model["merges"] = [
+            [left, right]
+            for left, right in model["merges"]
+            if left not in names and right not in names and left + right not in names
+        ]
+    if model.get("unk_token"):
+        model["unk_token"] = names.get(model["unk_token"], model["unk_token"])
+    return state | {"added_tokens": added_tokens, "model": model}
 
 
 def _without_first_space(state: dict[str, Any]) -> dict[str, Any]:
@@ -231,6 +284,9 @@ def _render_plainly(roles_and_contents: Sequence[tuple[str, str]]) -> str:
     names = {"system": "System", "user": "User", "assistant": "Assistant"}
     turns = [f"{names[role]}: {content}\n" for role, content in roles_and_contents]
     return "".join(turns) + "Assistant:"
+
+
+_PLACEHOLDER = re.compile("(content[0-9a-f]{24}end)")
 
 
 def _placeholder() -> str:

@@ -33,12 +33,15 @@ class Detokenizer:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._hidden = set(tokenizer.all_special_ids)
         self._before: list[int] = []  # already told in full: only context for what follows
         self._ids: list[int] = []
         self._told = ""  # what has been told of `_ids`
 
     def add(self, token_id: int) -> str:
         """Take one token and return the text that became complete, which may be none."""
+        if token_id in self._hidden:
+            return ""
         self._ids.append(token_id)
         text = self._text()
         whole = text.rstrip(REPLACEMENT)  # a character that is still coming ends in U+FFFD

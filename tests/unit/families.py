@@ -179,7 +179,8 @@ LLAMA3 = (
     "{%- set messages = messages[1:] %}{%- else %}{%- set system = '' %}{%- endif %}"
     "{{- '<|start_header_id|>system<|end_header_id|>\n\n' + system + '<|eot_id|>' }}"
     "{%- for message in messages %}"
-    "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' }}"
+    "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' }}"
+    "{{- message['content'] | trim + '<|eot_id|>' }}"
     "{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}"
 )
@@ -218,7 +219,9 @@ ALTERNATION = (
 GEMMA2 = (
     "{{- bos_token }}"
     "{%- if messages[0]['role'] == 'system' %}{{- raise_exception('System role not supported') }}{%- endif %}"
-    "{%- for message in messages %}" + ALTERNATION + "{%- set role = 'model' if message['role'] == 'assistant' else message['role'] %}"
+    "{%- for message in messages %}"
+    + ALTERNATION
+    + "{%- set role = 'model' if message['role'] == 'assistant' else message['role'] %}"
     "{{- '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}"
     "{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<start_of_turn>model\n' }}{%- endif %}"
@@ -228,7 +231,9 @@ GEMMA3 = (
     "{{- bos_token }}"
     "{%- if messages[0]['role'] == 'system' %}{%- set prefix = messages[0]['content'] + '\n\n' %}"
     "{%- set messages = messages[1:] %}{%- else %}{%- set prefix = '' %}{%- endif %}"
-    "{%- for message in messages %}" + ALTERNATION + "{%- set role = 'model' if message['role'] == 'assistant' else message['role'] %}"
+    "{%- for message in messages %}"
+    + ALTERNATION
+    + "{%- set role = 'model' if message['role'] == 'assistant' else message['role'] %}"
     "{{- '<start_of_turn>' + role + '\n' + (prefix if loop.first else '') + message['content'] | trim }}"
     "{{- '<end_of_turn>\n' }}"
     "{%- endfor %}"
@@ -237,7 +242,9 @@ GEMMA3 = (
 
 MISTRAL_OLD = (
     "{{- bos_token }}"
-    "{%- for message in messages %}" + ALTERNATION + "{%- if message['role'] == 'user' %}{{- '[INST] ' + message['content'] + ' [/INST]' }}"
+    "{%- for message in messages %}"
+    + ALTERNATION
+    + "{%- if message['role'] == 'user' %}{{- '[INST] ' + message['content'] + ' [/INST]' }}"
     "{%- else %}{{- message['content'] + eos_token }}{%- endif %}"
     "{%- endfor %}"
 )
@@ -247,7 +254,9 @@ MISTRAL_NEW = (
     "{%- if messages[0]['role'] == 'system' %}"
     "{{- '[SYSTEM_PROMPT]' + messages[0]['content'] + '[/SYSTEM_PROMPT]' }}{%- set messages = messages[1:] %}"
     "{%- endif %}"
-    "{%- for message in messages %}" + ALTERNATION + "{%- if message['role'] == 'user' %}{{- '[INST]' + message['content'] + '[/INST]' }}"
+    "{%- for message in messages %}"
+    + ALTERNATION
+    + "{%- if message['role'] == 'user' %}{{- '[INST]' + message['content'] + '[/INST]' }}"
     "{%- else %}{{- message['content'] + eos_token }}{%- endif %}"
     "{%- endfor %}"
 )
@@ -320,7 +329,11 @@ def all_families() -> tuple[Family, ...]:
             end_of_turn="<|eot_id|>",
         ),
         _make(
-            "Qwen 2.5", QWEN25, lambda: byte_level(CHATML_TOKENS, composes=True), end_of_turn="<|im_end|>", composes=True
+            "Qwen 2.5",
+            QWEN25,
+            lambda: byte_level(CHATML_TOKENS, composes=True),
+            end_of_turn="<|im_end|>",
+            composes=True,
         ),
         _make(
             "Qwen 3",
@@ -364,7 +377,7 @@ def all_families() -> tuple[Family, ...]:
         _make("ChatML", CHATML, lambda: byte_level(CHATML_TOKENS), end_of_turn="<|im_end|>"),
         _make("ChatML, lstrip", CHATML, lambda: byte_level(LSTRIP_TOKENS), end_of_turn="<|im_end|>"),
         _make("ChatML, NeoX", CHATML, lambda: byte_level(CHATML_TOKENS, RUNS_OF_SPACES), end_of_turn="<|im_end|>"),
-        _make("ChatML, words", CHATML, lambda: byte_level(CHATML_TOKENS, ["ø", "Seoul"]), end_of_turn="<|im_end|>"),
+        _make("ChatML, words", CHATML, lambda: byte_level(CHATML_TOKENS, ["Seoul", "수도"]), end_of_turn="<|im_end|>"),
         _make("Unigram", LLAMA2, lambda: unigram(["<s>", "</s>"]), end_of_turn="</s>"),
         _make(
             "ignores system",

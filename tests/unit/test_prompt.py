@@ -1,19 +1,20 @@
 """What the model reads is what its own chat template says, and what people typed stays text."""
 
-import re
 import unicodedata
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from hfdemo.errors import GenerationFailed, InvalidInput
 from hfdemo.messages import Message
 from hfdemo.prompt import PromptBuilder, normalise
-from tests.unit.families import BYTES, CHATML, Family, all_families, base_models, refusing_families, with_template
+from tests.unit.families import Family, all_families, base_models, refusing_families
 
 FAMILIES = [pytest.param(family, id=family.name) for family in all_families()]
 BASE_MODELS = [pytest.param(family, id=family.name) for family in base_models()]
@@ -25,7 +26,7 @@ CONVERSATION = [
     Message("assistant", "서울입니다 👍🏽"),
     Message("user", "def add(left, right):\n    return left + right\n\n\nExplain    this to the cat."),
     Message("assistant", "It adds.\n\n- left\n- right"),
-    Message("user", "감사합니다, ø"),
+    Message("user", "감사합니다, 수도"),
     Message("assistant", "You are welcome to Seoul!"),
     Message("user", "그리고 1234567 / 89?"),
     Message("assistant", "The hat."),
@@ -105,7 +106,9 @@ class TestTheTemplate:
 
     def test_of_the_real_model_gives_the_ids_that_transformers_gives(self, embedded_model: Path):
         family = real_family(embedded_model)
-        assert list(builder(family).build(CONVERSATION, SYSTEM, 8).ids) == ids_of_template(family, CONVERSATION, SYSTEM)
+        assert list(builder(family).build(CONVERSATION, SYSTEM, 8).ids) == ids_of_template(
+            family, CONVERSATION, SYSTEM
+        )
         assert builder(family).end_of_turn_ids() == {2}
 
 
@@ -170,6 +173,8 @@ class TestContent:
     @pytest.mark.parametrize("family", [*FAMILIES, *BASE_MODELS])
     @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in EXACT_TEXTS.items()])
     def test_reaches_the_model_exactly(self, family: Family, text: str):
+        if family.name == "Unigram" and text.startswith("<0x"):
+            pytest.skip("Unigram reads the name of a byte as that byte, with or without hfdemo")
         messages = [Message("user", text), Message("assistant", f"Re: {text}"), Message("user", text)]
         decoded = decode(family.tokenizer, builder(family).build(messages, f"System: {text}", 8).ids)
         expected = unicodedata.normalize("NFC", text) if family.composes else text
@@ -219,7 +224,9 @@ class TestNormalise:
         assert [turn.role for turn in turns] == ["user", "assistant"] * (len(turns) // 2) + ["user"]
         assert all(turn.content.strip() for turn in turns)
         kept = "".join(turn.content.replace("\n\n", "") for turn in turns)
-        first = next(index for index, message in enumerate(messages) if message.role == "user" and message.content.strip())
+        first = next(
+            index for index, message in enumerate(messages) if message.role == "user" and message.content.strip()
+        )
         assert kept == "".join(message.content for message in messages[first:] if message.content.strip())
 
     @pytest.mark.parametrize("messages", [[], [Message("user", " \n")], [Message("assistant", "Hello")]])
@@ -311,17 +318,11 @@ class TestBaseModels:
             assert ids.count(family.tokenizer.bos_token_id) == 1
 
 
+@cache
 def builders() -> dict[str, PromptBuilder]:
-    """Return one builder without a limit for each family, made once."""
-    if not _builders:
-        _builders.update((family.name, builder(family)) for family in [*all_families(), *base_models()])
-    return _builders
-
-
-_builders: dict[str, PromptBuilder] = {}
+    """Return one builder without a limit for each family."""
+    return {family.name: builder(family) for family in [*all_families(), *base_models()]}
 
 
 def real_family(folder: Path) -> Family:
-    from transformers import AutoTokenizer
-
     return Family("SmolLM2-135M-Instruct", AutoTokenizer.from_pretrained(folder), end_of_turn="<|im_end|>")

@@ -1,0 +1,171 @@
+"""The API as others call it: gradio_client and plain HTTP against the running chat with the real small model."""
+
+import json
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from tests.conftest import App
+
+
+@pytest.fixture
+def client(app: App) -> Iterator[Client]:
+    opened = Client(app.url, verbose=False)
+    yield opened
+    opened.close()
+
+
+def ask(client: Client, message: str, **options: object) -> str:
+    settings = {"temperature": 0, "max_new_tokens": 24} | options
+    return client.predict(message=message, api_name="/chat", **settings)
+
+
+def test_chat_is_the_only_endpoint_and_has_named_parameters(client):
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert list(endpoints) == ["/chat"]
+    names = [parameter["parameter_name"] for parameter in endpoints["/chat"]["parameters"]]
+    assert names[:5] == ["message", "system_prompt", "temperature", "top_p", "max_new_tokens"]
+    assert names[5:] == ["top_k", "repetition_penalty", "seed"]
+    required = [parameter for parameter in endpoints["/chat"]["parameters"] if not parameter["parameter_has_default"]]
+    assert [parameter["parameter_name"] for parameter in required] == ["message"]
+
+
+def test_reply_streams_and_grows(client):
+    texts = list(client.submit(message="What is the capital of France?", temperature=0, api_name="/chat"))
+    assert texts[-1] == "The capital of France is Paris."
+    assert len(set(texts)) > 3
+    assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:], strict=False))
+
+
+def test_calls_of_one_client_are_one_conversation_and_others_know_nothing_of_it(client, app):
+    ask(client, "What is the capital of France?")
+    assert "Paris" in ask(client, "Repeat your last answer.")
+    assert "Paris" not in ask(Client(app.url, verbose=False), "Repeat your last answer.")
+
+
+def test_same_seed_gives_the_same_reply(app):
+    def invent(seed: int) -> str:
+        return ask(Client(app.url, verbose=False), "Invent an animal.", temperature=1.2, seed=seed)
+
+    assert invent(7) == invent(7)
+    assert len({invent(seed) for seed in (1, 2, 3)}) > 1
+
+
+@pytest.mark.parametrize("temperature", [0, 1, 2, 0.001, 1e-45])
+def test_any_temperature_in_range_works(client, temperature):
+    assert ask(client, "Hi", temperature=temperature, max_new_tokens=4)
+
+
+BAD = ["NaN", "Infinity", "-Infinity", "true", "null", '"0.5"', "[1]", "{}", "-2", "1e999", "1" + "0" * 400, "5000000000"]
+
+
+@pytest.mark.parametrize("value", BAD)
+@pytest.mark.parametrize(
+    ("position", "name", "low", "high"),
+    [
+        (2, "temperature", "0", "2"),
+        (3, "top_p", "0", "1"),
+        (4, "max_new_tokens", "1", "4096"),
+        (5, "top_k", "0", "1000"),
+        (6, "repetition_penalty", "0.5", "2"),
+        (7, "seed", "-1", "4294967295"),
+    ],
+)
+def test_bad_number_is_refused_with_its_name_and_range(app, position, name, low, high, value):
+    data = ['"Hi"', '""', "0", "1", "4", "0", "1", "-1"]
+    data[position] = value
+    event, answer = call(app, f'{{"data": [{", ".join(data)}]}}')
+    assert event == "error"
+    assert name in answer["error"] and f"from {low} to {high}" in answer["error"]
+    assert len(answer["error"]) < 200
+
+
+@pytest.mark.parametrize("value", ["12.5", "0"])
+def test_max_new_tokens_is_a_whole_number_from_one(app, value):
+    event, answer = call(app, f'{{"data": ["Hi", "", 0, 1, {value}, 0, 1, -1]}}')
+    assert event == "error" and "max_new_tokens" in answer["error"]
+
+
+@pytest.mark.parametrize("message", ["null", "5", '""', '"  \\n"', "[1]", '{"text": "x"}', "true"])
+def test_bad_message_is_refused(app, message):
+    event, answer = call(app, f'{{"data": [{message}, "", 0, 1, 4, 0, 1, -1]}}')
+    assert event == "error" and "essage" in answer["error"]
+
+
+@pytest.mark.parametrize("text", ['"\\ud800 lone"', '"nul \\u0000 esc \\u001b"', '"\\u2028 \\u202e bidi"', '"👩‍👩‍👧"'])
+def test_odd_text_is_answered(app, text):
+    event, answer = call(app, f'{{"data": [{text}, {text}, 0, 1, 4, 0, 1, -1]}}')
+    assert event == "complete" and isinstance(answer[0], str)
+
+
+def test_errors_are_said_in_the_language_of_the_caller(app):
+    _, answer = call(app, '{"data": ["", "", 0, 1, 4, 0, 1, -1]}', headers={"Accept-Language": "ko-KR,ko;q=0.9"})
+    assert answer["error"] == "먼저 메시지를 입력하세요."
+
+
+def test_too_long_a_message_is_refused_with_its_token_count_and_the_limit(client):
+    with pytest.raises(AppError, match=r"take 9,0\d\d tokens .* holds 8,192"):
+        ask(client, "word " * 9000)
+
+
+def test_cancelled_call_ends_the_generation(client, app):
+    replies = app.log().count("reply:")
+    job = client.submit(message="Write a long story.", temperature=0, max_new_tokens=2000, api_name="/chat")
+    while not any(job.outputs()):
+        time.sleep(0.05)
+    job.cancel()
+    app.wait_for_log("reply:", replies + 1, timeout_s=2)
+    assert app.log().rstrip().splitlines()[-1].endswith("stopped")
+
+
+@pytest.mark.parametrize("message", ["Write a long story.", "word " * 6000], ids=["decoding", "reading the prompt"])
+def test_caller_who_hangs_up_ends_the_generation(app, message):
+    replies = app.log().count("reply:")
+    posted = post(app, json.dumps({"data": [message, "", 0, 1, 2000, 0, 1, -1]}))
+    with httpx.stream("GET", f"{app.url}/gradio_api/call/chat/{posted}", timeout=30) as stream:
+        next(line for line in stream.iter_lines() if "generating" in line)
+        time.sleep(0.5)
+    app.wait_for_log("reply:", replies + 1, timeout_s=3)
+    assert app.log().rstrip().splitlines()[-1].endswith("stopped")
+
+
+def test_closed_routes_stay_closed(app):
+    assert httpx.post(f"{app.url}/gradio_api/upload", files={"files": b"x"}).status_code == 403
+    assert httpx.get(f"{app.url}/gradio_api/file=https://example.org/x").status_code == 403
+    assert httpx.post(f"{app.url}/gradio_api/run/chat", json={"data": ["x"]}).status_code == 404
+    assert httpx.post(f"{app.url}/gradio_api/call/chat", content=b"x" * 5_000_000).status_code == 413
+    assert httpx.get(f"{app.url}/monitoring").status_code in (403, 404)
+
+
+def test_page_has_a_policy_and_no_secret(app):
+    page = httpx.get(app.url)
+    assert "script-src 'self' 'unsafe-eval' blob: 'sha256-" in page.headers["content-security-policy"]
+    assert page.headers["x-content-type-options"] == "nosniff"
+
+
+def post(app: App, body: str, headers: dict[str, str] | None = None) -> str:
+    """Post a call as it is, also what JSON libraries refuse to write, and return its event's id."""
+    answer = httpx.post(
+        f"{app.url}/gradio_api/call/chat",
+        content=body.encode("utf-8", "surrogatepass"),
+        headers={"Content-Type": "application/json", **(headers or {})},
+    )
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["event_id"])
+
+
+def call(app: App, body: str, headers: dict[str, str] | None = None) -> tuple[str, object]:
+    """Call `/chat` over plain HTTP and return the last event's name and data."""
+    event_id = post(app, body, headers)
+    event = ""
+    with httpx.stream("GET", f"{app.url}/gradio_api/call/chat/{event_id}", headers=headers, timeout=60) as stream:
+        for line in stream.iter_lines():
+            if line.startswith("event: "):
+                event = line.removeprefix("event: ")
+            elif line.startswith("data: ") and event in ("complete", "error"):
+                return event, json.loads(line.removeprefix("data: "))
+    raise AssertionError("the stream ended without an end")

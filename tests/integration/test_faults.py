@@ -1,0 +1,117 @@
+"""Each call in the path of a turn fails once, as SQLite is tested: the visitor is told, nothing is lost, and the
+next turn is right.
+
+Source of the method: https://www.sqlite.org/testing.html, "Anomaly Testing".
+"""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from hfdemo.engines import streaming
+from hfdemo.page import chat, reply
+from hfdemo.prompt import PromptBuilder
+from hfdemo.words import say
+from tests.conftest import wait_until
+
+RIGHT = "The capital of France is Paris."
+
+KIND = {say("error.generation"), say("error.unexpected"), say("error.out_of_memory")}
+
+
+class Fault(Exception):
+    """Its text must never be seen: hf_ABCDEFGHIJKLMNOP."""
+
+
+def failing(function: Callable, at_call: int, error: type[BaseException] = Fault) -> Callable:
+    """Return `function`, raising at its n-th call only."""
+    calls = 0
+
+    def wrapped(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls == at_call:
+            raise error("hf_ABCDEFGHIJKLMNOP")
+        return function(*args, **kwargs)
+
+    return wrapped
+
+
+PLACES: dict[str, Callable] = {
+    # name: from the loaded model to the object, the attribute, and which call of it fails
+    "template": lambda model: (model.prompts, "_render", 1),
+    "tokenise": lambda model: (model.prompts, "_encode_text", 1),
+    "build the prompt": lambda model: (PromptBuilder, "build", 1),
+    "preprocess": lambda model: (type(model.pipeline), "preprocess", 1),
+    "first step": lambda model: (model.pipeline.model, "forward", 1),
+    "fifth step": lambda model: (model.pipeline.model, "forward", 5),
+    "layer": lambda model: (model.layers[7], "forward", 3),
+    "decode": lambda model: (streaming.Detokenizer, "_decode", 4),
+    "put the prompt": lambda model: (streaming.TokenStreamer, "put", 1),
+    "put a token": lambda model: (streaming.TokenStreamer, "put", 4),
+    "end": lambda model: (streaming.TokenStreamer, "end", 1),
+    "read the options": lambda model: (chat, "read_options", 1),
+    "begin the reply": lambda model: (reply, "iterate_in_thread", 1),
+    "yield": lambda model: (reply, "Reply", 2),
+}
+
+
+@pytest.fixture
+def client(served):
+    opened = Client(served.url, verbose=False)
+    yield opened
+    opened.close()
+
+
+def ask(client: Client) -> str:
+    client.reset_session()
+    return client.predict(message="What is the capital of France?", temperature=0, max_new_tokens=24, api_name="/chat")
+
+
+def our_threads() -> list[str]:
+    """Return the names of the threads that turns are made in; Gradio and its client have others."""
+    names = (thread.name for thread in threading.enumerate())
+    return [name for name in names if name.startswith(("compute", "reply"))]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_any_call_of_a_turn_may_fail(served, client, monkeypatch, caplog, place):
+    assert ask(client) == RIGHT
+    target, attribute, at_call = PLACES[place](served.engine._model)
+    with monkeypatch.context() as patch:
+        patch.setattr(target, attribute, failing(getattr(target, attribute), at_call))
+        with pytest.raises(AppError) as caught:
+            ask(client)
+    assert str(caught.value) in KIND
+    assert "ABCDEFGH" not in caplog.text
+    wait_until(lambda: served.engine._line == [], 0.5)
+    assert ask(client) == RIGHT
+    wait_until(lambda: our_threads() == ["compute"], 1)
+
+
+def test_a_hundred_failures_in_a_row_leave_nothing_behind(served, client, monkeypatch):
+    assert ask(client) == RIGHT
+    model = served.engine._model.pipeline.model
+    with monkeypatch.context() as patch:
+        for at_call in range(100):
+            patch.setattr(model, "forward", failing(type(model).forward.__get__(model), 1 + at_call % 7))
+            with pytest.raises(AppError, match="failed in the midst"):
+                ask(client)
+    assert served.engine._line == []
+    assert ask(client) == RIGHT
+    wait_until(lambda: our_threads() == ["compute"], 1)
+
+
+def test_out_of_memory_is_said_and_survived(served, client, monkeypatch):
+    import torch
+
+    model = served.engine._model.pipeline.model
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "forward", failing(model.forward, 2, torch.OutOfMemoryError))
+        with pytest.raises(AppError, match="ran out of memory"):
+            ask(client)
+    assert ask(client) == RIGHT
+
