@@ -55,4 +55,3 @@ class ScriptedEngine:
         while time.monotonic() < end and not stop.is_set():
             yield Delta()
             stop.wait(min(0.25, max(0.0, end - time.monotonic())))
-

@@ -171,7 +171,7 @@ class LocalEngine:
             if stop.is_set():
                 raise Stopped
             torch.manual_seed(options.seed if options.seed >= 0 else secrets.randbits(32))
-            with interruptible(model.layers, stop):
+            with interruptible(model.layers, stop) as streamer.on_first_token:
                 model.pipeline(
                     prompt,
                     streamer=streamer,

@@ -4,7 +4,7 @@ transformers' own `TextIteratorStreamer` holds text back until a space, leaves i
 when `generate` raises, and can't be stopped; this subclass mends the three.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from queue import Empty
 from threading import Event
@@ -79,6 +79,7 @@ class TokenStreamer(TextIteratorStreamer):
         super().__init__(tokenizer, skip_prompt=True)
         self.token_ids: list[int] = []
         self._prompt_comes = True
+        self.on_first_token: Callable[[], None] = lambda: None
         self._detokenizer = Detokenizer(tokenizer)
         self._stop = stop
 
@@ -89,6 +90,8 @@ class TokenStreamer(TextIteratorStreamer):
         if self._prompt_comes:
             self._prompt_comes = False
             return
+        if not self.token_ids:
+            self.on_first_token()
         for token_id in value.flatten().tolist():
             self.token_ids.append(token_id)
             if text := self._detokenizer.add(token_id):
@@ -125,19 +128,24 @@ class TokenStreamer(TextIteratorStreamer):
 
 
 @contextmanager
-def interruptible(layers: Sequence[Module], stop: Event) -> Iterator[None]:
-    """Let `stop` end a forward pass between two of the model's layers, by raising `Stopped`.
+def interruptible(layers: Sequence[Module], stop: Event) -> Iterator[Callable[[], None]]:
+    """Let `stop` end a forward pass in the midst of the model's layers, by raising `Stopped`.
 
     A streamer and a stopping criterion are asked between tokens only, and reading a long prompt takes seconds.
+    What is yielded takes the checks out: once the prompt is read, the streamer's own is enough, and free.
     """
 
     def check(*_: object) -> None:
         if stop.is_set():
             raise Stopped
 
-    handles = [layer.register_forward_pre_hook(check) for layer in layers]
+    handles = [module.register_forward_pre_hook(check) for layer in layers for module in layer.modules()]
+
+    def lift() -> None:
+        while handles:
+            handles.pop().remove()
+
     try:
-        yield
+        yield lift
     finally:
-        for handle in handles:
-            handle.remove()
+        lift()

@@ -24,9 +24,7 @@ CLOSE_BOX = "() => ({interactive: false, submit_btn: false, stop_btn: true, __ty
 
 OPEN_BOX = "() => ({interactive: true, submit_btn: true, stop_btn: false, __type__: 'update'})"
 
-FOCUS_BOX = (
-    "() => { if (matchMedia('(hover: hover)').matches) document.querySelector('#message textarea').focus() }"
-)
+FOCUS_BOX = "() => { if (matchMedia('(hover: hover)').matches) document.querySelector('#message textarea').focus() }"
 """Typing goes on without a click; on a phone the keyboard would jump up, so not there."""
 
 

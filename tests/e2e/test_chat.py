@@ -5,7 +5,6 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-
 STORY = "Write a long story about a fox who travels around the world and meets many other animals."
 
 
@@ -134,7 +133,9 @@ def test_korean_typed_through_an_input_method_is_sent_once(chat):
     chat.box.focus()
     devtools = chat.page.context.new_cdp_session(chat.page)
     for composed in ("ㅎ", "하", "한", "한ㄱ", "한그", "한글"):
-        devtools.send("Input.imeSetComposition", {"text": composed, "selectionStart": len(composed), "selectionEnd": 0})
+        devtools.send(
+            "Input.imeSetComposition", {"text": composed, "selectionStart": len(composed), "selectionEnd": 0}
+        )
         enter = {"key": "Enter", "windowsVirtualKeyCode": 229}
         devtools.send("Input.dispatchKeyEvent", {"type": "rawKeyDown", **enter})
         devtools.send("Input.dispatchKeyEvent", {"type": "keyUp", **enter})

@@ -94,7 +94,9 @@ def test_language_can_be_switched_and_the_chat_stays(scripted, scripted_chat):
     expect(scripted_chat.box).to_have_attribute("placeholder", "메시지를 입력하세요")
 
 
-@pytest.mark.parametrize("error", [GenerationFailed("generation"), Busy("busy", waiting=32), RuntimeError("hf_secret")])
+@pytest.mark.parametrize(
+    "error", [GenerationFailed("generation"), Busy("busy", waiting=32), RuntimeError("hf_secret")]
+)
 def test_failure_is_told_and_the_next_message_works(scripted, scripted_chat, error):
     scripted.engine.enqueue(error)
     scripted_chat.submit(" try\tthis ")

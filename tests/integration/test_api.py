@@ -60,7 +60,20 @@ def test_any_temperature_in_range_works(client, temperature):
     assert ask(client, "Hi", temperature=temperature, max_new_tokens=4)
 
 
-BAD = ["NaN", "Infinity", "-Infinity", "true", "null", '"0.5"', "[1]", "{}", "-2", "1e999", "1" + "0" * 400, "5000000000"]
+BAD = [
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "true",
+    "null",
+    '"0.5"',
+    "[1]",
+    "{}",
+    "-2",
+    "1e999",
+    "1" + "0" * 400,
+    "5000000000",
+]
 
 
 @pytest.mark.parametrize("value", BAD)

@@ -114,4 +114,3 @@ def test_out_of_memory_is_said_and_survived(served, client, monkeypatch):
         with pytest.raises(AppError, match="ran out of memory"):
             ask(client)
     assert ask(client) == RIGHT
-
