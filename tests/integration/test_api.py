@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 
 import httpx
 import pytest
@@ -38,7 +39,7 @@ def test_reply_streams_and_grows(client):
     texts = list(client.submit(message="What is the capital of France?", temperature=0, api_name="/chat"))
     assert texts[-1] == "The capital of France is Paris."
     assert len(set(texts)) > 3
-    assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
 
 
 def test_calls_of_one_client_are_one_conversation_and_others_know_nothing_of_it(client, app):

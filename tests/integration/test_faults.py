@@ -1,5 +1,4 @@
-"""Each call in the path of a turn fails once, as SQLite is tested: the visitor is told, nothing is lost, and the
-next turn is right.
+"""Each call in the path of a turn fails once: the visitor is told, nothing is lost, and the next turn is right.
 
 Source of the method: https://www.sqlite.org/testing.html, "Anomaly Testing".
 """
