@@ -141,7 +141,8 @@ class LocalEngine:
             logger.info(say("status.ready", model=source.name, device=self._model.device))
         except Exception as error:
             explained = explain_load_error(error, source)
-            _log_failure("loading the model", error)
+            if explained is not error:
+                _log_failure("loading the model", error)
             logger.error("%s", explained)
             self._status = replace(self._status, stage="failed", error=explained)
 

@@ -29,7 +29,7 @@ def find_chromium() -> str | None:
     """Return the path of Chromium, or None for Playwright's own."""
     if found := next(filter(None, map(shutil.which, NAMES)), None):
         return found
-    if shutil.which("apt-get") and os.geteuid() == 0:
+    if shutil.which("apt-get") and getattr(os, "geteuid", lambda: 1)() == 0:
         subprocess.run(["apt-get", "update", "-qq"], check=True)
         packages = ["chromium", "fonts-noto-cjk", "fonts-noto-color-emoji"]
         subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], check=True)

