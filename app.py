@@ -22,7 +22,7 @@ def main() -> None:
         settings = from_env(os.environ)
     except SettingsError as error:
         sys.exit(str(error))
-    engine = LocalEngine(settings.model, settings.max_waiting)
+    engine = LocalEngine(settings.model, settings.max_waiting, settings.time_limit_s)
     engine.load()
     launch(create_page(engine, settings))
 

@@ -6,6 +6,7 @@ Only the standard library is used here: this runs before anything is installed. 
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -46,7 +47,10 @@ def _environment_python() -> Path:
         print(f"Making a virtual environment in {folder}", flush=True)
         try:
             venv.create(folder, with_pip=True, symlinks=os.name != "nt", clear=True)
-        except subprocess.CalledProcessError:
+        except BaseException as error:  # half an environment would be taken for a whole one at the next start
+            shutil.rmtree(folder, ignore_errors=True)
+            if not isinstance(error, subprocess.CalledProcessError):
+                raise
             sys.exit("This Python can't make virtual environments. On Debian and Ubuntu: apt install python3-venv")
     return python
 

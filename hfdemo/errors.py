@@ -7,7 +7,7 @@ import re
 
 from hfdemo.words import Language, say
 
-_ACCESS_TOKEN = re.compile(r"\bhf_[A-Za-z0-9_]{8,}")
+_ACCESS_TOKEN = re.compile(r"hf_[A-Za-z0-9_]{8,}")
 
 
 class HfdemoError(Exception):

@@ -2,18 +2,30 @@
 
 import json
 import math
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from hfdemo.errors import HfdemoError, InvalidInput
 
 Role = Literal["user", "assistant"]
 
-FinishReason = Literal["end_of_turn", "max_new_tokens", "stopped"]
-"""Why a reply ended: the model ended it, it reached `max_new_tokens`, or somebody stopped it."""
+FinishReason = Literal["end_of_turn", "max_new_tokens", "stopped", "stop_text", "time_limit"]
+"""Why a reply ended: the model ended it, it reached `max_new_tokens`, somebody stopped it, a stop text came, or the
+host's time limit passed."""
 
-MAX_MESSAGE_CHARS = 1_000_000
+CUT_OFF: tuple[FinishReason, ...] = ("max_new_tokens", "stopped", "time_limit")
+"""The reasons after which there is more to say."""
+
+Thinking = Literal["auto", "off", "on", "low", "medium", "high"]
+"""Whether and how hard a thinking model thinks before it answers; `auto` is off where it can be off."""
+
+THINKING: tuple[Thinking, ...] = get_args(Thinking)
+
+MAX_MESSAGE_CHARS = 10_000_000
 """More than this can't be meant for a language model; the context limit refuses most texts far earlier."""
+
+MAX_STOP_TEXTS = 16
+MAX_STOP_TEXT_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +74,13 @@ class Options:
     repetition_penalty: float = LIMITS["repetition_penalty"].default
     seed: int = int(LIMITS["seed"].default)
     """-1 draws a new seed for each reply."""
+    stop_texts: tuple[str, ...] = ()
+    """Texts that end the reply; they are not part of it."""
+    thinking: Thinking = "auto"
 
 
-OPTION_NAMES: tuple[str, ...] = tuple(field.name for field in fields(Options))
+OPTION_NAMES: tuple[str, ...] = tuple(LIMITS)
+"""The options that are numbers, in the order in which the page and the API send them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +90,53 @@ class ChatRequest:
     messages: tuple[Message, ...]
     system_prompt: str
     options: Options
+    chat: str = ""
+    """A secret name of the conversation, made by the server; under it the engine keeps its last reply."""
+    reply_start: str = ""
+    """What the reply begins with; the model goes on from there."""
+    continues: bool = False
+    """Whether `reply_start` is the last reply of this chat, which was cut off and is to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What one reply took."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    """How many of the prompt's tokens were not read again."""
+    new_tokens: int
+    first_token_s: float
+    """From the beginning of the work, without the time in the line."""
+    tokens_per_s: float
+    """After the first token; 0 if there was one only."""
+    finish_reason: FinishReason
+    seed: int
+    model: str
+    device: str
+    context_limit: int | None
+    """How many tokens the model can hold."""
+    dropped_messages: int
+    """How many of the oldest messages the model was not shown, because its context was full."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedReply:
+    """A reply as it ended, kept by the engine for its receipt and to go on from."""
+
+    text: str
+    thought: str
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPrompt:
+    """A prompt for people to look at."""
+
+    tokens: tuple[tuple[str, bool], ...]
+    """Each token as text, and whether it is a control token."""
+    dropped_messages: int
+    context_limit: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +144,11 @@ class Delta:
     """The next piece of a reply. One without text says that the engine is alive and still at work."""
 
     text: str = ""
-    finish_reason: FinishReason | None = None
+    thought: str = ""
+    """What a thinking model thinks before it answers."""
+    used_tokens: int = 0
+    """How many tokens of the model's context are used up to now; 0 before the prompt is built."""
+    receipt: Receipt | None = None
     """Set on the last piece only."""
     ahead: int = 0
     """How many replies have to be finished before this one is begun."""
@@ -99,20 +166,39 @@ class Status:
     done_bytes: int = 0
     total_bytes: int = 0
     """0 while the size isn't known."""
+    context_limit: int | None = None
+    """How many tokens the model can hold, once it is ready."""
+    thinking_modes: tuple[Thinking, ...] = ()
+    """What the model's chat template can be asked for; empty if it can't be asked."""
+    base_model: bool = False
+    """Whether the model has no chat template: it was not tuned for chat."""
+    takes_system_prompt: bool = True
+    """Whether the chat template has a place for a system prompt; if not, it goes before the first message."""
+    instruct_sibling: str | None = None
+    """The model tuned for chat that belongs to this base model, if one is known."""
     fallback: HfdemoError | None = None
     """Why the embedded demo model stands in for the default model."""
     error: HfdemoError | None = None
     """Why loading failed."""
 
 
-def read_options(*values: object) -> Options:
-    """Check a visitor's option values, in the order of `OPTION_NAMES`.
+def read_options(*values: object, stop_texts: object = "", thinking: object = "auto") -> Options:
+    r"""Check a visitor's option values.
+
+    Args:
+        values: the numbers, in the order of `OPTION_NAMES`.
+        stop_texts: one on each line, where `\n` and `\t` stand for a new line and a tab; or a list.
+        thinking: one of `Thinking`.
 
     Raises:
-        InvalidInput: a value isn't a finite number in its range; the text names the value and the range.
+        InvalidInput: a value isn't a finite number in its range, or one of those allowed; the text says which.
     """
     read = {name: _read_number(name, value) for name, value in zip(OPTION_NAMES, values, strict=True)}
-    return Options(**read)  # type: ignore[arg-type]  # whole limits give int, the others float
+    return Options(
+        **read,  # type: ignore[arg-type]  # whole limits give int, the others float
+        stop_texts=_read_stop_texts(stop_texts),
+        thinking=_read_thinking(thinking),
+    )
 
 
 def read_message(value: object) -> str:
@@ -136,6 +222,15 @@ def read_system_prompt(value: object) -> str:
     return _read_text("system_prompt", value)
 
 
+def read_reply_start(value: object) -> str:
+    """Check the text a reply shall begin with.
+
+    Raises:
+        InvalidInput: it isn't text, or is too long for any model.
+    """
+    return _read_text("reply_start", value)
+
+
 def replace_surrogates(text: str) -> str:
     """Return `text` with lone surrogates, which no tokenizer and no JSON encoder takes, as U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -154,6 +249,23 @@ def _read_number(name: str, value: object) -> float | int:
     return int(value)
 
 
+def _read_stop_texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        lines = _read_text("stop_texts", value).split("\n")
+        value = [line.replace("\\n", "\n").replace("\\t", "\t") for line in lines]
+    texts = tuple(text for text in (_read_text("stop_texts", item) for item in value) if text)
+    if len(texts) > MAX_STOP_TEXTS or any(len(text) > MAX_STOP_TEXT_CHARS for text in texts):
+        raise InvalidInput("too_many_stop_texts", texts=MAX_STOP_TEXTS, chars=MAX_STOP_TEXT_CHARS)
+    return texts
+
+
+def _read_thinking(value: object) -> Thinking:
+    for thinking in THINKING:
+        if thinking == value:
+            return thinking
+    raise InvalidInput("not_one_of", name="thinking", value=_short(value), allowed=", ".join(THINKING))
+
+
 def _read_text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise InvalidInput("not_text", name=name, value=_short(value))
@@ -170,5 +282,8 @@ def _short(value: object, chars: int = 40) -> str:
     """Show a refused value without sending all of a huge one back."""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 128:
         return f"{'-' if value < 0 else ''}10^{int(value.bit_length() * math.log10(2))}"
-    text = json.dumps(value, ensure_ascii=False, default=repr)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=repr)
+    except (TypeError, ValueError, RecursionError):  # nested too deeply, or nothing that JSON has
+        text = type(value).__name__
     return replace_surrogates(text if len(text) <= chars else text[:chars] + "…")

@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any
 
 from hfdemo.errors import GenerationFailed, InvalidInput
-from hfdemo.messages import Message
+from hfdemo.messages import Message, Thinking
 
 EncodeText = Callable[[str, bool], list[int]]
 """`encode(text, at_start) -> ids`, which never makes a control token of text.
@@ -25,6 +25,15 @@ EncodeText = Callable[[str, bool], list[int]]
 `at_start` says whether the text opens the prompt: tokenizers that put a space before the first word only
 must not put one before a run that follows a control token.
 """
+
+THOUGHT_TAGS: tuple[tuple[str, str], ...] = (("<think>", "</think>"), ("<thought>", "</thought>"))
+"""How thought is marked: Qwen3, DeepSeek-R1, SmolLM3 and most others; EXAONE Deep."""
+
+CHEAP_TO_ENCODE_CHARS = 100_000
+"""Encoding a million characters takes most of a second."""
+
+BASE_MODEL_STOP_TEXTS = ("\nSystem:", "\nUser:", "\nAssistant:")
+"""A base model goes on to write the user's next message, too; there its reply ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,8 @@ class Prompt:
     ids: tuple[int, ...]
     dropped: int = 0
     """How many of the oldest messages fell out, because the context has no room for them."""
+    open_thought: str | None = None
+    """The tag that will close the thought, if the template opened one for the model."""
 
 
 class PromptBuilder:
@@ -47,16 +58,42 @@ class PromptBuilder:
     def __init__(self, tokenizer: Any, context_limit: int | None) -> None:
         self.tokenizer = tokenizer
         self.context_limit = context_limit
+        self.base_model = not tokenizer.chat_template
+        self.stop_texts = BASE_MODEL_STOP_TEXTS if self.base_model else ()
+        self.thinking_modes = _thinking_modes(tokenizer.chat_template or "")
         control_tokens = _control_tokens(tokenizer)
         self._encode_text = _text_encoder(tokenizer, control_tokens)
         self._control_tokens = _ControlTokens(control_tokens)
+        self._longest_token_chars = max(map(len, tokenizer.get_vocab()), default=1)
         self._takes_system = self._template_takes_system()
-        self._opening_ids = [] if tokenizer.chat_template else _opening_ids(tokenizer)
+        self._opening_ids = _opening_ids(tokenizer) if self.base_model else []
 
-    def build(self, messages: Sequence[Message], system_prompt: str, max_new_tokens: int) -> Prompt:
+    @property
+    def takes_system_prompt(self) -> bool:
+        """Whether the template has a place for a system prompt; if not, it goes before the first message."""
+        return self._takes_system
+
+    def build(
+        self,
+        messages: Sequence[Message],
+        system_prompt: str,
+        max_new_tokens: int,
+        *,
+        reply_start: str = "",
+        reply_ids: Sequence[int] = (),
+        thinking: Thinking = "auto",
+    ) -> Prompt:
         """Build the prompt of a turn, leaving room for `max_new_tokens`.
 
         The oldest turns fall out when the context is full; the system prompt and the last message never do.
+
+        Args:
+            messages: the conversation; its last message is the user's.
+            system_prompt: may be empty.
+            max_new_tokens: how many tokens the reply may have.
+            reply_start: text that the model's reply begins with.
+            reply_ids: the same as tokens, where they are known, as of a reply that was cut off.
+            thinking: whether a thinking model shall think first.
 
         Raises:
             InvalidInput: there is no message, or the system prompt and the last message alone don't fit.
@@ -65,11 +102,19 @@ class PromptBuilder:
         turns = normalise(messages)
         if not turns:
             raise InvalidInput("empty_message")
+        self._refuse_far_too_long([system_prompt, turns[-1].content, reply_start], max_new_tokens)
         encode_text = cache(self._encode_text)  # the same turns are encoded again after the oldest fell out
+        open_thought: str | None = None
 
         @cache
         def ids_from(start: int) -> tuple[int, ...]:
-            return tuple(self._encode(turns[start:], system_prompt, encode_text))
+            nonlocal open_thought
+            text, contents = self._lay_out(turns[start:], system_prompt, thinking)
+            open_thought = _open_thought(text)
+            if reply_start and not reply_ids:
+                placeholder = _placeholder()
+                text, contents[placeholder] = text + placeholder, reply_start
+            return (*self._encode_around(text, contents, encode_text), *reply_ids)
 
         def fits(start: int) -> bool:
             return self.context_limit is None or len(ids_from(start)) + max_new_tokens <= self.context_limit
@@ -77,13 +122,13 @@ class PromptBuilder:
         starts = range(0, len(turns), 2)  # a question falls out together with its answer
         start = 0 if fits(0) else starts[bisect_left(starts[:-1], True, key=fits)]
         if not fits(start):
-            raise InvalidInput(
-                "too_many_tokens",
-                tokens=f"{len(ids_from(start)):,}",
-                max_new_tokens=f"{max_new_tokens:,}",
-                limit=f"{self.context_limit:,}",
-            )
-        return Prompt(ids_from(start), dropped=start)
+            raise self._too_long(f"{len(ids_from(start)):,}", max_new_tokens)
+        return Prompt(ids_from(start), dropped=start, open_thought=open_thought)
+
+    def show(self, ids: Sequence[int]) -> list[tuple[str, bool]]:
+        """Return each token as text, and whether it is a control token."""
+        control = set(self._control_tokens.ids) | set(self.tokenizer.all_special_ids)
+        return [(str(self.tokenizer.decode([token_id])), token_id in control) for token_id in ids]
 
     def end_of_turn_ids(self) -> set[int]:
         """Return the control tokens with which the chat template closes the model's turn."""
@@ -97,7 +142,24 @@ class PromptBuilder:
         closing = self._control_tokens.split(text.partition(answer)[2].lstrip())
         return {closing[0]} if closing and isinstance(closing[0], int) else set()
 
-    def _encode(self, turns: Sequence[Message], system_prompt: str, encode_text: EncodeText) -> list[int]:
+    def _refuse_far_too_long(self, texts: Sequence[str], max_new_tokens: int) -> None:
+        """Refuse texts that can't fit whatever their tokens are, before time is spent on encoding them."""
+        chars = sum(map(len, texts))
+        if self.context_limit is None or chars <= max(
+            CHEAP_TO_ENCODE_CHARS, self.context_limit * self._longest_token_chars
+        ):
+            return
+        sample = max(texts, key=len)[:20_000]
+        estimate = chars * len(self._encode_text(sample, True)) // len(sample)
+        raise self._too_long(f"~{estimate:,}", max_new_tokens)
+
+    def _too_long(self, tokens: str, max_new_tokens: int) -> InvalidInput:
+        return InvalidInput(
+            "too_many_tokens", tokens=tokens, max_new_tokens=f"{max_new_tokens:,}", limit=f"{self.context_limit:,}"
+        )
+
+    def _lay_out(self, turns: Sequence[Message], system_prompt: str, thinking: Thinking) -> tuple[str, dict[str, str]]:
+        """Render the template around placeholders, and return the text and what they stand for."""
         contents: dict[str, str] = {}
 
         def hold(content: str) -> str:
@@ -111,10 +173,10 @@ class PromptBuilder:
                 roles_and_contents.insert(0, ("system", hold(system_prompt)))
             else:
                 contents[roles_and_contents[0][1]] = f"{system_prompt}\n\n{turns[0].content}"
-        text = self._render(roles_and_contents, add_generation_prompt=True)
+        text = self._render(roles_and_contents, add_generation_prompt=True, thinking=thinking)
         if roles_and_contents[-1][1] not in text:  # it shows no plain text, only the parts of multimodal messages
             raise GenerationFailed("template")
-        return self._encode_around(text, contents, encode_text)
+        return text, contents
 
     def _encode_around(self, text: str, contents: dict[str, str], encode_text: EncodeText) -> list[int]:
         """Encode rendered text: control tokens by id, and each run of text between two of them in one go."""
@@ -129,7 +191,12 @@ class PromptBuilder:
                     run = ""
         return self._opening_ids + ids + encode_text(run, not ids)
 
-    def _render(self, roles_and_contents: Sequence[tuple[str, str]], add_generation_prompt: bool) -> str:
+    def _render(
+        self,
+        roles_and_contents: Sequence[tuple[str, str]],
+        add_generation_prompt: bool,
+        thinking: Thinking = "auto",
+    ) -> str:
         if not self.tokenizer.chat_template:
             return _render_plainly(roles_and_contents)
         try:
@@ -137,7 +204,7 @@ class PromptBuilder:
                 [{"role": role, "content": content} for role, content in roles_and_contents],
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
-                enable_thinking=False,  # a thinking model (Qwen3) answers straight away; other templates ignore it
+                **_thinking_arguments(thinking),
             )
         except Exception as error:  # the template is a program that came with the model: it may raise anything
             raise GenerationFailed("template") from error
@@ -175,6 +242,7 @@ class _ControlTokens:
 
     def __init__(self, tokens: Mapping[str, tuple[int, Any]]) -> None:
         self._tokens = tokens
+        self.ids = [token_id for token_id, _ in tokens.values()]
         longest_first = sorted(tokens, key=len, reverse=True)
         self._pattern = re.compile(f"({'|'.join(map(re.escape, longest_first))})") if longest_first else None
 
@@ -284,6 +352,32 @@ def _render_plainly(roles_and_contents: Sequence[tuple[str, str]]) -> str:
     names = {"system": "System", "user": "User", "assistant": "Assistant"}
     turns = [f"{names[role]}: {content}\n" for role, content in roles_and_contents]
     return "".join(turns) + "Assistant:"
+
+
+def _thinking_modes(template: str) -> tuple[Thinking, ...]:
+    """Return what a chat template can be asked for, by the variables it reads."""
+    efforts: tuple[Thinking, ...] = ("low", "medium", "high") if "reasoning_effort" in template else ()
+    switch: tuple[Thinking, ...] = ("off", "on") if "enable_thinking" in template else ()
+    return switch + efforts
+
+
+def _thinking_arguments(thinking: Thinking) -> dict[str, Any]:
+    """Return the template's variables for a wish; templates leave alone those they don't know.
+
+    `enable_thinking` is Qwen3's, SmolLM3's and EXAONE 4's; `reasoning_effort` is gpt-oss's.
+    """
+    arguments: dict[str, Any] = {"enable_thinking": thinking not in ("auto", "off")}
+    if thinking in ("low", "medium", "high"):
+        arguments["reasoning_effort"] = thinking
+    return arguments
+
+
+def _open_thought(text: str) -> str | None:
+    """Return the closing tag of a thought that a rendered prompt ends in, as DeepSeek-R1's template does."""
+    for opening, closing in THOUGHT_TAGS:
+        if text.rstrip().endswith(opening):
+            return closing
+    return None
 
 
 _PLACEHOLDER = re.compile("(content[0-9a-f]{24}end)")

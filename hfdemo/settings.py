@@ -16,6 +16,9 @@ class Settings:
     system_prompt: str = ""
     """`HFDEMO_SYSTEM_PROMPT`: the system prompt a new chat starts with."""
 
+    time_limit_s: int = 300
+    """`HFDEMO_TIME_LIMIT_S`: how long one reply may take, in seconds."""
+
     max_waiting: int = 32
     """`HFDEMO_MAX_WAITING`: how many messages may be answered or wait for their answer at one time."""
 
@@ -30,6 +33,7 @@ def from_env(environ: Mapping[str, str]) -> Settings:
     return Settings(
         model=environ.get("HFDEMO_MODEL", "").strip() or None,
         system_prompt=environ.get("HFDEMO_SYSTEM_PROMPT", defaults.system_prompt),
+        time_limit_s=_whole_number(environ, "HFDEMO_TIME_LIMIT_S", defaults.time_limit_s, low=1, high=86_400),
         max_waiting=_whole_number(environ, "HFDEMO_MAX_WAITING", defaults.max_waiting, low=1, high=1000),
     )
 
@@ -38,6 +42,6 @@ def _whole_number(environ: Mapping[str, str], name: str, default: int, low: int,
     value = environ.get(name, "").strip()
     if not value:
         return default
-    if not value.isdecimal() or not low <= int(value[:9]) <= high:
+    if not value.isdecimal() or len(value) > 9 or not low <= int(value) <= high:
         raise SettingsError("bad_setting", name=name, value=value, low=low, high=high)
     return int(value)

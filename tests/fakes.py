@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Generator
 from threading import Event
 
-from hfdemo.messages import ChatRequest, Delta, Status
+from hfdemo.messages import ChatRequest, Delta, FinishedReply, Receipt, ShownPrompt, Status
 
 
 class ScriptedEngine:
@@ -19,6 +19,20 @@ class ScriptedEngine:
         self.stopped: list[bool] = []
         self.now = Status("ready", model="scripted", device="nowhere")
         self.loads = 0
+        self.last: FinishedReply | None = None
+        self.receipt = Receipt(
+            prompt_tokens=30,
+            cached_tokens=0,
+            new_tokens=10,
+            first_token_s=0.1,
+            tokens_per_s=20.0,
+            finish_reason="end_of_turn",
+            seed=1,
+            model="scripted",
+            device="nowhere",
+            context_limit=100,
+            dropped_messages=0,
+        )
         self._replies: deque[list[str | Exception | float]] = deque()
 
     def enqueue(self, *pieces: str | Exception | float) -> None:
@@ -31,10 +45,21 @@ class ScriptedEngine:
     def status(self) -> Status:
         return self.now
 
+    def last_reply(self, chat: str) -> FinishedReply | None:
+        return self.last
+
+    def forget(self, chat: str) -> None:
+        self.last = None
+
+    def show_prompt(self, request: ChatRequest) -> ShownPrompt:
+        tokens = [("<|start|>", True), *((message.content, False) for message in request.messages)]
+        return ShownPrompt(tuple(tokens), dropped_messages=0, context_limit=100)
+
     def stream(self, request: ChatRequest, stop: Event) -> Generator[Delta, None, None]:
         self.requests.append(request)
         pieces = self._replies.popleft() if self._replies else ["ok"]
         finished = False
+        self.last = None
         try:
             if self.now.error:
                 raise self.now.error
@@ -46,7 +71,8 @@ class ScriptedEngine:
                 else:
                     yield from self._wait(piece, stop)
             finished = True
-            yield Delta(finish_reason="end_of_turn")
+            self.last = FinishedReply("".join(p for p in pieces if isinstance(p, str)), "", self.receipt)
+            yield Delta(used_tokens=40, receipt=self.receipt)
         finally:
             self.stopped.append(not finished)
 

@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face Hub on this machine: enough of its protocol for the unmodified client to read models.
+"""A stand-in for the Hugging Face Hub: enough of its protocol for the unmodified client to read models.
 
 Source of the protocol: huggingface_hub 2.4, `hf_api.py` and `file_download.py`.
 """

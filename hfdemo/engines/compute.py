@@ -28,8 +28,9 @@ class ComputeThread:
     def _run(self) -> None:
         while True:
             future, function, args = self._jobs.get()
-            try:
-                future.set_result(function(*args))
-            except BaseException as error:  # whatever it is, the thread lives on
-                future.set_exception(error)
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function(*args))
+                except BaseException as error:  # whatever it is, the thread lives on
+                    future.set_exception(error)
             del future, function, args  # they may hold a whole conversation

@@ -11,14 +11,26 @@ import secrets
 import time
 import traceback
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future
-from dataclasses import replace
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, replace
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from hfdemo.engines.compute import ComputeThread
-from hfdemo.errors import Busy, GenerationFailed, HfdemoError, hide_tokens
-from hfdemo.messages import ChatRequest, Delta, FinishReason, Options, Status
+from hfdemo.engines.kept_replies import KeptReplies, KeptReply
+from hfdemo.engines.thought import ThoughtSplitter, split_thought
+from hfdemo.errors import Busy, GenerationFailed, HfdemoError, ModelLoadError, hide_tokens
+from hfdemo.messages import (
+    CUT_OFF,
+    ChatRequest,
+    Delta,
+    FinishedReply,
+    FinishReason,
+    Options,
+    Receipt,
+    ShownPrompt,
+    Status,
+)
 from hfdemo.words import say
 
 if TYPE_CHECKING:
@@ -42,17 +54,21 @@ class LocalEngine:
     Args:
         model: the model the host named (`HFDEMO_MODEL`), or None for the default.
         max_waiting: how many requests may be answered or wait at one time.
+        time_limit_s: how long one reply may take.
     """
 
-    def __init__(self, model: str | None = None, max_waiting: int = 32) -> None:
+    def __init__(self, model: str | None = None, max_waiting: int = 32, time_limit_s: float = 300) -> None:
         self._named = model
         self._max_waiting = max_waiting
+        self._time_limit_s = time_limit_s
         self._compute = ComputeThread()
         self._lock = Lock()
         self._status = Status("resolving", model=model or "")
         self._loading: Future[None] | None = None
         self._model: LoadedModel | None = None
         self._line: list[object] = []  # whose reply is being made, then who waits
+        self._kept = KeptReplies()
+        self._working: dict[str, Future[FinishedReply]] = {}  # the replies being made, by chat
 
     def load(self) -> None:
         """Begin to load the model and return at once. Does nothing while it loads or when it is there."""
@@ -65,31 +81,64 @@ class LocalEngine:
         """Return how far loading is."""
         return self._status
 
+    def last_reply(self, chat: str) -> FinishedReply | None:
+        """Return the last reply of a chat; while it is being stopped, wait for its end, two seconds at most."""
+        if working := self._working.get(chat):
+            wait([working], timeout=2)
+        kept = self._kept.get(chat)
+        return kept.finished if kept else None
+
+    def forget(self, chat: str) -> None:
+        """Drop what is kept of a chat that is over."""
+        self._kept.forget(chat)
+
     def stream(self, request: ChatRequest, stop: Event) -> Generator[Delta, None, None]:
         """Yield the reply to a request; see `protocol.Engine.stream`."""
         ticket = self._join_line()
-        job: Future[None] | None = None
+        job: Future[FinishedReply] | None = None
         try:
             yield from self._wait_for_model(stop)
             if self._model is None:  # stopped before it was there
-                yield Delta(finish_reason="stopped")
                 return
-            prompt, streamer = self._prepare(self._model, request, stop)
-            job = self._compute.submit(self._generate, self._model, prompt, request.options, streamer, stop)
+            turn = self._prepare(self._model, request, stop)
+            self._kept.forget(request.chat)
+            job = self._submit(turn, request.chat)
             job.add_done_callback(lambda _: self._leave_line(ticket))
-            for text in streamer.pieces(HEARTBEAT_S):
-                yield Delta(text, ahead=0 if text else self._ahead(ticket))
-            yield Delta(finish_reason=_finish_reason(self._model, streamer))
+            splitter = ThoughtSplitter(turn.prompt.open_thought)
+            for piece in turn.streamer.pieces(HEARTBEAT_S):
+                thought, text = splitter.add(piece)
+                yield Delta(text, thought, turn.used_tokens(), ahead=0 if piece else self._ahead(ticket))
+            thought, text = splitter.end()
+            yield Delta(text, thought, turn.used_tokens(), receipt=job.result().receipt)
         except HfdemoError:
             raise
         except Exception as error:
             if not stop.is_set():
                 raise _explain_failure(error) from None
-            yield Delta(finish_reason="stopped")
         finally:
             stop.set()  # never wait here for the generation: it sees `stop` by itself
             if job is None:
                 self._leave_line(ticket)
+
+    def show_prompt(self, request: ChatRequest) -> ShownPrompt:
+        """Return exactly what the model would read for a request.
+
+        Raises:
+            ModelLoadError: the model isn't there.
+            InvalidInput, GenerationFailed: see `PromptBuilder.build`.
+        """
+        if self._model is None:
+            raise self._status.error or ModelLoadError("not_ready")
+        prompts = self._model.prompts
+        options = request.options
+        prompt = prompts.build(
+            request.messages,
+            request.system_prompt,
+            options.max_new_tokens,
+            reply_start=request.reply_start,
+            thinking=options.thinking,
+        )
+        return ShownPrompt(tuple(prompts.show(prompt.ids)), prompt.dropped, prompts.context_limit)
 
     def _join_line(self) -> object:
         ticket = object()
@@ -137,7 +186,7 @@ class LocalEngine:
             from hfdemo.models.load import load_model
 
             self._model = load_model(files.folder, source.name, files.gguf_file)
-            self._status = replace(self._status, stage="ready", device=self._model.device)
+            self._status = _ready(self._status, self._model)
             logger.info(say("status.ready", model=source.name, device=self._model.device))
         except Exception as error:
             explained = explain_load_error(error, source)
@@ -153,43 +202,170 @@ class LocalEngine:
             logger.info("%s", say(f"status.{stage}", model=self._status.model))
         self._status = replace(self._status, stage=stage, done_bytes=done_bytes, total_bytes=total_bytes)
 
-    def _prepare(self, model: LoadedModel, request: ChatRequest, stop: Event) -> tuple[Prompt, TokenStreamer]:
+    def _prepare(self, model: LoadedModel, request: ChatRequest, stop: Event) -> Turn:
+        """Build the prompt, and find out whether the model can go on where it was."""
         from hfdemo.engines.streaming import TokenStreamer
 
-        prompt = model.prompts.build(request.messages, request.system_prompt, request.options.max_new_tokens)
-        return prompt, TokenStreamer(model.tokenizer, stop)
+        kept = self._kept.get(request.chat) if request.continues else None
+        if kept and kept.finished.text != request.reply_start:  # it was edited, or the server was restarted
+            kept = None
+        reply_ids = kept.token_ids if kept else ()
+        prompt = model.prompts.build(
+            request.messages,
+            request.system_prompt,
+            request.options.max_new_tokens,
+            reply_start=request.reply_start,
+            reply_ids=reply_ids,
+            thinking=request.options.thinking,
+        )
+        goes_on_from_text = bool(request.reply_start) and not kept
+        streamer = TokenStreamer(
+            model.tokenizer,
+            stop,
+            stop_texts=(*model.prompts.stop_texts, *request.options.stop_texts),
+            time_limit_s=self._time_limit_s,
+            before=prompt.ids[-8:] if goes_on_from_text else (),
+        )
+        if kept:
+            streamer.resume(kept.token_ids)
+        elif request.reply_start:
+            streamer.begin_with(request.reply_start)
+        cache = kept.cache if kept and prompt.ids == (*kept.prompt_ids, *kept.token_ids) else None
+        return Turn(model, prompt, request.options, streamer, stop, cache, begun_with=len(reply_ids))
 
-    def _generate(
-        self, model: LoadedModel, prompt: Prompt, options: Options, streamer: TokenStreamer, stop: Event
-    ) -> None:
+    def _submit(self, turn: Turn, chat: str) -> Future[FinishedReply]:
+        job = self._compute.submit(self._generate, turn, chat)
+        if chat:
+            self._working[chat] = job
+            job.add_done_callback(lambda _: self._working.pop(chat, None))
+        return job
+
+    def _generate(self, turn: Turn, chat: str) -> FinishedReply:
         """Make one reply; runs in the compute thread. The streamer learns of the end or the error, always."""
         import torch
 
-        from hfdemo.engines.streaming import Stopped, interruptible
+        from hfdemo.engines.streaming import Finished, FiniteLogits, Stopped, interruptible
 
+        model, options, streamer = turn.model, turn.options, turn.streamer
+        seed = options.seed if options.seed >= 0 else secrets.randbits(32)
+        cache = _usable_cache(turn)
+        cached_tokens = cache.get_seq_length() if cache is not None else 0
+        reason: FinishReason = "max_new_tokens"
         started = time.monotonic()
         try:
-            if stop.is_set():
+            if turn.stop.is_set():
                 raise Stopped
-            torch.manual_seed(options.seed if options.seed >= 0 else secrets.randbits(32))
-            with interruptible(model.layers, stop) as streamer.on_first_token:
+            torch.manual_seed(seed)
+            with interruptible(model.layers, turn.stop, self._time_limit_s) as streamer.on_first_token:
                 model.pipeline(
-                    prompt,
+                    turn.prompt,
                     streamer=streamer,
+                    cache=cache,
                     return_tensors=True,
                     eos_token_id=list(model.end_ids),
+                    logits_processor=[FiniteLogits()],
                     **_sampling(options),
                 )
+        except Finished as finished:
+            reason = finished.reason
+            streamer.end()
+        except Stopped as stopped:
+            reason = "stopped"
+            streamer.fail(stopped)
         except BaseException as error:
             streamer.fail(error)
-        finally:
-            logger.info(
-                "reply: %d prompt tokens, %d new tokens, %.2f s, %s",
-                len(prompt.ids),
-                len(streamer.token_ids),
-                time.monotonic() - started,
-                "stopped" if stop.is_set() else "ended",
-            )
+            raise
+        written = streamer.token_ids[turn.begun_with :]
+        if reason == "max_new_tokens" and written and written[-1] in model.end_ids:
+            reason = "end_of_turn"
+            streamer.token_ids.pop()
+        receipt = Receipt(
+            prompt_tokens=len(turn.prompt.ids),
+            cached_tokens=cached_tokens,
+            new_tokens=len(written),
+            first_token_s=max(0.0, streamer.first_token_at - started),
+            tokens_per_s=_rate(len(written), streamer.last_token_at - streamer.first_token_at),
+            finish_reason=reason,
+            seed=seed,
+            model=model.name,
+            device=model.device,
+            context_limit=model.prompts.context_limit,
+            dropped_messages=turn.prompt.dropped,
+        )
+        thought, text = split_thought(streamer.text, turn.prompt.open_thought)
+        reply = FinishedReply(text, thought, receipt)
+        self._keep(chat, reply, turn, cache)
+        logger.info(
+            "reply: %d prompt tokens, %d new tokens, first after %.2f s, then %.1f/s, %s",
+            receipt.prompt_tokens,
+            receipt.new_tokens,
+            receipt.first_token_s,
+            receipt.tokens_per_s,
+            reason,
+        )
+        return reply
+
+    def _keep(self, chat: str, reply: FinishedReply, turn: Turn, cache: Any) -> None:
+        """Keep a reply for its receipt, and what it takes to go on with it if it was cut off."""
+        if not chat:
+            return
+        token_ids = tuple(turn.streamer.token_ids)
+        prompt_ids = turn.prompt.ids[: len(turn.prompt.ids) - turn.begun_with]
+        read_whole = turn.streamer.first_token_at > 0  # else some layers have read more of it than others
+        if reply.receipt.finish_reason not in CUT_OFF or not read_whole:
+            cache = None
+        self._kept.put(chat, KeptReply(reply, token_ids, prompt_ids, cache, _bytes_of(cache)))
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One reply to make."""
+
+    model: LoadedModel
+    prompt: Prompt
+    options: Options
+    streamer: TokenStreamer
+    stop: Event
+    cache: Any
+    """Keys and values of the beginning of the prompt, from the reply that goes on; or None."""
+    begun_with: int
+    """How many tokens of the reply the prompt holds already."""
+
+    def used_tokens(self) -> int:
+        """Return how many tokens of the context are used up to now."""
+        return len(self.prompt.ids) - self.begun_with + len(self.streamer.token_ids)
+
+
+def _usable_cache(turn: Turn) -> Any:
+    """Return a cache for a turn's keys and values: the one of the reply that goes on, an empty one, or None.
+
+    None lets `generate` make its own; some models (Mamba, sliding windows) keep something else or can't be cut.
+    """
+    from transformers import DynamicCache
+
+    model = turn.model.pipeline.model
+    if not model._supports_default_dynamic_cache():
+        return None
+    if turn.cache is not None:
+        surplus = turn.cache.get_seq_length() - (len(turn.prompt.ids) - 1)
+        try:
+            if surplus > 0:
+                turn.cache.crop(-surplus)
+            return turn.cache
+        except ValueError:
+            logger.info("this model's cache can't be cut: the prompt is read again")
+    return DynamicCache(config=model.config)
+
+
+def _bytes_of(cache: Any) -> int:
+    """Return the bytes of a cache's keys and values."""
+    if cache is None:
+        return 0
+    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers if layer.keys is not None)
+
+
+def _rate(tokens: int, seconds: float) -> float:
+    return (tokens - 1) / seconds if tokens > 1 and seconds > 0 else 0.0
 
 
 def _sampling(options: Options) -> dict[str, Any]:
@@ -208,11 +384,6 @@ def _sampling(options: Options) -> dict[str, Any]:
     }
 
 
-def _finish_reason(model: LoadedModel, streamer: TokenStreamer) -> FinishReason:
-    ended = streamer.token_ids and streamer.token_ids[-1] in model.end_ids
-    return "end_of_turn" if ended else "max_new_tokens"
-
-
 def _explain_failure(error: Exception) -> GenerationFailed:
     """Return what to tell a person of an error in the midst of a reply."""
     _log_failure("a reply", error)
@@ -225,6 +396,23 @@ def _log_failure(what: str, error: Exception) -> None:
     where = "".join(traceback.format_tb(error.__traceback__))
     logger.warning("%s failed: %s\n%s", what, type(error).__name__, hide_tokens(where))
     traceback.clear_frames(error.__traceback__)
+
+
+def _ready(status: Status, model: LoadedModel) -> Status:
+    """Return the status of a model that is there, with what people should know of it."""
+    from hfdemo.models.siblings import instruct_sibling
+
+    prompts = model.prompts
+    return replace(
+        status,
+        stage="ready",
+        device=model.device,
+        context_limit=prompts.context_limit,
+        thinking_modes=prompts.thinking_modes,
+        base_model=prompts.base_model,
+        takes_system_prompt=prompts.takes_system_prompt,
+        instruct_sibling=instruct_sibling(model.name) if prompts.base_model else None,
+    )
 
 
 def _has_gpu() -> bool:

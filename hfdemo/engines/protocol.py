@@ -4,7 +4,7 @@ from collections.abc import Generator
 from threading import Event
 from typing import Protocol
 
-from hfdemo.messages import ChatRequest, Delta, Status
+from hfdemo.messages import ChatRequest, Delta, FinishedReply, ShownPrompt, Status
 
 
 class Engine(Protocol):
@@ -28,5 +28,26 @@ class Engine(Protocol):
             ModelLoadError: the model could not be loaded.
             Busy: too many visitors wait already.
             GenerationFailed: the model could not finish.
+        """
+        ...
+
+    def last_reply(self, chat: str) -> FinishedReply | None:
+        """Return the last reply of a chat as it ended, or None: it failed, or is no longer kept.
+
+        While the reply is being stopped, this waits for its end, a moment.
+        """
+        ...
+
+    def forget(self, chat: str) -> None:
+        """Drop what is kept of a chat that is over."""
+        ...
+
+    def show_prompt(self, request: ChatRequest) -> ShownPrompt:
+        """Return exactly what the model would read for a request.
+
+        Raises:
+            ModelLoadError: the model isn't there yet.
+            InvalidInput: the request doesn't fit the model.
+            GenerationFailed: the model's chat template refuses the conversation.
         """
         ...

@@ -4,6 +4,8 @@ transformers' own `TextIteratorStreamer` holds text back until a space, leaves i
 when `generate` raises, and can't be stopped; this subclass mends the three.
 """
 
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from queue import Empty
@@ -12,7 +14,11 @@ from typing import Any
 
 from torch import Tensor
 from torch.nn import Module
-from transformers import TextIteratorStreamer
+from transformers import LogitsProcessor, TextIteratorStreamer
+
+from hfdemo.engines.thought import hold_back
+from hfdemo.errors import GenerationFailed
+from hfdemo.messages import FinishReason
 
 REPLACEMENT = "\ufffd"
 """What a decoder writes for bytes that aren't a character, or not yet."""
@@ -22,19 +28,32 @@ class Stopped(Exception):
     """Raised inside `generate` to end it, because nobody wants the rest of the reply."""
 
 
+class Finished(Exception):
+    """Raised inside `generate` to end it, because the reply is complete."""
+
+    def __init__(self, reason: FinishReason) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
 class Detokenizer:
     """Turns token ids into text as soon as its characters are whole.
 
     Only the last few tokens are decoded again, so a step costs the same at any length. They are decoded behind
     the tokens before them, because a tokenizer may write a word differently at the start of a text.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        before: the last tokens before the text, if it goes on from one.
+
     Source: the offsets of text-generation-inference, `Model.decode_token`
     (https://github.com/huggingface/text-generation-inference/blob/main/server/text_generation_server/models/model.py).
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, before: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
         self._hidden = set(tokenizer.all_special_ids)
-        self._before: list[int] = []  # already told in full: only context for what follows
+        self._before = list(before)  # already told in full: only context for what follows
         self._ids: list[int] = []
         self._told = ""  # what has been told of `_ids`
 
@@ -64,6 +83,46 @@ class Detokenizer:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
+class FiniteLogits(LogitsProcessor):
+    """Ends a reply whose logits are no numbers any more; greedy decoding would write token 0 for ever."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return the scores, of shape [1, vocabulary], as they are.
+
+        Raises:
+            GenerationFailed: one of them is NaN or plus infinity.
+        """
+        if not scores.max() < math.inf:  # the maximum is NaN if any score is
+            raise GenerationFailed("not_a_number")
+        return scores
+
+
+class StopTexts:
+    """Ends a reply at the first stop text, which is never shown; nor is its beginning, while it may become one."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = [text for text in texts if text]
+        self._held = ""
+        self.found = False
+
+    def add(self, text: str) -> str:
+        """Take the next piece of the reply and return what can be shown."""
+        if self.found or not self._texts:
+            return "" if self.found else text
+        self._held += text
+        at = min((self._held.find(stop) for stop in self._texts if stop in self._held), default=-1)
+        if at >= 0:
+            shown, self._held, self.found = self._held[:at], "", True
+            return shown
+        shown, self._held = hold_back(self._held, self._texts)
+        return shown
+
+    def end(self) -> str:
+        """Return what was held back and became no stop text."""
+        held, self._held = self._held, ""
+        return held
+
+
 class TokenStreamer(TextIteratorStreamer):
     """Hands the text of one reply from the thread that generates to the one that shows it.
 
@@ -73,15 +132,39 @@ class TokenStreamer(TextIteratorStreamer):
     Args:
         tokenizer: the model's tokenizer.
         stop: set by anyone to end the reply; `put` then raises `Stopped`.
+        stop_texts: texts that end the reply; `put` then raises `Finished`.
+        time_limit_s: how long the reply may take in all; `put` then raises `Finished`.
+        before: the last tokens of the prompt, if the reply goes on from text in it.
     """
 
-    def __init__(self, tokenizer: Any, stop: Event) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        stop: Event,
+        stop_texts: Sequence[str] = (),
+        time_limit_s: float = math.inf,
+        before: Sequence[int] = (),
+    ) -> None:
         super().__init__(tokenizer, skip_prompt=True)
         self.token_ids: list[int] = []
-        self._prompt_comes = True
+        self.text = ""
+        self.first_token_at = 0.0
+        self.last_token_at = 0.0
         self.on_first_token: Callable[[], None] = lambda: None
-        self._detokenizer = Detokenizer(tokenizer)
+        self._prompt_comes = True
+        self._detokenizer = Detokenizer(tokenizer, before)
         self._stop = stop
+        self._stop_texts = StopTexts(stop_texts)
+        self._deadline = time.monotonic() + time_limit_s
+
+    def resume(self, token_ids: Sequence[int]) -> None:
+        """Begin with the tokens of a reply that was cut off; their text comes as the first piece."""
+        self.token_ids = list(token_ids)
+        self._show("".join(map(self._detokenizer.add, token_ids)))
+
+    def begin_with(self, text: str) -> None:
+        """Begin with text that the prompt ends in; it comes as the first piece."""
+        self._show(text)
 
     def put(self, value: Tensor) -> None:
         """Take the prompt (first call, shape [1, prompt tokens]) or the next token (shape [1])."""
@@ -90,18 +173,31 @@ class TokenStreamer(TextIteratorStreamer):
         if self._prompt_comes:
             self._prompt_comes = False
             return
-        if not self.token_ids:
+        self.last_token_at = time.monotonic()
+        if not self.first_token_at:
+            self.first_token_at = self.last_token_at
             self.on_first_token()
         for token_id in value.flatten().tolist():
             self.token_ids.append(token_id)
-            if text := self._detokenizer.add(token_id):
-                self.text_queue.put(text)
+            self._show(self._detokenizer.add(token_id))
+        if self._stop_texts.found:
+            raise Finished("stop_text")
+        if self.last_token_at > self._deadline:
+            raise Finished("time_limit")
 
     def end(self) -> None:
         """Say that the reply is complete."""
-        if text := self._detokenizer.end():
-            self.text_queue.put(text)
+        self._show(self._detokenizer.end())
+        self._hand_over(self._stop_texts.end())
         self.text_queue.put(self.stop_signal)
+
+    def _show(self, text: str) -> None:
+        self._hand_over(self._stop_texts.add(text))
+
+    def _hand_over(self, text: str) -> None:
+        if text:
+            self.text += text
+            self.text_queue.put(text)
 
     def fail(self, error: BaseException) -> None:
         """Say that the reply ended by an error."""
@@ -128,16 +224,22 @@ class TokenStreamer(TextIteratorStreamer):
 
 
 @contextmanager
-def interruptible(layers: Sequence[Module], stop: Event) -> Iterator[Callable[[], None]]:
-    """Let `stop` end a forward pass in the midst of the model's layers, by raising `Stopped`.
+def interruptible(
+    layers: Sequence[Module], stop: Event, time_limit_s: float = math.inf
+) -> Iterator[Callable[[], None]]:
+    """Let `stop` and a time limit end a forward pass in the midst of the model's layers.
 
-    A streamer and a stopping criterion are asked between tokens only, and reading a long prompt takes seconds.
+    `Stopped` or `Finished` is raised there. A streamer and a stopping criterion are asked between tokens only, and
+    reading a long prompt takes seconds.
     What is yielded takes the checks out: once the prompt is read, the streamer's own is enough, and free.
     """
+    deadline = time.monotonic() + time_limit_s
 
     def check(*_: object) -> None:
         if stop.is_set():
             raise Stopped
+        if time.monotonic() > deadline:
+            raise Finished("time_limit")
 
     handles = [module.register_forward_pre_hook(check) for layer in layers for module in layer.modules()]
 

@@ -1,6 +1,6 @@
 """Which model: the one the host named, or the default for this machine, or the embedded demo model."""
 
-import re
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from pathlib import Path
 from queue import Empty, Queue
 
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
+from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from hfdemo.errors import HfdemoError, ModelLoadError
 
@@ -18,8 +19,6 @@ DEFAULT_ON_GPU = "kakaocorp/kanana-1.5-2.1b-instruct-2505"
 
 HUB_TIMEOUT_S = 4.0
 """How long the Hub may take to answer before it counts as out of reach."""
-
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +89,13 @@ def parse_model(named: str) -> HubModel | LocalModel:
     Raises:
         ModelLoadError: it is none of these.
     """
-    path = Path(named).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(named))
+    if os.path.isdir(path):  # unlike Path's own methods, these raise nothing for a name too long or out of reach
         return LocalModel(path)
-    if path.is_file() and path.suffix.lower() == ".gguf":
+    if os.path.isfile(path) and path.suffix.lower() == ".gguf":
         return LocalModel(path.parent, gguf_file=path.name)
     repo_id, revision, gguf_file = _split_hub_name(named)
-    if not _HUB_NAME.fullmatch(repo_id) or repo_id.startswith(("./", "../")):
+    if not _is_hub_name(repo_id):
         raise ModelLoadError("no_such_model_path" if _looks_like_path(named) else "bad_model_name", model=named)
     return HubModel(repo_id, revision, gguf_file)
 
@@ -147,5 +146,15 @@ def _split_hub_name(named: str) -> tuple[str, str | None, str | None]:
     return repo_id, revision or None, gguf_file or None
 
 
+def _is_hub_name(name: str) -> bool:
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return "/" in name
+
+
 def _looks_like_path(named: str) -> bool:
-    return named.startswith((".", "/", "~")) or "\\" in named or named.count("/") != 1
+    return (
+        named.startswith((".", "/", "~")) or named.lower().endswith(".gguf") or "\\" in named or named.count("/") > 1
+    )

@@ -55,7 +55,7 @@ def _explain_hub_error(cause: BaseException, source: ModelSource | None, name: s
         return ModelLoadError("offline_not_cached", model=name)
     if isinstance(cause, HfHubHTTPError) and cause.response is not None:
         return ModelLoadError("hub_refused", model=name, status=cause.response.status_code)
-    if isinstance(cause, LocalEntryNotFoundError) and cause.__cause__ is None:
+    if isinstance(cause, LocalEntryNotFoundError):
         return ModelLoadError("hub_unreachable_for", model=name, endpoint=constants.ENDPOINT)
     if isinstance(cause, httpx2.TransportError):
         return ModelLoadError("hub_unreachable_for", model=name, endpoint=constants.ENDPOINT)

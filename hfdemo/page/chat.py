@@ -1,22 +1,37 @@
-"""The chat itself: what happens when a visitor sends, stops, retries, undoes, clears or picks a starter."""
+"""The chat itself: what happens when a visitor sends, stops, retries, continues, undoes, clears or picks a starter."""
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
 from gradio.events import Dependency
 
 from hfdemo.engines.protocol import Engine
-from hfdemo.errors import GenerationFailed
-from hfdemo.messages import ChatRequest, Message, read_message, read_options, read_system_prompt
+from hfdemo.errors import GenerationFailed, InvalidInput
+from hfdemo.messages import CUT_OFF, ChatRequest, Message, read_message
 from hfdemo.page.components import RawTextbox, Transcript
-from hfdemo.page.controls import Controls
+from hfdemo.page.controls import Controls, read_wishes
 from hfdemo.page.language import label, language_of
+from hfdemo.page.receipt import meter_text, receipt_box, used_tokens
 from hfdemo.page.reply import Reply, said_kindly, stream_reply
+from hfdemo.page.shown_prompt import prompt_html
 from hfdemo.page.starters import STARTERS
 from hfdemo.page.status import progress_text
-from hfdemo.page.transcript import Entry, conversation, entry, progress_entry, take_back, without_boxes, without_reply
+from hfdemo.page.transcript import (
+    Entry,
+    box,
+    conversation,
+    entry,
+    kind_of,
+    reply_text,
+    split_at_reply,
+    take_back,
+    with_memory_mark,
+    without,
+)
 from hfdemo.words import Language, as_language, say
 
 CLOSE_BOX = "() => ({interactive: false, submit_btn: false, stop_btn: true, __type__: 'update'})"
@@ -43,6 +58,14 @@ class Chat(gr.ChatInterface):
     def __init__(self, engine: Engine, controls: Controls) -> None:
         self._engine = engine
         self._controls = controls
+        self.continue_button = gr.Button(
+            label("continue"), visible=False, size="sm", scale=0, elem_id="continue", render=False
+        )
+        self.prompt_button = gr.Button(
+            label("show_prompt"), size="sm", scale=0, variant="secondary", elem_id="show-prompt", render=False
+        )
+        self.meter = gr.HTML(elem_id="meter", render=False)
+        self.shown_prompt = gr.HTML(elem_id="shown-prompt", render=False)
         super().__init__(
             self.chat,
             chatbot=Transcript(
@@ -73,51 +96,77 @@ class Chat(gr.ChatInterface):
                 scale=7,
                 elem_id="message",
             ),
-            additional_inputs=[controls.system_prompt, *controls.options],
+            additional_inputs=controls.inputs,
             api_name="chat",
             api_description="Answer a message. The calls of one client are one conversation.",
             concurrency_limit=None,  # the engine keeps its own line
             cache_examples=False,
         )
 
+    def _render_footer(self) -> None:
+        """Draw what stands under the message box; called by the stock constructor."""
+        with gr.Row(elem_id="under-box"):
+            self.continue_button.render()
+            self.prompt_button.render()
+            self.meter.render()
+        self.shown_prompt.render()
+
     def _setup_events(self) -> None:
         """Connect the events; called by the stock constructor in place of its own wiring."""
-        settings = [self._controls.system_prompt, *self._controls.options]
-        language = self._controls.language
-        events = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        # A secret name for this visitor's conversation, under which the engine keeps the last reply.
+        self.chat_name = gr.State(None, time_to_live=3600, delete_callback=self._forget)
+        wishes, language = self._controls.inputs, self._controls.language
+        quietly = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        turn = [self.textbox, self.chatbot, self.chat_name, self.continue_button]
 
         box_closed = self.textbox.submit(None, None, self.textbox, js=CLOSE_BOX)
         sent = box_closed.then(
-            self._accept, [self.textbox, self.chatbot, language, *settings], [self.textbox, self.chatbot], **events
+            self._accept, [self.textbox, self.chatbot, self.chat_name, language, *wishes], turn, **quietly
         )
         sent.failure(None, None, self.textbox, js=OPEN_BOX).then(None, js=FOCUS_BOX)
-        retried = self.chatbot.retry(self._retry, [self.chatbot], [self.textbox, self.chatbot], **events)
+        retried = self.chatbot.retry(self._retry, [self.chatbot, self.chat_name], turn, **quietly)
+        continued = self.continue_button.click(self._continue, [self.chatbot, self.chat_name], turn, **quietly)
         started = self.chatbot.example_select(
-            self._start, [language], [self.textbox, self.chatbot, self._controls.system_prompt], **events
+            self._start, [language, self.chat_name], [*turn, self._controls.system_prompt], **quietly
         )
-        replies = [self._reply_after(event, settings) for event in (sent, retried, started)]
+        replies = [self._reply_after(event) for event in (sent, retried, continued, started)]
 
+        ended = [self.textbox, self.chatbot, self.continue_button, self.meter]
         self.textbox.stop(None, cancels=replies, api_visibility="private")
-        self.chatbot.clear(self._clear, None, [self.textbox, self.chatbot], cancels=replies, **events)
-        self.chatbot.undo(
-            self._undo, [self.chatbot, self.textbox], [self.textbox, self.chatbot], cancels=replies, **events
+        self.chatbot.clear(self._clear, None, ended, cancels=replies, **quietly)
+        self.chatbot.undo(self._undo, [self.chatbot, self.textbox], ended, cancels=replies, **quietly)
+        self.prompt_button.click(
+            self._show_prompt, [self.textbox, self.chatbot, language, *wishes], self.shown_prompt, **quietly
         )
+        self._setup_api(wishes)
+
+    def _setup_api(self, wishes: list[Any]) -> None:
+        api_chat_name = gr.State(None, time_to_live=3600, delete_callback=self._forget)
         self.fake_api_btn.click(
             self.chat,
-            [self.textbox, self.chatbot_state, *settings],
-            [self.api_response, self.chatbot_state],
+            [self.textbox, self.chatbot_state, api_chat_name, *wishes],
+            [self.api_response, self.chatbot_state, api_chat_name],
             api_name=self.api_name,
             api_description=self.api_description,
             concurrency_limit=None,
             postprocess=False,
         )
+        self.fake_api_btn.click(
+            self.receipt,
+            [api_chat_name],
+            [self.api_response],
+            api_name="receipt",
+            api_description="Return the receipt of this client's last reply.",
+            postprocess=False,
+        )
 
-    def _reply_after(self, event: Dependency, settings: list[Any]) -> Dependency:
+    def _reply_after(self, event: Dependency) -> Dependency:
         """Let a reply follow an event that put the user's message at the end of the transcript."""
+        language = self._controls.language
         reply = event.success(
             self._reply,
-            [self.chatbot, self._controls.language, *settings],
-            [self.chatbot],
+            [self.chatbot, self.chat_name, language, *self._controls.inputs],
+            [self.chatbot, self.meter],
             show_progress="hidden",
             api_visibility="private",
             concurrency_limit=None,
@@ -125,8 +174,8 @@ class Chat(gr.ChatInterface):
         for ended in (reply.then, reply.failure):  # `then` alone is silent after an error (Gradio 6.31)
             ended(
                 self._close_turn,
-                [self.chatbot],
-                [self.textbox, self.chatbot],
+                [self.chatbot, self.chat_name, language],
+                [self.textbox, self.chatbot, self.continue_button, self.meter],
                 queue=False,
                 show_progress="hidden",
                 api_visibility="private",
@@ -134,38 +183,72 @@ class Chat(gr.ChatInterface):
         return reply
 
     def _accept(
-        self, message: object, entries: list[Entry], language: object, *settings: object
-    ) -> tuple[Any, list[Entry]]:
+        self, message: object, entries: list[Entry], name: str | None, language: object, *wishes: object
+    ) -> tuple[Any, ...]:
         """Take a message out of the box, if it can be answered; if not, it stays there."""
         with said_kindly(as_language(language)):
             text = read_message(message)
-            read_system_prompt(settings[0])
-            read_options(*settings[1:])
-        return _answering(value=""), [*without_boxes(entries), entry("user", text)]
+            read_wishes(wishes)
+        return self._begin([*without(entries, "progress"), entry("user", text)], name, value="")
 
-    def _retry(self, entries: list[Entry]) -> tuple[Any, list[Entry]]:
+    def _retry(self, entries: list[Entry], name: str | None) -> tuple[Any, ...]:
         """Take the last reply away, to ask for another."""
-        return _answering(), without_reply(entries)
+        return self._begin(split_at_reply(entries)[0], name)
 
-    def _start(self, event: gr.SelectData, language: object) -> tuple[Any, list[Entry], str]:
+    def _continue(self, entries: list[Entry], name: str | None) -> tuple[Any, ...]:
+        """Leave the last reply as it is, to be gone on with."""
+        asked, reply = split_at_reply(entries)
+        return self._begin(asked + without(reply, "receipt"), name)
+
+    def _start(self, event: gr.SelectData, language: object, name: str | None) -> tuple[Any, ...]:
         """Begin a conversation with a starter, and with the system prompt that suits it."""
         starter = STARTERS[int(event.index)]
         spoken = as_language(language)
-        return _answering(), [entry("user", starter.message(spoken))], starter.system_prompt(spoken)
+        return *self._begin([entry("user", starter.message(spoken))], name), starter.system_prompt(spoken)
 
-    async def _reply(self, entries: list[Entry], language: object, *settings: object) -> AsyncIterator[list[Entry]]:
-        """Answer the last message, and show on the way what is waited for."""
+    def _begin(self, entries: list[Entry], name: str | None, **changes: str) -> tuple[Any, ...]:
+        """Return box, transcript, the chat's name and the button, as they are while a reply comes."""
+        return _answering(**changes), entries, name or secrets.token_urlsafe(16), gr.update(visible=False)
+
+    async def _reply(
+        self, entries: list[Entry], name: str, language: object, *wishes: object
+    ) -> AsyncIterator[tuple[list[Entry], Any]]:
+        """Answer the last message, or go on with its reply, and show on the way what is waited for."""
         spoken = as_language(language)
+        asked, _ = split_at_reply(entries)
+        so_far = reply_text(entries)
         with said_kindly(spoken):
-            request = ChatRequest(conversation(entries), read_system_prompt(settings[0]), read_options(*settings[1:]))
+            wished = read_wishes(wishes)
+            request = ChatRequest(
+                conversation(asked),
+                wished.system_prompt,
+                wished.options,
+                chat=name,
+                reply_start=so_far or wished.reply_start,
+                continues=bool(so_far),
+            )
             async with aclosing(stream_reply(self._engine, request)) as replies:
                 async for reply in replies:
-                    if reply.text:
-                        yield [*entries, entry("assistant", reply.text)]
-                    elif reply.finish_reason == "end_of_turn":
+                    shown = self._shown(reply, spoken)
+                    if shown:
+                        yield [*asked, *shown], self._meter(reply.used_tokens, spoken)
+                    elif reply.receipt and reply.receipt.finish_reason == "end_of_turn":
                         raise GenerationFailed("empty_reply")
-                    else:
-                        yield [*entries, progress_entry(self._waiting_for(reply, spoken))]
+                    elif not so_far:
+                        yield [*asked, box("progress", self._waiting_for(reply, spoken), pending=True)], gr.skip()
+
+    def _shown(self, reply: Reply, language: Language) -> list[Entry]:
+        """Return the entries of a reply as far as it has come."""
+        entries: list[Entry] = []
+        if reply.thought.strip():
+            seconds = f"{reply.thought_s:.1f}"
+            thinks = not reply.text and not reply.receipt
+            title = say("receipt.thinking" if thinks else "receipt.thought", language, seconds=seconds)
+            entries.append(box("thought", title, reply.thought, pending=thinks))
+        return [*entries, entry("assistant", reply.text)] if reply.text else entries
+
+    def _meter(self, tokens: int, language: Language) -> str:
+        return meter_text(tokens, self._engine.status().context_limit, language)
 
     def _waiting_for(self, reply: Reply, language: Language) -> str:
         status = self._engine.status()
@@ -173,26 +256,59 @@ class Chat(gr.ChatInterface):
             return progress_text(status, language)
         return say("status.ahead", language, ahead=reply.ahead) if reply.ahead else say("status.reading", language)
 
-    def _close_turn(self, entries: list[Entry]) -> tuple[Any, list[Entry]]:
-        """Give the box back. A message that got no reply at all goes back into it, so that nothing is lost."""
-        entries = without_boxes(entries)
-        if entries and entries[-1]["role"] == "user":
-            kept, text = take_back(entries)
-            return _ready(value=text), kept
-        return _ready(), entries
+    def _close_turn(self, entries: list[Entry], name: str | None, language: object) -> tuple[Any, ...]:
+        """Give the box back, and put the receipt under the reply.
 
-    def _undo(self, entries: list[Entry], draft: object) -> tuple[Any, list[Entry]]:
+        A message that got no reply at all goes back into the box, so that nothing is lost.
+        """
+        spoken = as_language(language)
+        asked, reply = split_at_reply(without(entries, "progress"))
+        if not reply:
+            kept, text = take_back(asked)
+            return _ready(**({"value": text} if asked else {})), kept, gr.update(visible=False), gr.skip()
+        finished = self._engine.last_reply(name) if name else None
+        if finished is None or any(kind_of(message) == "receipt" for message in reply):
+            return _ready(), asked + reply, gr.update(visible=False), gr.skip()
+        receipt = finished.receipt
+        answer = [entry("assistant", finished.text)] if finished.text else []  # the last piece may not be shown yet
+        reply = [*(message for message in reply if kind_of(message) == "thought"), *answer]
+        closed = with_memory_mark(
+            [*asked, *reply, receipt_box(finished, spoken)], receipt.dropped_messages, say("receipt.memory", spoken)
+        )
+        can_continue = receipt.finish_reason in CUT_OFF and bool(finished.text)
+        return _ready(), closed, gr.update(visible=can_continue), self._meter(used_tokens(receipt), spoken)
+
+    def _undo(self, entries: list[Entry], draft: object) -> tuple[Any, ...]:
         """Take the last turn back into the box, before what is being typed there."""
         kept, text = take_back(entries)
-        return _ready(value="\n\n".join(part for part in (text, draft) if isinstance(part, str) and part)), kept
+        value = "\n\n".join(part for part in (text, draft) if isinstance(part, str) and part)
+        return _ready(value=value), kept, gr.update(visible=False), ""
 
-    def _clear(self) -> tuple[Any, list[Entry]]:
-        return _ready(), []
+    def _clear(self) -> tuple[Any, ...]:
+        return _ready(), [], gr.update(visible=False), ""
+
+    def _show_prompt(self, draft: object, entries: list[Entry], language: object, *wishes: object) -> str:
+        """Draw what the model would read, with the message that is being typed, or else for the last reply."""
+        spoken = as_language(language)
+        with said_kindly(spoken):
+            wished = read_wishes(wishes)
+            messages = conversation(split_at_reply(entries)[0])
+            if isinstance(draft, str) and draft.strip():
+                messages = (*conversation(entries), Message("user", draft))
+            if not messages:
+                raise InvalidInput("empty_message")
+            request = ChatRequest(messages, wished.system_prompt, wished.options, reply_start=wished.reply_start)
+            return prompt_html(self._engine.show_prompt(request), spoken)
+
+    def _forget(self, name: str | None) -> None:
+        if name:
+            self._engine.forget(name)
 
     async def chat(
         self,
         message: object,
         history: list[Entry],
+        chat_name: str | None,
         system_prompt: object,
         temperature: object,
         top_p: object,
@@ -200,17 +316,32 @@ class Chat(gr.ChatInterface):
         top_k: object,
         repetition_penalty: object,
         seed: object,
+        stop_texts: object,
+        reply_start: object,
+        thinking: object,
         request: gr.Request,
-    ) -> AsyncIterator[tuple[str, list[Entry]]]:
+    ) -> AsyncIterator[tuple[str, list[Entry], str]]:
         """Answer an API call: the reply's text so far, and what the next call of the same client continues."""
+        name = chat_name or secrets.token_urlsafe(16)
+        numbers = (temperature, top_p, max_new_tokens, top_k, repetition_penalty, seed)
         with said_kindly(language_of(request)):
             text = read_message(message)
-            options = read_options(temperature, top_p, max_new_tokens, top_k, repetition_penalty, seed)
-            messages = (*conversation(history), Message("user", text))
-            turn = ChatRequest(messages, read_system_prompt(system_prompt), options)
+            wished = read_wishes((system_prompt, *numbers, stop_texts, reply_start, thinking))
+            turn = ChatRequest(
+                (*conversation(history), Message("user", text)),
+                wished.system_prompt,
+                wished.options,
+                chat=name,
+                reply_start=wished.reply_start,
+            )
             async with aclosing(stream_reply(self._engine, turn)) as replies:
                 async for reply in replies:
-                    yield reply.text, [*history, entry("user", text), entry("assistant", reply.text)]
+                    yield reply.text, [*history, entry("user", text), entry("assistant", reply.text)], name
+
+    def receipt(self, chat_name: str | None) -> dict[str, Any] | None:
+        """Answer an API call: the receipt of the last reply to the same client, or null."""
+        finished = self._engine.last_reply(chat_name) if chat_name else None
+        return {**asdict(finished.receipt), "thought": finished.thought} if finished else None
 
 
 def _answering(**changes: str) -> Any:

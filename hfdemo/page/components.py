@@ -66,6 +66,17 @@ with patch("gradio.component_meta.create_or_modify_pyi"):
             """Return the value as it was sent."""
             return payload
 
+    class RawRadio(gr.Radio):
+        """A Radio that passes on what was sent, one of its choices or not."""
+
+        def get_block_name(self) -> str:
+            """Name the frontend part that draws this component."""
+            return "radio"
+
+        def preprocess(self, payload: Any) -> Any:
+            """Return the value as it was sent."""
+            return payload
+
     class RawNumber(gr.Number):
         """A Number that passes on what was sent, number or not."""
 

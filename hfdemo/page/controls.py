@@ -4,8 +4,17 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from hfdemo.messages import LIMITS, OPTION_NAMES
-from hfdemo.page.components import RawNumber, RawSlider, RawTextbox
+from hfdemo.messages import (
+    LIMITS,
+    OPTION_NAMES,
+    THINKING,
+    Options,
+    Thinking,
+    read_options,
+    read_reply_start,
+    read_system_prompt,
+)
+from hfdemo.page.components import RawNumber, RawRadio, RawSlider, RawTextbox
 from hfdemo.page.language import label
 
 
@@ -14,9 +23,40 @@ class Controls:
     """The settings' components."""
 
     system_prompt: gr.Textbox
-    options: tuple[gr.components.Component, ...]
+    numbers: tuple[gr.components.Component, ...]
     """In the order of `OPTION_NAMES`."""
+    stop_texts: gr.Textbox
+    reply_start: gr.Textbox
+    thinking: gr.Radio
     language: gr.Radio
+
+    @property
+    def inputs(self) -> list[gr.components.Component]:
+        """What an event takes, in the order in which `read_wishes` reads it and the API names it."""
+        return [self.system_prompt, *self.numbers, self.stop_texts, self.reply_start, self.thinking]
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a visitor set, checked."""
+
+    system_prompt: str
+    options: Options
+    reply_start: str
+
+
+def read_wishes(values: tuple[object, ...]) -> Wishes:
+    """Check the values of `Controls.inputs`.
+
+    Raises:
+        InvalidInput: one of them can't be used; the text says which and why.
+    """
+    system_prompt, *numbers, stop_texts, reply_start, thinking = values
+    return Wishes(
+        read_system_prompt(system_prompt),
+        read_options(*numbers, stop_texts=stop_texts, thinking=thinking),
+        read_reply_start(reply_start),
+    )
 
 
 def make_controls(system_prompt: str) -> Controls:
@@ -29,22 +69,43 @@ def make_controls(system_prompt: str) -> Controls:
         max_lines=12,
         elem_id="system-prompt",
     )
-    common = [_make_control(name) for name in OPTION_NAMES[:3]]
+    common = [_make_number(name) for name in OPTION_NAMES[:3]]
+    thinking = RawRadio(
+        thinking_choices(THINKING),
+        value="auto",
+        label=label("thinking"),
+        info=label("thinking_info"),
+        visible=False,  # until a model is there that can be asked
+        elem_id="thinking",
+    )
     with gr.Accordion(label("more"), open=False):
-        more = [_make_control(name) for name in OPTION_NAMES[3:]]
+        more = [_make_number(name) for name in OPTION_NAMES[3:]]
+        reply_start = _make_text("reply_start")
+        stop_texts = _make_text("stop_texts")
         language = gr.Radio(
             [("한국어", "ko"), ("English", "en")],
             label=label("language"),
             value="en",
             elem_id="language",
         )
-    return Controls(text, (*common, *more), language)
+    return Controls(text, (*common, *more), stop_texts, reply_start, thinking, language)
 
 
-def _make_control(name: str) -> gr.components.Component:
+def thinking_choices(modes: tuple[Thinking, ...]) -> list[tuple[str, str]]:
+    """Return the choices of the thinking control, with their labels."""
+    return [(str(label(f"thinking_{mode}")), mode) for mode in dict.fromkeys(("auto", *modes))]
+
+
+def _make_number(name: str) -> gr.components.Component:
     limit = LIMITS[name]
     texts = {"label": label(name), "info": label(f"{name}_info"), "elem_id": name.replace("_", "-")}
     default = int(limit.default) if limit.whole else limit.default
     if name == "seed":  # a slider can't be set to one of four thousand million values
         return RawNumber(default, minimum=limit.low, maximum=limit.high, step=1, **texts)
     return RawSlider(limit.low, limit.high, default, step=limit.step, **texts)
+
+
+def _make_text(name: str) -> gr.Textbox:
+    return RawTextbox(
+        "", label=label(name), info=label(f"{name}_info"), lines=2, max_lines=6, elem_id=name.replace("_", "-")
+    )

@@ -13,7 +13,7 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 """An event sends the whole chat, twice: a chat of a thousand turns fits."""
 
 # Gradio would take uploads although the page has none, and fetch any public address for anyone.
-_CLOSED = re.compile(r"/gradio_api/(upload|file=https?:|proxy=|stream/|custom_component/)")
+_CLOSED = re.compile(r"/gradio_api/(upload|process_recording|file[=/]https?:|proxy=|stream/|custom_component/)")
 
 _INLINE_SCRIPT = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 
@@ -34,7 +34,9 @@ class Guard:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif _CLOSED.search(scope["path"]):
+            return
+        send = _with_headers(send)
+        if _CLOSED.search(scope["path"]):
             await PlainTextResponse("This page takes and fetches no files.", 403)(scope, receive, send)
         elif int(Headers(scope=scope).get("content-length") or 0) > MAX_BODY_BYTES:
             refusal = PlainTextResponse("The request is too large.", 413, {"connection": "close"})
@@ -42,7 +44,7 @@ class Guard:
         elif scope["method"] == "GET" and scope["path"] in ("", "/"):
             await self._app(_uncompressed(scope), receive, _PageSender(send, self._scripts))
         else:
-            await self._app(scope, _limited(receive), _with_headers(send))
+            await self._app(scope, _limited(receive), send)
 
 
 class _PageSender:
@@ -66,7 +68,6 @@ class _PageSender:
             self._body = self._body.replace(b"<head>", b"<head>" + self._scripts, 1)
             headers["content-security-policy"] = content_security_policy(self._body)
             headers["content-length"] = str(len(self._body))
-        _add_headers(headers)
         await self._send(self._start)
         await self._send({"type": "http.response.body", "body": self._body})
 
@@ -99,15 +100,12 @@ def content_security_policy(html: bytes) -> str:
     )
 
 
-def _add_headers(headers: MutableHeaders) -> None:
-    headers["x-content-type-options"] = "nosniff"
-    headers["referrer-policy"] = "no-referrer"
-
-
 def _with_headers(send: Send) -> Send:
     async def sender(message: Message) -> None:
         if message["type"] == "http.response.start":
-            _add_headers(MutableHeaders(scope=message))
+            headers = MutableHeaders(scope=message)
+            headers["x-content-type-options"] = "nosniff"
+            headers["referrer-policy"] = "no-referrer"
         await send(message)
 
     return sender

@@ -16,7 +16,7 @@ _IMAGE = re.compile(r"!(?=\u2060*\[)")
 _BOLD_BEFORE_LETTER = re.compile(r"(?<=[^\w\s*\u2060])\*\*(?=\w)")
 # A fence named mermaid would become a diagram, with links and styles of its own. One named cpp makes Gradio 6.31
 # draw the whole message empty: its highlighter raises.
-_FENCE = re.compile(r"((?:`{3,}|~{3,})[ \t]*)(?=\u2060*(?:cpp|mermaid)\b)")
+_FENCE = re.compile(r"((?:(?<!`)`{3,}+|(?<!~)~{3,}+)[ \t]*+)(?=\u2060*(?:cpp|mermaid)\b)")
 _MARKS = re.compile(MARK + "+")
 
 

@@ -8,7 +8,7 @@ from starlette.middleware import Middleware
 
 from hfdemo.engines.protocol import Engine
 from hfdemo.page.chat import Chat
-from hfdemo.page.controls import make_controls
+from hfdemo.page.controls import make_controls, thinking_choices
 from hfdemo.page.guard import Guard
 from hfdemo.page.language import label, translations
 from hfdemo.page.starters import starter_cards
@@ -38,19 +38,20 @@ def create_page(engine: Engine, settings: Settings) -> gr.Blocks:
         chat = Chat(engine, controls)
         timer = gr.Timer(STATUS_EVERY_S)
 
-        def show_status(language: object) -> tuple[Any, Any, Any]:
+        def show_status(language: object) -> tuple[Any, ...]:
             now = engine.status()
             return (
                 status_html(now, as_language(language)),
                 gr.update(visible=now.stage == "failed"),
                 gr.update(active=now.stage != "ready"),
+                gr.update(visible=bool(now.thinking_modes), choices=thinking_choices(now.thinking_modes)),
             )
 
         def show_starters(language: object) -> Any:
             return gr.update(examples=starter_cards(as_language(language)))
 
         quietly: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        shown = [status, try_again, timer]
+        shown = [status, try_again, timer, controls.thinking]
         opened = page.load(None, None, [controls.language, sidebar, chat.chatbot], js=OPEN_PAGE)
         opened.then(show_starters, controls.language, chat.chatbot, **quietly).then(
             show_status, controls.language, shown, **quietly

@@ -12,7 +12,7 @@ import gradio as gr
 
 from hfdemo.engines.protocol import Engine
 from hfdemo.errors import HfdemoError, hide_tokens
-from hfdemo.messages import ChatRequest, FinishReason
+from hfdemo.messages import ChatRequest, Receipt
 from hfdemo.page.bridge import iterate_in_thread
 from hfdemo.words import Language, say
 
@@ -24,9 +24,14 @@ class Reply:
     """A reply as far as it has come."""
 
     text: str
+    thought: str = ""
+    thought_s: float = 0.0
+    """How long the model thought, up to now."""
+    used_tokens: int = 0
     ahead: int = 0
     """How many replies have to be finished before it is begun."""
-    finish_reason: FinishReason | None = None
+    receipt: Receipt | None = None
+    """Set when it is whole."""
 
 
 async def stream_reply(engine: Engine, request: ChatRequest) -> AsyncGenerator[Reply, None]:
@@ -35,18 +40,21 @@ async def stream_reply(engine: Engine, request: ChatRequest) -> AsyncGenerator[R
     A page with many turns draws an update more slowly, and so does a long reply; updates come no faster than a
     browser draws them. They come at least four times a second, for only then is a closed tab noticed.
     """
-    last = time.monotonic()
+    started = last = time.monotonic()
     stop = Event()
-    text, tokens, shown = "", 0, ""
+    text, thought, tokens, thought_s, shown = "", "", 0, 0.0, False
     async with aclosing(iterate_in_thread(engine.stream(request, stop), stop)) as deltas:
         async for delta in deltas:
-            text += delta.text
-            tokens += bool(delta.text)
             now = time.monotonic()
+            text, thought = text + delta.text, thought + delta.thought
+            came = bool(delta.text or delta.thought)
+            tokens += came
+            if thought and not text:
+                thought_s = now - started
             waited = now - last >= update_interval_s(len(request.messages), tokens)
-            if delta.finish_reason or not delta.text or waited or not shown:
-                last, shown = now, text
-                yield Reply(text, delta.ahead, delta.finish_reason)
+            if delta.receipt or not came or waited or not shown:
+                last, shown = now, came
+                yield Reply(text, thought, thought_s, delta.used_tokens, delta.ahead, delta.receipt)
 
 
 def update_interval_s(messages: int, tokens: int) -> float:

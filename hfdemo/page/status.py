@@ -27,10 +27,22 @@ def status_html(status: Status, language: Language) -> str:
         lines.append(f'<progress value="{status.done_bytes}" max="{status.total_bytes}"></progress>')
     if status.error:
         lines.append(f'<p class="problem">{escape(status.error.text(language))}</p>')
+    lines += [f'<p class="notice">{escape(note)}</p>' for note in _notes(status, language)]
     if status.fallback:
         reason = status.fallback.text(language)
         lines.append(f'<p class="notice">{escape(say("status.embedded", language, reason=reason))}</p>')
     return f'<div role="status">{"".join(lines)}</div>'
+
+
+def _notes(status: Status, language: Language) -> list[str]:
+    """Return what a visitor should know of the model."""
+    if status.stage != "ready":
+        return []
+    if status.base_model and status.instruct_sibling:
+        return [say("status.base_model_with_sibling", language, sibling=status.instruct_sibling)]
+    if status.base_model:
+        return [say("status.base_model", language)]
+    return [] if status.takes_system_prompt else [say("status.no_system_role", language)]
 
 
 def _megabytes(count: int) -> str:

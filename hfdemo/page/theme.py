@@ -14,4 +14,10 @@ def make_theme() -> gr.themes.Base:
     ).set(
         block_border_width="0px",
         block_shadow="none",
+        body_text_color_subdued="*neutral_500",  # Gradio's own shades are too pale to read
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+        input_background_fill="*neutral_50",
+        input_background_fill_dark="*neutral_900",
+        input_border_width="1px",
     )

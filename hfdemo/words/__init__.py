@@ -4,6 +4,7 @@ A text is named by a dotted key (`error.bad_number`); gaps such as `{name}` are 
 Both files hold the same keys with the same gaps (a test compares them).
 """
 
+import re
 import tomllib
 from functools import cache
 from importlib.resources import files
@@ -11,6 +12,8 @@ from typing import Any, Literal, get_args
 
 Language = Literal["en", "ko"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
+
+_PREFERENCE = re.compile(rf"(?:^|,)\s*({'|'.join(LANGUAGES)})(?![a-z])[^,;]*(?:;\s*q=([01](?:\.\d*)?))?")
 
 
 def say(key: str, language: Language = "en", **fields: object) -> str:
@@ -27,11 +30,10 @@ def texts(language: Language) -> dict[str, str]:
 
 def choose_language(preferences: str | None) -> Language:
     """Return the language that suits an `Accept-Language` header, a locale or a language code best."""
-    for preference in (preferences or "").lower().split(","):
-        for language in LANGUAGES:
-            if preference.strip().startswith(language):
-                return language
-    return "en"
+    found = _PREFERENCE.findall((preferences or "").lower())
+    weighted = [(float(weight or 1), as_language(language)) for language, weight in found]
+    weight, language = max(weighted, key=lambda pair: pair[0], default=(1.0, as_language("en")))
+    return language if weight else "en"
 
 
 def as_language(value: object) -> Language:

@@ -1,0 +1,63 @@
+"""The last reply of each chat, kept so that it can be gone on with exactly where it was cut off.
+
+What is kept is found only under the chat's secret name, which the server made. The caches of keys and values are
+bounded by bytes: the chat that was silent longest loses its own first, and then goes on from its tokens.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Any
+
+from hfdemo.messages import FinishedReply
+
+MAX_REPLIES = 256
+MAX_CACHE_BYTES = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class KeptReply:
+    """A reply with what the model needs to go on with it."""
+
+    finished: FinishedReply
+    token_ids: tuple[int, ...]
+    """What the model wrote, thought included, without a token that ended it."""
+    prompt_ids: tuple[int, ...]
+    cache: Any = None
+    """The model's keys and values of prompt and reply, as far as it read them."""
+    cache_bytes: int = 0
+
+
+class KeptReplies:
+    """The last replies, by the chats' secret names; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._replies: OrderedDict[str, KeptReply] = OrderedDict()
+        self._lock = Lock()
+
+    def put(self, chat: str, reply: KeptReply) -> None:
+        """Keep the last reply of a chat in place of the one before."""
+        with self._lock:
+            self._replies.pop(chat, None)
+            self._replies[chat] = reply
+            while len(self._replies) > MAX_REPLIES:
+                self._replies.popitem(last=False)
+            self._free_caches()
+
+    def get(self, chat: str) -> KeptReply | None:
+        """Return the last reply of a chat, if it is still kept."""
+        with self._lock:
+            return self._replies.get(chat)
+
+    def forget(self, chat: str) -> None:
+        """Drop the reply of a chat that is over, or that goes on."""
+        with self._lock:
+            self._replies.pop(chat, None)
+
+    def _free_caches(self) -> None:
+        in_all = sum(reply.cache_bytes for reply in self._replies.values())
+        for chat, reply in self._replies.items():
+            if in_all <= MAX_CACHE_BYTES:
+                return
+            in_all -= reply.cache_bytes
+            self._replies[chat] = replace(reply, cache=None, cache_bytes=0)

@@ -1,0 +1,108 @@
+"""Gradio's components hand over what was sent, and the page hands back what was written."""
+
+import math
+import shutil
+import subprocess
+import sys
+
+import pytest
+from gradio.components.chatbot import ChatbotDataMessages
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hfdemo.page.components import RawNumber, RawRadio, RawSlider, RawTextbox, Transcript
+from hfdemo.page.markdown import MARK, make_inert
+from hfdemo.page.transcript import box, conversation, entry, kind_of, text_of
+from tests.conftest import ROOT
+
+PIECES = [
+    *"<>![]*`~ \t\n\r\\",
+    MARK,
+    "    indented",
+    "```cpp\n",
+    "<b>",
+    "![x](y)",
+    "$$x$$",
+    "&lt;",
+    "가",
+    "👍🏽",
+    "\x00",
+]
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text(max_size=40)
+MESSAGES = st.lists(st.tuples(st.sampled_from(["user", "assistant"]), TEXTS), max_size=6)
+
+transcript = Transcript()
+RAW = [RawTextbox(), RawSlider(0, 1), RawNumber(minimum=0, maximum=1), RawRadio(["a"])]
+
+
+def sent_by_the_page(entries: list) -> list:
+    """Return what comes back after the page has displayed entries: they travel as JSON."""
+    displayed = transcript.postprocess(entries)
+    return transcript.preprocess(ChatbotDataMessages.model_validate_json(displayed.model_dump_json()))
+
+
+@given(MESSAGES)
+@settings(deadline=None)
+def test_the_page_gives_back_every_text_exactly(messages):
+    entries = [entry(role, text) for role, text in messages]
+    back = sent_by_the_page(entries)
+    assert [(message["role"], text_of(message)) for message in back] == messages
+    assert conversation(back) == conversation(entries)
+    again = sent_by_the_page(back)
+    assert [(message["role"], text_of(message)) for message in again] == messages
+
+
+@given(TEXTS)
+@settings(deadline=None)
+def test_what_is_displayed_is_inert(text):
+    shown = transcript.postprocess([entry("user", text), entry("assistant", text)])
+    assert [message.content[0].text for message in shown.root] == [make_inert(text)] * 2
+
+
+@pytest.mark.parametrize("value", [None, []])
+def test_an_empty_chat_stays_empty(value):
+    assert transcript.postprocess(value).root == []
+    assert transcript.preprocess(transcript.postprocess(value)) == []
+
+
+def test_nothing_sent_is_an_empty_chat():
+    assert transcript.preprocess(None) == []
+
+
+def test_a_box_stays_a_box():
+    back = sent_by_the_page([entry("user", "Hi"), box("progress", "Reading …", pending=True)])
+    assert conversation(back) == conversation([entry("user", "Hi")])
+    assert [kind_of(message) for message in back] == [None, "progress"]
+
+
+def test_plain_content_is_not_dedented():
+    back = sent_by_the_page([{"role": "assistant", "content": "    code\n  less "}])
+    assert text_of(back[0]) == "    code\n  less "
+
+
+@pytest.mark.parametrize("component", RAW, ids=repr)
+@pytest.mark.parametrize(
+    "value", [None, "", " Hi\n", "\ud800", 5, -5.5, math.inf, True, ["a"], {"text": "a"}], ids=repr
+)
+def test_a_raw_component_passes_on_what_was_sent(component, value):
+    assert component.preprocess(value) is value
+
+
+@pytest.mark.parametrize("component", RAW, ids=repr)
+def test_a_raw_component_does_not_stop_nan_by_itself(component):
+    assert math.isnan(component.preprocess(math.nan))
+
+
+def test_each_component_is_drawn_by_gradios_own_frontend():
+    names = [component.get_block_name() for component in (transcript, *RAW)]
+    assert names == ["chatbot", "textbox", "slider", "number", "radio"]
+
+
+def test_importing_writes_nothing_beside_the_module(tmp_path):
+    shutil.copytree(ROOT / "hfdemo", tmp_path / "hfdemo", ignore=shutil.ignore_patterns("__pycache__", "*.pyi"))
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    program = "import hfdemo.page.chat as chat; print(chat.__file__)"
+    command = [sys.executable, "-B", "-c", program]
+    written = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert str(tmp_path) in written
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -1,0 +1,182 @@
+"""`python -m hfdemo` makes an environment of its own, once, and runs the chat or the tests in it.
+
+All this happens in a small copy of the project, whose packages pip finds in a folder.
+"""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hfdemo import environment
+from hfdemo.__main__ import main
+from tests.conftest import ROOT
+
+needs_venv = pytest.mark.skipif(
+    importlib.util.find_spec("ensurepip") is None, reason="this Python can't make environments with pip"
+)
+
+BASE_PYTHON = getattr(sys, "_base_executable", sys.executable)
+"""The interpreter outside of any virtual environment."""
+
+
+def make_package(folder: Path, name: str, version: str, main_py: str = "") -> None:
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{name}/__init__.py", f"version = {version!r}\n")
+        archive.writestr(f"{name}/__main__.py", main_py)
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+
+
+@dataclass
+class Project:
+    """A copy of the project whose app only says what it was started with."""
+
+    folder: Path
+
+    def run(self, *arguments: str, python: str | Path = BASE_PYTHON) -> subprocess.CompletedProcess[str]:
+        packages = self.folder / "packages"
+        return subprocess.run(
+            [str(python), "-m", "hfdemo", *arguments],
+            cwd=self.folder,
+            env=os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(packages), "PIP_CONFIG_FILE": os.devnull},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def require(self, requirements: str) -> None:
+        (self.folder / "requirements.txt").write_text(requirements)
+
+    @property
+    def python(self) -> Path:
+        return self.folder / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project that was started once."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "hfdemo").mkdir()
+    for name in ("__init__.py", "__main__.py", "environment.py"):
+        shutil.copy(ROOT / "hfdemo" / name, folder / "hfdemo" / name)
+    (folder / "app.py").write_text("import sys, needed\nprint('app', needed.version, sys.prefix)\nsys.exit(5)\n")
+    (folder / "tests").mkdir()
+    (folder / "tests" / "requirements.txt").write_text("pytest==0.1\n")
+    (folder / "packages").mkdir()
+    make_package(folder / "packages", "needed", "1.0")
+    make_package(folder / "packages", "needed", "2.0")
+    make_package(folder / "packages", "pytest", "0.1", "import sys\nprint('tests', sys.argv[1:])\nsys.exit(3)\n")
+    project = Project(folder)
+    project.require("needed==1.0\n")
+    first = project.run("start")
+    assert first.returncode == 5, first.stdout + first.stderr
+    assert f"Making a virtual environment in {folder / '.venv'}" in first.stdout
+    assert "Installing what is needed" in first.stdout
+    assert f"app 1.0 {folder / '.venv'}" in first.stdout
+    return project
+
+
+@needs_venv
+def test_the_second_start_makes_and_installs_nothing(project):
+    project.require("needed==1.0\n")
+    project.run("start")
+    second = project.run("start")
+    assert second.stdout == f"app 1.0 {project.folder / '.venv'}\n"
+    assert second.returncode == 5
+
+
+@needs_venv
+def test_changed_requirements_are_installed_into_the_environment_that_is_there(project):
+    project.require("needed==2.0\n")
+    changed = project.run("start")
+    assert "Installing what is needed" in changed.stdout and "Making" not in changed.stdout
+    assert "app 2.0" in changed.stdout
+    assert project.run("start").stdout == f"app 2.0 {project.folder / '.venv'}\n"
+
+
+@needs_venv
+def test_requirements_that_cant_be_installed_end_the_start_with_pips_reason(project):
+    project.require("needed==9.9\n")
+    for _ in range(2):  # nothing is taken for installed
+        failed = project.run("start")
+        assert failed.returncode == 1
+        assert "needed==9.9" in failed.stderr and "pip could not install the requirements" in failed.stderr
+        assert "app" not in failed.stdout
+    project.require("needed==1.0\n")
+    assert "app 1.0" in project.run("start").stdout
+
+
+@needs_venv
+def test_the_tests_get_their_own_requirements_and_arguments_and_give_their_status(project):
+    project.require("needed==1.0\n")
+    first = project.run("test", "-k", "some thing", "--maxfail=1")
+    assert "Installing what is needed" in first.stdout
+    assert first.stdout.endswith("tests ['-k', 'some thing', '--maxfail=1']\n")
+    assert first.returncode == 3
+    assert project.run("test").stdout == "tests []\n"
+
+
+@needs_venv
+def test_an_environment_that_is_active_is_used(project):
+    project.require("needed==1.0\n")
+    answer = project.run("start", python=project.python)
+    assert "Making" not in answer.stdout
+    assert f"app 1.0 {project.folder / '.venv'}" in answer.stdout
+
+
+@pytest.mark.parametrize("error", [subprocess.CalledProcessError(1, "ensurepip"), KeyboardInterrupt()], ids=repr)
+def test_half_an_environment_is_taken_away_again(error, tmp_path, monkeypatch):
+    def create(folder: Path, **_: object) -> None:
+        (folder / "bin").mkdir(parents=True)
+        (folder / "bin" / "python").touch()
+        raise error
+
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(environment.venv, "create", create)
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    with pytest.raises(SystemExit if isinstance(error, Exception) else KeyboardInterrupt) as ended:
+        environment._environment_python()
+    assert not (tmp_path / ".venv").exists()
+    assert isinstance(error, KeyboardInterrupt) or "apt install python3-venv" in str(ended.value)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["start", "--help"]])
+def test_help_says_what_the_commands_do_without_any_package(arguments, tmp_path):
+    command = [BASE_PYTHON, "-S", "-m", "hfdemo", *arguments]
+    shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=20).stdout
+    assert "python -m hfdemo" in shown
+    if len(arguments) == 1:
+        assert "install what is needed and start the chat" in shown
+        assert "install what is needed and run all tests" in shown
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["start", "extra"]])
+def test_a_command_that_is_none_is_refused_with_the_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: python -m hfdemo" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["-x"], ["-k", "one or two", "tests/unit"], ["--help"], ["--cov=hfdemo", "-q", "tests::a[b]"]]
+)
+def test_every_argument_after_test_is_pytests(arguments, monkeypatch):
+    passed: list[list[str]] = []
+    monkeypatch.setattr(environment, "test", lambda given: passed.append(given) or 7)
+    assert main(["test", *arguments]) == 7
+    assert passed == [arguments]
+
+
+def test_start_gives_the_apps_exit_status(monkeypatch):
+    monkeypatch.setattr(environment, "start", lambda: 4)
+    assert main(["start"]) == 4

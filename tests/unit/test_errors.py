@@ -1,0 +1,79 @@
+"""Errors say what happened in each language, and never an access token."""
+
+import traceback
+
+import pytest
+
+from hfdemo.errors import (
+    Busy,
+    GenerationFailed,
+    HfdemoError,
+    InvalidInput,
+    ModelLoadError,
+    SettingsError,
+    hide_tokens,
+)
+
+TOKEN = "hf_" + "aBcDeFgHiJ" * 3 + "1234"
+
+
+def test_an_error_speaks_each_language():
+    error = Busy("busy", waiting=3)
+    assert (
+        error.text("en") == "Too many people are waiting (3). Try again in a minute; your message is back in the box."
+    )
+    assert "기다리는 사람이 너무 많습니다(3명)" in error.text("ko")
+    assert str(error) == error.text("en")
+
+
+@pytest.mark.parametrize("kind", [Busy, GenerationFailed, InvalidInput, ModelLoadError, SettingsError])
+def test_every_kind_is_an_hfdemo_error(kind):
+    assert isinstance(kind("empty_message"), HfdemoError)
+
+
+def test_an_unknown_text_is_a_bug_that_shows_at_once():
+    with pytest.raises(KeyError):
+        HfdemoError("no_such_text")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TOKEN,
+        f"token={TOKEN}",
+        f"https://user:{TOKEN}@huggingface.co/org/name",
+        f"?token%3D{TOKEN}&x",
+        f"토큰{TOKEN}은",
+        f"Bearer{TOKEN}",
+        f"'{TOKEN}', '{TOKEN}'",
+        "hf_oauth_" + "x" * 20,
+        "hf_" + "x" * 8,
+    ],
+)
+def test_tokens_are_masked_wherever_they_stand(text):
+    hidden = hide_tokens(text)
+    assert "aBcDeFgHiJ" not in hidden and "xxxx" not in hidden
+    assert "hf_***" in hidden
+
+
+@pytest.mark.parametrize("text", ["", "hf_", "hf_short", "huggingface", "half_a_dozen_words", "HF_HUB_OFFLINE"])
+def test_text_without_a_token_stays_as_it_is(text):
+    assert hide_tokens(text) == text
+
+
+class Secretive:
+    def __str__(self) -> str:
+        return f"I know {TOKEN}"
+
+
+@pytest.mark.parametrize("value", [TOKEN, f"x/{TOKEN}/y", {"token": TOKEN}, OSError(TOKEN), Secretive()])
+def test_no_text_of_an_error_shows_a_token(value):
+    error = ModelLoadError("load_failed", model=value, problem=value)
+    shown = [error.text("en"), error.text("ko"), str(error), repr(error), repr(error.args), repr(error.fields)]
+    shown.append("".join(traceback.format_exception(error)))
+    assert not [text for text in shown if "aBcDeFgHiJ" in text]
+    assert "hf_***" in error.text("en")
+
+
+def test_braces_in_a_fact_are_only_text():
+    assert "{0} {model}" in ModelLoadError("load_failed", model="{0} {model}", problem="{").text("en")

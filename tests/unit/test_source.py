@@ -1,0 +1,170 @@
+"""The code is clean by the tools' measure, and its rooms import one another one way only."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "hfdemo"
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+VOCABULARY = ("hfdemo", "hfdemo.settings", "hfdemo.errors", "hfdemo.messages", "hfdemo.words")
+
+OWN_IMPORTS = {
+    "hfdemo.settings": ("hfdemo.errors", "hfdemo.messages", "hfdemo.words"),
+    "hfdemo.errors": ("hfdemo.messages", "hfdemo.settings", "hfdemo.words"),
+    "hfdemo.messages": ("hfdemo.errors", "hfdemo.settings", "hfdemo.words"),
+    "hfdemo.words": ("hfdemo.errors", "hfdemo.messages", "hfdemo.settings"),
+    "hfdemo.prompt": ("hfdemo.errors", "hfdemo.messages"),
+    "hfdemo.models": ("hfdemo.models", "hfdemo.prompt", *VOCABULARY[1:]),
+    "hfdemo.engines": ("hfdemo.engines", "hfdemo.models", "hfdemo.prompt", *VOCABULARY[1:]),
+    "hfdemo.page": ("hfdemo.page", "hfdemo.engines.protocol", *VOCABULARY[1:]),
+}
+"""What the modules of each room may import of hfdemo."""
+
+OTHER_IMPORTS = {
+    "hfdemo.settings": (),
+    "hfdemo.errors": (),
+    "hfdemo.messages": (),
+    "hfdemo.words": (),
+    "hfdemo.prompt": ("jinja2", "tokenizers"),
+    "hfdemo.environment": (),
+    "hfdemo.__main__": (),
+}
+"""What the modules of a room may import besides hfdemo and the standard library; others may import more."""
+
+
+def imports(path: Path, *, at_import: bool = False) -> set[str]:
+    """Return the modules that a module imports; only those it needs to be imported itself with `at_import`."""
+    found: set[str] = set()
+    nodes: list[ast.AST] = [ast.parse(path.read_text("utf-8"))]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name for name in names if name in MODULES} or {str(node.module)}
+        if not (at_import and runs_later(node)):
+            nodes += ast.iter_child_nodes(node)
+    return found
+
+
+def runs_later(node: ast.AST) -> bool:
+    """Tell whether what is in a node doesn't run when its module is imported."""
+    if isinstance(node, ast.If):
+        return "TYPE_CHECKING" in ast.unparse(node.test)
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+
+
+def is_in(module: str, room: str) -> bool:
+    return module == room or module.startswith(f"{room}.")
+
+
+def run(*command: str) -> None:
+    result = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
+    ids=lambda command: " ".join(command),
+)
+def test_the_tools_find_nothing(command):
+    run("-m", *command)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_room_imports_only_the_rooms_below_it(module):
+    own = {name for name in imports(MODULES[module]) if is_in(name, "hfdemo")}
+    allowed = next((rooms for room, rooms in OWN_IMPORTS.items() if is_in(module, room)), None)
+    if allowed is None:
+        assert own <= {"hfdemo.environment"}, f"{module} is in no room"
+    else:
+        assert [name for name in own if not any(is_in(name, room) for room in allowed)] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_room_needs_only_the_packages_that_belong_there(module):
+    packages = {name.split(".")[0] for name in imports(MODULES[module])} - sys.stdlib_module_names - {"hfdemo"}
+    allowed = next((names for room, names in OTHER_IMPORTS.items() if is_in(module, room)), None)
+    if allowed is not None:
+        assert packages <= set(allowed)
+    if not is_in(module, "hfdemo.page"):
+        assert "gradio" not in packages
+    else:
+        assert packages.isdisjoint({"torch", "transformers", "huggingface_hub", "tokenizers"})
+
+
+def test_the_prompt_needs_no_package_to_be_imported():
+    at_import = {name.split(".")[0] for name in imports(MODULES["hfdemo.prompt"], at_import=True)}
+    assert at_import - sys.stdlib_module_names == {"hfdemo"}
+
+
+def test_every_room_of_the_design_is_there():
+    for room in OWN_IMPORTS:
+        assert any(is_in(module, room) for module in MODULES), room
+
+
+def test_only_app_py_puts_the_parts_together():
+    own = {name for name in imports(ROOT / "app.py") if is_in(name, "hfdemo")}
+    assert {"hfdemo.settings", "hfdemo.page.page"} <= own
+    assert [name for name, path in MODULES.items() if "app" in imports(path)] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("hfdemo", "torch transformers gradio huggingface_hub tokenizers argparse"),
+        ("hfdemo.prompt", "torch transformers gradio huggingface_hub tokenizers jinja2"),
+        ("hfdemo.engines.local", "torch transformers gradio huggingface_hub"),
+        ("hfdemo.page.page", "torch transformers"),
+    ],
+)
+def test_importing_a_part_does_not_load_what_is_slow(module, unwanted):
+    program = (
+        f"import sys, {module}; loaded = set({unwanted.split()!r}) & set(sys.modules); sys.exit(' '.join(loaded) or 0)"
+    )
+    run("-c", program)
+
+
+def test_importing_reads_no_environment_variable_and_no_argument():
+    readers = re.compile(r"os\.environ\.get|os\.environ\[|os\.getenv|sys\.argv")
+    for module, path in MODULES.items():
+        assert not readers.search(path.read_text("utf-8")), module
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_is_named_for_what_it_holds_and_says_so(module):
+    assert not {"utils", "util", "helpers", "helper", "common", "misc"} & set(module.split("."))
+    assert ast.get_docstring(ast.parse(MODULES[module].read_text("utf-8")))
+
+
+def test_the_versions_that_are_asked_for_are_ranges():
+    for file in ("requirements.txt", "tests/requirements.txt"):
+        lines = [line for line in (ROOT / file).read_text("utf-8").splitlines() if line and line[0] != "#"]
+        for requirement in map(Requirement, lines):
+            operators = {specifier.operator for specifier in requirement.specifier}
+            assert operators == {">=", "<"}, f"{file}: {requirement}"
+
+
+def test_the_space_runs_a_gradio_that_was_tested():
+    readme = ROOT / "README.md"
+    version = re.search(r"^sdk_version: *['\"]?([\d.]+)", readme.read_text("utf-8"), re.M) if readme.exists() else None
+    if version is None:
+        pytest.skip("README.md names no version of Gradio")
+    lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
+    requirement = next(Requirement(line) for line in lines if line.startswith("gradio"))
+    assert requirement.specifier.contains(version[1])
