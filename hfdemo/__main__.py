@@ -18,8 +18,19 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("start", help="install what is needed and start the chat")
     test = commands.add_parser("test", help="install what is needed and run all tests", prefix_chars="\0")
     test.add_argument("pytest", nargs="*", help="arguments for pytest")
+    prompt = commands.add_parser("prompt", help="show the exact prompt of a conversation, without loading the weights")
+    prompt.add_argument("messages", metavar="MESSAGES.json", help="a JSON list of role and content, or - for stdin")
+    prompt.add_argument("--model", help="as in HFDEMO_MODEL")
+    prompt.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="room left for the reply (512)")
+    prompt.add_argument("--json", action="store_true", help="print JSON: text, ids, special, dropped, limit, stop, …")
     chosen = parser.parse_args(arguments)
-    return environment.start() if chosen.command == "start" else environment.test(chosen.pytest)
+    if chosen.command == "start":
+        return environment.start()
+    if chosen.command == "test":
+        return environment.test(chosen.pytest)
+    from hfdemo import prompt_command  # it needs what `start` installs
+
+    return prompt_command.run(chosen.messages, chosen.model, chosen.max_new_tokens, chosen.json)
 
 
 if __name__ == "__main__":

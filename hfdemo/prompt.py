@@ -142,6 +142,10 @@ class PromptBuilder:
         closing = self._control_tokens.split(text.partition(answer)[2].lstrip())
         return {closing[0]} if closing and isinstance(closing[0], int) else set()
 
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the text of a prompt, control tokens included."""
+        return str(self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+
     def _refuse_far_too_long(self, texts: Sequence[str], max_new_tokens: int) -> None:
         """Refuse texts that can't fit whatever their tokens are, before time is spent on encoding them."""
         chars = sum(map(len, texts))

@@ -24,8 +24,8 @@ class ModelFiles:
     gguf_file: str | None = None
 
 
-def fetch_model(source: ModelSource, report: Report) -> ModelFiles:
-    """Return where a model's files are, fetching what isn't here yet.
+def fetch_model(source: ModelSource, report: Report, weights: bool = True) -> ModelFiles:
+    """Return where a model's files are, fetching what isn't here yet; without the weights if they aren't needed.
 
     Raises:
         HfdemoError, HfHubHTTPError, OSError: see `explain.explain_load_error`.
@@ -33,11 +33,11 @@ def fetch_model(source: ModelSource, report: Report) -> ModelFiles:
     if isinstance(source, LocalModel):
         return ModelFiles(source.folder, source.gguf_file)
     if isinstance(source, HubModel):
-        return _fetch_from_hub(source, report)
+        return _fetch_from_hub(source, report, weights)
     return ModelFiles(ensure_embedded_model(report))
 
 
-def _fetch_from_hub(source: HubModel, report: Report) -> ModelFiles:
+def _fetch_from_hub(source: HubModel, report: Report, weights: bool) -> ModelFiles:
     """Download into the cache that all Hugging Face libraries share.
 
     Without the Hub, a model that is complete in the cache is used as it is.
@@ -56,7 +56,7 @@ def _fetch_from_hub(source: HubModel, report: Report) -> ModelFiles:
         revision=source.revision,
         token=token,
         allow_patterns=WANTED_FILES,
-        ignore_patterns=UNWANTED_FILES,
+        ignore_patterns=UNWANTED_FILES if weights else [*UNWANTED_FILES, "*.safetensors"],
         tqdm_class=progress_bar,
     )
     return ModelFiles(Path(folder))

@@ -16,6 +16,9 @@ from transformers import (
     pipeline,
 )
 
+from hfdemo.models.choose import ModelSource, choose_model
+from hfdemo.models.download import fetch_model
+from hfdemo.models.explain import explain_load_error
 from hfdemo.prompt import Prompt, PromptBuilder
 
 
@@ -89,6 +92,27 @@ def decoder_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
     """Return the decoder layers of a model: of all its stacks of modules, the one that holds most parameters."""
     stacks = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
     return list(max(stacks, key=lambda stack: sum(p.numel() for p in stack.parameters()), default=()))
+
+
+def load_prompts(named: str | None) -> PromptBuilder:
+    """Return what makes a model's prompts, from its tokenizer and configuration alone: no weights are loaded.
+
+    Args:
+        named: the model as in `HFDEMO_MODEL`, or None for the default.
+
+    Raises:
+        HfdemoError: the model can't be found, fetched or read.
+    """
+    source: ModelSource | None = None
+    try:
+        source = choose_model(named, has_gpu)
+        files = fetch_model(source, lambda *_: None, weights=False)
+        options = {"gguf_file": files.gguf_file} if files.gguf_file else {}
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, **options)
+        config = AutoConfig.from_pretrained(files.folder, **options)
+    except Exception as error:
+        raise explain_load_error(error, source) from None
+    return PromptBuilder(tokenizer, context_limit(config, tokenizer))
 
 
 def end_of_reply_ids(model: Any, tokenizer: Any, prompts: PromptBuilder) -> set[int]:

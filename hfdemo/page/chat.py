@@ -136,7 +136,10 @@ class Chat(gr.ChatInterface):
         self.chatbot.clear(self._clear, None, ended, cancels=replies, **quietly)
         self.chatbot.undo(self._undo, [self.chatbot, self.textbox], ended, cancels=replies, **quietly)
         self.prompt_button.click(
-            self._show_prompt, [self.textbox, self.chatbot, language, *wishes], self.shown_prompt, **quietly
+            self._show_prompt,
+            [self.shown_prompt, self.textbox, self.chatbot, language, *wishes],
+            self.shown_prompt,
+            **quietly,
         )
         self._setup_api(wishes)
 
@@ -287,8 +290,15 @@ class Chat(gr.ChatInterface):
     def _clear(self) -> tuple[Any, ...]:
         return _ready(), [], gr.update(visible=False), ""
 
-    def _show_prompt(self, draft: object, entries: list[Entry], language: object, *wishes: object) -> str:
-        """Draw what the model would read, with the message that is being typed, or else for the last reply."""
+    def _show_prompt(
+        self, shown: object, draft: object, entries: list[Entry], language: object, *wishes: object
+    ) -> str:
+        """Draw what the model would read, with the message that is being typed, or else for the last reply.
+
+        What is shown already is put away.
+        """
+        if shown:
+            return ""
         spoken = as_language(language)
         with said_kindly(spoken):
             wished = read_wishes(wishes)

@@ -15,6 +15,9 @@ Entry = dict[str, Any]
 
 Box = Literal["progress", "thought", "receipt", "memory"]
 
+BOX_MARK = "\u2061"
+"""An invisible character around title and text of a box: by it, copies of a reply leave the boxes out (`page.js`)."""
+
 
 def entry(role: Role, text: str) -> Entry:
     """Return an entry with text; as a part, since Gradio dedents content that is a plain string."""
@@ -23,8 +26,12 @@ def entry(role: Role, text: str) -> Entry:
 
 def box(kind: Box, title: str, text: str = "", pending: bool = False) -> Entry:
     """Return a folded box with a title; one that is pending shows that something is at work."""
-    metadata = {"id": kind, "title": title, "status": "pending" if pending else "done"}
-    return {**entry("assistant", text), "metadata": metadata}
+    metadata = {"id": kind, "title": _marked(title), "status": "pending" if pending else "done"}
+    return {**entry("assistant", _marked(text)), "metadata": metadata}
+
+
+def _marked(text: str) -> str:
+    return f"{BOX_MARK}{text}{BOX_MARK}" if text else ""
 
 
 def kind_of(message: Entry) -> str | None:

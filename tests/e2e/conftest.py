@@ -75,6 +75,13 @@ def scripted_chat(page: Page, scripted: Scripted) -> Iterator["ChatPage"]:
     assert opened.problems == []
 
 
+TEXT_WITHOUT_BOXES = """message => {
+    const copy = message.cloneNode(true)
+    copy.querySelectorAll('.thought-group').forEach(box => box.remove())
+    return copy.innerText
+}"""
+
+
 class ChatPage:
     """What a visitor sees and does."""
 
@@ -115,7 +122,7 @@ class ChatPage:
     def wait_for_reply(self, timeout_s: float = 120) -> str:
         """Wait until the reply is whole and the box is back, and return the reply."""
         self.send_button.wait_for(timeout=timeout_s * 1000)
-        return self.replies.last.inner_text()
+        return str(self.replies.last.evaluate(TEXT_WITHOUT_BOXES)).strip()
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":

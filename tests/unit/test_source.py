@@ -27,6 +27,8 @@ OWN_IMPORTS = {
     "hfdemo.models": ("hfdemo.models", "hfdemo.prompt", *VOCABULARY[1:]),
     "hfdemo.engines": ("hfdemo.engines", "hfdemo.models", "hfdemo.prompt", *VOCABULARY[1:]),
     "hfdemo.page": ("hfdemo.page", "hfdemo.engines.protocol", *VOCABULARY[1:]),
+    "hfdemo.prompt_command": ("hfdemo.models", "hfdemo.prompt", *VOCABULARY),
+    "hfdemo.__main__": ("hfdemo.environment", "hfdemo.prompt_command"),
 }
 """What the modules of each room may import of hfdemo."""
 

@@ -6,6 +6,7 @@ import pytest
 
 from hfdemo.messages import Message
 from hfdemo.page.transcript import (
+    BOX_MARK,
     box,
     conversation,
     entry,
@@ -34,9 +35,9 @@ def test_an_entry_keeps_its_text_as_a_part():
 
 def test_a_box_has_a_kind_a_title_and_a_text():
     assert BOX["role"] == THOUGHT["role"] == "assistant"
-    assert BOX["metadata"] == {"id": "progress", "title": "Reading …", "status": "pending"}
-    assert THOUGHT["metadata"] == {"id": "thought", "title": "Thought for 2 s", "status": "done"}
-    assert (text_of(BOX), text_of(THOUGHT)) == ("", "Hm.")
+    assert BOX["metadata"] == {"id": "progress", "title": f"{BOX_MARK}Reading …{BOX_MARK}", "status": "pending"}
+    assert THOUGHT["metadata"] == {"id": "thought", "title": f"{BOX_MARK}Thought for 2 s{BOX_MARK}", "status": "done"}
+    assert (text_of(BOX), text_of(THOUGHT)) == ("", f"{BOX_MARK}Hm.{BOX_MARK}")
 
 
 @pytest.mark.parametrize(

@@ -26,12 +26,13 @@
     },
   };
 
-  // The server marks what would be HTML with U+2060 (see page/markdown.py); no copy has the marks.
+  // The server marks what would be HTML with U+2060 (see page/markdown.py); no copy has the marks. "Copy message"
+  // takes a reply with its boxes, whose texts stand between U+2061 (see page/transcript.py); the boxes stay behind.
   const restore = (text) => text.replace(/\u2060+/g, (run) => "\u2060".repeat(run.length >> 1));
   const clipboard = navigator.clipboard;
   if (clipboard) {
     const write = clipboard.writeText.bind(clipboard);
-    clipboard.writeText = (text) => write(restore(text));
+    clipboard.writeText = (text) => write(restore(text.replace(/\s*\u2061[^\u2061]*\u2061\s*/g, "")));
   }
   document.addEventListener("copy", (event) => {
     if (/^(INPUT|TEXTAREA)$/.test(event.target.tagName)) return;

@@ -1,0 +1,98 @@
+"""`python -m hfdemo prompt`: the exact prompt a model would read for a conversation, without loading its weights."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hfdemo.errors import HfdemoError, InvalidInput
+from hfdemo.messages import Message, replace_surrogates
+from hfdemo.settings import from_env
+
+CONTROL = "\x1b[7m{}\x1b[0m"
+"""How a terminal marks a control token: in inverse colours."""
+
+
+def run(source: str, model: str | None, max_new_tokens: int, as_json: bool) -> int:
+    """Print the prompt, and return the exit status: 0, or 2 with the reason on standard error.
+
+    Args:
+        source: a file with a JSON list of `role` and `content`, or `-` for standard input.
+        model: as in `HFDEMO_MODEL`, which counts where this is None.
+        max_new_tokens: how many tokens the reply may have.
+        as_json: print JSON for programs instead of text for people.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    try:
+        model = model or from_env(os.environ).model
+        print(_describe(source, model, max_new_tokens, as_json))  # noqa: T201
+    except HfdemoError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+def read_messages(text: str) -> tuple[str, list[Message], str]:
+    """Read a JSON list of messages: the system prompt, the turns, and what the reply begins with.
+
+    A last message of the assistant is the beginning of its reply.
+
+    Raises:
+        InvalidInput: it is no such list.
+    """
+    try:
+        items: Any = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput("bad_messages", problem=error) from None
+    if not isinstance(items, list) or not all(_is_message(item) for item in items):
+        raise InvalidInput("bad_messages", problem='not a list of {"role": …, "content": …}')
+    said = [(item["role"], replace_surrogates(item["content"])) for item in items]
+    system_prompt = "\n\n".join(content for role, content in said if role == "system")
+    turns = [Message(role, content) for role, content in said if role != "system"]
+    reply_start = turns.pop().content if turns and turns[-1].role == "assistant" else ""
+    return system_prompt, turns, reply_start
+
+
+def _is_message(item: object) -> bool:
+    return (
+        isinstance(item, dict)
+        and item.get("role") in ("system", "user", "assistant")
+        and isinstance(item.get("content"), str)
+    )
+
+
+def _describe(source: str, model: str | None, max_new_tokens: int, as_json: bool) -> str:
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput("bad_messages", problem=error) from None
+    if max_new_tokens < 1:
+        raise InvalidInput("bad_number", name="--max-new-tokens", value=max_new_tokens, low=1, high="∞")
+    system_prompt, turns, reply_start = read_messages(text)
+    from hfdemo.models.load import load_prompts
+
+    prompts = load_prompts(model)
+    prompt = prompts.build(turns, system_prompt, max_new_tokens, reply_start=reply_start)
+    shown = prompts.show(prompt.ids)
+    if not as_json:
+        return _for_people(shown, prompt.dropped, prompts.context_limit)
+    return json.dumps(
+        {
+            "text": prompts.text(prompt.ids),
+            "ids": prompt.ids,
+            "special": [special for _, special in shown],
+            "dropped": prompt.dropped,
+            "limit": prompts.context_limit,
+            "stop": prompts.stop_texts,
+            "base_model": prompts.base_model,
+        },
+        ensure_ascii=False,
+    )
+
+
+def _for_people(shown: Sequence[tuple[str, bool]], dropped: int, limit: int | None) -> str:
+    marked = "".join(CONTROL.format(text) if special else text for text, special in shown)
+    return f"{marked}\n\n{len(shown)} tokens of {limit or '?'}; {dropped} messages left out"
