@@ -63,6 +63,7 @@ class PromptBuilder:
         self.thinking_modes = _thinking_modes(tokenizer.chat_template or "")
         control_tokens = _control_tokens(tokenizer)
         self._encode_text = _text_encoder(tokenizer, control_tokens)
+        self._letter_ids = self._encode_text("a", True)
         self._control_tokens = _ControlTokens(control_tokens)
         self._longest_token_chars = max(map(len, tokenizer.get_vocab()), default=1)
         self._takes_system = self._template_takes_system()
@@ -117,6 +118,8 @@ class PromptBuilder:
             return (*self._encode_around(text, contents, encode_text), *reply_ids)
 
         def fits(start: int) -> bool:
+            if self._are_far_too_long([system_prompt, *(turn.content for turn in turns[start:]), reply_start]):
+                return False
             return self.context_limit is None or len(ids_from(start)) + max_new_tokens <= self.context_limit
 
         starts = range(0, len(turns), 2)  # a question falls out together with its answer
@@ -128,7 +131,11 @@ class PromptBuilder:
     def show(self, ids: Sequence[int]) -> list[tuple[str, bool]]:
         """Return each token as text, and whether it is a control token."""
         control = set(self._control_tokens.ids) | set(self.tokenizer.all_special_ids)
-        return [(str(self.tokenizer.decode([token_id])), token_id in control) for token_id in ids]
+        shown = {
+            token_id: self.text([token_id]) if token_id in control else self.text_within([token_id])
+            for token_id in set(ids)
+        }
+        return [(shown[token_id], token_id in control) for token_id in ids]
 
     def end_of_turn_ids(self) -> set[int]:
         """Return the control tokens with which the chat template closes the model's turn."""
@@ -146,16 +153,23 @@ class PromptBuilder:
         """Return the text of a prompt, control tokens included."""
         return str(self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
+    def text_within(self, ids: Sequence[int]) -> str:
+        """Return the text of tokens in the midst of others; some tokenizers drop a space at the start of a text."""
+        before = self.text(self._letter_ids)
+        text = self.text([*self._letter_ids, *ids])
+        return text.removeprefix(before) if text.startswith(before) else self.text(ids)
+
     def _refuse_far_too_long(self, texts: Sequence[str], max_new_tokens: int) -> None:
         """Refuse texts that can't fit whatever their tokens are, before time is spent on encoding them."""
-        chars = sum(map(len, texts))
-        if self.context_limit is None or chars <= max(
+        if self._are_far_too_long(texts):
+            sample = max(texts, key=len)[:20_000]
+            estimate = sum(map(len, texts)) * len(self._encode_text(sample, True)) // len(sample)
+            raise self._too_long(f"~{estimate:,}", max_new_tokens)
+
+    def _are_far_too_long(self, texts: Sequence[str]) -> bool:
+        return self.context_limit is not None and sum(map(len, texts)) > max(
             CHEAP_TO_ENCODE_CHARS, self.context_limit * self._longest_token_chars
-        ):
-            return
-        sample = max(texts, key=len)[:20_000]
-        estimate = chars * len(self._encode_text(sample, True)) // len(sample)
-        raise self._too_long(f"~{estimate:,}", max_new_tokens)
+        )
 
     def _too_long(self, tokens: str, max_new_tokens: int) -> InvalidInput:
         return InvalidInput(

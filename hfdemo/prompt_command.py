@@ -4,11 +4,14 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from hfdemo.errors import HfdemoError, InvalidInput
 from hfdemo.messages import Message, replace_surrogates
+from hfdemo.prompt import Prompt, PromptBuilder
 from hfdemo.settings import from_env
 
 CONTROL = "\x1b[7m{}\x1b[0m"
@@ -45,7 +48,7 @@ def read_messages(text: str) -> tuple[str, list[Message], str]:
     """
     try:
         items: Any = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput("bad_messages", problem=error) from None
     if not isinstance(items, list) or not all(_is_message(item) for item in items):
         raise InvalidInput("bad_messages", problem='not a list of {"role": …, "content": …}')
@@ -78,7 +81,7 @@ def _describe(source: str, model: str | None, max_new_tokens: int, as_json: bool
     prompt = prompts.build(turns, system_prompt, max_new_tokens, reply_start=reply_start)
     shown = prompts.show(prompt.ids)
     if not as_json:
-        return _for_people(shown, prompt.dropped, prompts.context_limit)
+        return _for_people(prompts, prompt, [special for _, special in shown])
     return json.dumps(
         {
             "text": prompts.text(prompt.ids),
@@ -93,6 +96,10 @@ def _describe(source: str, model: str | None, max_new_tokens: int, as_json: bool
     )
 
 
-def _for_people(shown: Sequence[tuple[str, bool]], dropped: int, limit: int | None) -> str:
-    marked = "".join(CONTROL.format(text) if special else text for text, special in shown)
-    return f"{marked}\n\n{len(shown)} tokens of {limit or '?'}; {dropped} messages left out"
+def _for_people(prompts: PromptBuilder, prompt: Prompt, special: Sequence[bool]) -> str:
+    marked = ""
+    for is_control, run in groupby(zip(prompt.ids, special, strict=True), key=itemgetter(1)):
+        ids = [token_id for token_id, _ in run]  # decoded together: a character may be several tokens
+        marked += CONTROL.format(prompts.text(ids)) if is_control else prompts.text_within(ids)
+    limit = prompts.context_limit or "?"
+    return f"{marked}\n\n{len(prompt.ids)} tokens of {limit}; {prompt.dropped} messages left out"

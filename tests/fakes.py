@@ -11,6 +11,8 @@ from hfdemo.messages import ChatRequest, Delta, FinishedReply, Receipt, ShownPro
 class ScriptedEngine:
     """Answers with the replies that were enqueued, in pieces; remembers what it was asked.
 
+    What stands between <think> and </think> as a piece of its own is sent as thought.
+
     It is an engine by having the methods of one, no more.
     """
 
@@ -60,18 +62,25 @@ class ScriptedEngine:
         pieces = self._replies.popleft() if self._replies else ["ok"]
         finished = False
         self.last = None
+        if request.reply_start:
+            pieces = [request.reply_start, *pieces]
         try:
             if self.now.error:
                 raise self.now.error
             for piece in pieces:
                 if isinstance(piece, Exception):
                     raise piece
-                if isinstance(piece, str):
-                    yield Delta(piece)
+                if isinstance(piece, str) and piece.startswith("<think>"):
+                    yield Delta(thought=piece.removeprefix("<think>").removesuffix("</think>"))
+                elif isinstance(piece, str):
+                    yield Delta(piece, used_tokens=40)
                 else:
                     yield from self._wait(piece, stop)
             finished = True
-            self.last = FinishedReply("".join(p for p in pieces if isinstance(p, str)), "", self.receipt)
+            texts = [piece for piece in pieces if isinstance(piece, str)]
+            thought = "".join(text for text in texts if text.startswith("<think>"))
+            answer = "".join(text for text in texts if not text.startswith("<think>"))
+            self.last = FinishedReply(answer, thought, self.receipt)
             yield Delta(used_tokens=40, receipt=self.receipt)
         finally:
             self.stopped.append(not finished)

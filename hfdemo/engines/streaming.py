@@ -98,7 +98,10 @@ class FiniteLogits(LogitsProcessor):
 
 
 class StopTexts:
-    """Ends a reply at the first stop text, which is never shown; nor is its beginning, while it may become one."""
+    """Ends a reply at the first stop text, which is never shown; nor is its beginning, while it may become one.
+
+    The first is the one that is whole first, so that it doesn't matter in which pieces the reply comes.
+    """
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = [text for text in texts if text]
@@ -110,9 +113,12 @@ class StopTexts:
         if self.found or not self._texts:
             return "" if self.found else text
         self._held += text
-        at = min((self._held.find(stop) for stop in self._texts if stop in self._held), default=-1)
-        if at >= 0:
-            shown, self._held, self.found = self._held[:at], "", True
+        found = [
+            (self._held.find(stop) + len(stop), self._held.find(stop)) for stop in self._texts if stop in self._held
+        ]
+        if found:
+            _, start = min(found)
+            shown, self._held, self.found = self._held[:start], "", True
             return shown
         shown, self._held = hold_back(self._held, self._texts)
         return shown
@@ -133,7 +139,7 @@ class TokenStreamer(TextIteratorStreamer):
         tokenizer: the model's tokenizer.
         stop: set by anyone to end the reply; `put` then raises `Stopped`.
         stop_texts: texts that end the reply; `put` then raises `Finished`.
-        time_limit_s: how long the reply may take in all; `put` then raises `Finished`.
+        time_limit_s: how long the reply may take from when the prompt comes; `put` then raises `Finished`.
         before: the last tokens of the prompt, if the reply goes on from text in it.
     """
 
@@ -155,7 +161,8 @@ class TokenStreamer(TextIteratorStreamer):
         self._detokenizer = Detokenizer(tokenizer, before)
         self._stop = stop
         self._stop_texts = StopTexts(stop_texts)
-        self._deadline = time.monotonic() + time_limit_s
+        self._time_limit_s = time_limit_s
+        self._deadline = math.inf
 
     def resume(self, token_ids: Sequence[int]) -> None:
         """Begin with the tokens of a reply that was cut off; their text comes as the first piece."""
@@ -172,6 +179,7 @@ class TokenStreamer(TextIteratorStreamer):
             raise Stopped
         if self._prompt_comes:
             self._prompt_comes = False
+            self._deadline = time.monotonic() + self._time_limit_s  # not before: the reply may have waited in line
             return
         self.last_token_at = time.monotonic()
         if not self.first_token_at:

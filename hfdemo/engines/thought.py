@@ -18,7 +18,7 @@ class ThoughtSplitter:
         self._closing = closing
         self._begun = closing is not None
         self._held = ""
-        self._after_thought = False
+        self._blank_first = self._begun
 
     def add(self, text: str) -> tuple[str, str]:
         """Take the next piece of the reply and return what it adds to the thought and to the answer."""
@@ -30,24 +30,26 @@ class ThoughtSplitter:
             self._begun = True
             for opening, closing in THOUGHT_TAGS:
                 if start.startswith(opening):
-                    self._closing, self._held = closing, start.removeprefix(opening).lstrip("\n")
+                    self._closing, self._held = closing, start.removeprefix(opening)
+                    self._blank_first = True
         if self._closing is None:
             answer, self._held = self._held, ""
-            return "", self._without_first_blank(answer)
+            return "", self._without_blank_first(answer)
         thought, closed, answer = self._held.partition(self._closing)
         if closed:
             self._closing, self._held = None, ""
-            self._after_thought = True
-            return thought, self._without_first_blank(answer)
+            thought = self._without_blank_first(thought)
+            self._blank_first = True
+            return thought, self._without_blank_first(answer)
         told, self._held = hold_back(thought, [self._closing])
-        return told, ""
+        return self._without_blank_first(told), ""
 
-    def _without_first_blank(self, answer: str) -> str:
-        """Take away the blank line that parts thought and answer, which may come in several pieces."""
-        if self._after_thought:
-            answer = answer.lstrip("\n")
-            self._after_thought = not answer
-        return answer
+    def _without_blank_first(self, text: str) -> str:
+        """Take away the blank lines behind a tag, which may come in several pieces."""
+        if self._blank_first:
+            text = text.lstrip("\n")
+            self._blank_first = not text
+        return text
 
     def end(self) -> tuple[str, str]:
         """Return what was held back."""

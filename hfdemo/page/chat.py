@@ -39,6 +39,9 @@ CLOSE_BOX = "() => ({interactive: false, submit_btn: false, stop_btn: true, __ty
 
 OPEN_BOX = "() => ({interactive: true, submit_btn: true, stop_btn: false, __type__: 'update'})"
 
+SAVE_CHAT = "(chat, systemPrompt) => window.hfdemo.save(chat, systemPrompt)"
+"""Done in the browser too, in `assets/page.js`: no file of a visitor's is made on the server."""
+
 FOCUS_BOX = "() => { if (matchMedia('(hover: hover)').matches) document.querySelector('#message textarea').focus() }"
 """Typing goes on without a click; on a phone the keyboard would jump up, so not there."""
 
@@ -63,6 +66,9 @@ class Chat(gr.ChatInterface):
         )
         self.prompt_button = gr.Button(
             label("show_prompt"), size="sm", scale=0, variant="secondary", elem_id="show-prompt", render=False
+        )
+        self.save_button = gr.Button(
+            label("save"), size="sm", scale=0, variant="secondary", elem_id="save", render=False
         )
         self.meter = gr.HTML(elem_id="meter", render=False)
         self.shown_prompt = gr.HTML(elem_id="shown-prompt", render=False)
@@ -108,6 +114,7 @@ class Chat(gr.ChatInterface):
         with gr.Row(elem_id="under-box"):
             self.continue_button.render()
             self.prompt_button.render()
+            self.save_button.render()
             self.meter.render()
         self.shown_prompt.render()
 
@@ -141,6 +148,7 @@ class Chat(gr.ChatInterface):
             self.shown_prompt,
             **quietly,
         )
+        self.save_button.click(None, [self.chatbot, self._controls.system_prompt], None, js=SAVE_CHAT)
         self._setup_api(wishes)
 
     def _setup_api(self, wishes: list[Any]) -> None:

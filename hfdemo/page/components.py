@@ -11,6 +11,7 @@ from unittest.mock import patch
 import gradio as gr
 from gradio.components.chatbot import ChatbotDataMessages
 
+from hfdemo.messages import replace_surrogates
 from hfdemo.page.markdown import make_inert, restore
 
 # Gradio writes a .pyi file beside every module that subclasses a component.
@@ -96,4 +97,4 @@ def _shown(message: dict[str, Any], display: Any) -> dict[str, Any]:
     """Return a message as text parts to display: Gradio dedents content that is a plain string."""
     content = message["content"]
     texts = [content] if isinstance(content, str) else [part["text"] for part in content if part["type"] == "text"]
-    return {**message, "content": [{"type": "text", "text": display(text)} for text in texts]}
+    return {**message, "content": [{"type": "text", "text": display(replace_surrogates(text))} for text in texts]}

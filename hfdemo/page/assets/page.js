@@ -24,6 +24,26 @@
       storage("sessionStorage")?.setItem(CHAT, JSON.stringify(chat));
       location.reload();
     },
+    // Saves the chat as a JSON file, as it was typed and generated, with thoughts and receipts.
+    save(chat, systemPrompt) {
+      const messages = [];
+      let thought;
+      for (const { role, content, metadata } of chat) {
+        const text = restore(content.map((part) => part.text ?? "").join("").replace(/\u2061/g, ""));
+        const kind = metadata?.title ? metadata.id : null;
+        if (kind === "thought") thought = text;
+        else if (kind === "receipt" && messages.length)
+          messages.at(-1).receipt = [metadata.title.replace(/\u2061/g, ""), ...text.replace(/^- /gm, "").split("\n")];
+        else if (!kind) {
+          messages.push(thought && role === "assistant" ? { role, content: text, thought } : { role, content: text });
+          thought = undefined;
+        }
+      }
+      const file = new Blob([JSON.stringify({ system_prompt: systemPrompt, messages }, null, 2)], { type: "application/json" });
+      const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: "chat.json" });
+      link.click();
+      URL.revokeObjectURL(link.href);
+    },
   };
 
   // The server marks what would be HTML with U+2060 (see page/markdown.py); no copy has the marks. "Copy message"

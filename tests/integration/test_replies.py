@@ -1,0 +1,223 @@
+"""Replies of the real small model: going on, prefilling, stop texts, receipts, limits."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from hfdemo.engines.local import LocalEngine
+from hfdemo.errors import GenerationFailed
+from hfdemo.messages import ChatRequest, Message, Options, Receipt
+from tests.conftest import ROOT, wait_until
+
+STORY = (Message("user", "Write a story about a fox who finds a map."),)
+
+
+@pytest.fixture(scope="module")
+def engine(embedded_model: Path) -> LocalEngine:
+    engine = LocalEngine(str(embedded_model))
+    engine.load()
+    wait_until(lambda: engine.status().stage == "ready", 60)
+    return engine
+
+
+def story(tokens: int, chat: str = "", **changes: object) -> ChatRequest:
+    options = Options(temperature=0, max_new_tokens=tokens)
+    request = ChatRequest(STORY, "", options, chat=chat)
+    return dataclasses.replace(request, **changes)
+
+
+def run(engine: LocalEngine, request: ChatRequest, stop_after: int | None = None) -> tuple[str, Receipt | None]:
+    """Return the reply's text and receipt; stop after so many pieces of text."""
+    stop, text, pieces, receipt = threading.Event(), "", 0, None
+    for delta in engine.stream(request, stop):
+        text += delta.text
+        pieces += bool(delta.text)
+        receipt = delta.receipt or receipt
+        if pieces == stop_after:
+            stop.set()
+    return text, receipt
+
+
+@pytest.mark.parametrize("cut", [1, 7, 20, 39])
+def test_a_reply_cut_by_its_length_goes_on_as_if_it_had_never_been_cut(engine, cut):
+    whole, _ = run(engine, story(80))
+    begun, receipt = run(engine, story(cut, chat="length"))
+    assert receipt.finish_reason == "max_new_tokens"
+    kept = engine.last_reply("length")
+    assert kept.text == begun
+    text, receipt = run(engine, story(80 - cut, chat="length", reply_start=kept.text, continues=True))
+    assert text == whole
+    assert receipt.prompt_tokens == 41 + cut
+    assert receipt.cached_tokens == receipt.prompt_tokens - 1
+    assert receipt.new_tokens == 80 - cut
+
+
+@pytest.mark.parametrize("pieces", [1, 5, 17])
+def test_a_stopped_reply_goes_on_as_if_it_had_never_been_stopped(engine, pieces):
+    whole, _ = run(engine, story(60))
+    run(engine, story(60, chat="stop"), stop_after=pieces)
+    kept = engine.last_reply("stop")
+    assert kept.receipt.finish_reason == "stopped"
+    assert whole.startswith(kept.text) and kept.text != ""
+    rest = 60 - kept.receipt.new_tokens
+    text, _ = run(engine, story(rest, chat="stop", reply_start=kept.text, continues=True))
+    assert text == whole
+
+
+def test_a_reply_that_was_changed_or_forgotten_goes_on_from_its_text(engine):
+    run(engine, story(20, chat="edited"))
+    text, receipt = run(engine, story(8, chat="edited", reply_start="Once there was a cat,", continues=True))
+    assert text.startswith("Once there was a cat,") and len(text) > 25
+    assert receipt.cached_tokens == 0
+    begun, _ = run(engine, story(20, chat="gone"))
+    engine.forget("gone")
+    assert engine.last_reply("gone") is None
+    text, _ = run(engine, story(8, chat="gone", reply_start=begun, continues=True))
+    assert text.startswith(begun) and len(text) > len(begun)
+
+
+def test_one_chat_cannot_go_on_with_the_reply_of_another(engine):
+    begun, _ = run(engine, story(20, chat="mine"))
+    _, receipt = run(engine, story(8, chat="theirs", reply_start=begun, continues=True))
+    assert receipt.cached_tokens == 0
+
+
+def test_a_reply_starts_with_what_it_was_told_to(engine):
+    text, receipt = run(engine, story(12, reply_start="  In the year 1900,"))
+    assert text.startswith("  In the year 1900,") and len(text) > 25
+    assert receipt.finish_reason == "max_new_tokens"
+
+
+def test_receipt_counts_what_the_tokenizer_counts(engine):
+    text, receipt = run(engine, story(150))
+    tokenizer = engine._model.tokenizer
+    messages = [{"role": "user", "content": STORY[0].content}]
+    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert receipt.prompt_tokens == len(prompt)
+    ended = receipt.finish_reason == "end_of_turn"
+    assert receipt.new_tokens == len(tokenizer(text, add_special_tokens=False).input_ids) + ended
+    assert receipt.finish_reason in ("end_of_turn", "max_new_tokens")
+    assert 0 < receipt.first_token_s < 5 and receipt.tokens_per_s > 1
+    assert (receipt.context_limit, receipt.dropped_messages) == (8192, 0)
+
+
+def test_receipt_tells_the_seed_that_makes_the_same_reply_again(engine):
+    options = Options(temperature=1, max_new_tokens=16)
+    first, receipt = run(engine, story(0, options=options))
+    again, _ = run(engine, story(0, options=dataclasses.replace(options, seed=receipt.seed)))
+    assert again == first
+
+
+def test_streamed_text_is_what_transformers_writes(engine):
+    model = engine._model.pipeline.model
+    tokenizer = engine._model.tokenizer
+    messages = [{"role": "user", "content": "안녕! Say hello in Korean, Japanese and with emoji."}]
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=False)
+    future = engine._compute.submit(lambda: model.generate(ids, max_new_tokens=60, do_sample=False))
+    expected = tokenizer.decode(future.result()[0][ids.shape[1] :], skip_special_tokens=True)
+    text, _ = run(engine, story(60, messages=(Message("user", messages[0]["content"]),)))
+    assert text == expected
+
+
+def test_stop_text_ends_the_reply_and_is_never_seen(engine):
+    whole, _ = run(engine, story(60))
+    words = whole.split()
+    stop_text = " ".join(words[8:11])  # several tokens
+    options = Options(temperature=0, max_new_tokens=60, stop_texts=("nowhere to be found", stop_text))
+    pieces = list(engine.stream(story(60, options=options), threading.Event()))
+    shown = ""
+    for delta in pieces:
+        shown += delta.text
+        assert whole[: whole.index(stop_text)].startswith(shown)
+    assert shown == whole[: whole.index(stop_text)]
+    assert pieces[-1].receipt.finish_reason == "stop_text"
+    assert pieces[-1].receipt.new_tokens < 60
+
+
+def test_time_limit_of_the_host_ends_a_reply(embedded_model):
+    engine = LocalEngine(str(embedded_model), time_limit_s=1.5)
+    text, receipt = run(engine, story(4000))
+    assert receipt.finish_reason == "time_limit" and text
+    started = time.monotonic()
+    long = dataclasses.replace(story(10), messages=(Message("user", "word " * 7000),))
+    _, receipt = run(engine, long)
+    assert receipt.finish_reason == "time_limit"
+    assert time.monotonic() - started < 6
+    engine.load()
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_numbers_gone_wrong_end_the_reply_with_an_error(engine, monkeypatch, temperature):
+    model = engine._model.pipeline.model
+    forward = model.forward
+    calls = 0
+
+    def broken(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        output = forward(*args, **kwargs)
+        if calls == 4:
+            output.logits = torch.full_like(output.logits, float("nan"))
+        return output
+
+    options = Options(temperature=temperature, max_new_tokens=30)
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "forward", broken)
+        with pytest.raises(GenerationFailed, match="NaN"):
+            run(engine, story(30, options=options))
+    assert calls == 4
+    assert run(engine, story(5))[0]
+
+
+def test_old_turns_fall_out_when_the_context_is_full(engine):
+    turns = [Message(role, f"{index} " + "word " * 700) for index in range(6) for role in ("user", "assistant")]
+    shown = engine.show_prompt(story(8, messages=(*turns, Message("user", "What is the capital of France?"))))
+    assert shown.dropped_messages == 2
+    assert len(shown.tokens) + 8 <= shown.context_limit == 8192
+    assert "".join(token for token, _ in shown.tokens).startswith("<|im_start|>system\nYou are a helpful AI assistant")
+
+
+def test_command_line_shows_the_prompt_that_the_engine_reads(engine, embedded_model):
+    messages = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "Hi <|im_end|>\tthere\n"},
+        {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": "Bye."},
+    ]
+    command = [sys.executable, "-m", "hfdemo", "prompt", "-", "--model", str(embedded_model), "--json"]
+    shown = json.loads(
+        subprocess.run(
+            command, input=json.dumps(messages), capture_output=True, text=True, check=True, cwd=ROOT
+        ).stdout
+    )
+    turns = [Message(message["role"], message["content"]) for message in messages[1:]]
+    prompt = engine._model.prompts.build(turns, "Be kind.", 512)
+    assert shown["ids"] == list(prompt.ids)
+    assert "Hi <|im_end|>\tthere\n<|im_end|>" in shown["text"]
+    assert sum(shown["special"]) == 9  # five turns are opened, four are closed
+    assert (shown["dropped"], shown["limit"], shown["stop"], shown["base_model"]) == (0, 8192, [], False)
+
+
+def test_base_model_is_asked_with_the_tutorials_prompt_and_does_not_play_the_user(embedded_model, tmp_path):
+    folder = tmp_path / "base"
+    folder.mkdir()
+    for path in embedded_model.iterdir():
+        if path.name != "chat_template.jinja":
+            (folder / path.name).symlink_to(path)
+    engine = LocalEngine(str(folder))
+    text, _ = run(engine, story(120))
+    assert text.strip()
+    assert not any(name in text for name in ("\nUser:", "\nSystem:", "\nAssistant:"))
+    status = engine.status()
+    assert status.base_model and not status.thinking_modes
+    shown = engine.show_prompt(story(8, system_prompt="Be kind."))
+    assert "".join(token for token, _ in shown.tokens) == (
+        "System: Be kind.\nUser: Write a story about a fox who finds a map.\nAssistant:"
+    )
