@@ -25,7 +25,7 @@ class ThoughtSplitter:
         self._held += text
         if not self._begun:
             start = self._held.lstrip()
-            if any(opening.startswith(start) for opening, _ in THOUGHT_TAGS):
+            if any(opening.startswith(start) and opening != start for opening, _ in THOUGHT_TAGS):
                 return "", ""  # nothing yet, or the beginning of a tag
             self._begun = True
             for opening, closing in THOUGHT_TAGS:

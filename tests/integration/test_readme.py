@@ -1,6 +1,7 @@
 """What the READMEs say is true: their examples run as they are written, and their facts are the program's."""
 
 import inspect
+import json
 import os
 import re
 import shutil
@@ -29,10 +30,16 @@ both = pytest.mark.parametrize("readme", [ENGLISH, KOREAN], ids=lambda path: pat
 
 def example(readme: Path, language: str, app: App, word: str = "") -> str:
     """Return the one example in a language that holds a word, with the address of the running chat."""
-    blocks = re.findall(rf"^```{language}\n(.*?)^```$", readme.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    [code] = [block for block in blocks if word in block]
+    code = block(readme, language, word)
     assert ADDRESS in code
     return code.replace(ADDRESS, app.url)
+
+
+def block(readme: Path, language: str, word: str = "") -> str:
+    """Return the one fenced block in a language that holds a word, as it is written."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", readme.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    [code] = [code for code in blocks if word in code]
+    return str(code)
 
 
 def run(command: list[str], folder: Path) -> list[str]:
@@ -174,3 +181,14 @@ def test_local_links_and_images_exist(readme):
 @pytest.mark.parametrize("picture", sorted((ROOT / "docs" / "images").glob("*.png")), ids=lambda path: path.name)
 def test_picture_is_small(picture):
     assert picture.stat().st_size < 150_000
+
+
+@both
+def test_prompt_example(readme, embedded_model):
+    code = block(readme, "sh", word="hfdemo prompt").replace(".venv/bin/python", sys.executable)
+    environ = os.environ | {"HFDEMO_MODEL": str(embedded_model)}
+    answer = subprocess.run(["sh", "-c", code], capture_output=True, encoding="utf-8", cwd=ROOT, env=environ)
+    assert answer.returncode == 0, answer.stderr
+    shown = json.loads(answer.stdout)
+    assert "What is the capital of France?<|im_end|>" in shown["text"]
+    assert len(shown["ids"]) == len(shown["special"]) == 37

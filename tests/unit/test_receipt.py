@@ -1,0 +1,129 @@
+"""A receipt says in a person's words why a reply ended and what it took."""
+
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+
+from hfdemo.messages import FinishedReply, FinishReason, Receipt
+from hfdemo.page.receipt import meter_text, receipt_box, used_tokens
+from hfdemo.page.transcript import BOX_MARK, conversation, kind_of, text_of
+from hfdemo.words import say
+
+RECEIPT = Receipt(
+    prompt_tokens=12345,
+    cached_tokens=1200,
+    new_tokens=1034,
+    first_token_s=1.256,
+    tokens_per_s=20.06,
+    finish_reason="end_of_turn",
+    seed=4294967295,
+    model="Qwen/Qwen3-0.6B",
+    device="CPU · bfloat16",
+    context_limit=40960,
+    dropped_messages=2,
+)
+
+
+def title(receipt: Receipt, language: str, text: str = "Hello", thought: str = "") -> str:
+    shown = receipt_box(FinishedReply(text, thought, receipt), language)["metadata"]["title"]
+    assert shown.startswith(BOX_MARK) and shown.endswith(BOX_MARK)
+    return shown.strip(BOX_MARK)
+
+
+def test_the_box_under_a_reply_is_no_part_of_the_conversation():
+    shown = receipt_box(FinishedReply("Hello", "", RECEIPT), "en")
+    assert kind_of(shown) == "receipt"
+    assert shown["metadata"]["status"] == "done"
+    assert conversation([shown]) == ()
+
+
+@pytest.mark.parametrize(
+    ("reason", "english", "korean"),
+    [
+        ("end_of_turn", "Finished", "답변 끝"),
+        ("max_new_tokens", "Reached max new tokens", "최대 토큰 수에 이르렀습니다"),
+        ("stopped", "Stopped", "멈췄습니다"),
+        ("stop_text", "Met a stop text", "멈춤 문구가 나왔습니다"),
+        ("time_limit", "Reached the time limit", "시간 제한에 이르렀습니다"),
+    ],
+)
+def test_the_title_says_why_the_reply_ended(reason, english, korean):
+    receipt = replace(RECEIPT, finish_reason=reason)
+    assert title(receipt, "en") == f"{english} · 1,034 tokens · 20.1/s"
+    assert title(receipt, "ko") == f"{korean} · 1,034토큰 · 20.1/s"
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_each_reason_has_words_of_its_own(language):
+    titles = {title(replace(RECEIPT, finish_reason=reason), language) for reason in get_args(FinishReason)}
+    assert len(titles) == len(get_args(FinishReason)) == 5
+
+
+def test_a_reply_of_one_token_has_no_speed():
+    receipt = replace(RECEIPT, new_tokens=1, tokens_per_s=0.0)
+    assert title(receipt, "en") == "Finished · 1 tokens"
+    assert title(receipt, "ko") == "답변 끝 · 1토큰"
+
+
+@pytest.mark.parametrize(
+    ("text", "thought", "reason", "key"),
+    [
+        ("", "Hm", "max_new_tokens", "only_thought"),
+        ("Hello", "Hm", "max_new_tokens", "max_new_tokens"),
+        ("", "", "max_new_tokens", "max_new_tokens"),
+        ("", "Hm", "stopped", "stopped"),
+        ("", "Hm", "end_of_turn", "end_of_turn"),
+    ],
+)
+def test_a_reply_that_is_all_thought_says_that_it_had_no_room_to_answer(text, thought, reason, key):
+    receipt = replace(RECEIPT, finish_reason=reason)
+    for language in ("en", "ko"):
+        assert title(receipt, language, text, thought).startswith(f"{say(f'receipt.{key}', language)} · ")
+
+
+def test_the_box_lists_what_the_reply_took_in_english():
+    assert text_of(receipt_box(FinishedReply("Hello", "", RECEIPT), "en")).strip(BOX_MARK).split("\n") == [
+        "- Prompt tokens: 12,345",
+        "- of these from the cache: 1,200",
+        "- New tokens: 1,034",
+        "- Time to first token: 1.26 s",
+        "- Tokens per second: 20.1",
+        "- Messages left out: 2",
+        "- Seed: 4294967295",
+        "- Model: Qwen/Qwen3-0.6B",
+        "- Device: CPU · bfloat16",
+    ]
+
+
+def test_the_box_lists_what_the_reply_took_in_korean():
+    assert text_of(receipt_box(FinishedReply("Hello", "", RECEIPT), "ko")).strip(BOX_MARK).split("\n") == [
+        "- 프롬프트 토큰: 12,345",
+        "- 그중 캐시에서 가져온 토큰: 1,200",
+        "- 새 토큰: 1,034",
+        "- 첫 토큰까지 걸린 시간: 1.26 s",
+        "- 초당 토큰: 20.1",
+        "- 빠진 메시지: 2",
+        "- 시드: 4294967295",
+        "- 모델: Qwen/Qwen3-0.6B",
+        "- 장치: CPU · bfloat16",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("used", "limit", "english", "korean"),
+    [
+        (0, 8192, "", ""),
+        (0, None, "", ""),
+        (1, 8192, "1 of 8,192 tokens", "8,192토큰 중 1토큰"),
+        (8192, 8192, "8,192 of 8,192 tokens", "8,192토큰 중 8,192토큰"),
+        (1234567, None, "1,234,567 tokens", "1,234,567토큰"),
+    ],
+)
+def test_the_meter_says_how_much_of_the_context_is_used(used, limit, english, korean):
+    assert meter_text(used, limit, "en") == english
+    assert meter_text(used, limit, "ko") == korean
+
+
+def test_prompt_and_reply_together_are_used():
+    assert used_tokens(RECEIPT) == 12345 + 1034
