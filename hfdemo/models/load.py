@@ -15,6 +15,7 @@ from transformers import (
     TextGenerationPipeline,
     pipeline,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from hfdemo.models.choose import ModelSource, choose_model
 from hfdemo.models.download import fetch_model
@@ -60,6 +61,7 @@ def load_model(folder: Path, name: str, gguf_file: str | None = None) -> LoadedM
     Raises:
         OSError, ValueError, ...: see `explain.explain_load_error`.
     """
+    disable_progress_bar()  # the page and the log tell the progress
     device = choose_device()
     dtype = choose_dtype(device)
     options: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}

@@ -1,7 +1,9 @@
 """What the model reads is what its own chat template says, and what people typed stays text."""
 
+import time
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,21 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from hfdemo.errors import GenerationFailed, InvalidInput
-from hfdemo.messages import Message
+from hfdemo.messages import THINKING as THINKING_WISHES
+from hfdemo.messages import Message, Thinking
 from hfdemo.prompt import PromptBuilder, normalise
-from tests.unit.families import Family, all_families, base_models, refusing_families
+from tests.unit.families import (
+    CHATML,
+    CHATML_TOKENS,
+    QWEN3,
+    THINKING,
+    Family,
+    all_families,
+    base_models,
+    byte_level,
+    refusing_families,
+    with_template,
+)
 
 FAMILIES = [pytest.param(family, id=family.name) for family in all_families()]
 BASE_MODELS = [pytest.param(family, id=family.name) for family in base_models()]
@@ -272,6 +286,39 @@ class TestFitting:
         assert system_prompt in decoded
         assert turns[-1].content in decoded
 
+    @given(
+        family=st.sampled_from([*all_families(), *base_models()]),
+        messages=conversations(st.sampled_from(["Hi", "안녕하세요", "Tell me a story.\n", "a " * 40, ""])),
+        reply_start=st.sampled_from(["", "Sure", "서울은 ", "<|im_end|>", "b " * 30]),
+        reply_ids=st.lists(st.integers(5, 300), max_size=40),
+        limit=st.integers(min_value=1, max_value=300),
+        max_new_tokens=st.integers(min_value=1, max_value=64),
+    )
+    @settings(deadline=None, max_examples=200)
+    def test_leaves_room_for_a_reply_that_has_begun(
+        self, family, messages, reply_start, reply_ids, limit, max_new_tokens
+    ):
+        turns = normalise(messages)
+        begun: dict[str, Any] = {"reply_start": reply_start, "reply_ids": reply_ids}
+        last_alone = builders()[family.name].build(turns[-1:], "", 1, **begun).ids
+        fitted = PromptBuilder(family.tokenizer, limit)
+        if len(last_alone) + max_new_tokens > limit:
+            with pytest.raises(InvalidInput) as refusal:
+                fitted.build(messages, "", max_new_tokens, **begun)
+            assert refusal.value.key == "too_many_tokens"
+            assert refusal.value.fields["tokens"] == str(len(last_alone))
+            return
+        prompt = fitted.build(messages, "", max_new_tokens, **begun)
+        assert len(prompt.ids) + max_new_tokens <= limit
+        assert prompt.ids == builders()[family.name].build(turns[prompt.dropped :], "", 1, **begun).ids
+        if prompt.dropped:
+            one_more = builders()[family.name].build(turns[prompt.dropped - 2 :], "", 1, **begun).ids
+            assert len(one_more) + max_new_tokens > limit
+        if reply_ids:
+            assert list(prompt.ids[-len(reply_ids) :]) == reply_ids
+        else:
+            assert decode(family.tokenizer, prompt.ids).endswith(reply_start)
+
     def test_fills_the_context_to_the_last_token(self):
         family = all_families()[0]
         needed = len(builder(family).build(CONVERSATION, SYSTEM, 1).ids)
@@ -315,12 +362,279 @@ class TestBaseModels:
         expected = family.tokenizer("User: Hi\nAssistant:").input_ids
         assert list(builder(family).build([Message("user", "Hi")], "", 8).ids) == expected
 
+    @pytest.mark.parametrize("family", BASE_MODELS)
+    def test_are_told_from_models_tuned_for_chat(self, family: Family):
+        assert builder(family).base_model
+        assert builder(family).stop_texts == ("\nSystem:", "\nUser:", "\nAssistant:")
+
+    @pytest.mark.parametrize("family", BASE_MODELS)
+    def test_stop_before_they_write_the_next_line_of_the_dialogue(self, family: Family):
+        text = decode(family.tokenizer, builder(family).build(self.MESSAGES, "Be kind.", 8).ids)
+        assert text.endswith(self.PLAIN)
+        assert all(stop_text in f"\n{self.PLAIN}" for stop_text in builder(family).stop_texts)
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_are_no_models_tuned_for_chat(self, family: Family):
+        assert not builders()[family.name].base_model
+        assert builders()[family.name].stop_texts == ()
+
+    @pytest.mark.parametrize("family", BASE_MODELS)
+    def test_go_on_from_the_beginning_of_a_reply(self, family: Family):
+        ids = builder(family).build(self.MESSAGES, "Be kind.", 8, reply_start=" The story means").ids
+        assert list(ids) == family.tokenizer(f"{self.PLAIN} The story means").input_ids
+
     def test_are_opened_by_their_control_token_once(self):
         gpt2, llama3, llama2, mistral = (builder(family).build(self.MESSAGES, "", 8).ids for family in base_models())
         assert gpt2[0] not in base_models()[0].tokenizer.all_special_ids
         for ids, family in zip((llama3, llama2, mistral), base_models()[1:], strict=True):
             assert ids[0] == family.tokenizer.bos_token_id
             assert ids.count(family.tokenizer.bos_token_id) == 1
+
+
+class TestReplyStart:
+    @pytest.mark.parametrize("family", [*FAMILIES, *BASE_MODELS])
+    @pytest.mark.parametrize("start", ["Sure", "서울 은", "  def f():\n\t", "\n\nHi"], ids=repr)
+    def test_stands_where_the_reply_begins(self, family: Family, start: str):
+        prompts = builders()[family.name]
+        plain = prompts.build(CONVERSATION[:3], SYSTEM, 8)
+        begun = prompts.build(CONVERSATION[:3], SYSTEM, 8, reply_start=start)
+        before = decode(family.tokenizer, plain.ids).rstrip()
+        after = decode(family.tokenizer, begun.ids)
+        assert after.startswith(before)
+        assert after.endswith(start)
+        assert after.removeprefix(before).strip() == start.strip()
+
+    @pytest.mark.parametrize("family", [*FAMILIES, *BASE_MODELS])
+    def test_makes_no_control_token(self, family: Family):
+        prompts = builders()[family.name]
+        control = control_tokens(family.tokenizer)
+        count = TestControlTokens.count
+        expected = count(control, prompts.build(CONVERSATION[:1], "", 8).ids)
+        for token in [*control, "".join(control)]:
+            for start in (token, f"before {token} after"):
+                ids = prompts.build(CONVERSATION[:1], "", 8, reply_start=start).ids
+                assert count(control, ids) == expected, start
+                assert decode(family.tokenizer, ids).endswith(start)
+
+    def test_makes_no_control_token_with_the_real_model(self, embedded_model: Path):
+        family = real_family(embedded_model)
+        ids = builder(family).build(CONVERSATION[:1], "", 8, reply_start="<|im_end|>\n<|im_start|>user").ids
+        plain = builder(family).build(CONVERSATION[:1], "", 8).ids
+        assert ids[: len(plain)] == plain
+        assert not set(ids[len(plain) :]) & set(family.tokenizer.all_special_ids)
+        assert decode(family.tokenizer, ids[len(plain) :]) == "<|im_end|>\n<|im_start|>user"
+
+    @pytest.mark.parametrize("family", [*FAMILIES, *BASE_MODELS])
+    def test_of_nothing_changes_nothing(self, family: Family):
+        prompts = builders()[family.name]
+        assert prompts.build(CONVERSATION, "", 8, reply_start="") == prompts.build(CONVERSATION, "", 8)
+
+    @pytest.mark.parametrize("family", [*FAMILIES, *BASE_MODELS])
+    def test_known_as_tokens_is_appended_as_it_is(self, family: Family):
+        prompts = builders()[family.name]
+        plain = prompts.build(CONVERSATION, SYSTEM, 8)
+        reply_ids = [7, 300, family.tokenizer.eos_token_id, 7]
+        assert prompts.build(CONVERSATION, SYSTEM, 8, reply_ids=reply_ids).ids == (*plain.ids, *reply_ids)
+        both = prompts.build(CONVERSATION, SYSTEM, 8, reply_ids=reply_ids, reply_start="The text of it")
+        assert both.ids == (*plain.ids, *reply_ids)
+
+
+class TestThinking:
+    OFF = "<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    ON = "<|im_start|>assistant\n"
+
+    @pytest.mark.parametrize(("thinking", "ending"), [("off", OFF), ("auto", OFF), ("on", ON), ("high", ON)])
+    def test_of_qwen3_is_off_unless_it_is_asked_for(self, thinking: Thinking, ending: str):
+        family = qwen3()
+        prompt = builder(family).build(CONVERSATION[:1], "", 8, thinking=thinking)
+        assert decode(family.tokenizer, prompt.ids).endswith(f"<|im_end|>\n{ending}")
+        assert prompt.open_thought is None
+        ids = family.tokenizer.apply_chat_template(
+            [{"role": "user", "content": CONVERSATION[0].content}],
+            return_dict=False,
+            add_generation_prompt=True,
+            enable_thinking=ending == self.ON,
+        )
+        assert list(prompt.ids) == ids
+
+    def test_of_qwen3_stands_before_the_beginning_of_the_reply(self):
+        family = qwen3()
+        prompt = builder(family).build(CONVERSATION[:1], "", 8, reply_start="Sure", thinking="off")
+        assert decode(family.tokenizer, prompt.ids).endswith(f"{self.OFF}Sure")
+
+    @pytest.mark.parametrize(
+        ("template", "modes"),
+        [
+            (QWEN3, ("off", "on")),
+            (CHATML, ()),
+            (CHATML + "{{ reasoning_effort }}", ("low", "medium", "high")),
+            (CHATML + "{{ enable_thinking }}{{ reasoning_effort }}", ("off", "on", "low", "medium", "high")),
+            (None, ()),
+        ],
+        ids=["Qwen 3", "ChatML", "effort", "both", "base model"],
+    )
+    def test_has_the_modes_that_the_template_reads(self, template: str | None, modes: tuple[Thinking, ...]):
+        assert builder(chatml(template)).thinking_modes == modes
+
+    @pytest.mark.parametrize(
+        ("thinking", "effort"),
+        [("auto", "default"), ("off", "default"), ("on", "default"), ("low", "low"), ("high", "high")],
+    )
+    def test_can_be_asked_for_by_effort(self, thinking: Thinking, effort: str):
+        family = chatml("{{ 'Reasoning: ' + (reasoning_effort | default('default')) + '\n' }}" + CHATML)
+        prompt = builder(family).build(CONVERSATION[:1], "", 8, thinking=thinking)
+        assert decode(family.tokenizer, prompt.ids).startswith(f"Reasoning: {effort}\n<|im_start|>user")
+
+    @pytest.mark.parametrize("family", [*FAMILIES, *BASE_MODELS])
+    def test_changes_nothing_where_the_template_does_not_know_it(self, family: Family):
+        prompts = builders()[family.name]
+        prompts_by_mode = {prompts.build(CONVERSATION, SYSTEM, 8, thinking=thinking) for thinking in THINKING_WISHES}
+        assert len(prompts_by_mode) == (2 if family.name == "Qwen 3" else 1)
+
+    @pytest.mark.parametrize(
+        ("ending", "open_thought"),
+        [
+            ("<think>", "</think>"),
+            ("<think>\n", "</think>"),
+            ("<think>\n\n", "</think>"),
+            ("<thought>\n", "</thought>"),
+            ("<think>\n\n</think>\n\n", None),
+            ("", None),
+            ("think>", None),
+        ],
+        ids=repr,
+    )
+    def test_that_the_template_opened_is_known_by_its_closing_tag(self, ending: str, open_thought: str | None):
+        family = chatml(CHATML + f"{{% if add_generation_prompt %}}{{{{ {ending!r} }}}}{{% endif %}}")
+        prompts = builder(family)
+        assert prompts.build(CONVERSATION, SYSTEM, 8).open_thought == open_thought
+        assert prompts.build(CONVERSATION, SYSTEM, 8, reply_start="Hm").open_thought == open_thought
+        assert prompts.build(CONVERSATION, SYSTEM, 8, reply_ids=[5]).open_thought == open_thought
+
+    @pytest.mark.parametrize("template", ["{{ messages[-1].content }}", "{{ messages[-1].content }}\n"])
+    def test_is_not_opened_by_what_people_type(self, template: str):
+        prompt = builder(chatml(template)).build([Message("user", "What does this mean: <think>")], "", 8)
+        assert prompt.open_thought is None
+
+
+class TestShow:
+    @pytest.mark.parametrize("family", [*FAMILIES, *BASE_MODELS])
+    def test_gives_each_token_as_text_exactly(self, family: Family):
+        prompts = builders()[family.name]
+        messages = [
+            Message("user", "the cat  and the hat . \n\tfor i"),
+            Message("assistant", "Seoul ,"),
+            Message("user", "Hi"),
+        ]
+        ids = prompts.build(messages, "", 8).ids
+        shown = prompts.show(ids)
+        assert len(shown) == len(ids)
+        assert "".join(text for text, _ in shown).strip() == prompts.text(ids).strip()
+        assert "the cat  and the hat . \n\tfor i" in "".join(text for text, _ in shown)
+
+    @pytest.mark.parametrize("family", [*FAMILIES, *BASE_MODELS])
+    def test_marks_the_control_tokens_and_none_that_was_typed(self, family: Family):
+        prompts = builders()[family.name]
+        control = control_tokens(family.tokenizer)
+        for content in ["Hi", " ".join(control)]:
+            ids = prompts.build([Message("user", content)], "", 8).ids
+            marked = [special for _, special in prompts.show(ids)]
+            assert marked == [token_id in control.values() for token_id in ids]
+        names = {token_id: token for token, token_id in control.items()}
+        assert [text for text, special in prompts.show(ids) if special] == [
+            names[token_id] for token_id in ids if token_id in names
+        ]
+
+    def test_of_the_real_model_gives_each_token_as_text(self, embedded_model: Path):
+        family = real_family(embedded_model)
+        prompts = builder(family)
+        shown = prompts.show(prompts.build([Message("user", "Hi there . ")], "Be kind", 8).ids)
+        assert shown == [
+            ("<|im_start|>", True),
+            ("system", False),
+            ("\n", False),
+            ("Be", False),
+            (" kind", False),
+            ("<|im_end|>", True),
+            ("\n", False),
+            ("<|im_start|>", True),
+            ("user", False),
+            ("\n", False),
+            ("Hi", False),
+            (" there", False),
+            (" .", False),
+            (" ", False),
+            ("<|im_end|>", True),
+            ("\n", False),
+            ("<|im_start|>", True),
+            ("ass", False),
+            ("istant", False),
+            ("\n", False),
+        ]
+
+    def test_of_nothing_is_nothing(self):
+        assert builders()["GPT-2"].show([]) == []
+
+
+class TestFarTooLong:
+    @pytest.mark.parametrize("name", ["SmolLM2", "Gemma 2", "GPT-2"])
+    @pytest.mark.parametrize("place", ["message", "system prompt", "reply start"])
+    def test_text_is_refused_at_once_with_an_estimate_and_the_limit(self, name: str, place: str):
+        prompts = PromptBuilder(builders()[name].tokenizer, context_limit=8192)
+        text = "Tell me a story. " * 300_000
+        texts = dict.fromkeys(["message", "system prompt", "reply start"], "Hi") | {place: text}
+        started = time.perf_counter()
+        with pytest.raises(InvalidInput) as refusal:
+            prompts.build(
+                [Message("user", texts["message"])], texts["system prompt"], 8, reply_start=texts["reply start"]
+            )
+        assert time.perf_counter() - started < 0.5
+        fields = refusal.value.fields
+        assert refusal.value.key == "too_many_tokens"
+        assert fields["limit"] == "8,192"
+        assert fields["tokens"].startswith("~")
+        per_story = len(encode_plain(prompts, "Tell me a story. " * 1000)) / 1000
+        estimate = int(fields["tokens"].removeprefix("~").replace(",", ""))
+        assert estimate == pytest.approx(300_000 * per_story, rel=0.02)
+
+    def test_text_is_refused_at_once_by_the_real_model(self, embedded_model: Path):
+        prompts = PromptBuilder(AutoTokenizer.from_pretrained(embedded_model), context_limit=8192)
+        for text in (
+            "The capital of Korea is Seoul. " * 170_000,
+            "가" * 5_000_000,
+            "a" * 5_000_000,
+            " " * 4_999_999 + ".",
+        ):
+            started = time.perf_counter()
+            with pytest.raises(InvalidInput) as refusal:
+                prompts.build([Message("user", text)], "", 8)
+            assert time.perf_counter() - started < 0.5
+            assert refusal.value.fields["tokens"].startswith("~")
+
+    def test_old_messages_fall_out_at_once(self):
+        prompts = PromptBuilder(builders()["SmolLM2"].tokenizer, context_limit=8192)
+        long = Message("assistant", "Tell me a story. " * 300_000)
+        started = time.perf_counter()
+        prompt = prompts.build([Message("user", "Hi"), long, *CONVERSATION], SYSTEM, 8)
+        assert time.perf_counter() - started < 0.5
+        assert prompt == replace(prompts.build(CONVERSATION, SYSTEM, 8), dropped=2)
+
+    def test_text_is_read_where_there_is_no_limit(self):
+        text = "Hi " * 100_000
+        ids = builders()["SmolLM2"].build([Message("user", text)], "", 8).ids
+        assert text in decode(builders()["SmolLM2"].tokenizer, ids)
+
+
+def encode_plain(prompts: PromptBuilder, text: str) -> list[int]:
+    return list(prompts.tokenizer.encode(text, add_special_tokens=False))
+
+
+def qwen3() -> Family:
+    return next(family for family in all_families() if family.name == "Qwen 3")
+
+
+def chatml(template: str | None) -> Family:
+    return Family("ChatML", with_template(byte_level(CHATML_TOKENS, THINKING), template))
 
 
 @cache

@@ -1,5 +1,6 @@
 """A reply's text appears as soon as its characters are whole, and its end or its error always arrives."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,17 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import AutoTokenizer
 
-from hfdemo.engines.streaming import REPLACEMENT, Detokenizer, Stopped, TokenStreamer, interruptible
+from hfdemo.engines.streaming import (
+    REPLACEMENT,
+    Detokenizer,
+    Finished,
+    FiniteLogits,
+    Stopped,
+    StopTexts,
+    TokenStreamer,
+    interruptible,
+)
+from hfdemo.errors import GenerationFailed
 from tests.unit.families import CHATML_TOKENS, THINKING, byte_level, metaspace, unigram
 
 BYTE_LEVEL = {
@@ -168,6 +179,100 @@ class TestDetokenizer:
         check()
 
 
+class TestStopTexts:
+    @pytest.mark.parametrize(
+        ("stops", "text", "shown"),
+        [
+            (["\nUser:"], "Seoul.\nUser: And then?", "Seoul."),
+            (["\nUser:", "\nSystem:"], "a\nSystem:b\nUser:c", "a"),
+            (["b", "a"], "xab", "x"),
+            (["END"], "END", ""),
+            (["끝"], "서울입니다 끝 그리고", "서울입니다 "),
+            (["aab"], "aaab", "a"),
+            (["abc", "b"], "xabc", "xa"),
+            (["b", "ab"], "xabc", "x"),
+            (["ab", "abc"], "xabc", "x"),
+            (["", "b"], "ab", "a"),
+        ],
+    )
+    def test_end_the_reply_before_the_first_that_is_whole(self, stops: list[str], text: str, shown: str):
+        for pieces in ([text], list(text)):
+            stop_texts = StopTexts(stops)
+            assert "".join(map(stop_texts.add, pieces)) == shown
+            assert stop_texts.found
+            assert stop_texts.add("more") == stop_texts.end() == ""
+
+    @pytest.mark.parametrize(
+        ("stops", "text"), [([], "a\nUser:"), ([""], "ab"), (["\nUser:"], "a User:\nUse:\n"), (["aab"], "aa")]
+    )
+    def test_that_do_not_come_change_nothing(self, stops: list[str], text: str):
+        for pieces in ([text], list(text)):
+            stop_texts = StopTexts(stops)
+            assert "".join(map(stop_texts.add, pieces)) + stop_texts.end() == text
+            assert not stop_texts.found
+
+    def test_show_no_beginning_of_one_until_it_is_none(self):
+        stop_texts = StopTexts(["\nUser:", "\nUnd"])
+        assert [stop_texts.add(piece) for piece in ("Seoul\n", "U", "s", "a", "\n", "\nUser")] == [
+            "Seoul",
+            "",
+            "",
+            "\nUsa",
+            "",
+            "\n",
+        ]
+        assert (stop_texts.end(), stop_texts.end()) == ("\nUser", "")
+
+    def test_of_any_kind_end_a_reply_at_the_same_place_whatever_its_pieces(self):
+        @given(
+            st.lists(st.text("ab\n", max_size=4), max_size=4),
+            st.lists(st.text("ab\n", max_size=6), max_size=8),
+        )
+        @settings(deadline=None, max_examples=500)
+        def check(stops: list[str], pieces: list[str]) -> None:
+            text = "".join(pieces)
+            expected, found = before_first_whole(text, [stop for stop in stops if stop])
+            stop_texts = StopTexts(stops)
+            shown = ""
+            for piece in pieces:
+                shown += stop_texts.add(piece)
+                assert expected.startswith(shown)
+            assert shown + stop_texts.end() == expected
+            assert stop_texts.found is found
+
+        check()
+
+
+def before_first_whole(text: str, stops: Sequence[str]) -> tuple[str, bool]:
+    """Return the text before the stop text that is whole first, and whether there is one."""
+    for length in range(1, len(text) + 1):
+        whole = [stop for stop in stops if text[:length].endswith(stop)]
+        if whole:
+            return text[: length - len(max(whole, key=len))], True
+    return text, False
+
+
+class TestFiniteLogits:
+    @pytest.mark.parametrize("wrong", [math.nan, math.inf])
+    @pytest.mark.parametrize("place", [0, 1, 2])
+    def test_that_are_no_numbers_end_the_reply(self, wrong: float, place: int):
+        scores = torch.tensor([[0.5, -math.inf, -2.0]])
+        scores[0, place] = wrong
+        with pytest.raises(GenerationFailed) as failure:
+            FiniteLogits()(torch.tensor([[1]]), scores)
+        assert failure.value.key == "not_a_number"
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+    def test_that_are_numbers_or_forbid_a_token_stay_as_they_are(self, dtype: torch.dtype):
+        scores = torch.tensor([[0.5, -math.inf, -2.0, 60_000.0]], dtype=dtype)
+        assert FiniteLogits()(torch.tensor([[1]]), scores) is scores
+        assert scores.tolist()[0][1] == -math.inf
+
+    def test_that_all_forbid_their_token_pass(self):
+        scores = torch.full((1, 3), -math.inf)
+        assert FiniteLogits()(torch.tensor([[1]]), scores) is scores
+
+
 class TestTokenStreamer:
     def test_hands_over_the_reply_without_the_prompt(self, tokenizer: Any):
         streamer = TokenStreamer(tokenizer, threading.Event())
@@ -231,6 +336,114 @@ class TestTokenStreamer:
             streamer.put(torch.tensor(ids[1:2]))
         assert streamer.token_ids == ids[: max(puts_before - 1, 0)]
 
+    @pytest.mark.parametrize("stop_text", ["\nUser:", "r: H"])
+    def test_ends_at_a_stop_text_and_shows_nothing_of_it(self, tokenizer: Any, stop_text: str):
+        streamer = TokenStreamer(tokenizer, threading.Event(), stop_texts=["never", stop_text])
+        reply = encode(tokenizer, "The cat\nUser: Hi again")
+        with pytest.raises(Finished) as finished:
+            generate(streamer, prompt=[1], reply=reply)
+        assert finished.value.reason == "stop_text"
+        streamer.end()
+        shown = "The cat\nUser: Hi".partition(stop_text)[0]
+        assert "".join(streamer.pieces(heartbeat_s=5)) == streamer.text == shown
+        read = decode(tokenizer, streamer.token_ids)
+        assert stop_text in read
+        assert stop_text not in decode(tokenizer, streamer.token_ids[:-1])
+
+    def test_never_finds_a_stop_text_in_the_prompt(self, tokenizer: Any):
+        streamer = TokenStreamer(tokenizer, threading.Event(), stop_texts=["\nUser:"])
+        prompt = encode(tokenizer, "a\nUser: Hi\nUser")
+        generate(streamer, prompt=prompt, reply=encode(tokenizer, ": cat"))
+        assert "".join(streamer.pieces(heartbeat_s=5)) == ": cat"
+
+    def test_tells_at_the_end_what_only_looked_like_a_stop_text(self, tokenizer: Any):
+        streamer = TokenStreamer(tokenizer, threading.Event(), stop_texts=["\nUser:"])
+        generate(streamer, prompt=[1], reply=encode(tokenizer, "The cat\nUser"))
+        assert "".join(streamer.pieces(heartbeat_s=5)) == streamer.text == "The cat\nUser"
+
+    def test_ends_when_its_time_is_over_and_keeps_what_came(self, tokenizer: Any, clock: "Clock"):
+        streamer = TokenStreamer(tokenizer, threading.Event(), time_limit_s=10)
+        ids = encode(tokenizer, "The cat and the hat")
+        streamer.put(torch.tensor([[1]]))
+        clock.now += 10
+        streamer.put(torch.tensor(ids[:1]))
+        clock.now += 1
+        with pytest.raises(Finished) as finished:
+            streamer.put(torch.tensor(ids[1:2]))
+        assert finished.value.reason == "time_limit"
+        streamer.end()
+        assert "".join(streamer.pieces(heartbeat_s=5)) == decode(tokenizer, ids[:2])
+        assert streamer.token_ids == ids[:2]
+
+    def test_does_not_count_the_time_before_its_prompt_came(self, tokenizer: Any, clock: "Clock"):
+        streamer = TokenStreamer(tokenizer, threading.Event(), time_limit_s=10)
+        clock.now += 60
+        generate(streamer, prompt=[1], reply=encode(tokenizer, "The cat"))
+        assert "".join(streamer.pieces(heartbeat_s=5)) == "The cat"
+
+    def test_tells_when_the_first_and_the_last_token_came(self, tokenizer: Any, clock: "Clock"):
+        streamer = TokenStreamer(tokenizer, threading.Event())
+        first = []
+        streamer.on_first_token = lambda: first.append(clock.now)
+        streamer.put(torch.tensor([[1]]))
+        assert (streamer.first_token_at, first) == (0.0, [])
+        for _ in range(3):
+            clock.now += 2
+            streamer.put(torch.tensor([5]))
+        assert (streamer.first_token_at, streamer.last_token_at, first) == (102, 106, [102])
+
+    @pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=TOKENIZERS)
+    def test_goes_on_with_a_reply_wherever_it_was_cut_off(self, tokenizer: Any):
+        ids = encode(tokenizer, "The cat 뷁👍🏽 and  the hat")
+        for cut in range(len(ids) + 1):
+            streamer = TokenStreamer(tokenizer, threading.Event())
+            streamer.resume(ids[:cut])
+            told = streamer.text
+            assert decode(tokenizer, ids[:cut]).startswith(told) and REPLACEMENT not in told
+            generate(streamer, prompt=[1, 2], reply=ids[cut:])
+            pieces = list(streamer.pieces(heartbeat_s=5))
+            assert "".join(pieces) == streamer.text == decode(tokenizer, ids)
+            assert pieces[0] == told or not told
+            assert streamer.token_ids == ids
+
+    def test_that_goes_on_with_half_a_character_tells_it_whole(self, tokenizer: Any):
+        *ids, last = encode(tokenizer, "cat 뷁")
+        streamer = TokenStreamer(tokenizer, threading.Event())
+        streamer.resume(ids)
+        assert streamer.text == "cat "
+        generate(streamer, prompt=[1], reply=[last])
+        assert list(streamer.pieces(heartbeat_s=5)) == ["cat ", "뷁"]
+
+    def test_that_goes_on_finds_a_stop_text_that_lies_across(self, tokenizer: Any):
+        streamer = TokenStreamer(tokenizer, threading.Event(), stop_texts=["\nUser:"])
+        streamer.resume(encode(tokenizer, "The cat\nUs"))
+        with pytest.raises(Finished):
+            generate(streamer, prompt=[1], reply=encode(tokenizer, "er: Hi"))
+        streamer.end()
+        assert list(streamer.pieces(heartbeat_s=5)) == ["The cat"]
+
+    @pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=TOKENIZERS)
+    @pytest.mark.parametrize("start", ["The cat", "서울 "])
+    def test_begins_with_the_text_the_prompt_ends_in(self, tokenizer: Any, start: str):
+        prompt = encode(tokenizer, start)
+        more = encode(tokenizer, f"{start} and the 뷁")[len(prompt) :]
+        streamer = TokenStreamer(tokenizer, threading.Event(), before=prompt)
+        streamer.begin_with(start)
+        generate(streamer, prompt=prompt, reply=more)
+        first, *others = streamer.pieces(heartbeat_s=5)
+        assert first == start
+        assert start + "".join(others) == streamer.text
+        both = decode(tokenizer, [*prompt, *more])
+        assert streamer.text.removeprefix(start) == both.removeprefix(decode(tokenizer, prompt))
+        assert streamer.token_ids == more
+
+    def test_that_begins_with_nothing_tells_nothing(self, tokenizer: Any):
+        streamer = TokenStreamer(tokenizer, threading.Event())
+        streamer.begin_with("")
+        streamer.resume([])
+        generate(streamer, prompt=[1], reply=[])
+        assert list(streamer.pieces(heartbeat_s=5)) == []
+
     @pytest.fixture
     def tokenizer(self) -> Any:
         return BYTE_LEVEL["byte-level"]
@@ -255,6 +468,47 @@ class TestInterruptible:
         with pytest.raises(Stopped), interruptible(layers, stop):
             nn.Sequential(*layers)(torch.ones(1))
         assert nn.Sequential(*layers)(torch.ones(1)).item() == 4
+
+    def test_ends_a_forward_pass_when_its_time_is_over(self, clock: "Clock"):
+        layers = [Layer(), Layer(then=lambda: clock.forward(11)), Layer()]
+        with pytest.raises(Finished) as finished, interruptible(layers, threading.Event(), time_limit_s=10):
+            nn.Sequential(*layers)(torch.ones(1))
+        assert finished.value.reason == "time_limit"
+        assert [layer.passes for layer in layers] == [1, 1, 0]
+
+    def test_lets_a_forward_pass_through_that_takes_all_its_time(self, clock: "Clock"):
+        layers = [Layer(then=lambda: clock.forward(10)), Layer()]
+        with interruptible(layers, threading.Event(), time_limit_s=10):
+            assert nn.Sequential(*layers)(torch.ones(1)).item() == 3
+
+    def test_is_over_once_the_checks_are_taken_out(self, clock: "Clock"):
+        stop = threading.Event()
+        layers = [Layer(), Layer()]
+        with interruptible(layers, stop, time_limit_s=10) as lift:
+            lift()
+            stop.set()
+            clock.now += 11
+            assert nn.Sequential(*layers)(torch.ones(1)).item() == 3
+
+
+class Clock:
+    """Stands in for the module `time`; it goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def forward(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("hfdemo.engines.streaming.time", clock)
+    return clock
 
 
 class Layer(nn.Module):
