@@ -25,12 +25,12 @@ def ask(client: Client, message: str, **options: object) -> str:
     return client.predict(message=message, api_name="/chat", **settings)
 
 
-def test_chat_is_the_only_endpoint_and_has_named_parameters(client):
+def test_there_are_two_endpoints_and_chat_has_named_parameters(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert list(endpoints) == ["/chat"]
+    assert list(endpoints) == ["/chat", "/receipt"]
     names = [parameter["parameter_name"] for parameter in endpoints["/chat"]["parameters"]]
     assert names[:5] == ["message", "system_prompt", "temperature", "top_p", "max_new_tokens"]
-    assert names[5:] == ["top_k", "repetition_penalty", "seed"]
+    assert names[5:] == ["top_k", "repetition_penalty", "seed", "stop_texts", "reply_start", "thinking"]
     required = [parameter for parameter in endpoints["/chat"]["parameters"] if not parameter["parameter_has_default"]]
     assert [parameter["parameter_name"] for parameter in required] == ["message"]
 
@@ -61,6 +61,9 @@ def test_any_temperature_in_range_works(client, temperature):
     assert ask(client, "Hi", temperature=temperature, max_new_tokens=4)
 
 
+REST = '"", "", "auto"'
+"""The last parameters, which plain calls by position need, too."""
+
 BAD = [
     "NaN",
     "Infinity",
@@ -90,7 +93,7 @@ BAD = [
     ],
 )
 def test_bad_number_is_refused_with_its_name_and_range(app, position, name, low, high, value):
-    data = ['"Hi"', '""', "0", "1", "4", "0", "1", "-1"]
+    data = ['"Hi"', '""', "0", "1", "4", "0", "1", "-1", REST]
     data[position] = value
     event, answer = call(app, f'{{"data": [{", ".join(data)}]}}')
     assert event == "error"
@@ -100,24 +103,26 @@ def test_bad_number_is_refused_with_its_name_and_range(app, position, name, low,
 
 @pytest.mark.parametrize("value", ["12.5", "0"])
 def test_max_new_tokens_is_a_whole_number_from_one(app, value):
-    event, answer = call(app, f'{{"data": ["Hi", "", 0, 1, {value}, 0, 1, -1]}}')
+    event, answer = call(app, f'{{"data": ["Hi", "", 0, 1, {value}, 0, 1, -1, {REST}]}}')
     assert event == "error" and "max_new_tokens" in answer["error"]
 
 
 @pytest.mark.parametrize("message", ["null", "5", '""', '"  \\n"', "[1]", '{"text": "x"}', "true"])
 def test_bad_message_is_refused(app, message):
-    event, answer = call(app, f'{{"data": [{message}, "", 0, 1, 4, 0, 1, -1]}}')
+    event, answer = call(app, f'{{"data": [{message}, "", 0, 1, 4, 0, 1, -1, {REST}]}}')
     assert event == "error" and "essage" in answer["error"]
 
 
 @pytest.mark.parametrize("text", ['"\\ud800 lone"', '"nul \\u0000 esc \\u001b"', '"\\u2028 \\u202e bidi"', '"👩‍👩‍👧"'])
 def test_odd_text_is_answered(app, text):
-    event, answer = call(app, f'{{"data": [{text}, {text}, 0, 1, 4, 0, 1, -1]}}')
+    event, answer = call(app, f'{{"data": [{text}, {text}, 0, 1, 4, 0, 1, -1, {REST}]}}')
     assert event == "complete" and isinstance(answer[0], str)
 
 
 def test_errors_are_said_in_the_language_of_the_caller(app):
-    _, answer = call(app, '{"data": ["", "", 0, 1, 4, 0, 1, -1]}', headers={"Accept-Language": "ko-KR,ko;q=0.9"})
+    _, answer = call(
+        app, '{"data": ["", "", 0, 1, 4, 0, 1, -1, ' + REST + "]}", headers={"Accept-Language": "ko-KR,ko;q=0.9"}
+    )
     assert answer["error"] == "먼저 메시지를 입력하세요."
 
 
@@ -139,7 +144,7 @@ def test_cancelled_call_ends_the_generation(client, app):
 @pytest.mark.parametrize("message", ["Write a long story.", "word " * 6000], ids=["decoding", "reading the prompt"])
 def test_caller_who_hangs_up_ends_the_generation(app, message):
     replies = app.log().count("reply:")
-    posted = post(app, json.dumps({"data": [message, "", 0, 1, 2000, 0, 1, -1]}))
+    posted = post(app, json.dumps({"data": [message, "", 0, 1, 2000, 0, 1, -1, "", "", "auto"]}))
     with httpx.stream("GET", f"{app.url}/gradio_api/call/chat/{posted}", timeout=30) as stream:
         next(line for line in stream.iter_lines() if "generating" in line)
         time.sleep(0.5)
@@ -175,11 +180,56 @@ def post(app: App, body: str, headers: dict[str, str] | None = None) -> str:
 def call(app: App, body: str, headers: dict[str, str] | None = None) -> tuple[str, object]:
     """Call `/chat` over plain HTTP and return the last event's name and data."""
     event_id = post(app, body, headers)
+    with httpx.Client(timeout=60, headers=headers) as http:
+        return read_last_event(http, f"{app.url}/gradio_api/call/chat/{event_id}")
+
+
+def last_event(http: httpx.Client, parameters: dict[str, object]) -> tuple[str, object]:
+    """Call `/chat` by named parameters over plain HTTP and return the last event's name and data."""
+    body = json.dumps(parameters)  # escaped, so that half a surrogate pair passes
+    answer = http.post("/gradio_api/call/v2/chat", content=body, headers={"Content-Type": "application/json"})
+    return read_last_event(http, f"/gradio_api/call/v2/chat/{answer.json()['event_id']}")
+
+
+def read_last_event(http: httpx.Client, address: str) -> tuple[str, object]:
     event = ""
-    with httpx.stream("GET", f"{app.url}/gradio_api/call/chat/{event_id}", headers=headers, timeout=60) as stream:
-        for line in stream.iter_lines():
+    with http.stream("GET", address) as stream:
+        for line in split_lines(stream):
             if line.startswith("event: "):
                 event = line.removeprefix("event: ")
             elif line.startswith("data: ") and event in ("complete", "error"):
                 return event, json.loads(line.removeprefix("data: "))
     raise AssertionError("the stream ended without an end")
+
+
+def split_lines(stream: httpx.Response) -> Iterator[str]:
+    """Yield lines that end in a line feed only: `iter_lines` splits at U+2028, too."""
+    rest = b""
+    for chunk in stream.iter_bytes():
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (line.decode() for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        ({"stop_texts": 5}, "stop_texts must be text"),
+        ({"stop_texts": "a\n" * 20}, "At most 16 stop texts"),
+        ({"reply_start": None}, "reply_start must be text"),
+        ({"thinking": "hard"}, "thinking must be one of auto, off, on, low, medium, high"),
+        ({"system_prompt": None}, "system_prompt must be text"),
+    ],
+)
+def test_other_bad_parameters_are_refused_with_their_name(app, parameters, text):
+    with httpx.Client(base_url=app.url, timeout=30) as http:
+        event, answer = last_event(http, {"message": "Hi"} | parameters)
+    assert event == "error" and text in answer["error"]
+
+
+def test_receipt_tells_of_the_clients_own_last_reply(client, app):
+    assert client.predict(api_name="/receipt") is None
+    ask(client, "What is the capital of France?")
+    receipt = client.predict(api_name="/receipt")
+    assert (receipt["prompt_tokens"], receipt["new_tokens"], receipt["finish_reason"]) == (37, 8, "end_of_turn")
+    assert receipt["context_limit"] == 8192
+    assert Client(app.url, verbose=False).predict(api_name="/receipt") is None

@@ -70,10 +70,9 @@ def ask(client: Client) -> str:
     return client.predict(message="What is the capital of France?", temperature=0, max_new_tokens=24, api_name="/chat")
 
 
-def our_threads() -> list[str]:
-    """Return the names of the threads that turns are made in; Gradio and its client have others."""
-    names = (thread.name for thread in threading.enumerate())
-    return [name for name in names if name.startswith(("compute", "reply"))]
+def threads_of_turns() -> list[str]:
+    """Return the names of the threads that wait for replies; Gradio and its client have others."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("reply")]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -88,7 +87,7 @@ def test_any_call_of_a_turn_may_fail(served, client, monkeypatch, caplog, place)
     assert "ABCDEFGH" not in caplog.text
     wait_until(lambda: served.engine._line == [], 0.5)
     assert ask(client) == RIGHT
-    wait_until(lambda: our_threads() == ["compute"], 1)
+    wait_until(lambda: threads_of_turns() == [], 1)
 
 
 def test_a_hundred_failures_in_a_row_leave_nothing_behind(served, client, monkeypatch):
@@ -101,7 +100,7 @@ def test_a_hundred_failures_in_a_row_leave_nothing_behind(served, client, monkey
                 ask(client)
     assert served.engine._line == []
     assert ask(client) == RIGHT
-    wait_until(lambda: our_threads() == ["compute"], 1)
+    wait_until(lambda: threads_of_turns() == [], 1)
 
 
 def test_out_of_memory_is_said_and_survived(served, client, monkeypatch):
