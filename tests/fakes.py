@@ -53,6 +53,9 @@ class ScriptedEngine:
     def forget(self, chat: str) -> None:
         self.last = None
 
+    def check(self, request: ChatRequest) -> None:
+        pass
+
     def show_prompt(self, request: ChatRequest) -> ShownPrompt:
         tokens = [("<|start|>", True), *((message.content, False) for message in request.messages)]
         return ShownPrompt(tuple(tokens), dropped_messages=0, context_limit=100)

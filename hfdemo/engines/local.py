@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
 from threading import Event, Lock
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hfdemo.engines.generation import Turn
     from hfdemo.models.choose import ModelSource
     from hfdemo.models.load import LoadedModel
+    from hfdemo.prompt import Prompt
 
 HEARTBEAT_S = 0.25
 """The longest silence of `stream`: how soon a closed tab is noticed."""
@@ -111,24 +112,17 @@ class LocalEngine:
             if job is None:
                 self._leave_line(ticket)
 
-    def show_prompt(self, request: ChatRequest) -> ShownPrompt:
-        """Return exactly what the model would read for a request.
+    def check(self, request: ChatRequest) -> None:
+        """Refuse a request that doesn't fit the model; while the model isn't there, all is let through."""
+        if self._model is not None:
+            _build_prompt(self._model, request)
 
-        Raises:
-            ModelLoadError: the model isn't there.
-            InvalidInput, GenerationFailed: see `PromptBuilder.build`.
-        """
+    def show_prompt(self, request: ChatRequest) -> ShownPrompt:
+        """Return exactly what the model would read for a request; see `protocol.Engine.show_prompt`."""
         if self._model is None:
             raise self._status.error or ModelLoadError("not_ready")
         prompts = self._model.prompts
-        options = request.options
-        prompt = prompts.build(
-            request.messages,
-            request.system_prompt,
-            options.max_new_tokens,
-            reply_start=request.reply_start,
-            thinking=options.thinking,
-        )
+        prompt = _build_prompt(self._model, request)
         return ShownPrompt(tuple(prompts.show(prompt.ids)), prompt.dropped, prompts.context_limit)
 
     def _join_line(self) -> object:
@@ -202,14 +196,7 @@ class LocalEngine:
         if kept and kept.finished.text != request.reply_start:  # it was edited, or the server was restarted
             kept = None
         reply_ids = kept.token_ids if kept else ()
-        prompt = model.prompts.build(
-            request.messages,
-            request.system_prompt,
-            request.options.max_new_tokens,
-            reply_start=request.reply_start,
-            reply_ids=reply_ids,
-            thinking=request.options.thinking,
-        )
+        prompt = _build_prompt(model, request, reply_ids)
         goes_on_from_text = bool(request.reply_start) and not kept
         streamer = TokenStreamer(
             model.tokenizer,
@@ -264,6 +251,17 @@ class LocalEngine:
         if reply.receipt.finish_reason not in CUT_OFF or not read_whole:
             cache = None
         self._kept.put(chat, KeptReply(reply, token_ids, prompt_ids, cache, bytes_of(cache)))
+
+
+def _build_prompt(model: LoadedModel, request: ChatRequest, reply_ids: Sequence[int] = ()) -> Prompt:
+    return model.prompts.build(
+        request.messages,
+        request.system_prompt,
+        request.options.max_new_tokens,
+        reply_start=request.reply_start,
+        reply_ids=reply_ids,
+        thinking=request.options.thinking,
+    )
 
 
 def _explain_failure(error: Exception) -> GenerationFailed:

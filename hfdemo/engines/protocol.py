@@ -42,6 +42,15 @@ class Engine(Protocol):
         """Drop what is kept of a chat that is over."""
         ...
 
+    def check(self, request: ChatRequest) -> None:
+        """Refuse a request that can't be answered, as far as that is known; quick, and nothing is generated.
+
+        Raises:
+            InvalidInput: the request doesn't fit the model.
+            GenerationFailed: the model's chat template refuses the conversation.
+        """
+        ...
+
     def show_prompt(self, request: ChatRequest) -> ShownPrompt:
         """Return exactly what the model would read for a request.
 

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import gradio as gr
@@ -11,9 +11,9 @@ from gradio.events import Dependency
 
 from hfdemo.engines.protocol import Engine
 from hfdemo.errors import GenerationFailed, InvalidInput
-from hfdemo.messages import CUT_OFF, ChatRequest, Message, read_message
+from hfdemo.messages import CUT_OFF, ChatRequest, read_message
 from hfdemo.page.components import RawTextbox, Transcript
-from hfdemo.page.controls import Controls, read_wishes
+from hfdemo.page.controls import Controls, Wishes, read_wishes
 from hfdemo.page.language import label, language_of
 from hfdemo.page.receipt import meter_text, receipt_box, used_tokens
 from hfdemo.page.reply import Reply, said_kindly, stream_reply
@@ -199,8 +199,9 @@ class Chat(gr.ChatInterface):
         """Take a message out of the box, if it can be answered; if not, it stays there."""
         with said_kindly(as_language(language)):
             text = read_message(message)
-            read_wishes(wishes)
-        return self._begin([*without(entries, "progress"), entry("user", text)], name, value="")
+            asked = [*without(entries, "progress"), entry("user", text)]
+            self._engine.check(_request(asked, read_wishes(wishes)))
+        return self._begin(asked, name, value="")
 
     def _retry(self, entries: list[Entry], name: str | None) -> tuple[Any, ...]:
         """Take the last reply away, to ask for another."""
@@ -229,15 +230,9 @@ class Chat(gr.ChatInterface):
         asked, _ = split_at_reply(entries)
         so_far = reply_text(entries)
         with said_kindly(spoken):
-            wished = read_wishes(wishes)
-            request = ChatRequest(
-                conversation(asked),
-                wished.system_prompt,
-                wished.options,
-                chat=name,
-                reply_start=so_far or wished.reply_start,
-                continues=bool(so_far),
-            )
+            request = _request(asked, read_wishes(wishes), chat=name)
+            if so_far:
+                request = replace(request, reply_start=so_far, continues=True)
             async with aclosing(stream_reply(self._engine, request)) as replies:
                 async for reply in replies:
                     shown = self._shown(reply, spoken)
@@ -309,14 +304,12 @@ class Chat(gr.ChatInterface):
             return ""
         spoken = as_language(language)
         with said_kindly(spoken):
-            wished = read_wishes(wishes)
-            messages = conversation(split_at_reply(entries)[0])
+            asked, _ = split_at_reply(entries)
             if isinstance(draft, str) and draft.strip():
-                messages = (*conversation(entries), Message("user", draft))
-            if not messages:
+                asked = [*entries, entry("user", draft)]
+            if not asked:
                 raise InvalidInput("empty_message")
-            request = ChatRequest(messages, wished.system_prompt, wished.options, reply_start=wished.reply_start)
-            return prompt_html(self._engine.show_prompt(request), spoken)
+            return prompt_html(self._engine.show_prompt(_request(asked, read_wishes(wishes))), spoken)
 
     def _forget(self, name: str | None) -> None:
         if name:
@@ -343,23 +336,23 @@ class Chat(gr.ChatInterface):
         name = chat_name or secrets.token_urlsafe(16)
         numbers = (temperature, top_p, max_new_tokens, top_k, repetition_penalty, seed)
         with said_kindly(language_of(request)):
-            text = read_message(message)
-            wished = read_wishes((system_prompt, *numbers, stop_texts, reply_start, thinking))
-            turn = ChatRequest(
-                (*conversation(history), Message("user", text)),
-                wished.system_prompt,
-                wished.options,
-                chat=name,
-                reply_start=wished.reply_start,
-            )
-            async with aclosing(stream_reply(self._engine, turn)) as replies:
+            asked = [*history, entry("user", read_message(message))]
+            wishes = read_wishes((system_prompt, *numbers, stop_texts, reply_start, thinking))
+            async with aclosing(stream_reply(self._engine, _request(asked, wishes, chat=name))) as replies:
                 async for reply in replies:
-                    yield reply.text, [*history, entry("user", text), entry("assistant", reply.text)], name
+                    yield reply.text, [*asked, entry("assistant", reply.text)], name
 
     def receipt(self, chat_name: str | None) -> dict[str, Any] | None:
         """Answer an API call: the receipt of the last reply to the same client, or null."""
         finished = self._engine.last_reply(chat_name) if chat_name else None
         return {**asdict(finished.receipt), "thought": finished.thought} if finished else None
+
+
+def _request(asked: list[Entry], wishes: Wishes, chat: str = "") -> ChatRequest:
+    """Return what to ask the engine for the user's last message."""
+    return ChatRequest(
+        conversation(asked), wishes.system_prompt, wishes.options, chat=chat, reply_start=wishes.reply_start
+    )
 
 
 def _answering(**changes: str) -> Any:

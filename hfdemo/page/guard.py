@@ -9,8 +9,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_BODY_BYTES = 4 * 1024 * 1024
-"""An event sends the whole chat, twice: a chat of a thousand turns fits."""
+MAX_BODY_BYTES = 32 * 1024 * 1024
+"""An event sends the whole chat, twice. A text of some megabytes is let in, to be refused with its token count."""
 
 # Gradio would take uploads although the page has none, and fetch any public address for anyone.
 _CLOSED = re.compile(r"/gradio_api/(upload|process_recording|file[=/]https?:|proxy=|stream/|custom_component/)")

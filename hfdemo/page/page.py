@@ -75,7 +75,7 @@ def launch(page: gr.Blocks, **options: Any) -> None:
         css=(ASSETS / "page.css").read_text("utf-8"),
         i18n=translations(),
         favicon_path=str(ASSETS / "icon.svg"),
-        footer_links=["api", "settings"],
+        footer_links=["api"],
         show_error=False,
         enable_monitoring=False,
         run_history=False,

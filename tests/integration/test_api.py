@@ -131,6 +131,13 @@ def test_too_long_a_message_is_refused_with_its_token_count_and_the_limit(client
         ask(client, "word " * 9000)
 
 
+def test_five_megabytes_are_refused_at_once_with_their_token_count(client):
+    started = time.monotonic()
+    with pytest.raises(AppError, match=r"take ~1,000,\d\d\d tokens .* holds 8,192"):
+        ask(client, "word " * 1_000_000)
+    assert time.monotonic() - started < 3
+
+
 def test_cancelled_call_ends_the_generation(client, app):
     replies = app.log().count("reply:")
     job = client.submit(message="Write a long story.", temperature=0, max_new_tokens=2000, api_name="/chat")
@@ -156,7 +163,7 @@ def test_closed_routes_stay_closed(app):
     assert httpx.post(f"{app.url}/gradio_api/upload", files={"files": b"x"}).status_code == 403
     assert httpx.get(f"{app.url}/gradio_api/file=https://example.org/x").status_code == 403
     assert httpx.post(f"{app.url}/gradio_api/run/chat", json={"data": ["x"]}).status_code == 404
-    assert httpx.post(f"{app.url}/gradio_api/call/chat", content=b"x" * 5_000_000).status_code == 413
+    assert httpx.post(f"{app.url}/gradio_api/call/chat", content=b"x" * 34_000_000).status_code == 413
     assert httpx.get(f"{app.url}/monitoring").status_code in (403, 404)
 
 

@@ -52,7 +52,7 @@ PLACES: dict[str, Callable] = {
     "put the prompt": lambda model: (streaming.TokenStreamer, "put", 1),
     "put a token": lambda model: (streaming.TokenStreamer, "put", 4),
     "end": lambda model: (streaming.TokenStreamer, "end", 1),
-    "read the options": lambda model: (chat, "read_options", 1),
+    "read the options": lambda model: (chat, "read_wishes", 1),
     "begin the reply": lambda model: (reply, "iterate_in_thread", 1),
     "yield": lambda model: (reply, "Reply", 2),
 }
