@@ -92,7 +92,7 @@ class LocalEngine:
             yield from self._wait_for_model(stop)
             if self._model is None:  # stopped before it was there
                 return
-            turn = self._prepare(self._model, request, stop)
+            turn = self._prepare(self._model, _within_context(self._model, request), stop)
             self._kept.forget(request.chat)
             job = self._submit(turn, request.chat)
             job.add_done_callback(lambda _: self._leave_line(ticket))
@@ -115,14 +115,14 @@ class LocalEngine:
     def check(self, request: ChatRequest) -> None:
         """Refuse a request that doesn't fit the model; while the model isn't there, all is let through."""
         if self._model is not None:
-            _build_prompt(self._model, request)
+            _build_prompt(self._model, _within_context(self._model, request))
 
     def show_prompt(self, request: ChatRequest) -> ShownPrompt:
         """Return exactly what the model would read for a request; see `protocol.Engine.show_prompt`."""
         if self._model is None:
             raise self._status.error or ModelLoadError("not_ready")
         prompts = self._model.prompts
-        prompt = _build_prompt(self._model, request)
+        prompt = _build_prompt(self._model, _within_context(self._model, request))
         return ShownPrompt(tuple(prompts.show(prompt.ids)), prompt.dropped, prompts.context_limit)
 
     def _join_line(self) -> object:
@@ -251,6 +251,17 @@ class LocalEngine:
         if reply.receipt.finish_reason not in CUT_OFF or not read_whole:
             cache = None
         self._kept.put(chat, KeptReply(reply, token_ids, prompt_ids, cache, bytes_of(cache)))
+
+
+def _within_context(model: LoadedModel, request: ChatRequest) -> ChatRequest:
+    """Return the request with at most half of the model's context for the reply.
+
+    Else a model with a small context would refuse every message, at the page's usual `max_new_tokens`.
+    """
+    limit = model.prompts.context_limit
+    if limit is None or request.options.max_new_tokens <= limit // 2:
+        return request
+    return replace(request, options=replace(request.options, max_new_tokens=max(1, limit // 2)))
 
 
 def _build_prompt(model: LoadedModel, request: ChatRequest, reply_ids: Sequence[int] = ()) -> Prompt:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from hfdemo.engines.local import LocalEngine
 from hfdemo.errors import GenerationFailed
 from hfdemo.messages import ChatRequest, Message, Options, Receipt
 from tests.conftest import ROOT, wait_until
+from tests.unit.families import all_families
 
 STORY = (Message("user", "Write a story about a fox who finds a map."),)
 
@@ -221,3 +223,22 @@ def test_base_model_is_asked_with_the_tutorials_prompt_and_does_not_play_the_use
     assert "".join(token for token, _ in shown.tokens) == (
         "System: Be kind.\nUser: Write a story about a fox who finds a map.\nAssistant:"
     )
+
+
+def test_model_with_a_small_context_answers_at_the_usual_settings(tmp_path):
+    family = next(family for family in all_families() if family.name == "ChatML")
+    config = LlamaConfig(
+        vocab_size=len(family.tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=256,
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    family.tokenizer.save_pretrained(tmp_path)
+    engine = LocalEngine(str(tmp_path))
+    _, receipt = run(engine, story(0, options=Options(temperature=0)))
+    assert receipt.context_limit == 256
+    assert receipt.new_tokens <= 128
+    assert receipt.prompt_tokens + receipt.new_tokens <= 256
