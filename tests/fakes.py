@@ -7,6 +7,21 @@ from threading import Event
 
 from hfdemo.messages import ChatRequest, Delta, FinishedReply, Receipt, ShownPrompt, Status
 
+RECEIPT = Receipt(
+    prompt_tokens=30,
+    cached_tokens=0,
+    new_tokens=10,
+    first_token_s=0.1,
+    tokens_per_s=20.0,
+    finish_reason="end_of_turn",
+    seed=1,
+    model="scripted",
+    device="nowhere",
+    context_limit=100,
+    dropped_messages=0,
+)
+"""Any receipt; tests replace what they are about."""
+
 
 class ScriptedEngine:
     """Answers with the replies that were enqueued, in pieces; remembers what it was asked.
@@ -22,19 +37,7 @@ class ScriptedEngine:
         self.now = Status("ready", model="scripted", device="nowhere")
         self.loads = 0
         self.last: FinishedReply | None = None
-        self.receipt = Receipt(
-            prompt_tokens=30,
-            cached_tokens=0,
-            new_tokens=10,
-            first_token_s=0.1,
-            tokens_per_s=20.0,
-            finish_reason="end_of_turn",
-            seed=1,
-            model="scripted",
-            device="nowhere",
-            context_limit=100,
-            dropped_messages=0,
-        )
+        self.receipt = RECEIPT
         self._replies: deque[list[str | Exception | float]] = deque()
 
     def enqueue(self, *pieces: str | Exception | float) -> None:

@@ -14,6 +14,21 @@ from gradio.components.chatbot import ChatbotDataMessages
 from hfdemo.messages import replace_surrogates
 from hfdemo.page.markdown import make_inert, restore
 
+
+class _AsSent:
+    """What the Raw components share."""
+
+    block_name: str
+
+    def get_block_name(self) -> str:
+        """Name the frontend part that draws this component."""
+        return self.block_name
+
+    def preprocess(self, payload: Any) -> Any:
+        """Return the value as it was sent."""
+        return payload
+
+
 # Gradio writes a .pyi file beside every module that subclasses a component.
 with patch("gradio.component_meta.create_or_modify_pyi"):
 
@@ -45,49 +60,25 @@ with patch("gradio.component_meta.create_or_modify_pyi"):
                         part["text"] = restore(part["text"])
             return list(messages)
 
-    class RawTextbox(gr.Textbox):
+    class RawTextbox(_AsSent, gr.Textbox):
         """A Textbox that passes on what was sent, text or not."""
 
-        def get_block_name(self) -> str:
-            """Name the frontend part that draws this component."""
-            return "textbox"
+        block_name = "textbox"
 
-        def preprocess(self, payload: Any) -> Any:
-            """Return the value as it was sent."""
-            return payload
-
-    class RawSlider(gr.Slider):
+    class RawSlider(_AsSent, gr.Slider):
         """A Slider that passes on what was sent, number or not."""
 
-        def get_block_name(self) -> str:
-            """Name the frontend part that draws this component."""
-            return "slider"
+        block_name = "slider"
 
-        def preprocess(self, payload: Any) -> Any:
-            """Return the value as it was sent."""
-            return payload
-
-    class RawRadio(gr.Radio):
+    class RawRadio(_AsSent, gr.Radio):
         """A Radio that passes on what was sent, one of its choices or not."""
 
-        def get_block_name(self) -> str:
-            """Name the frontend part that draws this component."""
-            return "radio"
+        block_name = "radio"
 
-        def preprocess(self, payload: Any) -> Any:
-            """Return the value as it was sent."""
-            return payload
-
-    class RawNumber(gr.Number):
+    class RawNumber(_AsSent, gr.Number):
         """A Number that passes on what was sent, number or not."""
 
-        def get_block_name(self) -> str:
-            """Name the frontend part that draws this component."""
-            return "number"
-
-        def preprocess(self, payload: Any) -> Any:
-            """Return the value as it was sent."""
-            return payload
+        block_name = "number"
 
 
 _make_inert_once = lru_cache(maxsize=1024)(make_inert)  # a finished message is displayed again with each update

@@ -5,21 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from hfdemo.engines.kept_replies import MAX_CACHE_BYTES, MAX_REPLIES, KeptReplies, KeptReply
-from hfdemo.messages import FinishedReply, Receipt
+from hfdemo.messages import FinishedReply
+from tests.fakes import RECEIPT
 
-RECEIPT = Receipt(
-    prompt_tokens=1,
-    cached_tokens=0,
-    new_tokens=1,
-    first_token_s=0.1,
-    tokens_per_s=0.0,
-    finish_reason="stopped",
-    seed=1,
-    model="m",
-    device="CPU",
-    context_limit=None,
-    dropped_messages=0,
-)
 HALF = MAX_CACHE_BYTES // 2
 
 

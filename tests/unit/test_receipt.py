@@ -9,14 +9,15 @@ from hfdemo.messages import FinishedReply, FinishReason, Receipt
 from hfdemo.page.receipt import meter_text, receipt_box, used_tokens
 from hfdemo.page.transcript import BOX_MARK, conversation, kind_of, text_of
 from hfdemo.words import say
+from tests import fakes
 
-RECEIPT = Receipt(
+RECEIPT = replace(
+    fakes.RECEIPT,
     prompt_tokens=12345,
     cached_tokens=1200,
     new_tokens=1034,
     first_token_s=1.256,
     tokens_per_s=20.06,
-    finish_reason="end_of_turn",
     seed=4294967295,
     model="Qwen/Qwen3-0.6B",
     device="CPU · bfloat16",
