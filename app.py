@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # private by default; read when gradio is imported
@@ -24,6 +25,8 @@ def main() -> None:
         sys.exit(str(error))
     engine = LocalEngine(settings.model, settings.max_waiting, settings.time_limit_s)
     engine.load()
+    # Ctrl-C ends at once: the compute thread may be in the midst of torch, which nothing interrupts cleanly.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     launch(create_page(engine, settings))
 
 

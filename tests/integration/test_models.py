@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -163,3 +164,14 @@ def test_two_first_starts_at_once_make_one_embedded_model(tmp_path):
     assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name, f"{folder.name}.lock"]
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in folder.iterdir()}
     assert "quantization_config" not in (folder / "config.json").read_text("utf-8")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows can't send Ctrl-C to one process")
+def test_ctrl_c_ends_the_program_at_once_even_in_the_midst_of_a_reply(start, embedded_model):
+    app = start(HFDEMO_MODEL=str(embedded_model))
+    app.wait_for_log("CPU")
+    job = Client(app.url, verbose=False).submit(message="Write a story.", max_new_tokens=2000, api_name="/chat")
+    wait_until(lambda: any(job.outputs()), 20)
+    app.process.send_signal(signal.SIGINT)
+    assert app.process.wait(timeout=2) == 130
+    assert "Traceback" not in app.log()
