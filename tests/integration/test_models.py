@@ -1,5 +1,6 @@
 """Which model is loaded, from where, and what is said when it is not, in the running program."""
 
+import json
 import os
 import shutil
 import signal
@@ -175,3 +176,19 @@ def test_ctrl_c_ends_the_program_at_once_even_in_the_midst_of_a_reply(start, emb
     app.process.send_signal(signal.SIGINT)
     assert app.process.wait(timeout=2) == 130
     assert "Traceback" not in app.log()
+
+
+def test_prompt_command_fetches_no_weights(embedded_model, home):
+    with serve(Hub({"org/tiny": embedded_model})) as hub:
+        ended = subprocess.run(
+            [sys.executable, "-m", "hfdemo", "prompt", "-", "--model", "org/tiny", "--json"],
+            input='[{"role": "user", "content": "Hi"}]',
+            cwd=ROOT,
+            env=os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_OFFLINE": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["text"].endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
+    assert not [request for request in hub.requests if "safetensors" in request]
