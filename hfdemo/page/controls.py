@@ -17,6 +17,9 @@ from hfdemo.messages import (
 from hfdemo.page.components import RawNumber, RawRadio, RawSlider, RawTextbox
 from hfdemo.page.language import label
 
+COMMON_NUMBERS = 3
+"""How many of the options are in sight; the others are folded away."""
+
 
 @dataclass(frozen=True, slots=True)
 class Controls:
@@ -60,35 +63,51 @@ def read_wishes(values: tuple[object, ...]) -> Wishes:
 
 
 def make_controls(system_prompt: str) -> Controls:
-    """Draw the settings in the layout block that is open."""
-    text = RawTextbox(
-        value=system_prompt,
-        label=label("system_prompt"),
-        info=label("system_prompt_info"),
-        lines=3,
-        max_lines=12,
-        elem_id="system-prompt",
-    )
-    common = [_make_number(name) for name in OPTION_NAMES[:3]]
-    thinking = RawRadio(
-        thinking_choices(THINKING),
-        value="auto",
-        label=label("thinking"),
-        info=label("thinking_info"),
-        visible=False,  # until a model is there that can be asked
-        elem_id="thinking",
-    )
-    with gr.Accordion(label("more"), open=False):
-        more = [_make_number(name) for name in OPTION_NAMES[3:]]
-        reply_start = _make_text("reply_start")
-        stop_texts = _make_text("stop_texts")
-        language = gr.Radio(
+    """Make the settings' components; `draw_controls` places them."""
+    return Controls(
+        system_prompt=RawTextbox(
+            value=system_prompt,
+            label=label("system_prompt"),
+            info=label("system_prompt_info"),
+            lines=3,
+            max_lines=12,
+            elem_id="system-prompt",
+            render=False,
+        ),
+        numbers=tuple(_make_number(name) for name in OPTION_NAMES),
+        stop_texts=_make_text("stop_texts"),
+        reply_start=_make_text("reply_start"),
+        thinking=RawRadio(
+            thinking_choices(THINKING),
+            value="auto",
+            label=label("thinking"),
+            info=label("thinking_info"),
+            visible=False,  # until a model is there that can be asked
+            elem_id="thinking",
+            render=False,
+        ),
+        language=gr.Radio(
             [("한국어", "ko"), ("English", "en")],
             label=label("language"),
             value="en",
             elem_id="language",
-        )
-    return Controls(text, (*common, *more), stop_texts, reply_start, thinking, language)
+            render=False,
+        ),
+    )
+
+
+def draw_controls(controls: Controls) -> None:
+    """Place the settings in the layout block that is open: the common ones, then the others, folded."""
+    for control in (controls.system_prompt, *controls.numbers[:COMMON_NUMBERS], controls.thinking):
+        control.render()
+    with gr.Accordion(label("more"), open=False):
+        for control in (
+            *controls.numbers[COMMON_NUMBERS:],
+            controls.reply_start,
+            controls.stop_texts,
+            controls.language,
+        ):
+            control.render()
 
 
 def thinking_choices(modes: tuple[Thinking, ...]) -> list[tuple[str, str]]:
@@ -98,7 +117,7 @@ def thinking_choices(modes: tuple[Thinking, ...]) -> list[tuple[str, str]]:
 
 def _make_number(name: str) -> gr.components.Component:
     limit = LIMITS[name]
-    texts = {"label": label(name), "info": label(f"{name}_info"), "elem_id": name.replace("_", "-")}
+    texts = {"label": label(name), "info": label(f"{name}_info"), "elem_id": name.replace("_", "-"), "render": False}
     default = int(limit.default) if limit.whole else limit.default
     if name == "seed":  # a slider can't be set to one of four thousand million values
         return RawNumber(default, minimum=limit.low, maximum=limit.high, step=1, **texts)
@@ -107,5 +126,11 @@ def _make_number(name: str) -> gr.components.Component:
 
 def _make_text(name: str) -> gr.Textbox:
     return RawTextbox(
-        "", label=label(name), info=label(f"{name}_info"), lines=2, max_lines=6, elem_id=name.replace("_", "-")
+        "",
+        label=label(name),
+        info=label(f"{name}_info"),
+        lines=2,
+        max_lines=6,
+        elem_id=name.replace("_", "-"),
+        render=False,
     )

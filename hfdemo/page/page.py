@@ -8,7 +8,7 @@ from starlette.middleware import Middleware
 
 from hfdemo.engines.protocol import Engine
 from hfdemo.page.chat import Chat
-from hfdemo.page.controls import make_controls, thinking_choices
+from hfdemo.page.controls import draw_controls, make_controls, thinking_choices
 from hfdemo.page.guard import Guard
 from hfdemo.page.language import label, translations
 from hfdemo.page.starters import starter_cards
@@ -32,10 +32,12 @@ def create_page(engine: Engine, settings: Settings) -> gr.Blocks:
         gr.HTML(f"<h1>{say('page.title')}</h1>", elem_id="title")
         status = gr.HTML(status_html(engine.status(), "en"), elem_id="status")
         try_again = gr.Button(label("try_again"), visible=False, size="sm", elem_id="try-again")
+        controls = make_controls(settings.system_prompt)
+        chat = Chat(engine, controls)
+        # After the chat, as it is read and as the Tab key goes; it stands beside the chat all the same.
         with gr.Sidebar(label=label("settings"), position="right", open=False, elem_id="settings") as sidebar:
             gr.Markdown(f"### {label('settings')}")
-            controls = make_controls(settings.system_prompt)
-        chat = Chat(engine, controls)
+            draw_controls(controls)
         timer = gr.Timer(STATUS_EVERY_S)
 
         def show_status(language: object) -> tuple[Any, ...]:

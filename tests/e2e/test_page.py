@@ -30,6 +30,12 @@ def test_page_tells_how_far_loading_is(scripted, page):
     assert chat.problems == []
 
 
+def test_message_box_comes_first_for_the_keyboard_and_has_the_focus(scripted_chat):
+    page = scripted_chat.page
+    assert page.locator("textarea").first.evaluate("box => box.closest('#message') !== null")
+    assert page.evaluate("document.activeElement.closest('#message') !== null")
+
+
 def test_failed_load_says_why_and_can_be_tried_again(scripted, page):
     problem = ModelLoadError("gated", model="org/model", page="https://huggingface.co/org/model")
     scripted.engine.now = Status("failed", model="org/model", error=problem)
