@@ -124,11 +124,12 @@ class Chat(gr.ChatInterface):
         self.chat_name = gr.State(None, time_to_live=3600, delete_callback=self._forget)
         wishes, language = self._controls.inputs, self._controls.language
         quietly = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        refusing = quietly | {"queue": True}  # the page shows an error only if it comes through the queue
         turn = [self.textbox, self.chatbot, self.chat_name, self.continue_button]
 
         box_closed = self.textbox.submit(None, None, self.textbox, js=CLOSE_BOX)
         sent = box_closed.then(
-            self._accept, [self.textbox, self.chatbot, self.chat_name, language, *wishes], turn, **quietly
+            self._accept, [self.textbox, self.chatbot, self.chat_name, language, *wishes], turn, **refusing
         )
         sent.failure(None, None, self.textbox, js=OPEN_BOX).then(None, js=FOCUS_BOX)
         retried = self.chatbot.retry(self._retry, [self.chatbot, self.chat_name], turn, **quietly)
@@ -146,7 +147,7 @@ class Chat(gr.ChatInterface):
             self._show_prompt,
             [self.shown_prompt, self.textbox, self.chatbot, language, *wishes],
             self.shown_prompt,
-            **quietly,
+            **refusing,
         )
         self.save_button.click(None, [self.chatbot, self._controls.system_prompt], None, js=SAVE_CHAT)
         self._setup_api(wishes)

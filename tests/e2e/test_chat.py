@@ -128,6 +128,13 @@ def test_refused_message_stays_in_the_box_with_the_reason(chat):
     chat.box.fill("")
 
 
+def test_blank_message_is_refused_with_the_reason(chat):
+    chat.submit("   ")
+    expect(chat.page.locator(".toast-body")).to_contain_text("Write a message first.")
+    expect(chat.box).to_have_value("   ")
+    expect(chat.box).to_be_editable()
+
+
 def test_korean_typed_through_an_input_method_is_sent_once(chat):
     greedy(chat, 8)
     chat.box.focus()

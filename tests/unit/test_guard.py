@@ -224,7 +224,7 @@ def test_a_body_of_untold_length_is_cut_where_it_grows_too_large():
 
 
 def test_a_client_that_goes_on_sending_is_cut_off():
-    answer = client().post("/gradio_api/queue/join", content=(b"x" * 2**20 for _ in range(6)))
+    answer = client().post("/gradio_api/queue/join", content=(b"x" * 2**20 for _ in range(34)))
     assert (answer.status_code, answer.text) == (400, "cut")
 
 
