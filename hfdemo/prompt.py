@@ -66,13 +66,8 @@ class PromptBuilder:
         self._letter_ids = self._encode_text("a", True)
         self._control_tokens = _ControlTokens(control_tokens)
         self._longest_token_chars = max(map(len, tokenizer.get_vocab()), default=1)
-        self._takes_system = self._template_takes_system()
+        self.takes_system_prompt = self._template_takes_system()  # if not, it goes before the first message
         self._opening_ids = _opening_ids(tokenizer) if self.base_model else []
-
-    @property
-    def takes_system_prompt(self) -> bool:
-        """Whether the template has a place for a system prompt; if not, it goes before the first message."""
-        return self._takes_system
 
     def build(
         self,
@@ -188,7 +183,7 @@ class PromptBuilder:
 
         roles_and_contents: list[tuple[str, str]] = [(turn.role, hold(turn.content)) for turn in turns]
         if system_prompt.strip():
-            if self._takes_system:
+            if self.takes_system_prompt:
                 roles_and_contents.insert(0, ("system", hold(system_prompt)))
             else:
                 contents[roles_and_contents[0][1]] = f"{system_prompt}\n\n{turns[0].content}"

@@ -34,6 +34,12 @@ from hfdemo.page.transcript import (
 )
 from hfdemo.words import Language, as_language, say
 
+QUIETLY: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+"""How the page's own events run: at once, without Gradio's progress bars, and not as part of the API."""
+
+REFUSING = QUIETLY | {"queue": True}
+"""The same for events that may refuse: the page shows an error only if it comes through the queue."""
+
 CLOSE_BOX = "() => ({interactive: false, submit_btn: false, stop_btn: true, __type__: 'update'})"
 """Done in the browser, at once: what was typed until the server answers would be lost."""
 
@@ -55,7 +61,7 @@ class Chat(gr.ChatInterface):
 
     Args:
         engine: answers.
-        controls: the settings, drawn already.
+        controls: the settings, placed by whoever lays out the page.
     """
 
     def __init__(self, engine: Engine, controls: Controls) -> None:
@@ -123,31 +129,29 @@ class Chat(gr.ChatInterface):
         # A secret name for this visitor's conversation, under which the engine keeps the last reply.
         self.chat_name = gr.State(None, time_to_live=3600, delete_callback=self._forget)
         wishes, language = self._controls.inputs, self._controls.language
-        quietly = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        refusing = quietly | {"queue": True}  # the page shows an error only if it comes through the queue
         turn = [self.textbox, self.chatbot, self.chat_name, self.continue_button]
 
         box_closed = self.textbox.submit(None, None, self.textbox, js=CLOSE_BOX)
         sent = box_closed.then(
-            self._accept, [self.textbox, self.chatbot, self.chat_name, language, *wishes], turn, **refusing
+            self._accept, [self.textbox, self.chatbot, self.chat_name, language, *wishes], turn, **REFUSING
         )
         sent.failure(None, None, self.textbox, js=OPEN_BOX).then(None, js=FOCUS_BOX)
-        retried = self.chatbot.retry(self._retry, [self.chatbot, self.chat_name], turn, **quietly)
-        continued = self.continue_button.click(self._continue, [self.chatbot, self.chat_name], turn, **quietly)
+        retried = self.chatbot.retry(self._retry, [self.chatbot, self.chat_name], turn, **QUIETLY)
+        continued = self.continue_button.click(self._continue, [self.chatbot, self.chat_name], turn, **QUIETLY)
         started = self.chatbot.example_select(
-            self._start, [language, self.chat_name], [*turn, self._controls.system_prompt], **quietly
+            self._start, [language, self.chat_name], [*turn, self._controls.system_prompt], **QUIETLY
         )
         replies = [self._reply_after(event) for event in (sent, retried, continued, started)]
 
         ended = [self.textbox, self.chatbot, self.continue_button, self.meter]
         self.textbox.stop(None, cancels=replies, api_visibility="private")
-        self.chatbot.clear(self._clear, None, ended, cancels=replies, **quietly)
-        self.chatbot.undo(self._undo, [self.chatbot, self.textbox], ended, cancels=replies, **quietly)
+        self.chatbot.clear(self._clear, None, ended, cancels=replies, **QUIETLY)
+        self.chatbot.undo(self._undo, [self.chatbot, self.textbox], ended, cancels=replies, **QUIETLY)
         self.prompt_button.click(
             self._show_prompt,
             [self.shown_prompt, self.textbox, self.chatbot, language, *wishes],
             self.shown_prompt,
-            **refusing,
+            **REFUSING,
         )
         self.save_button.click(None, [self.chatbot, self._controls.system_prompt], None, js=SAVE_CHAT)
         self._setup_api(wishes)
@@ -179,18 +183,15 @@ class Chat(gr.ChatInterface):
             self._reply,
             [self.chatbot, self.chat_name, language, *self._controls.inputs],
             [self.chatbot, self.meter],
-            show_progress="hidden",
-            api_visibility="private",
             concurrency_limit=None,
+            **REFUSING,
         )
         for ended in (reply.then, reply.failure):  # `then` alone is silent after an error (Gradio 6.31)
             ended(
                 self._close_turn,
                 [self.chatbot, self.chat_name, language],
                 [self.textbox, self.chatbot, self.continue_button, self.meter],
-                queue=False,
-                show_progress="hidden",
-                api_visibility="private",
+                **QUIETLY,
             ).then(None, js=FOCUS_BOX)
         return reply
 

@@ -7,7 +7,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from hfdemo.engines.protocol import Engine
-from hfdemo.page.chat import Chat
+from hfdemo.page.chat import QUIETLY, Chat
 from hfdemo.page.controls import draw_controls, make_controls, thinking_choices
 from hfdemo.page.guard import Guard
 from hfdemo.page.language import label, translations
@@ -52,14 +52,13 @@ def create_page(engine: Engine, settings: Settings) -> gr.Blocks:
         def show_starters(language: object) -> Any:
             return gr.update(examples=starter_cards(as_language(language)))
 
-        quietly: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         shown = [status, try_again, timer, controls.thinking]
         opened = page.load(None, None, [controls.language, sidebar, chat.chatbot], js=OPEN_PAGE)
-        opened.then(show_starters, controls.language, chat.chatbot, **quietly).then(
-            show_status, controls.language, shown, **quietly
+        opened.then(show_starters, controls.language, chat.chatbot, **QUIETLY).then(
+            show_status, controls.language, shown, **QUIETLY
         )
-        timer.tick(show_status, controls.language, shown, **quietly)
-        try_again.click(engine.load, **quietly).then(show_status, controls.language, shown, **quietly)
+        timer.tick(show_status, controls.language, shown, **QUIETLY)
+        try_again.click(engine.load, **QUIETLY).then(show_status, controls.language, shown, **QUIETLY)
         controls.language.input(None, [controls.language, chat.chatbot], None, js=CHANGE_LANGUAGE)
     return page
 

@@ -29,12 +29,9 @@ def used_tokens(receipt: Receipt) -> int:
 
 
 def _why(reply: FinishedReply) -> str:
-    only_thought = reply.thought and not reply.text
-    return (
-        "only_thought"
-        if only_thought and reply.receipt.finish_reason == "max_new_tokens"
-        else (reply.receipt.finish_reason)
-    )
+    reason = reply.receipt.finish_reason
+    only_thought = reason == "max_new_tokens" and reply.thought and not reply.text
+    return "only_thought" if only_thought else reason
 
 
 def _lines(receipt: Receipt, language: Language) -> str:
