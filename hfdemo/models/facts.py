@@ -1,0 +1,292 @@
+"""What a model is made of, from the Hub's metadata or from its files' headers: no weights are read.
+
+The model is built on PyTorch's meta device, which has shapes and no memory: that counts its parameters exactly, for
+every family that transformers knows. What can't be found out is estimated from the size of the files.
+"""
+
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from huggingface_hub import ModelInfo
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, DynamicCache
+from transformers.cache_utils import DynamicLayer
+from transformers.pytorch_utils import Conv1D
+
+from hfdemo.fit import ModelFacts, usual_facts
+from hfdemo.models.download import wanted_files
+
+WEIGHTS = (".safetensors", ".bin", ".gguf")
+
+TYPE_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "I16": 2}
+"""Of the names that safetensors gives to types of numbers; all others take one byte."""
+
+MAX_LAYERS = 1000
+"""No model has more; a configuration from anywhere must not keep this program busy."""
+
+MAX_HEADER_BYTES = 100_000_000
+"""Of a safetensors file; safetensors itself refuses a longer one."""
+
+logger = logging.getLogger(__name__)
+
+
+def facts_from_hub(
+    info: ModelInfo, config: dict[str, Any] | None, name: str, gguf_file: str | None = None, have_bytes: int = 0
+) -> ModelFacts:
+    """Return what is known of a model on the Hub.
+
+    Args:
+        info: what the Hub says, with `files_metadata=True`.
+        config: its config.json, where it has one that can be read.
+        name: what people call it.
+        gguf_file: the file that is to be loaded, of a repository of GGUF files.
+        have_bytes: how much of its files is on this disk already.
+    """
+    sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or []}
+    wanted = wanted_files(list(sizes), gguf_file, allow_pickle=True)
+    stored = Counter(info.safetensors.parameters) if info.safetensors and not gguf_file else Counter[str]()
+    weights_bytes = sum(sizes[file] for file in wanted if file.endswith(WEIGHTS)) or stored_bytes(stored)
+    if gguf_file:
+        facts = _facts_of_gguf(name, dict(info.gguf or {}), gguf_file, weights_bytes)
+    else:
+        facts = _facts_from_config(name, config or {}, stored, weights_bytes)
+    return replace(facts, download_bytes=max(0, sum(sizes[file] for file in wanted) - have_bytes))
+
+
+def facts_from_folder(folder: Path, name: str, gguf_file: str | None = None) -> ModelFacts:
+    """Return what is known of a model on this disk: a folder as transformers saves one, or a GGUF file in it."""
+    if gguf_file:
+        path = folder / gguf_file
+        return _facts_of_gguf(name, _read_gguf_header(path), gguf_file, path.stat().st_size)
+    weights = [folder / file for file in wanted_files([path.name for path in folder.iterdir()], allow_pickle=True)]
+    weights = [path for path in weights if path.name.endswith(WEIGHTS)]
+    stored: Counter[str] = Counter()
+    for path in weights:
+        if path.suffix == ".safetensors":
+            stored.update(_read_safetensors_header(path))
+    return _facts_from_config(name, _read_config(folder), stored, sum(path.stat().st_size for path in weights))
+
+
+def _facts_from_config(name: str, config: dict[str, Any], stored: Counter[str], weights_bytes: int) -> ModelFacts:
+    """Return what a configuration and the count of the stored numbers tell together."""
+    packed = _own_quantization(config)
+    model = _build_without_memory(config)
+    parameters = _count(model) if model else sum(stored.values()) or weights_bytes // 2
+    usual = usual_facts(name, parameters)
+    text = model.config.get_text_config(decoder=True) if model else _as_object(config)
+    layers = min(_number(text, "num_hidden_layers", "n_layer"), MAX_LAYERS) or usual.layers
+    hidden = _number(text, "hidden_size", "n_embd", "d_model") or usual.hidden
+    facts = replace(
+        usual,
+        stored_bytes=weights_bytes,
+        stored=tuple(sorted(stored.items())),
+        packable_parameters=0 if packed else _count_packable(model) if model else usual.packable_parameters,
+        own_quantization=packed,
+        model_type=str(getattr(text, "model_type", "") or ""),
+        layers=layers,
+        hidden=hidden,
+        intermediate=_intermediate(text) or 4 * hidden,
+        vocabulary=_number(text, "vocab_size") or usual.vocabulary,
+        heads=_number(text, "num_attention_heads", "n_head") or usual.heads,
+        eager_attention=getattr(text, "_attn_implementation", "") == "eager",
+        context_limit=_number(text, "max_position_embeddings") or None,
+        active_share=_active_share(model, text) if model else 1.0,
+    )
+    return _with_cache(facts, model, text)
+
+
+def _build_without_memory(config: dict[str, Any]) -> Any:
+    """Return the model on the meta device, or None if transformers can't build it from its configuration alone."""
+    config = {key: value for key, value in config.items() if key not in ("quantization_config", "auto_map")}
+    layers = _number(_as_object(config), "num_hidden_layers", "n_layer")
+    kind = str(config.get("model_type"))
+    if kind not in CONFIG_MAPPING or layers > MAX_LAYERS:
+        return None
+    try:
+        known = CONFIG_MAPPING[kind].from_dict(config)
+        with torch.device("meta"):  # float32 is the default, so that the other threads' default isn't changed
+            return AutoModelForCausalLM.from_config(known, dtype=torch.float32)
+    except Exception as error:  # whatever is wrong with it, loading will tell
+        logger.info("its parameters can't be counted: %s", error)
+        return None
+
+
+def _count(model: Any) -> int:
+    return sum(int(parameter.numel()) for parameter in model.parameters())  # tied ones come once
+
+
+def _count_packable(model: Any) -> int:
+    """Return how many weights bitsandbytes packs: those of all linear layers but the output head.
+
+    The experts of most mixtures are one block of weights and no linear layers, so that they stay as they are.
+    """
+    head = model.get_output_embeddings()
+    linear = (module for module in model.modules() if type(module) in (torch.nn.Linear, Conv1D) and module is not head)
+    return sum(int(module.weight.numel()) for module in linear)
+
+
+def _active_share(model: Any, text: Any) -> float:
+    """Return the share of the weights that is read for a token, where only some of the experts are asked."""
+    experts = _number(text, "num_experts", "num_local_experts", "n_routed_experts")
+    asked = _number(text, "num_experts_per_tok", "num_experts_per_token", "moe_topk")
+    if not 0 < asked < experts:
+        return 1.0
+    in_experts = sum(int(weight.numel()) for name, weight in model.named_parameters() if ".experts." in name)
+    return 1 - in_experts / _count(model) * (1 - asked / experts)
+
+
+def _intermediate(text: Any) -> int:
+    """Return the width of the feed-forward part; of a mixture of experts, of all experts that a token asks."""
+    width = _number(text, "intermediate_size", "n_inner", "ffn_dim")
+    asked = _number(text, "num_experts_per_tok", "num_experts_per_token", "moe_topk")
+    return max(width, asked * (_number(text, "moe_intermediate_size") or width))
+
+
+def _with_cache(facts: ModelFacts, model: Any, text: Any) -> ModelFacts:
+    """Return the facts with the sizes of the keys and values that each token leaves in the cache."""
+    windows = _cache_windows(facts, model, text)
+    full = 2 * _cached_numbers(text, facts, full_layer=True)
+    windowed = 2 * _cached_numbers(text, facts, full_layer=False)
+    return replace(
+        facts,
+        cache_bytes_per_token=full * windows.count(0),
+        window_bytes_per_token=windowed * (len(windows) - windows.count(0)),
+        window_tokens=max(windows, default=0),
+    )
+
+
+def _cache_windows(facts: ModelFacts, model: Any, text: Any) -> list[int]:
+    """Return for each layer that caches keys and values how many tokens it keeps, or 0 if it keeps all."""
+    try:
+        layers = DynamicCache(config=model.config).layers
+    except Exception:  # no model, or one with a cache of its own kind
+        return [_number(text, "sliding_window")] * facts.layers
+    own = layers[: len(layers) - _number(text, "num_kv_shared_layers")]  # the last ones read what others cached
+    return [int(getattr(layer, "sliding_window", 0) or 0) for layer in own if isinstance(layer, DynamicLayer)]
+
+
+def _cached_numbers(text: Any, facts: ModelFacts, full_layer: bool) -> int:
+    """Return how many numbers a layer caches for a token."""
+    if latent := _number(text, "kv_lora_rank"):  # DeepSeek's attention caches what keys and values are made from
+        return latent + _number(text, "qk_rope_head_dim")
+    heads = _number(text, "num_key_value_heads") or facts.heads
+    width = _number(text, "head_dim") or facts.hidden // facts.heads
+    if full_layer:  # Gemma 4 gives other sizes to the layers without a window
+        heads = _number(text, "num_global_key_value_heads") or heads
+        width = _number(text, "global_head_dim") or width
+    return 2 * heads * width
+
+
+def _own_quantization(config: dict[str, Any]) -> str | None:
+    """Return how the stored weights are packed, or None if they aren't."""
+    found = config.get("quantization_config") or getattr(_as_object(config), "quantization_config", None)
+    method = found.get("quant_method") if isinstance(found, dict) else None
+    return str(method) if method else None
+
+
+def _facts_of_gguf(name: str, header: dict[str, Any], file: str, file_bytes: int) -> ModelFacts:
+    """Return what the header of a GGUF file tells, or the Hub of it."""
+    parameters = _whole(header.get("total")) or int(file_bytes * 8 / _bits_by_name(file))
+    usual = usual_facts(name, parameters)
+    kind = str(header.get("architecture", ""))
+    layers, hidden = _whole(header.get("block_count")), _whole(header.get("embedding_length"))
+    heads = _whole(header.get("attention.head_count"))
+    facts = replace(
+        usual,
+        stored_bytes=file_bytes,
+        packable_parameters=0,
+        gguf=True,
+        model_type=kind,
+        layers=layers or usual.layers,
+        hidden=hidden or usual.hidden,
+        intermediate=_whole(header.get("feed_forward_length")) or usual.intermediate,
+        vocabulary=_whole(header.get("vocab_size")) or usual.vocabulary,
+        heads=heads or usual.heads,
+        context_limit=_whole(header.get("context_length")) or None,
+    )
+    if not (layers and hidden and heads):
+        return facts
+    cached_heads = _whole(header.get("attention.head_count_kv")) or heads
+    key = _whole(header.get("attention.key_length")) or hidden // heads
+    value = _whole(header.get("attention.value_length")) or key
+    return replace(facts, cache_bytes_per_token=2 * layers * cached_heads * (key + value))
+
+
+def _bits_by_name(file: str) -> float:
+    """Return the bits of each weight by a GGUF file's name, such as `Q4_K_M`; half a bit is for the scales."""
+    if found := re.search(r"(?:^|[-_.])I?Q(\d)", file, re.I):
+        return int(found[1]) + 0.5
+    return 32.0 if re.search(r"F32", file, re.I) else 16.0
+
+
+def _read_gguf_header(path: Path) -> dict[str, Any]:
+    """Return the fields of the architecture without its name before them, and the count of the numbers as `total`."""
+    from gguf import GGUFReader
+
+    try:
+        reader = GGUFReader(path)
+        found = reader.get_field("general.architecture")
+        kind = str(found.contents()) if found else ""
+        fields = {key: field for key, field in reader.fields.items() if key.startswith(f"{kind}.")}
+        header = {key.removeprefix(f"{kind}."): field.contents() for key, field in fields.items()}
+        return header | {"architecture": kind, "total": sum(int(tensor.n_elements) for tensor in reader.tensors)}
+    except Exception as error:  # whatever is wrong with it, loading will tell
+        logger.info("the header of %s can't be read: %s", path.name, error)
+        return {}
+
+
+def _read_safetensors_header(path: Path) -> Counter[str]:
+    """Return how many numbers of which type a file holds.
+
+    Source: https://huggingface.co/docs/safetensors/index#format.
+    """
+    counts: Counter[str] = Counter()
+    try:
+        with path.open("rb") as file:
+            length = min(int.from_bytes(file.read(8), "little"), MAX_HEADER_BYTES)
+            header = json.loads(file.read(length))
+        for name, tensor in header.items():
+            if name != "__metadata__":
+                counts[tensor["dtype"]] += int(torch.Size(tensor["shape"]).numel())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # loading will tell
+        logger.info("the header of %s can't be read: %s", path.name, error)
+    return counts
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def stored_bytes(stored: Mapping[str, int]) -> int:
+    """Return the bytes of so many numbers of each type, by the names that safetensors gives to the types."""
+    return sum(count * TYPE_BYTES.get(dtype, 1) for dtype, count in stored.items())
+
+
+def _as_object(config: dict[str, Any]) -> SimpleNamespace:
+    """Return the configuration of the part that writes text, so that it is read as transformers' own objects are."""
+    text = config.get("text_config")
+    text = text if isinstance(text, dict) else config
+    return SimpleNamespace(**{str(key): value for key, value in text.items()})
+
+
+def _number(config: Any, *names: str) -> int:
+    """Return the first of some fields that is a number above 0, or 0."""
+    return next((value for name in names if (value := _whole(getattr(config, name, None)))), 0)
+
+
+def _whole(value: Any) -> int:
+    """Return a number above 0 as it is, anything else as 0, and of a list (one for each layer) the largest."""
+    if isinstance(value, list):
+        return max(map(_whole, value), default=0)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -1,0 +1,213 @@
+"""What this machine has for a model: memory, disk, GPU, and how fast its memory is read."""
+
+import ctypes
+import importlib.util
+import logging
+import math
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import torch
+from huggingface_hub import constants
+
+from hfdemo.fit import Machine
+from hfdemo.settings import Place
+
+CGROUPS = Path("/sys/fs/cgroup")
+"""Where Linux tells how much a container may use."""
+
+OWN_CGROUPS = Path("/proc/self/cgroup")
+"""Where Linux tells in which groups this program is, one on a line: `0::/user.slice/app.scope`."""
+
+ZEROGPU_BYTES = 48_000_000_000
+"""Half of an RTX Pro 6000, ZeroGPU's default size; when a Space starts, there is no GPU yet that could be asked.
+Source: https://huggingface.co/docs/hub/spaces-zerogpu."""
+ZEROGPU_BYTES_PER_S = 1.3e12
+
+USUAL_GPU_BYTES_PER_S = 300e9
+"""A T4's, for where the driver doesn't tell."""
+
+SHARE_REACHED = 0.75
+"""How much of its memory's greatest speed a GPU reaches while it reads weights."""
+
+MPS_BYTES_PER_S = 100e9
+"""An M2's."""
+
+
+def look_at_machine(place: Place) -> Machine:
+    """Return what is free now for this program and its model.
+
+    What this program holds itself counts as free, as another model would come in the place of the one that is there.
+    The first call measures for about a tenth of a second how fast the CPU is; as PyTorch slows down when it computes
+    in a second thread, that call belongs in the thread that computes.
+    """
+    cpu_dtype = "bfloat16" if bfloat16_pays() else "float32"
+    memory = psutil.virtual_memory()
+    limited = list(_cgroup_rooms(CGROUPS, OWN_CGROUPS))
+    machine = Machine(
+        place=place,
+        ram_free=min([memory.available, *(free for _, free in limited)]) + _own_bytes(),
+        ram_total=min([memory.total, *(limit for limit, _ in limited)]),
+        disk_free=shutil.disk_usage(_existing(Path(constants.HF_HUB_CACHE))).free,
+        cpu_dtype=cpu_dtype,
+        bytes_per_s=_cpu_bytes_per_s(cpu_dtype),
+        can_quantize=can_quantize(),
+    )
+    return _with_gpu(machine)
+
+
+@cache
+def bfloat16_pays() -> bool:
+    """Measure whether this CPU reads bfloat16 weights at least about as fast as float32 ones.
+
+    Reading weights is what a token costs, and bfloat16 halves it; a CPU without bfloat16 instructions can still
+    be many times slower. Where the two are close, bfloat16 wins, because it needs half the memory. The best of
+    several tries counts, in turn, so that a busy machine changes nothing.
+    """
+    best = dict.fromkeys((torch.float32, torch.bfloat16), math.inf)
+    inputs = {dtype: (torch.ones(1, 2048, dtype=dtype), torch.ones(2048, 2048, dtype=dtype)) for dtype in best}
+    for _ in range(10):
+        for dtype, (row, weight) in inputs.items():
+            best[dtype] = min(best[dtype], _seconds_of_product(row, weight))
+    return best[torch.bfloat16] < 1.5 * best[torch.float32]
+
+
+@cache
+def _cpu_bytes_per_s(dtype: str) -> float:
+    """Measure how fast this CPU reads weights, on more of them than its cache holds."""
+    row, weight = (torch.ones(rows, 4096, dtype=getattr(torch, dtype)) for rows in (1, 16384))
+    return weight.nbytes / min(_seconds_of_product(row, weight) for _ in range(4))
+
+
+def _seconds_of_product(row: torch.Tensor, weight: torch.Tensor) -> float:
+    start = time.perf_counter()
+    torch.nn.functional.linear(row, weight)
+    return time.perf_counter() - start
+
+
+def _with_gpu(machine: Machine) -> Machine:
+    if machine.place == "zerogpu":
+        return replace(
+            machine,
+            gpu_name="ZeroGPU",
+            gpu_free=ZEROGPU_BYTES,
+            gpu_capability=(12, 0),
+            bytes_per_s=ZEROGPU_BYTES_PER_S,
+        )
+    if torch.cuda.is_available():
+        gpu = torch.cuda.get_device_properties(0)
+        return replace(
+            machine,
+            gpu_name=gpu.name,
+            gpu_free=torch.cuda.mem_get_info(0)[0] + torch.cuda.memory_reserved(0),
+            gpu_capability=(gpu.major, gpu.minor),
+            bytes_per_s=_gpu_bytes_per_s(gpu),
+        )
+    if torch.backends.mps.is_available():
+        return replace(machine, mps=True, bytes_per_s=MPS_BYTES_PER_S)
+    return machine
+
+
+def _gpu_bytes_per_s(gpu: object) -> float:
+    """Return how fast weights are read: the memory's clock in kHz, two transfers a tick, by its width in bits."""
+    clock, width = (float(getattr(gpu, name, 0)) for name in ("memory_clock_rate", "memory_bus_width"))
+    greatest = 2 * clock * 1000 * width / 8
+    return SHARE_REACHED * greatest if greatest else USUAL_GPU_BYTES_PER_S
+
+
+@cache
+def can_quantize() -> bool:
+    """Tell whether bitsandbytes is installed and has a library for this machine."""
+    if importlib.util.find_spec("bitsandbytes") is None or torch.backends.mps.is_available():
+        return False
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it misses kernels on a CPU that it can do without
+    try:
+        from bitsandbytes.cextension import BNBNativeLibrary, lib
+    except Exception:  # it is broken, or not made for this system
+        return False
+    return isinstance(lib, BNBNativeLibrary)  # else it stands in for a library that is missing
+
+
+def free_at_once() -> None:
+    """Let the C library give each block of memory from 1 MiB on back to the system as soon as it is freed.
+
+    While weights are packed on the CPU, and while packed ones compute, large blocks come and go between others that
+    stay, so that the program would grow by half (`benchmarks/README.md`).
+    Source: mallopt(3); M_MMAP_THRESHOLD is -3 in malloc.h of glibc.
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):  # glibc has it, musl doesn't
+            libc.mallopt(-3, 2**20)
+
+
+def _own_bytes() -> int:
+    """Return what this program holds and nothing else could have; pages of files, such as weights, are free anyway."""
+    if sys.platform == "linux":
+        for line in Path("/proc/self/status").read_text("ascii", "replace").splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    return int(psutil.Process().memory_full_info().uss)
+
+
+def _cgroup_rooms(root: Path, own: Path) -> Iterator[tuple[int, int]]:
+    """Yield limit and room in bytes of each group this program is in, if that has a limit.
+
+    What the group uses includes files the system keeps in memory as long as there is room; these count as free.
+    Source: https://docs.kernel.org/admin-guide/cgroup-v2.html and .../cgroup-v1/memory.html.
+    """
+    for folder, limit_file, used_file, prefix in _cgroup_folders(root, own):
+        limit = _read_number(folder / limit_file)
+        used = _read_number(folder / used_file)
+        if limit is None or used is None or limit >= 2**60:  # v1 says "no limit" with a number nobody has
+            continue
+        files = _read_file_bytes(folder / "memory.stat", prefix)
+        yield limit, max(0, limit - max(0, used - files))
+
+
+def _cgroup_folders(root: Path, own: Path) -> Iterator[tuple[Path, str, str, str]]:
+    """Yield the folders of this program's groups and all above them, with the names of what they tell."""
+    try:
+        lines = own.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        lines = ["0::/", "1:memory:/"]
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        if number == "0":
+            top, names = root, ("memory.max", "memory.current", "")
+        elif "memory" in controllers.split(","):
+            top, names = root / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+        else:
+            continue
+        folder = top / path.strip("/")
+        for group in (folder, *folder.parents):
+            yield group, *names
+            if group == top:
+                break
+
+
+def _read_number(path: Path) -> int | None:
+    try:
+        return int(path.read_text("ascii"))
+    except (OSError, ValueError):  # it isn't there, or says "max"
+        return None
+
+
+def _read_file_bytes(stat: Path, prefix: str) -> int:
+    """Return the bytes of files in a group's memory; shared memory is not among them."""
+    try:
+        pairs = (line.split() for line in stat.read_text("ascii").splitlines())
+        return sum(int(value) for name, value in pairs if name in (f"{prefix}active_file", f"{prefix}inactive_file"))
+    except (OSError, ValueError):
+        return 0
+
+
+def _existing(folder: Path) -> Path:
+    """Return a folder, or the nearest above it that is there."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())

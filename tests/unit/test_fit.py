@@ -1,0 +1,376 @@
+"""Will it fit: plans for well-known models on well-known machines."""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
+from typing import get_args
+
+import pytest
+
+from hfdemo.fit import (
+    SPEEDS,
+    USUAL_CONTEXT,
+    Machine,
+    ModelFacts,
+    Plan,
+    Speed,
+    Way,
+    card_lines,
+    choose_dtype_name,
+    estimate_fits,
+    make_plan,
+    usual_facts,
+)
+from hfdemo.words import LANGUAGES
+from tests.unit.known_models import GB, KNOWN
+
+T4 = Machine(
+    place="colab",
+    ram_free=11 * GB,
+    ram_total=13 * GB,
+    disk_free=70 * GB,
+    gpu_name="Tesla T4",
+    gpu_free=15 * GB,
+    gpu_capability=(7, 5),
+    cpu_dtype="float32",
+    bytes_per_s=240e9,
+    can_quantize=True,
+)
+LAPTOP = Machine(ram_free=12 * GB, ram_total=16 * GB, disk_free=200 * GB, bytes_per_s=30e9)
+H100 = Machine(
+    ram_free=120 * GB,
+    ram_total=128 * GB,
+    disk_free=500 * GB,
+    gpu_name="NVIDIA H100",
+    gpu_free=80 * GB,
+    gpu_capability=(9, 0),
+    bytes_per_s=2.5e12,
+    can_quantize=True,
+)
+RTX4090 = replace(H100, ram_free=56 * GB, ram_total=64 * GB, gpu_name="RTX 4090", gpu_free=24 * GB, bytes_per_s=750e9)
+MAC = Machine(ram_free=12 * GB, ram_total=16 * GB, disk_free=100 * GB, mps=True, bytes_per_s=100e9)
+ZEROGPU = Machine(
+    place="zerogpu", ram_free=60 * GB, disk_free=50 * GB, gpu_name="ZeroGPU", gpu_free=48 * GB, gpu_capability=(12, 0)
+)
+
+
+@cache
+def known_facts(name: str) -> ModelFacts:
+    """Return the facts of a well-known model that is still to be downloaded."""
+    from tests.unit.test_facts import facts_of
+
+    return facts_of(KNOWN[name], name)
+
+
+LLAMA_8B = "meta-llama/Llama-3.1-8B-Instruct"
+LLAMA_70B = "meta-llama/Llama-3.1-70B-Instruct"
+QWEN_4B = "Qwen/Qwen3-4B-Instruct-2507"
+QWEN_SMALL = "Qwen/Qwen3-0.6B"
+GEMMA_2B = "google/gemma-2-2b-it"
+GPT_OSS = "openai/gpt-oss-20b"
+
+
+@pytest.mark.parametrize(
+    ("name", "machine", "way", "dtype", "bits"),
+    [
+        (QWEN_SMALL, T4, "gpu", "float16", None),
+        (QWEN_4B, T4, "gpu", "float16", None),
+        (LLAMA_8B, T4, "gpu", "float16", "8bit"),
+        (LLAMA_8B, replace(T4, can_quantize=False), "split", "float16", None),
+        (LLAMA_70B, T4, "none", "float16", "4bit"),
+        (GEMMA_2B, T4, "gpu", "bfloat16", None),
+        ("google/gemma-3-4b-it", T4, "gpu", "bfloat16", None),
+        (QWEN_SMALL, LAPTOP, "cpu", "bfloat16", None),
+        (QWEN_4B, LAPTOP, "cpu", "bfloat16", None),
+        (QWEN_4B, replace(LAPTOP, cpu_dtype="float32"), "none", "float32", None),
+        (LLAMA_8B, LAPTOP, "none", "bfloat16", None),
+        (LLAMA_8B, replace(LAPTOP, ram_free=13 * GB, can_quantize=True), "cpu", "bfloat16", "8bit"),
+        (LLAMA_8B, MAC, "none", "float16", None),
+        (QWEN_4B, MAC, "mps", "float16", None),
+        (GEMMA_2B, MAC, "mps", "bfloat16", None),
+        (LLAMA_8B, H100, "gpu", "bfloat16", None),
+        (LLAMA_70B, H100, "gpu", "bfloat16", "4bit"),
+        (LLAMA_70B, replace(H100, gpu_free=90 * GB), "gpu", "bfloat16", "8bit"),
+        (LLAMA_70B, replace(H100, gpu_free=48 * GB), "gpu", "bfloat16", "4bit"),
+        ("Qwen/Qwen3-30B-A3B", H100, "gpu", "bfloat16", None),
+        (GPT_OSS, RTX4090, "split", "bfloat16", None),
+        (LLAMA_70B, ZEROGPU, "none", "bfloat16", None),
+        (LLAMA_8B, ZEROGPU, "gpu", "bfloat16", None),
+    ],
+)
+def test_plans(name, machine, way, dtype, bits):
+    plan = make_plan(known_facts(name), machine)
+    assert (plan.way, plan.dtype, plan.quantize) == (way, dtype, bits)
+    assert plan.fits == (way != "none")
+    assert bool(plan.instead) == (way == "none")
+    if way != "none":
+        assert plan.needed_bytes <= plan.free_bytes
+
+
+def test_a_70b_model_on_a_24_gb_card():
+    plan = make_plan(known_facts(LLAMA_70B), RTX4090)
+    assert (plan.way, plan.quantize, plan.speed) == ("cpu", "4bit", "very_slow")
+    plan = make_plan(known_facts(LLAMA_70B), replace(RTX4090, ram_free=28 * GB))
+    assert plan.way == "none"
+    assert plan.instead == (
+        "kakaocorp/kanana-1.5-8b-instruct-2505",
+        "Qwen/Qwen3-4B-Instruct-2507",
+        "kakaocorp/kanana-1.5-2.1b-instruct-2505",
+    )
+    split = make_plan(known_facts(LLAMA_70B), replace(RTX4090, ram_free=160 * GB), quantize="off")
+    assert split.way == "split"
+    assert split.free_bytes == 184 * GB
+    assert split.speed == "very_slow"
+
+
+def test_the_numbers_of_a_plan():
+    plan = make_plan(known_facts(LLAMA_8B), H100, context=8192)
+    assert plan.weights_bytes == 16_060_522_496
+    assert plan.cache_bytes == 2**30
+    vectors = 8192 * (4 * 4096 + 3 * 14336) * 2
+    assert plan.activation_bytes == vectors + int(0.3 * (vectors + 2**30))
+    assert plan.program_bytes == 400_000_000
+    assert plan.needed_bytes == plan.weights_bytes + plan.cache_bytes + plan.activation_bytes + plan.program_bytes
+    assert plan.free_bytes == 80 * GB
+    assert plan.download_bytes == 16_060_522_496 + 700
+    assert plan.download_s == pytest.approx(1284.8, abs=0.1)
+    assert plan.disk_fits
+    assert 15 < plan.tokens_per_s < 60
+    assert plan.speed == "fast"
+
+
+def test_the_program_counts_on_the_cpu():
+    plan = make_plan(known_facts(QWEN_SMALL), LAPTOP)
+    assert plan.program_bytes == 460_000_000 + 900 * 151936
+    packing = make_plan(known_facts(QWEN_SMALL), replace(LAPTOP, can_quantize=True))
+    assert packing.program_bytes - plan.program_bytes == 45_000_000
+
+
+def test_4_bit_packs_the_layers_only():
+    plan = make_plan(known_facts(LLAMA_8B), T4, quantize="4bit")
+    assert (plan.way, plan.quantize) == ("gpu", "4bit")
+    embeddings_and_norms = 2 * 128256 * 4096 + 65 * 4096
+    packed = 8_030_261_248 - embeddings_and_norms
+    assert plan.weights_bytes == pytest.approx(2 * embeddings_and_norms + 0.51587 * packed, rel=1e-4)
+
+
+@pytest.mark.parametrize("asked", ["8bit", "4bit"])
+def test_what_is_asked_for_is_kept_to(asked):
+    assert make_plan(known_facts(QWEN_SMALL), H100, quantize=asked).quantize == asked
+    assert make_plan(known_facts(QWEN_SMALL), LAPTOP, quantize=asked).quantize == asked
+    assert make_plan(known_facts(GPT_OSS), H100, quantize=asked).quantize is None  # it is packed already
+
+
+def test_off_never_packs():
+    assert make_plan(known_facts(LLAMA_8B), T4, quantize="off").way == "split"
+    assert make_plan(known_facts(LLAMA_70B), T4, quantize="off").quantize is None
+
+
+def test_families_that_overflow_in_float16_are_not_packed_in_8_bit():
+    facts = replace(known_facts(LLAMA_8B), model_type="gemma2")
+    assert make_plan(facts, T4).quantize == "4bit"
+
+
+def test_experts_are_not_packed():
+    """30 billion parameters in 4 bit would need 16 GB, but bitsandbytes leaves the experts as they are."""
+    plan = make_plan(known_facts("Qwen/Qwen3-30B-A3B"), replace(RTX4090, ram_free=8 * GB))
+    assert plan.way == "none"
+    assert plan.weights_bytes > 58 * GB
+
+
+def test_a_mixture_of_experts_is_as_fast_as_its_active_part():
+    plan = make_plan(known_facts("Qwen/Qwen3-30B-A3B"), H100)
+    dense = make_plan(replace(known_facts("Qwen/Qwen3-30B-A3B"), active_share=1.0), H100)
+    assert plan.tokens_per_s > 1.2 * dense.tokens_per_s
+
+
+def test_gguf_files_are_unpacked():
+    facts = replace(usual_facts("m", 8 * GB), gguf=True, stored_bytes=5 * GB)
+    plan = make_plan(facts, H100)
+    assert plan.weights_bytes == 16 * GB
+    assert make_plan(facts, T4).quantize is None
+
+
+@pytest.mark.parametrize(
+    ("packing", "machine", "packed"),
+    [
+        ("awq", T4, True),
+        ("gptq", T4, True),
+        ("bitsandbytes", T4, True),
+        ("fp8", H100, True),
+        ("fp8", T4, False),
+        ("fp8", LAPTOP, False),
+        ("mxfp4", H100, False),
+    ],
+)
+def test_stored_packed(packing, machine, packed):
+    facts = replace(usual_facts("m", 4 * GB), own_quantization=packing, stored_bytes=3 * GB)
+    assert make_plan(facts, machine).weights_bytes == (3 * GB if packed else 8 * GB)
+
+
+def test_attention_that_makes_the_whole_matrix_needs_room_for_it():
+    plan = make_plan(known_facts(GEMMA_2B), H100, context=8192)
+    plain = make_plan(replace(known_facts(GEMMA_2B), eager_attention=False), H100, context=8192)
+    assert plan.activation_bytes - plain.activation_bytes == pytest.approx(1.3 * 5 * 8 * 8192**2 * 2)
+
+
+@pytest.mark.parametrize(
+    ("limit", "asked", "context"),
+    [(131072, None, USUAL_CONTEXT), (2048, None, 2048), (131072, 20000, 20000), (2048, 20000, 2048), (None, 99, 99)],
+)
+def test_the_context(limit, asked, context):
+    plan = make_plan(replace(usual_facts("m", GB), context_limit=limit), H100, asked)
+    assert plan.context == context
+
+
+def test_a_long_context_may_be_what_does_not_fit():
+    facts = known_facts(LLAMA_8B)
+    assert make_plan(facts, replace(H100, gpu_free=24 * GB)).quantize is None
+    assert make_plan(facts, replace(H100, gpu_free=24 * GB), 32768).quantize == "8bit"
+
+
+def test_a_tenth_of_the_memory_is_left():
+    facts = known_facts(QWEN_SMALL)
+    needed = make_plan(facts, LAPTOP).needed_bytes
+    assert make_plan(facts, replace(LAPTOP, ram_free=int(needed / 0.9) + 10)).fits
+    assert not make_plan(facts, replace(LAPTOP, ram_free=int(needed / 0.91))).fits
+
+
+def test_the_disk_is_too_small():
+    plan = make_plan(known_facts(QWEN_4B), replace(H100, disk_free=8 * GB))
+    assert plan.way == "gpu"
+    assert not plan.disk_fits
+    assert not plan.fits
+    assert plan.instead[0] == "kakaocorp/kanana-1.5-2.1b-instruct-2505"
+    here = make_plan(replace(known_facts(QWEN_4B), download_bytes=0), replace(H100, disk_free=0))
+    assert here.fits
+
+
+def test_nothing_fits_a_machine_without_memory():
+    plan = make_plan(known_facts("HuggingFaceTB/SmolLM2-135M-Instruct"), Machine())
+    assert (plan.way, plan.instead) == ("none", ())
+
+
+def test_what_is_offered_instead_fits():
+    for machine in (T4, LAPTOP, replace(LAPTOP, ram_free=3 * GB), replace(LAPTOP, ram_free=1_300_000_000), ZEROGPU):
+        plan = make_plan(known_facts(LLAMA_70B), machine)
+        assert 1 <= len(plan.instead) <= 3
+        for name in set(plan.instead) & set(KNOWN):
+            assert make_plan(known_facts(name), machine).fits, name
+
+
+@pytest.mark.parametrize(
+    ("family", "machine", "dtype"),
+    [
+        ("llama", H100, "bfloat16"),
+        ("llama", T4, "float16"),
+        ("llama", MAC, "float16"),
+        ("llama", LAPTOP, "bfloat16"),
+        ("llama", replace(LAPTOP, cpu_dtype="float32"), "float32"),
+        ("gemma", T4, "float16"),
+        *[(family, T4, "bfloat16") for family in ("gemma2", "gemma3", "gemma3_text", "gemma3n_text", "gemma4_text")],
+        ("gemma3_text", MAC, "bfloat16"),
+        ("", ZEROGPU, "bfloat16"),
+    ],
+)
+def test_the_type_of_numbers(family, machine, dtype):
+    assert choose_dtype_name(family, machine) == dtype
+
+
+@pytest.mark.parametrize(
+    ("parameters", "machine", "fits"),
+    [
+        (596_049_920, LAPTOP, True),
+        (8_030_261_248, LAPTOP, False),
+        (8_030_261_248, T4, True),
+        (14_770_033_664, T4, True),
+        (32_763_876_352, T4, False),
+        (70_553_706_496, H100, True),
+        (405_853_388_800, H100, False),
+        (0, LAPTOP, True),
+    ],
+)
+def test_an_estimate_by_the_number_of_parameters(parameters, machine, fits):
+    assert estimate_fits(parameters, machine) is fits
+
+
+@pytest.mark.parametrize("name", [name for name, known in KNOWN.items() if not known.stored_bytes])
+def test_the_estimate_is_near_the_plan(name):
+    """What isn't known of a model is guessed from its size: the memory it needs, within a quarter."""
+    facts = known_facts(name)
+    needed = make_plan(facts, H100, quantize="off").needed_bytes
+    assert make_plan(usual_facts(name, facts.parameters), H100, quantize="off").needed_bytes == pytest.approx(
+        needed, rel=0.25
+    )
+
+
+def card(plan: Plan, language: str = "en") -> dict[str, str]:
+    return dict(card_lines(plan, language))
+
+
+def test_a_card():
+    assert card(make_plan(known_facts(QWEN_4B), T4)) == {
+        "Parameters": "4.02B",
+        "Memory": "Needs 9.6 GB, 15.0 GB free (8.0 GB weights, 604 MB for 4096 tokens of chat, 1.0 GB for the program"
+        " and its work)",
+        "How it runs": "Whole on the GPU Tesla T4, in float16",
+        "Download": "8.0 GB, about 1 min at 800 Mbit/s",
+        "Disk": "Room enough, 70.0 GB free",
+        "Speed": "About 15 tokens/s: faster than you read",
+    }
+
+
+def test_a_card_of_what_does_not_fit():
+    shown = card(make_plan(known_facts(LLAMA_8B), replace(LAPTOP, disk_free=5 * GB)))
+    assert shown["How it runs"] == "Not at all: there is too little memory, even in bfloat16"
+    assert shown["Download"] == "16.1 GB, about 21 min at 100 Mbit/s"
+    assert shown["Disk"] == "Too little room, only 5.0 GB free"
+    assert shown["What fits"] == ("kakaocorp/kanana-1.5-2.1b-instruct-2505, Qwen/Qwen3-1.7B, Qwen/Qwen3-0.6B")
+    assert "Speed" not in shown
+
+
+def test_a_card_in_korean():
+    shown = card(make_plan(known_facts(LLAMA_8B), T4), "ko")
+    assert shown["파라미터"] == "8.03B"
+    assert shown["실행 방법"] == "전부 GPU(Tesla T4)에서, 8비트"
+    assert "4096토큰" in shown["메모리"]
+
+
+def test_a_card_of_a_model_that_is_here():
+    shown = card(make_plan(replace(known_facts(QWEN_SMALL), download_bytes=0), LAPTOP))
+    assert shown["Download"] == "Nothing, it is on this machine"
+    assert "Disk" not in shown
+    assert shown["Parameters"] == "596M"
+
+
+def test_a_short_download():
+    facts = replace(known_facts(QWEN_SMALL), download_bytes=300_000_000)
+    assert card(make_plan(facts, LAPTOP))["Download"] == "300 MB, less than a minute at 100 Mbit/s"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("way", get_args(Way))
+@pytest.mark.parametrize("speed", get_args(Speed))
+@pytest.mark.parametrize("bits", [None, "8bit", "4bit"])
+def test_every_card_has_its_words(language, way, speed, bits):
+    plan = replace(make_plan(known_facts(LLAMA_8B), T4), way=way, speed=speed, quantize=bits)
+    for label, value in card_lines(plan, language):
+        assert label
+        assert value
+        assert not re.search(r"[{}]", value)
+
+
+def test_the_speeds_leave_no_gap():
+    assert [speed for speed, _ in SPEEDS] == list(get_args(Speed))
+    assert sorted((least for _, least in SPEEDS), reverse=True) == [least for _, least in SPEEDS]
+    assert SPEEDS[-1][1] == 0
+
+
+def test_it_is_imported_at_once():
+    """The page imports it, and stands before anything slow is loaded."""
+    program = (
+        "import sys, hfdemo.fit; print(len({'torch', 'transformers', 'huggingface_hub', 'gradio'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout == b"0\n"
