@@ -14,6 +14,7 @@ from hfdemo.errors import GenerationFailed, InvalidInput
 from hfdemo.messages import CUT_OFF, ChatRequest, read_message
 from hfdemo.page.components import RawTextbox, Transcript
 from hfdemo.page.controls import Controls, Wishes, read_wishes
+from hfdemo.page.events import QUIETLY, REFUSING
 from hfdemo.page.language import label, language_of
 from hfdemo.page.receipt import meter_text, receipt_box, used_tokens
 from hfdemo.page.reply import Reply, said_kindly, stream_reply
@@ -33,12 +34,6 @@ from hfdemo.page.transcript import (
     without,
 )
 from hfdemo.words import Language, as_language, say
-
-QUIETLY: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-"""How the page's own events run: at once, without Gradio's progress bars, and not as part of the API."""
-
-REFUSING = QUIETLY | {"queue": True}
-"""The same for events that may refuse: the page shows an error only if it comes through the queue."""
 
 CLOSE_BOX = "() => ({interactive: false, submit_btn: false, stop_btn: true, __type__: 'update'})"
 """Done in the browser, at once: what was typed until the server answers would be lost."""
@@ -127,7 +122,7 @@ class Chat(gr.ChatInterface):
     def _setup_events(self) -> None:
         """Connect the events; called by the stock constructor in place of its own wiring."""
         # A secret name for this visitor's conversation, under which the engine keeps the last reply.
-        self.chat_name = gr.State(None, time_to_live=3600, delete_callback=self._forget)
+        self.chat_name = self._new_name()
         wishes, language = self._controls.inputs, self._controls.language
         turn = [self.textbox, self.chatbot, self.chat_name, self.continue_button]
 
@@ -157,7 +152,7 @@ class Chat(gr.ChatInterface):
         self._setup_api(wishes)
 
     def _setup_api(self, wishes: list[Any]) -> None:
-        api_chat_name = gr.State(None, time_to_live=3600, delete_callback=self._forget)
+        api_chat_name = self._new_name()
         self.fake_api_btn.click(
             self.chat,
             [self.textbox, self.chatbot_state, api_chat_name, *wishes],
@@ -312,6 +307,10 @@ class Chat(gr.ChatInterface):
             if not asked:
                 raise InvalidInput("empty_message")
             return prompt_html(self._engine.show_prompt(_request(asked, read_wishes(wishes))), spoken)
+
+    def _new_name(self) -> gr.State:
+        # A function, for with each page Gradio makes a deep copy of this, and of whatever a method belongs to.
+        return gr.State(None, time_to_live=3600, delete_callback=lambda name: self._forget(name))
 
     def _forget(self, name: str | None) -> None:
         if name:

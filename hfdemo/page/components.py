@@ -75,6 +75,11 @@ with patch("gradio.component_meta.create_or_modify_pyi"):
 
         block_name = "radio"
 
+    class RawDropdown(_AsSent, gr.Dropdown):
+        """A Dropdown that passes on what was sent, one of its choices or not."""
+
+        block_name = "dropdown"
+
     class RawNumber(_AsSent, gr.Number):
         """A Number that passes on what was sent, number or not."""
 

@@ -7,58 +7,50 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from hfdemo.engines.protocol import Engine
-from hfdemo.page.chat import QUIETLY, Chat
-from hfdemo.page.controls import draw_controls, make_controls, thinking_choices
+from hfdemo.page.chat import Chat
+from hfdemo.page.controls import draw_controls, make_controls
+from hfdemo.page.events import QUIETLY
 from hfdemo.page.guard import Guard
 from hfdemo.page.language import label, translations
+from hfdemo.page.model_menu import Catalog, ModelMenu, offers_models
 from hfdemo.page.starters import starter_cards
-from hfdemo.page.status import status_html
+from hfdemo.page.status_bar import StatusBar
 from hfdemo.page.theme import make_theme
 from hfdemo.settings import Settings
 from hfdemo.words import as_language, say
 
 ASSETS = Path(__file__).parent / "assets"
 
-STATUS_EVERY_S = 0.5
-
 OPEN_PAGE = "() => window.hfdemo.open()"
 CHANGE_LANGUAGE = "(language, chat) => window.hfdemo.changeLanguage(language, chat)"
 """Both are in `assets/page.js`."""
 
 
-def create_page(engine: Engine, settings: Settings) -> gr.Blocks:
-    """Build the page for an engine."""
+def create_page(engine: Engine, settings: Settings, catalog: Catalog | None = None) -> gr.Blocks:
+    """Build the page for an engine.
+
+    Args:
+        engine: answers.
+        settings: the host's.
+        catalog: the models that can be chosen; without it, there is no menu.
+    """
     with gr.Blocks(title=say("page.title"), fill_height=True, analytics_enabled=False) as page:
         gr.HTML(f"<h1>{say('page.title')}</h1>", elem_id="title")
-        status = gr.HTML(status_html(engine.status(), "en"), elem_id="status")
-        try_again = gr.Button(label("try_again"), visible=False, size="sm", elem_id="try-again")
         controls = make_controls(settings.system_prompt)
+        status = StatusBar(engine, controls, can_cancel=settings.private)
         chat = Chat(engine, controls)
         # After the chat, as it is read and as the Tab key goes; it stands beside the chat all the same.
         with gr.Sidebar(label=label("settings"), position="right", open=False, elem_id="settings") as sidebar:
+            if catalog and offers_models(settings):
+                ModelMenu(engine, settings, catalog).connect(status, controls.language, sidebar)
             gr.Markdown(f"### {label('settings')}")
             draw_controls(controls)
-        timer = gr.Timer(STATUS_EVERY_S)
-
-        def show_status(language: object) -> tuple[Any, ...]:
-            now = engine.status()
-            return (
-                status_html(now, as_language(language)),
-                gr.update(visible=now.stage == "failed"),
-                gr.update(active=now.stage != "ready"),
-                gr.update(visible=bool(now.thinking_modes), choices=thinking_choices(now.thinking_modes)),
-            )
 
         def show_starters(language: object) -> Any:
             return gr.update(examples=starter_cards(as_language(language)))
 
-        shown = [status, try_again, timer, controls.thinking]
         opened = page.load(None, None, [controls.language, sidebar, chat.chatbot], js=OPEN_PAGE)
-        opened.then(show_starters, controls.language, chat.chatbot, **QUIETLY).then(
-            show_status, controls.language, shown, **QUIETLY
-        )
-        timer.tick(show_status, controls.language, shown, **QUIETLY)
-        try_again.click(engine.load, **QUIETLY).then(show_status, controls.language, shown, **QUIETLY)
+        status.show_after(opened.then(show_starters, controls.language, chat.chatbot, **QUIETLY))
         controls.language.input(None, [controls.language, chat.chatbot], None, js=CHANGE_LANGUAGE)
     return page
 

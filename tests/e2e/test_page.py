@@ -37,13 +37,18 @@ def test_message_box_comes_first_for_the_keyboard_and_has_the_focus(scripted_cha
 
 
 def test_failed_load_says_why_and_can_be_tried_again(scripted, page):
-    problem = ModelLoadError("gated", model="org/model", page="https://huggingface.co/org/model")
+    problem = ModelLoadError(
+        "gated_pending",
+        requests="https://huggingface.co/settings/gated-repos",
+        model="org/model",
+        page="https://huggingface.co/org/model",
+    )
     scripted.engine.now = Status("failed", model="org/model", error=problem)
     chat = ChatPage(page)
     chat.open(scripted.url)
-    expect(page.locator("#status")).to_contain_text("asks you to accept its licence. Open https://huggingface.co/org")
+    expect(page.locator("#status")).to_contain_text("have not answered yet. See https://huggingface.co/settings")
     chat.submit("hello")
-    expect(page.locator(".toast-body")).to_contain_text("accept its licence")
+    expect(page.locator(".toast-body")).to_contain_text("have not answered yet")
     expect(chat.box).to_have_value("hello")
     page.locator("#try-again").click()
     wait_until(lambda: scripted.engine.loads == 1, 5)

@@ -47,6 +47,7 @@ def test_the_box_under_a_reply_is_no_part_of_the_conversation():
         ("stopped", "Stopped", "멈췄습니다"),
         ("stop_text", "Met a stop text", "멈춤 문구가 나왔습니다"),
         ("time_limit", "Reached the time limit", "시간 제한에 이르렀습니다"),
+        ("model_changed", "Ended because another model was chosen", "다른 모델을 골라서 끝났습니다"),
     ],
 )
 def test_the_title_says_why_the_reply_ended(reason, english, korean):
@@ -58,7 +59,7 @@ def test_the_title_says_why_the_reply_ended(reason, english, korean):
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_each_reason_has_words_of_its_own(language):
     titles = {title(replace(RECEIPT, finish_reason=reason), language) for reason in get_args(FinishReason)}
-    assert len(titles) == len(get_args(FinishReason)) == 5
+    assert len(titles) == len(get_args(FinishReason)) == 6
 
 
 def test_a_reply_of_one_token_has_no_speed():

@@ -18,6 +18,10 @@
       storage("sessionStorage")?.removeItem(CHAT);
       return [language, { open: window.innerWidth > 1100, __type__: "update" }, kept ? JSON.parse(kept) : []];
     },
+    // Fails if the server doesn't answer.
+    async ping() {
+      if (!(await fetch("gradio_api/app_id")).ok) throw new Error("The server does not answer.");
+    },
     // Labels change when the page loads, so the chat is kept over the load.
     changeLanguage(next, chat) {
       storage("localStorage")?.setItem(LANGUAGE, next);
@@ -45,6 +49,18 @@
       URL.revokeObjectURL(link.href);
     },
   };
+
+  // Where any model may be typed, Enter takes what was typed, and not the first in the list that has it in its name;
+  // after an arrow key it takes what that one marked.
+  let marked = false;
+  document.addEventListener("keydown", (event) => {
+    if (!event.target.matches?.("#model.any-model input")) return;
+    if (event.key === "Enter" && !marked && !event.isComposing) {
+      event.stopPropagation();
+      event.target.blur();
+    }
+    marked = event.key === "ArrowUp" || event.key === "ArrowDown";
+  }, true);
 
   // The server marks what would be HTML with U+2060 (see page/markdown.py); no copy has the marks. "Copy message"
   // takes a reply with its boxes, whose texts stand between U+2061 (see page/transcript.py); the boxes stay behind.

@@ -1,0 +1,188 @@
+"""Choosing a model on the page: the host's list and, for a host's own use, any model and a search of the Hub."""
+
+from html import escape
+from typing import Any, Protocol
+
+import gradio as gr
+
+from hfdemo.engines.protocol import Engine
+from hfdemo.errors import HfdemoError, InvalidInput
+from hfdemo.fit import Plan
+from hfdemo.messages import ModelChoice, replace_surrogates
+from hfdemo.page.amounts import size_text
+from hfdemo.page.components import RawDropdown, RawTextbox
+from hfdemo.page.events import QUIETLY, REFUSING
+from hfdemo.page.language import label
+from hfdemo.page.links import with_links
+from hfdemo.page.reply import said_kindly
+from hfdemo.page.status import CAN_BE_TRIED_AGAIN, card_html, folded_card_html
+from hfdemo.page.status_bar import StatusBar
+from hfdemo.settings import Settings
+from hfdemo.words import Language, as_language, say
+
+CLOSE_SIDEBAR_ON_PHONES = "() => window.innerWidth > 1100 ? {__type__: 'update'} : {open: false, __type__: 'update'}"
+"""There the sidebar covers the status, where the progress is shown."""
+
+OPEN_MENU = "() => document.querySelector('#model input').focus()"
+
+
+class Catalog(Protocol):
+    """The models that can be chosen. It needs no base class: having these methods is enough."""
+
+    def choices(self) -> list[ModelChoice]:
+        """Return the host's list. Quick, but may ask the Hub."""
+        ...
+
+    def plan(self, name: str) -> Plan:
+        """Return what a model needs and how it would run here.
+
+        Raises:
+            HfdemoError: it can't be used; the text says why.
+        """
+        ...
+
+    def search(self, words: str) -> list[ModelChoice]:
+        """Return the models on the Hub that match some words, those that fit first.
+
+        Raises:
+            HfdemoError: the Hub doesn't answer.
+        """
+        ...
+
+
+def offers_models(settings: Settings) -> bool:
+    """Tell whether there is anything to choose. On ZeroGPU models are loaded at the start only."""
+    return settings.place != "zerogpu" and (settings.private or len(settings.models) > 1)
+
+
+class ModelMenu:
+    """The menu; drawn where it is made.
+
+    A model is everybody's, as there is one only. So what is not in the host's list is refused by the server,
+    unless nobody but the host reaches the page.
+
+    Args:
+        engine: loads what is chosen.
+        settings: say what may be chosen.
+        catalog: knows the models.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, catalog: Catalog) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._catalog = catalog
+        self._chosen = settings.model
+        any_model = settings.private
+        gr.Markdown(f"### {label('model')}")
+        self._menu = RawDropdown(
+            [],
+            value=None,
+            label=label("choose_model"),
+            info=label("any_model_info") if any_model else None,
+            allow_custom_value=any_model,
+            elem_id="model",
+            elem_classes=["any-model"] if any_model else [],
+        )
+        self._search = RawTextbox(
+            label=label("search_hub"),
+            info=label("search_hub_info"),
+            submit_btn=True,
+            visible=any_model,
+            elem_id="search-hub",
+        )
+        self._found = gr.HTML(elem_id="found")
+        self._card = gr.HTML(elem_id="model-card")
+        self._use = gr.Button(label("use_model"), visible=False, size="sm", variant="primary", elem_id="use-model")
+
+    def connect(self, status: StatusBar, language: gr.Radio, sidebar: gr.Sidebar) -> None:
+        """Connect the events."""
+        asking = REFUSING | {"show_progress": "minimal"}  # the Hub may take its time
+        status.in_use.change(self._refresh, [language, self._menu, status.in_use], self._menu, **QUIETLY)
+        self._menu.change(self._show_model, [language, self._menu], [self._card, self._use], **asking)
+        used = self._use.click(self._use_model, [language, self._menu], self._use, **REFUSING)
+        status.show_after(used).success(None, None, sidebar, js=CLOSE_SIDEBAR_ON_PHONES)
+        if self._settings.private:
+            found = self._search.submit(self._find, [language, self._search], [self._menu, self._found], **asking)
+            found.success(None, js=OPEN_MENU)
+
+    def _refresh(self, language: object, picked: object, in_use: object) -> Any:
+        """Fill the menu anew, and let it follow the model that is in use."""
+        choices = self._host_list(as_language(language))
+        current = self._current()
+        follow = (in_use or not picked) and current in [name for _, name in choices]
+        return gr.update(choices=choices, **({"value": current} if follow else {}))
+
+    def _show_model(self, language: object, picked: object) -> tuple[str, Any]:
+        """Show the card of what was picked, or why it can't be used; and the button, if it can."""
+        spoken = as_language(language)
+        hidden = gr.update(visible=False)
+        if not picked:
+            return "", hidden
+        if picked == self._in_use():
+            plan = self._engine.status().plan
+            return folded_card_html(plan, spoken) if plan else "", hidden
+        with said_kindly(spoken):
+            try:
+                plan = self._catalog.plan(self._offered(picked))
+            except HfdemoError as error:
+                return f'<p class="problem">{with_links(error.text(spoken))}</p>', hidden
+        return f"<strong>{escape(plan.facts.name)}</strong>{card_html(plan, spoken)}", gr.update(visible=plan.fits)
+
+    def _use_model(self, language: object, picked: object) -> Any:
+        """Change to the model that was picked, for everybody."""
+        with said_kindly(as_language(language)):
+            model = self._offered(picked)
+            self._engine.choose(model)
+        self._chosen = model
+        return gr.update(visible=False)
+
+    def _find(self, language: object, words: object) -> tuple[Any, str]:
+        """Fill the menu with what the Hub finds, or without any words with the host's list again."""
+        spoken = as_language(language)
+        asked = replace_surrogates(words).strip() if isinstance(words, str) else ""
+        if not asked:
+            return gr.update(choices=self._host_list(spoken)), ""
+        with said_kindly(spoken):
+            found = self._catalog.search(asked)
+        choices = [(self._label(choice, spoken), choice.name) for choice in found]
+        note = say("page.found", spoken, count=len(found)) if found else say("page.found_nothing", spoken)
+        return gr.update(choices=choices), escape(note)
+
+    def _host_list(self, language: Language) -> list[tuple[str, str]]:
+        """Return the choices the host offers, and for its own use the model that is there as well."""
+        choices = [(self._label(choice, language), choice.name) for choice in self._catalog.choices()]
+        current = self._current()
+        if current and self._settings.private and current not in [name for _, name in choices]:
+            state = [say("page.model_in_use", language)] if self._in_use() else []
+            choices.insert(0, (" · ".join([current, *state]), current))
+        return choices
+
+    def _offered(self, picked: object) -> str:
+        """Return a model's name if this page offers it.
+
+        Raises:
+            InvalidInput: it doesn't. What the page sends may be anything.
+        """
+        name = replace_surrogates(picked).strip() if isinstance(picked, str) else ""
+        if name and (self._settings.private or name in self._settings.models):
+            return name
+        raise InvalidInput("model_not_offered", models=", ".join(self._settings.models))
+
+    def _current(self) -> str | None:
+        """Return the model that was chosen last, by the name it was chosen by; None while the demo model stands in."""
+        now = self._engine.status()
+        return self._chosen or (None if now.fallback else now.model or None)
+
+    def _in_use(self) -> str | None:
+        return None if self._engine.status().stage in CAN_BE_TRIED_AGAIN else self._current()
+
+    def _label(self, choice: ModelChoice, language: Language) -> str:
+        """Return a choice with what helps to choose."""
+        if choice.name == self._in_use():
+            state = say("page.model_in_use", language)
+        elif choice.fits is False:
+            state = say("page.model_too_big", language)
+        else:
+            state = say("page.model_on_disk" if choice.on_disk else "page.model_not_downloaded", language)
+        size = [size_text(choice.stored_bytes, digits=1)] if choice.stored_bytes else []
+        return " · ".join([choice.name, *size, state])

@@ -1,0 +1,226 @@
+"""The model menu: what it offers, what it says of a model, and what the server refuses."""
+
+from dataclasses import replace
+from html import unescape
+
+import gradio as gr
+import pytest
+
+from hfdemo.errors import ModelLoadError
+from hfdemo.messages import ModelChoice, Status
+from hfdemo.page.model_menu import offers_models
+from hfdemo.page.page import create_page
+from hfdemo.settings import Settings
+from hfdemo.words import say
+from tests.fakes import ScriptedCatalog, ScriptedEngine, make_any_plan
+
+LISTED = ("org/here", "org/there", "org/big", "org/unknown")
+PUBLIC = Settings(model="org/here", models=LISTED, private=False)
+PRIVATE = Settings(model="org/here", models=LISTED)
+
+
+class Opened:
+    """The page of an engine and a catalog; calls what its events call."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.engine = ScriptedEngine()
+        self.engine.now = Status("ready", model="org/here", device="nowhere")
+        self.catalog = ScriptedCatalog(
+            ModelChoice("org/here", 1_500_000_000, on_disk=True, fits=True),
+            ModelChoice("org/there", 271_000_000, on_disk=True, fits=None),
+            ModelChoice("org/big", 141_000_000_000, on_disk=True, fits=False),
+            ModelChoice("org/unknown", None, on_disk=False, fits=None),
+        )
+        self.catalog.plans["org/there"] = make_any_plan("org/there")
+        self.catalog.plans["org/big"] = make_any_plan("org/big", 70_000_000_000)
+        self.page = create_page(self.engine, settings, self.catalog)
+
+    def call(self, name, *inputs):
+        return next(event.fn for event in self.page.fns.values() if event.name == name)(*inputs)
+
+    def names(self) -> set[str]:
+        return {event.name for event in self.page.fns.values()}
+
+
+@pytest.mark.parametrize(
+    ("settings", "offers"),
+    [
+        (Settings(), True),
+        (Settings(private=False), False),
+        (Settings(private=False, models=("a",)), False),
+        (Settings(private=False, models=("a", "b")), True),
+        (Settings(private=False, models=("a", "b"), place="space"), True),
+        (Settings(private=False, models=("a", "b"), place="zerogpu"), False),
+        (Settings(place="zerogpu"), False),
+    ],
+)
+def test_the_menu_is_there_if_there_is_something_to_choose(settings, offers):
+    assert offers_models(settings) is offers
+    assert ("_use_model" in Opened(settings).names()) is offers
+
+
+def test_without_a_catalog_there_is_no_menu():
+    page = create_page(ScriptedEngine(), Settings())
+    assert "_use_model" not in {event.name for event in page.fns.values()}
+
+
+def test_no_event_of_the_menu_is_part_of_the_api():
+    events = Opened(PRIVATE).page.fns.values()
+    assert {event.api_name for event in events if event.api_visibility != "private"} == {"chat", "receipt"}
+
+
+@pytest.mark.parametrize(
+    ("language", "labels"),
+    [
+        (
+            "en",
+            [
+                "org/here · 1.5 GB · in use",
+                "org/there · 271 MB · on this machine",
+                "org/big · 141.0 GB · too big for this machine",
+                "org/unknown · not downloaded yet",
+            ],
+        ),
+        (
+            "ko",
+            [
+                "org/here · 1.5 GB · 사용 중",
+                "org/there · 271 MB · 이 컴퓨터에 있음",
+                "org/big · 141.0 GB · 이 컴퓨터에는 너무 큼",
+                "org/unknown · 아직 받지 않음",
+            ],
+        ),
+    ],
+)
+def test_each_choice_has_its_size_and_its_state(language, labels):
+    update = Opened(PUBLIC).call("_refresh", language, None, "org/here")
+    assert update["choices"] == list(zip(labels, LISTED, strict=True))
+    assert update["value"] == "org/here"
+
+
+def test_the_menu_follows_the_model_in_use_but_leaves_the_choice_after_a_failure():
+    opened = Opened(PUBLIC)
+    assert opened.call("_refresh", "en", "org/big", "org/here")["value"] == "org/here"
+    opened.engine.now = Status("failed", model="org/here")
+    update = opened.call("_refresh", "en", "org/big", "")
+    assert "value" not in update
+    assert update["choices"][0] == ("org/here · 1.5 GB · on this machine", "org/here")
+    assert opened.call("_refresh", "en", None, "")["value"] == "org/here"
+
+
+def test_a_private_page_lists_the_model_that_is_there_although_the_host_did_not():
+    opened = Opened(replace(PRIVATE, model=None, models=()))
+    opened.catalog.models = []
+    opened.engine.now = Status("ready", model="org/default")
+    update = opened.call("_refresh", "en", None, "org/default")
+    assert update["choices"] == [("org/default · in use", "org/default")]
+    assert update["value"] == "org/default"
+    opened.engine.now = replace(opened.engine.now, fallback=ModelLoadError("hub_offline_mode"))
+    assert opened.call("_refresh", "en", None, "org/default")["choices"] == []
+
+
+def test_a_public_page_does_not_list_what_the_host_did_not():
+    opened = Opened(replace(PUBLIC, model="org/other"))
+    update = opened.call("_refresh", "en", None, "org/other")
+    assert [name for _, name in update["choices"]] == list(LISTED)
+    assert "value" not in update
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_choice_shows_its_card_and_the_button_if_it_fits(language):
+    opened = Opened(PUBLIC)
+    card, button = opened.call("_show_model", language, "org/there")
+    assert "org/there" in card and "<table" in card and button["visible"] is True
+    card, button = opened.call("_show_model", language, "org/big")
+    assert say("fit.instead", language) in card and button["visible"] is False
+    card, button = opened.call("_show_model", language, "org/unknown")
+    assert unescape(card).startswith('<p class="problem">') and 'href="https://hub.test/org/unknown"' in card
+    assert button["visible"] is False
+    assert opened.call("_show_model", language, None)[0] == ""
+
+
+def test_the_model_in_use_needs_no_button_and_no_question_to_the_hub():
+    opened = Opened(PUBLIC)
+    assert opened.call("_show_model", "en", "org/here") == ("", gr.update(visible=False))
+    opened.engine.now = replace(opened.engine.now, plan=make_any_plan("org/here"))
+    card, button = opened.call("_show_model", "en", "org/here")
+    assert card.startswith("<details>") and button["visible"] is False
+    assert opened.catalog.planned == []
+
+
+def test_an_accident_is_told_without_its_text():
+    opened = Opened(PUBLIC)
+    opened.catalog.plan = lambda name: {}["hf_secret"]
+    with pytest.raises(gr.Error) as refusal:
+        opened.call("_show_model", "ko", "org/there")
+    assert refusal.value.message == say("error.unexpected", "ko")
+
+
+def test_using_a_model_changes_the_engine_and_is_remembered():
+    opened = Opened(PUBLIC)
+    button = opened.call("_use_model", "en", "org/there")
+    assert opened.engine.chosen == ["org/there"]
+    assert button["visible"] is False
+    choices = opened.call("_refresh", "en", "org/there", "org/there")["choices"]
+    assert [label for label, _ in choices if label.endswith("in use")] == ["org/there · 271 MB · in use"]
+
+
+@pytest.mark.parametrize("name", ["org/other", "/etc", "", None, 5, ["org/there"], {"a": 1}])
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_public_page_refuses_what_it_does_not_offer(name, language):
+    opened = Opened(PUBLIC)
+    with pytest.raises(gr.Error) as refusal:
+        opened.call("_use_model", language, name)
+    assert refusal.value.message == say("error.model_not_offered", language, models=", ".join(LISTED))
+    assert "<table" not in opened.call("_show_model", language, name)[0]
+    assert opened.engine.chosen == opened.catalog.planned == []
+
+
+@pytest.mark.parametrize("name", ["org/other", "org/other@main", "/a folder/model", "~/a.gguf"])
+def test_a_private_page_takes_any_name(name):
+    opened = Opened(PRIVATE)
+    opened.call("_use_model", "en", f" {name}\n")
+    assert opened.engine.chosen == [name]
+    opened.call("_show_model", "en", "org/\ud800")
+    assert opened.catalog.planned == ["org/\ufffd"]
+    with pytest.raises(gr.Error):
+        opened.call("_use_model", "en", "  ")
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_search_fills_the_menu(language):
+    opened = Opened(PRIVATE)
+    opened.catalog.found = [ModelChoice("org/found", 10**9, on_disk=False, fits=True)]
+    menu, note = opened.call("_find", language, " tiny ")
+    state = say("page.model_not_downloaded", language)
+    assert menu["choices"] == [(f"org/found · 1.0 GB · {state}", "org/found")]
+    assert note == say("page.found", language, count=1)
+    opened.catalog.found = []
+    menu, note = opened.call("_find", language, "nothing")
+    assert (menu["choices"], note) == ([], say("page.found_nothing", language))
+    menu, note = opened.call("_find", language, " ")
+    assert ([name for _, name in menu["choices"]], note) == (list(LISTED), "")
+    assert opened.catalog.searched == ["tiny", "nothing"]
+    opened.catalog.found = ModelLoadError("hub_offline_mode")
+    with pytest.raises(gr.Error) as refusal:
+        opened.call("_find", language, "tiny")
+    assert refusal.value.message == say("error.hub_offline_mode", language)
+
+
+def test_only_a_private_page_searches_and_cancels():
+    assert {"_find", "cancel"} <= Opened(PRIVATE).names()
+    assert {"_find", "cancel"}.isdisjoint(Opened(PUBLIC).names())
+
+
+@pytest.mark.parametrize("settings", [PRIVATE, PUBLIC])
+@pytest.mark.parametrize("stage", ["resolving", "checking", "downloading", "loading", "ready", "cancelled", "failed"])
+def test_the_buttons_are_there_when_they_are_of_use(stage, settings):
+    opened = Opened(settings)
+    opened.engine.now = Status(stage, model="m")
+    line, card, cancel, try_again, timer, _, in_use = opened.call("_show", "en")
+    assert cancel["visible"] is (settings.private and stage in ("checking", "downloading", "loading"))
+    assert try_again["visible"] is (stage in ("cancelled", "failed"))
+    assert timer["value"] == (3 if stage in ("ready", "cancelled", "failed") else 0.5)
+    assert in_use == ("" if stage in ("cancelled", "failed") else "m")
+    assert opened.call("_show_changes", "en", line, card) == gr.skip()
+    assert opened.call("_show_changes", "en", "", None)[0] == line
