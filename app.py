@@ -8,9 +8,11 @@ import sys
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # private by default; read when gradio is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the page and the log tell the progress
+os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # plain downloads can be cancelled, and go on where they were cut
 
 from hfdemo.engines.local import LocalEngine
 from hfdemo.errors import SettingsError
+from hfdemo.models.catalog import Catalog
 from hfdemo.page.page import create_page, launch
 from hfdemo.settings import from_env
 
@@ -23,11 +25,11 @@ def main() -> None:
         settings = from_env(os.environ)
     except SettingsError as error:
         sys.exit(str(error))
-    engine = LocalEngine(settings.model, settings.max_waiting, settings.time_limit_s)
+    engine = LocalEngine(settings)
     engine.load()
     # Ctrl-C ends at once: the compute thread may be in the midst of torch, which nothing interrupts cleanly.
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-    launch(create_page(engine, settings))
+    launch(create_page(engine, settings, Catalog(settings, engine.machine)))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import importlib.util
 import sys
 
 from hfdemo import environment
@@ -23,14 +24,34 @@ def main(arguments: list[str] | None = None) -> int:
     prompt.add_argument("--model", help="as in HFDEMO_MODEL")
     prompt.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="room left for the reply (512)")
     prompt.add_argument("--json", action="store_true", help="print JSON: text, ids, special, dropped, limit, stop, …")
+    check = commands.add_parser("check", help="tell whether a model fits this machine, without downloading it")
+    check.add_argument("model", metavar="MODEL", help="as in HFDEMO_MODEL")
+    check.add_argument("--context", type=int, metavar="N", help="how many tokens a conversation may have")
+    check.add_argument("--quantize", choices=("auto", "off", "8bit", "4bit"), help="as in HFDEMO_QUANTIZE")
+    check.add_argument("--json", action="store_true", help="print JSON for programs")
+    doctor = commands.add_parser("doctor", help="look at all that a chat needs, and say what to mend first")
+    doctor.add_argument("model", metavar="MODEL", nargs="?", help="as in HFDEMO_MODEL; or the model that would start")
+    for command in (check, doctor):
+        command.add_argument("--language", choices=("en", "ko"), help="of what is printed")
     chosen = parser.parse_args(arguments)
     if chosen.command == "start":
         return environment.start()
     if chosen.command == "test":
         return environment.test(chosen.pytest)
-    from hfdemo import prompt_command  # it needs what `start` installs
+    if importlib.util.find_spec("huggingface_hub") is None:  # this Python has nothing: use the one that `start` uses
+        return environment.run_command(sys.argv[1:] if arguments is None else arguments)
+    return _run_command(chosen)
 
-    return prompt_command.run(chosen.messages, chosen.model, chosen.max_new_tokens, chosen.json)
+
+def _run_command(chosen: argparse.Namespace) -> int:
+    """Run one of the commands that need what `start` installs."""
+    from hfdemo.commands import check, doctor, prompt
+
+    if chosen.command == "check":
+        return check.run(chosen.model, chosen.context, chosen.quantize, chosen.language, chosen.json)
+    if chosen.command == "doctor":
+        return doctor.run(chosen.model, chosen.language)
+    return prompt.run(chosen.messages, chosen.model, chosen.max_new_tokens, chosen.json)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,11 @@ def test(arguments: Sequence[str] = ()) -> int:
     return _run_in_environment([APP_REQUIREMENTS, TEST_REQUIREMENTS], ["-m", "pytest", *arguments])
 
 
+def run_command(arguments: Sequence[str]) -> int:
+    """Install what the chat needs, run one of the other commands, and return its exit status."""
+    return _run_in_environment([APP_REQUIREMENTS], ["-m", "hfdemo", *arguments])
+
+
 def _run_in_environment(requirements: Sequence[Path], arguments: Sequence[str]) -> int:
     python = _environment_python()
     _install(python, requirements)

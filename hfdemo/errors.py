@@ -15,17 +15,21 @@ class HfdemoError(Exception):
 
     Args:
         key: the name of the text in `words/`, without the leading `error.`.
+        advice: the name of a second text, without the leading `advice.`: what to do, where that depends on where
+            this runs.
         fields: what fills the gaps of the text. Access tokens in them are masked.
     """
 
-    def __init__(self, key: str, **fields: object) -> None:
+    def __init__(self, key: str, advice: str | None = None, **fields: object) -> None:
         self.key = key
+        self.advice = advice
         self.fields = {name: hide_tokens(str(value)) for name, value in fields.items()}
         super().__init__(self.text("en"))
 
     def text(self, language: Language) -> str:
         """Return the sentence in a language."""
-        return say(f"error.{self.key}", language, **self.fields)
+        text = say(f"error.{self.key}", language, **self.fields)
+        return f"{text} {say(f'advice.{self.advice}', language, **self.fields)}" if self.advice else text
 
 
 class SettingsError(HfdemoError):

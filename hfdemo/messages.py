@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from hfdemo.errors import HfdemoError, InvalidInput
+from hfdemo.fit import Plan
 
 Role = Literal["user", "assistant"]
 
-FinishReason = Literal["end_of_turn", "max_new_tokens", "stopped", "stop_text", "time_limit"]
-"""Why a reply ended: the model ended it, it reached `max_new_tokens`, somebody stopped it, a stop text came, or the
-host's time limit passed."""
+FinishReason = Literal["end_of_turn", "max_new_tokens", "stopped", "stop_text", "time_limit", "model_changed"]
+"""Why a reply ended: the model ended it, it reached `max_new_tokens`, somebody stopped it, a stop text came, the
+host's time limit passed, or somebody chose another model."""
 
-CUT_OFF: tuple[FinishReason, ...] = ("max_new_tokens", "stopped", "time_limit")
+CUT_OFF: tuple[FinishReason, ...] = ("max_new_tokens", "stopped", "time_limit", "model_changed")
 """The reasons after which there is more to say."""
 
 Thinking = Literal["auto", "off", "on", "low", "medium", "high"]
@@ -155,17 +156,44 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """A model that can be chosen."""
+
+    name: str
+    """As in `HFDEMO_MODEL`."""
+    stored_bytes: int | None
+    """How much is to be downloaded, or lies on the disk; None if that isn't known."""
+    on_disk: bool
+    fits: bool | None
+    """Whether it fits this machine; None if that isn't known."""
+
+
+Stage = Literal[
+    "resolving", "checking", "downloading", "converting", "loading", "ready", "unloaded", "cancelled", "failed"
+]
+"""The way of a model from 'not there' to 'ready', and how it may end. `unloaded`: it left the memory because nobody
+used it, and comes back with the next message. `cancelled`: somebody stopped the download."""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """What the engine is doing with its model: the way from 'not there' to 'ready'."""
 
-    stage: Literal["resolving", "downloading", "converting", "loading", "ready", "failed"]
+    stage: Stage
     model: str = ""
     """The model's name, once it is known."""
     device: str = ""
     """Where it runs, once it is ready."""
+    file: str = ""
+    """Which file is being downloaded."""
     done_bytes: int = 0
+    """Of all that is to be downloaded or loaded."""
     total_bytes: int = 0
     """0 while the size isn't known."""
+    bytes_per_s: float = 0.0
+    """How fast the download is; 0 while that isn't known."""
+    plan: Plan | None = None
+    """What the model needs and how it will run, once that is known."""
     context_limit: int | None = None
     """How many tokens the model can hold, once it is ready."""
     thinking_modes: tuple[Thinking, ...] = ()

@@ -2,8 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, TypeVar, get_args
 
 from hfdemo.errors import SettingsError
+
+Place = Literal["local", "colab", "space", "zerogpu"]
+"""Where this runs: a machine of one's own, a Google Colab notebook, a Space, or a Space with ZeroGPU."""
+
+Quantize = Literal["auto", "off", "8bit", "4bit"]
+"""Whether weights are stored in fewer bits: only if the model fits no other way, never, or as asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +19,21 @@ class Settings:
 
     model: str | None = None
     """`HFDEMO_MODEL`: a hub id, `id@revision`, a local folder or a GGUF file; None lets hfdemo choose."""
+
+    models: tuple[str, ...] = ()
+    """`HFDEMO_MODELS`: the models among which the page lets people choose, separated by commas or white space."""
+
+    quantize: Quantize = "auto"
+    """`HFDEMO_QUANTIZE`: whether to store the weights in 8 or 4 bits."""
+
+    context: int | None = None
+    """`HFDEMO_CONTEXT`: how many tokens a conversation may have; None is as many as the model holds."""
+
+    allow_pickle: bool = False
+    """`HFDEMO_ALLOW_PICKLE`: whether to load pickled weights, which can run code of whoever made them."""
+
+    idle_unload_s: int = 0
+    """`HFDEMO_IDLE_UNLOAD_S`: after how many idle seconds the model leaves the memory; 0 is never."""
 
     system_prompt: str = ""
     """`HFDEMO_SYSTEM_PROMPT`: the system prompt a new chat starts with."""
@@ -22,6 +44,12 @@ class Settings:
     max_waiting: int = 32
     """`HFDEMO_MAX_WAITING`: how many messages may be answered or wait for their answer at one time."""
 
+    place: Place = "local"
+    """Where this runs; told from the variables that Colab and Spaces set."""
+
+    private: bool = True
+    """Whether only this machine reaches the page: it listens on the loopback address, without a share link."""
+
 
 def from_env(environ: Mapping[str, str]) -> Settings:
     """Read the settings from environment variables.
@@ -30,12 +58,50 @@ def from_env(environ: Mapping[str, str]) -> Settings:
         SettingsError: a value is outside its range.
     """
     defaults = Settings()
+    models = tuple(dict.fromkeys(environ.get("HFDEMO_MODELS", "").replace(",", " ").split()))
     return Settings(
-        model=environ.get("HFDEMO_MODEL", "").strip() or None,
+        model=environ.get("HFDEMO_MODEL", "").strip() or next(iter(models), None),
+        models=models,
+        quantize=_one_of(environ, "HFDEMO_QUANTIZE", defaults.quantize, get_args(Quantize)),
+        context=_whole_number(environ, "HFDEMO_CONTEXT", 0, low=64, high=10_000_000) or None,
+        allow_pickle=_one_of(environ, "HFDEMO_ALLOW_PICKLE", "0", ("0", "1")) == "1",
+        idle_unload_s=_whole_number(environ, "HFDEMO_IDLE_UNLOAD_S", defaults.idle_unload_s, low=0, high=604_800),
         system_prompt=environ.get("HFDEMO_SYSTEM_PROMPT", defaults.system_prompt),
         time_limit_s=_whole_number(environ, "HFDEMO_TIME_LIMIT_S", defaults.time_limit_s, low=1, high=86_400),
         max_waiting=_whole_number(environ, "HFDEMO_MAX_WAITING", defaults.max_waiting, low=1, high=1000),
+        place=(place := find_place(environ)),
+        private=place == "local" and _listens_here_only(environ),
     )
+
+
+def find_place(environ: Mapping[str, str]) -> Place:
+    """Return where this runs, by the variables that Colab and Spaces set for their programs.
+
+    Source: the Spaces documentation on environment variables; `huggingface_hub.utils._runtime`.
+    """
+    if environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true"):
+        return "zerogpu"
+    if environ.get("SPACE_ID") or environ.get("SYSTEM") == "spaces":
+        return "space"
+    return "colab" if environ.get("COLAB_RELEASE_TAG") or environ.get("COLAB_JUPYTER_IP") else "local"
+
+
+def _listens_here_only(environ: Mapping[str, str]) -> bool:
+    shared = environ.get("GRADIO_SHARE", "").lower() == "true"
+    return not shared and environ.get("GRADIO_SERVER_NAME", "") in ("", "localhost", "127.0.0.1", "::1", "[::1]")
+
+
+T = TypeVar("T", bound=str)
+
+
+def _one_of(environ: Mapping[str, str], name: str, default: T, allowed: tuple[T, ...]) -> T:
+    value = environ.get(name, "").strip().lower()
+    if not value:
+        return default
+    for choice in allowed:
+        if choice == value:
+            return choice
+    raise SettingsError("bad_choice", name=name, value=value, allowed=", ".join(allowed))
 
 
 def _whole_number(environ: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:

@@ -80,7 +80,7 @@ def embedded_model() -> Path:
     """The folder of the real small model, fetched and converted if this machine doesn't have it yet."""
     from hfdemo.models.embedded import ensure_embedded_model
 
-    return ensure_embedded_model(lambda stage, done, total: None)
+    return ensure_embedded_model()
 
 
 @pytest.fixture(scope="session")

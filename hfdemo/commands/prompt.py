@@ -1,6 +1,5 @@
 """`python -m hfdemo prompt`: the exact prompt a model would read for a conversation, without loading its weights."""
 
-import io
 import json
 import os
 import sys
@@ -10,6 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from hfdemo.commands.terminal import prepare_terminal
 from hfdemo.errors import HfdemoError, InvalidInput
 from hfdemo.messages import Message, replace_surrogates
 from hfdemo.prompt import Prompt, PromptBuilder
@@ -28,10 +28,7 @@ def run(source: str, model: str | None, max_new_tokens: int, as_json: bool) -> i
         max_new_tokens: how many tokens the reply may have.
         as_json: print JSON for programs instead of text for people.
     """
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # on Windows a redirected output knows few characters
+    prepare_terminal()
     try:
         model = model or from_env(os.environ).model
         print(_describe(source, model, max_new_tokens, as_json))  # noqa: T201

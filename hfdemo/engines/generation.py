@@ -39,12 +39,8 @@ class Turn:
     begun_with: int
     """How many tokens of the reply the prompt holds already."""
 
-    def used_tokens(self) -> int:
-        """Return how many tokens of the context are used up to now."""
-        return len(self.prompt.ids) - self.begun_with + len(self.streamer.token_ids)
 
-
-def generate_reply(turn: Turn, time_limit_s: float) -> tuple[FinishedReply, Any]:
+def generate_reply(turn: Turn) -> tuple[FinishedReply, Any]:
     """Make a reply; return it with the model's cache of keys and values, or None if it has none of that kind.
 
     The turn's streamer learns of the end or the error, always.
@@ -62,7 +58,7 @@ def generate_reply(turn: Turn, time_limit_s: float) -> tuple[FinishedReply, Any]
         if turn.stop.is_set():
             raise Stopped
         torch.manual_seed(seed)
-        with interruptible(model.layers, turn.stop, time_limit_s) as streamer.on_first_token:
+        with interruptible(model.layers, streamer.check) as streamer.on_first_token:
             model.pipeline(
                 turn.prompt,
                 streamer=streamer,

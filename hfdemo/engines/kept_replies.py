@@ -54,6 +54,12 @@ class KeptReplies:
         with self._lock:
             self._replies.pop(chat, None)
 
+    def model_leaves(self) -> None:
+        """Drop what no other model understands; the replies as people read them stay."""
+        with self._lock:
+            for chat, reply in self._replies.items():
+                self._replies[chat] = replace(reply, token_ids=(), prompt_ids=(), cache=None, cache_bytes=0)
+
     def _free_caches(self) -> None:
         in_all = sum(reply.cache_bytes for reply in self._replies.values())
         for chat, reply in self._replies.items():

@@ -7,17 +7,19 @@ thread that lives has computed, too. Importing this module imports no torch, so 
 from __future__ import annotations
 
 import logging
-import traceback
-from collections.abc import Generator, Iterator, Sequence
+import time
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import replace
-from threading import Event, Lock
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from threading import Event, RLock
+from typing import TYPE_CHECKING, Any
 
 from hfdemo.engines.compute import ComputeThread
+from hfdemo.engines.failure import explain_failure
+from hfdemo.engines.kept_model import KeptModel, not_there_error
 from hfdemo.engines.kept_replies import KeptReplies, KeptReply
 from hfdemo.engines.thought import ThoughtSplitter
-from hfdemo.errors import Busy, GenerationFailed, HfdemoError, ModelLoadError, hide_tokens
+from hfdemo.errors import Busy, HfdemoError
 from hfdemo.messages import (
     CUT_OFF,
     ChatRequest,
@@ -26,11 +28,12 @@ from hfdemo.messages import (
     ShownPrompt,
     Status,
 )
-from hfdemo.words import say
+from hfdemo.settings import Settings
 
 if TYPE_CHECKING:
     from hfdemo.engines.generation import Turn
-    from hfdemo.models.choose import ModelSource
+    from hfdemo.engines.streaming import TokenStreamer
+    from hfdemo.fit import Machine
     from hfdemo.models.load import LoadedModel
     from hfdemo.prompt import Prompt
 
@@ -40,38 +43,57 @@ HEARTBEAT_S = 0.25
 logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, slots=True)
+class _Place:
+    """A place in the line."""
+
+    job: Future[FinishedReply] | None = None
+    """The reply's generation, once it is its turn or waits for it."""
+
+
 class LocalEngine:
-    """Loads one model and answers with it, first come, first served.
+    """Keeps one model and answers with it, first come, first served.
 
     Args:
-        model: the model the host named (`HFDEMO_MODEL`), or None for the default.
-        max_waiting: how many requests may be answered or wait at one time.
-        time_limit_s: how long one reply may take.
+        settings: the host's.
     """
 
-    def __init__(self, model: str | None = None, max_waiting: int = 32, time_limit_s: float = 300) -> None:
-        self._named = model
-        self._max_waiting = max_waiting
-        self._time_limit_s = time_limit_s
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._compute = ComputeThread()
-        self._lock = Lock()
-        self._status = Status("resolving", model=model or "")
-        self._loading: Future[None] | None = None
-        self._model: LoadedModel | None = None
-        self._line: list[object] = []  # whose reply is being made, then who waits
+        self._lock = RLock()
+        self._line: list[_Place] = []  # whose reply is being made, then who waits
         self._kept = KeptReplies()
         self._working: dict[str, Future[FinishedReply]] = {}  # the replies being made, by chat
+        self._streamers: list[TokenStreamer] = []  # of the replies being made, and of those whose prompt is ready
+        self._keeper = KeptModel(
+            settings,
+            self._compute,
+            self._lock,
+            is_used=lambda: bool(self._line),
+            leave=self._kept.model_leaves,
+            end_replies=self._end_replies,
+        )
 
     def load(self) -> None:
         """Begin to load the model and return at once. Does nothing while it loads or when it is there."""
-        with self._lock:
-            if self._model is None and (self._loading is None or self._loading.done()):
-                self._status = Status("resolving", model=self._named or "")
-                self._loading = self._compute.submit(self._load)
+        self._keeper.load()
 
     def status(self) -> Status:
         """Return how far loading is."""
-        return self._status
+        return self._keeper.status
+
+    def choose(self, model: str) -> None:
+        """Change to another model; see `protocol.Engine.choose`."""
+        self._keeper.choose(model)
+
+    def cancel(self) -> None:
+        """Stop whatever brings a model here; see `protocol.Engine.cancel`."""
+        self._keeper.cancel()
+
+    def machine(self) -> Machine:
+        """Return what this machine has for another model."""
+        return self._keeper.machine()
 
     def last_reply(self, chat: str) -> FinishedReply | None:
         """Return the last reply of a chat; while it is being stopped, wait for its end, two seconds at most."""
@@ -86,106 +108,101 @@ class LocalEngine:
 
     def stream(self, request: ChatRequest, stop: Event) -> Generator[Delta, None, None]:
         """Yield the reply to a request; see `protocol.Engine.stream`."""
-        ticket = self._join_line()
-        job: Future[FinishedReply] | None = None
+        place = self._join_line()
         try:
-            yield from self._wait_for_model(stop)
-            if self._model is None:  # stopped before it was there
-                return
-            turn = self._prepare(self._model, _within_context(self._model, request), stop)
-            self._kept.forget(request.chat)
-            job = self._submit(turn, request.chat)
-            job.add_done_callback(lambda _: self._leave_line(ticket))
-            splitter = ThoughtSplitter(turn.prompt.open_thought)
-            for piece in turn.streamer.pieces(HEARTBEAT_S):
-                thought, text = splitter.add(piece)
-                yield Delta(text, thought, turn.used_tokens(), ahead=0 if piece else self._ahead(ticket))
-            thought, text = splitter.end()
-            yield Delta(text, thought, turn.used_tokens(), receipt=job.result().receipt)
+            answered = False
+            while not answered and not stop.is_set():
+                yield from self._wait_for_model(stop)
+                answered = yield from self._answer(request, stop, place)
         except HfdemoError:
             raise
         except Exception as error:
             if not stop.is_set():
-                raise _explain_failure(error) from None
+                raise explain_failure(error) from None
         finally:
             stop.set()  # never wait here for the generation: it sees `stop` by itself
-            if job is None:
-                self._leave_line(ticket)
+            self._leave_line(place)
 
     def check(self, request: ChatRequest) -> None:
         """Refuse a request that doesn't fit the model; while the model isn't there, all is let through."""
-        if self._model is not None:
-            _build_prompt(self._model, _within_context(self._model, request))
+        if model := self._keeper.model:
+            _build_prompt(model, _within_context(model, request))
 
     def show_prompt(self, request: ChatRequest) -> ShownPrompt:
         """Return exactly what the model would read for a request; see `protocol.Engine.show_prompt`."""
-        if self._model is None:
-            raise self._status.error or ModelLoadError("not_ready")
-        prompts = self._model.prompts
-        prompt = _build_prompt(self._model, _within_context(self._model, request))
-        return ShownPrompt(tuple(prompts.show(prompt.ids)), prompt.dropped, prompts.context_limit)
+        model = self._keeper.model
+        if model is None:
+            raise not_there_error(self.status())
+        prompt = _build_prompt(model, _within_context(model, request))
+        return ShownPrompt(tuple(model.prompts.show(prompt.ids)), prompt.dropped, model.prompts.context_limit)
 
-    def _join_line(self) -> object:
-        ticket = object()
+    def _answer(self, request: ChatRequest, stop: Event, place: _Place) -> Generator[Delta, None, bool]:
+        """Yield the reply of the model that is there; return False if it was changed before it wrote anything."""
+        model = self._keeper.model
+        if model is None:
+            return False
+        turn = self._prepare(model, _within_context(model, request), stop)
+        self._kept.forget(request.chat)
         with self._lock:
-            if len(self._line) >= self._max_waiting:
+            if self._keeper.model is not model:
+                return False
+            place.job = job = self._submit(turn, request.chat)
+        streamer, prompt_tokens = turn.streamer, len(turn.prompt.ids) - turn.begun_with
+        splitter = ThoughtSplitter(turn.prompt.open_thought)
+        del model, turn  # whoever reads slowly must not keep a model in memory that was changed for another
+        for piece in streamer.pieces(HEARTBEAT_S):
+            thought, text = splitter.add(piece)
+            used = prompt_tokens + len(streamer.token_ids)
+            yield Delta(text, thought, used, ahead=0 if piece else self._ahead(place))
+        receipt = job.result().receipt
+        if receipt.finish_reason == "model_changed" and not receipt.new_tokens and not request.reply_start:
+            return False
+        thought, text = splitter.end()
+        yield Delta(text, thought, prompt_tokens + len(streamer.token_ids), receipt=receipt)
+        return True
+
+    def _end_replies(self) -> None:
+        """Let all replies under way end with what they have, because the model is changed."""
+        for streamer in list(self._streamers):
+            streamer.end_soon("model_changed")
+
+    def _join_line(self) -> _Place:
+        place = _Place()
+        with self._lock:
+            if len(self._line) >= self._settings.max_waiting:
                 raise Busy("busy", waiting=len(self._line))
-            self._line.append(ticket)
-        return ticket
+            self._line.append(place)
+        return place
 
-    def _leave_line(self, ticket: object) -> None:
+    def _leave_line(self, place: _Place) -> None:
+        """Leave the line as soon as the generation has ended, too."""
+
+        def leave(*_: object) -> None:
+            with self._lock:
+                self._line.remove(place)
+                self._keeper.last_used = time.monotonic()
+
+        if place.job is None:
+            leave()
+        else:
+            place.job.add_done_callback(leave)
+
+    def _ahead(self, place: _Place) -> int:
         with self._lock:
-            if ticket in self._line:
-                self._line.remove(ticket)
+            return sum(other.job is None or not other.job.done() for other in self._line[: self._line.index(place)])
 
-    def _ahead(self, ticket: object) -> int:
-        with self._lock:
-            return self._line.index(ticket) if ticket in self._line else 0
-
-    def _wait_for_model(self, stop: Event) -> Iterator[Delta]:
+    def _wait_for_model(self, stop: Event) -> Generator[Delta, None, None]:
         """Yield heartbeats until the model is there or somebody stops."""
-        if self._status.stage != "failed":
+        if self.status().stage != "failed":
             self.load()
-        while self._model is None and not stop.is_set():
-            if self._status.error:
-                raise self._status.error
+        while self._keeper.model is None and not stop.is_set():
+            stage = self.status().stage
+            if stage in ("failed", "cancelled"):
+                raise not_there_error(self.status())
+            if stage == "unloaded":
+                self.load()
             yield Delta()
             stop.wait(HEARTBEAT_S)
-
-    def _load(self) -> None:
-        """Find, fetch and load the model; runs in the compute thread."""
-        from hfdemo.models.explain import explain_load_error
-
-        source: ModelSource | None = None
-        try:
-            from hfdemo.models.choose import EmbeddedModel, choose_model
-            from hfdemo.models.download import fetch_model
-
-            source = choose_model(self._named, _has_gpu)
-            fallback = source.reason if isinstance(source, EmbeddedModel) else None
-            self._status = replace(self._status, model=source.name, fallback=fallback)
-            if fallback:
-                logger.warning("%s", say("status.embedded", reason=fallback))
-            files = fetch_model(source, self._report)
-            self._report("loading", 0, 0)
-            from hfdemo.models.load import load_model
-
-            self._model = load_model(files.folder, source.name, files.gguf_file)
-            self._status = _ready(self._status, self._model)
-            logger.info("%s", say("status.ready", model=source.name, device=self._model.device))
-        except Exception as error:
-            explained = explain_load_error(error, source)
-            if explained is not error:
-                _log_failure("loading the model", error)
-            logger.error("%s", explained)
-            self._status = replace(self._status, stage="failed", error=explained)
-
-    def _report(
-        self, stage: Literal["downloading", "converting", "loading"], done_bytes: int, total_bytes: int
-    ) -> None:
-        if stage != self._status.stage:
-            logger.info("%s", say(f"status.{stage}", model=self._status.model))
-        self._status = replace(self._status, stage=stage, done_bytes=done_bytes, total_bytes=total_bytes)
 
     def _prepare(self, model: LoadedModel, request: ChatRequest, stop: Event) -> Turn:
         """Build the prompt, and find out whether the model can go on where it was."""
@@ -193,8 +210,8 @@ class LocalEngine:
         from hfdemo.engines.streaming import TokenStreamer
 
         kept = self._kept.get(request.chat) if request.continues else None
-        if kept and kept.finished.text != request.reply_start:  # it was edited, or the server was restarted
-            kept = None
+        if kept and (kept.finished.text != request.reply_start or not kept.token_ids):
+            kept = None  # it was edited, or another model wrote it
         reply_ids = kept.token_ids if kept else ()
         prompt = _build_prompt(model, request, reply_ids)
         goes_on_from_text = bool(request.reply_start) and not kept
@@ -202,7 +219,7 @@ class LocalEngine:
             model.tokenizer,
             stop,
             stop_texts=(*model.prompts.stop_texts, *request.options.stop_texts),
-            time_limit_s=self._time_limit_s,
+            time_limit_s=self._settings.time_limit_s,
             before=prompt.ids[-8:] if goes_on_from_text else (),
         )
         if kept:
@@ -214,6 +231,9 @@ class LocalEngine:
 
     def _submit(self, turn: Turn, chat: str) -> Future[FinishedReply]:
         job = self._compute.submit(self._generate, turn, chat)
+        streamer = turn.streamer  # not the turn, which holds the model: a future keeps its callbacks
+        self._streamers.append(streamer)
+        job.add_done_callback(lambda _: self._streamers.remove(streamer))
         if chat:
             self._working[chat] = job
             job.add_done_callback(lambda _: self._no_longer_working(chat, job))
@@ -227,7 +247,7 @@ class LocalEngine:
         """Make one reply and keep it; runs in the compute thread."""
         from hfdemo.engines.generation import generate_reply
 
-        reply, cache = generate_reply(turn, self._time_limit_s)
+        reply, cache = generate_reply(turn)
         if chat:
             self._keep(chat, reply, turn, cache)
         receipt = reply.receipt
@@ -273,40 +293,3 @@ def _build_prompt(model: LoadedModel, request: ChatRequest, reply_ids: Sequence[
         reply_ids=reply_ids,
         thinking=request.options.thinking,
     )
-
-
-def _explain_failure(error: Exception) -> GenerationFailed:
-    """Return what to tell a person of an error in the midst of a reply."""
-    _log_failure("a reply", error)
-    out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return GenerationFailed("out_of_memory" if out_of_memory else "generation")
-
-
-def _log_failure(what: str, error: Exception) -> None:
-    """Log where an error happened, without its text, which may quote a visitor; free what its frames hold."""
-    where = "".join(traceback.format_tb(error.__traceback__))
-    logger.warning("%s failed: %s\n%s", what, type(error).__name__, hide_tokens(where))
-    traceback.clear_frames(error.__traceback__)
-
-
-def _ready(status: Status, model: LoadedModel) -> Status:
-    """Return the status of a model that is there, with what people should know of it."""
-    from hfdemo.models.siblings import instruct_sibling
-
-    prompts = model.prompts
-    return replace(
-        status,
-        stage="ready",
-        device=model.device,
-        context_limit=prompts.context_limit,
-        thinking_modes=prompts.thinking_modes,
-        base_model=prompts.base_model,
-        takes_system_prompt=prompts.takes_system_prompt,
-        instruct_sibling=instruct_sibling(model.name) if prompts.base_model else None,
-    )
-
-
-def _has_gpu() -> bool:
-    from hfdemo.models.load import has_gpu
-
-    return has_gpu()

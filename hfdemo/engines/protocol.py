@@ -18,6 +18,18 @@ class Engine(Protocol):
         """Return how far loading is."""
         ...
 
+    def choose(self, model: str) -> None:
+        """Change to another model, named as in `HFDEMO_MODEL`, and return at once.
+
+        The old model leaves the memory first. Replies under way end with what they have (`model_changed`); messages
+        that wait are answered by the new model.
+        """
+        ...
+
+    def cancel(self) -> None:
+        """Stop finding, downloading or loading the model, within a second or so; what is on the disk stays there."""
+        ...
+
     def stream(self, request: ChatRequest, stop: Event) -> Generator[Delta, None, None]:
         """Yield the reply in pieces, at least one each quarter of a second (without text if there is none).
 

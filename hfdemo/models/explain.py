@@ -1,11 +1,15 @@
-"""Why a model did not load, in words that say what to do next."""
+"""Why a model can't be had, in words that say what to do next: each case with a key of its own.
+
+The Hub tells some cases apart by the words of its answer alone; they were recorded on the real Hub in October 2026.
+"""
 
 import errno
 from collections.abc import Iterator
 
 import httpx2
-from huggingface_hub import constants
+from huggingface_hub import constants, get_token
 from huggingface_hub.errors import (
+    DisabledRepoError,
     GatedRepoError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
@@ -14,52 +18,151 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import parse_ratelimit_headers
 
 from hfdemo.errors import HfdemoError, ModelLoadError
 from hfdemo.models.choose import HubModel, ModelSource
+from hfdemo.settings import Place
+
+SIGN_IN = "https://huggingface.co"
+"""Where people sign in, ask for access and make tokens: there only, also when files come from a mirror of the Hub."""
+
+GATES = {
+    "awaiting a review": "gated_pending",
+    "has been rejected": "gated_rejected",
+    "has been reset": "gated_reset",
+    "not in the authorized list": "gated_not_asked",
+    "be authenticated": "gated_no_token",
+}
+"""What the Hub says of a gated model, and the case it is."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_RIGHTS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def explain_load_error(error: BaseException, source: ModelSource | None) -> HfdemoError:
-    """Return the error to show for whatever loading raised.
+def explain_load_error(error: BaseException, source: ModelSource | None, place: Place = "local") -> HfdemoError:
+    """Return the error to show for whatever checking, fetching or loading a model raised.
 
     transformers and huggingface_hub wrap what happened in other errors, so the whole chain of causes is read.
+
+    Args:
+        error: what was raised.
+        source: the model, once it is known.
+        place: where this runs; the advice depends on it.
     """
     name = source.name if source else ""
     for cause in _causes(error):
         if isinstance(cause, HfdemoError):
             return cause
-        if found := _explain_hub_error(cause, source, name):
+        if isinstance(source, HubModel) and (found := _explain_hub_error(cause, source, place)):
             return found
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return ModelLoadError("disk_full", folder=constants.HF_HOME, needed="?")
-        if isinstance(cause, PermissionError):
+        if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+            return ModelLoadError("disk_full", advice("disk", place), folder=constants.HF_HOME, needed="?")
+        if isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno in NO_RIGHTS):
             return ModelLoadError("no_permission", folder=cause.filename or constants.HF_HOME)
         if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
-            return ModelLoadError("too_big", model=name)
+            return ModelLoadError("out_of_memory_loading", model=name)
     return _explain_content_error(error, name)
 
 
-def _explain_hub_error(cause: BaseException, source: ModelSource | None, name: str) -> HfdemoError | None:
-    if not isinstance(source, HubModel):
-        return None
-    page = f"{constants.ENDPOINT}/{source.repo_id}"
-    if isinstance(cause, GatedRepoError):
-        return ModelLoadError("gated", model=name, page=page)
-    if isinstance(cause, RevisionNotFoundError):
-        return ModelLoadError("no_such_revision", model=name, revision=source.revision)
-    if isinstance(cause, RemoteEntryNotFoundError):
-        return ModelLoadError("no_such_file", model=name, page=page)
-    if isinstance(cause, RepositoryNotFoundError):
-        return ModelLoadError("no_such_model", model=name, page=page)
+def explain_search_error(error: Exception) -> HfdemoError:
+    """Return the error to show when the Hub could not be searched."""
+    if isinstance(error, HfHubHTTPError) and _status(error) == 429:
+        return ModelLoadError("rate_limited", seconds=_seconds_to_wait(error))
+    return ModelLoadError("hub_unreachable", endpoint=constants.ENDPOINT, problem=type(error).__name__)
+
+
+def _explain_hub_error(cause: BaseException, source: HubModel, place: Place) -> HfdemoError | None:
+    if isinstance(cause, HfHubHTTPError):
+        return _explain_answer(cause, source, place)
     if isinstance(cause, OfflineModeIsEnabled):
-        return ModelLoadError("offline_not_cached", model=name)
-    if isinstance(cause, HfHubHTTPError) and cause.response is not None:
-        return ModelLoadError("hub_refused", model=name, status=cause.response.status_code)
-    if isinstance(cause, LocalEntryNotFoundError):
-        return ModelLoadError("hub_unreachable_for", model=name, endpoint=constants.ENDPOINT)
-    if isinstance(cause, httpx2.TransportError):
-        return ModelLoadError("hub_unreachable_for", model=name, endpoint=constants.ENDPOINT)
+        return ModelLoadError("offline_not_cached", model=source.name)
+    if isinstance(cause, LocalEntryNotFoundError | httpx2.TransportError):
+        return ModelLoadError("hub_unreachable_for", model=source.name, endpoint=constants.ENDPOINT)
     return None
+
+
+def _explain_answer(error: HfHubHTTPError, source: HubModel, place: Place) -> HfdemoError:
+    """Explain what the Hub answered."""
+    name, page = source.name, f"{SIGN_IN}/{source.repo_id}"
+    said = _words_of(error)
+    if isinstance(error, GatedRepoError):
+        return _explain_gate(said, source, place)
+    if isinstance(error, DisabledRepoError) or "access to this resource is disabled" in said:
+        return ModelLoadError("disabled", model=name, page=page)
+    if "fine-grained token" in said:
+        return ModelLoadError(
+            "token_lacks_right", advice("new_token", place), model=name, tokens=f"{SIGN_IN}/settings/tokens"
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return ModelLoadError("no_such_revision", model=name, revision=source.revision, page=f"{page}/refs")
+    if isinstance(error, RemoteEntryNotFoundError):
+        return ModelLoadError("no_such_file", model=name, page=page)
+    if isinstance(error, RepositoryNotFoundError) or _status(error) == 401:
+        if _sends_token(source):
+            return ModelLoadError("no_such_model", model=name, page=page)
+        return ModelLoadError(
+            "no_such_model_anonymous", advice("set_token", place), model=name, page=page, **_token_pages()
+        )
+    if _status(error) == 429:
+        more = None if _sends_token(source) else advice("set_token", place)  # who has a token may ask more often
+        return ModelLoadError("rate_limited", more, model=name, seconds=_seconds_to_wait(error), **_token_pages())
+    return ModelLoadError("hub_refused", model=name, status=_status(error))
+
+
+def _explain_gate(said: str, source: HubModel, place: Place) -> HfdemoError:
+    """Tell apart why a gated model isn't open to this token."""
+    key = next((key for words, key in GATES.items() if words in said), "gated_not_asked")
+    if not _sends_token(source):
+        key = "gated_no_token"
+    return gated_error(key, source, place)
+
+
+def gated_error(key: str, source: HubModel, place: Place) -> HfdemoError:
+    """Return the error of a gated model; `key` is one of those of `GATES`."""
+    facts = {
+        "model": source.name,
+        "page": f"{SIGN_IN}/{source.repo_id}",
+        "requests": f"{SIGN_IN}/settings/gated-repos",
+    }
+    token_advice = advice("set_token", place) if key == "gated_no_token" else None
+    return ModelLoadError(key, token_advice, **facts, **_token_pages())
+
+
+def bad_token_error(source: str, place: Place) -> HfdemoError:
+    """Return the error of a token that the Hub doesn't know; `source` says where the token comes from."""
+    return ModelLoadError("bad_token", advice("new_token", place), source=source, **_token_pages())
+
+
+def advice(topic: str, place: Place) -> str:
+    """Return the name of the advice on a topic, for where this runs."""
+    return f"{topic}_{'space' if place == 'zerogpu' else place}"
+
+
+def _token_pages() -> dict[str, str]:
+    return {"tokens": f"{SIGN_IN}/settings/tokens"}
+
+
+def _sends_token(source: HubModel) -> bool:
+    return not source.public and get_token() is not None
+
+
+def _words_of(error: HfHubHTTPError) -> str:
+    """Return what the Hub said, in small letters."""
+    header = error.response.headers.get("X-Error-Message", "") if error.response is not None else ""
+    return f"{header} {error.server_message or ''} {error}".lower()
+
+
+def _status(error: HfHubHTTPError) -> int:
+    return error.response.status_code if error.response is not None else 0
+
+
+def _seconds_to_wait(error: HfHubHTTPError) -> int:
+    """Return how long the Hub wants one to wait; its limits count over five minutes."""
+    headers = error.response.headers
+    if limit := parse_ratelimit_headers(headers):
+        return int(limit.reset_in_seconds)
+    return int(headers["Retry-After"]) if headers.get("Retry-After", "").isdecimal() else 300
 
 
 def _explain_content_error(error: BaseException, name: str) -> HfdemoError:

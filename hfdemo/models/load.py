@@ -1,9 +1,8 @@
 """Load a model once, on the best device of this machine, as a text-generation pipeline."""
 
-import math
-import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,16 +10,20 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     GgufConfig,
     TextGenerationPipeline,
     pipeline,
 )
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import disable_progress_bar, set_tqdm_hook
 
+from hfdemo.fit import Plan
 from hfdemo.models.choose import ModelSource, choose_model
-from hfdemo.models.download import fetch_model
+from hfdemo.models.download import ModelFiles, fetch_model
 from hfdemo.models.explain import explain_load_error
+from hfdemo.models.progress import SILENT, Progress
 from hfdemo.prompt import Prompt, PromptBuilder
+from hfdemo.settings import Settings
 
 
 class ChatPipeline(TextGenerationPipeline):
@@ -55,39 +58,111 @@ class LoadedModel:
         return self.pipeline.tokenizer
 
 
-def load_model(folder: Path, name: str, gguf_file: str | None = None) -> LoadedModel:
-    """Load the model in a folder.
+def load_model(
+    files: ModelFiles, name: str, plan: Plan, progress: Progress = SILENT, settings: Settings | None = None
+) -> LoadedModel:
+    """Load a model as its plan says.
+
+    Args:
+        files: where the model is.
+        name: what people call it.
+        plan: on what device, in what type of numbers, in how many bits.
+        progress: told of each weight; it may end the loading.
+        settings: the host's; they may allow pickled weights and shorten the context.
 
     Raises:
+        Cancelled: `progress` ended it.
         OSError, ValueError, ...: see `explain.explain_load_error`.
     """
+    settings = settings or Settings()
     disable_progress_bar()  # the page and the log tell the progress
-    device = choose_device()
-    dtype = choose_dtype(device)
-    options: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}
-    tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-    if gguf_file:
-        options["quantization_config"] = GgufConfig(dequantize=True)
-    else:
-        AutoConfig.from_pretrained(folder)  # fails sooner, and more clearly, than the weights would
-        options["use_safetensors"] = True  # pickled weights can run code
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options)
+    options: dict[str, Any] = {"gguf_file": files.gguf_file} if files.gguf_file else {}
+    tokenizer = AutoTokenizer.from_pretrained(files.folder, **options)
+    if not files.gguf_file:
+        AutoConfig.from_pretrained(files.folder)  # fails sooner, and more clearly, than the weights would
+        pickled = settings.allow_pickle and not any(files.folder.glob("*.safetensors"))
+        options["use_safetensors"] = not pickled
+    placement = _placement(plan)
+    with _weights_reported(progress, plan.weights_bytes):
+        model = AutoModelForCausalLM.from_pretrained(
+            files.folder, dtype=getattr(torch, plan.dtype), **options, **placement, **_fewer_bits(plan, files)
+        )
     chat_pipeline = pipeline(
         "text-generation",
         model=model,
         tokenizer=tokenizer,
-        device=device,
+        device=None if placement else _device(plan),
         pipeline_class=ChatPipeline,
     )
-    prompts = PromptBuilder(tokenizer, context_limit(model.config, tokenizer))
+    limits = (context_limit(model.config, tokenizer), settings.context)
+    prompts = PromptBuilder(tokenizer, min((limit for limit in limits if limit), default=None))
     return LoadedModel(
         name=name,
         pipeline=chat_pipeline,
         prompts=prompts,
         layers=tuple(decoder_layers(model)),
         end_ids=tuple(sorted(end_of_reply_ids(model, tokenizer, prompts))),
-        device=f"{_device_name(device)} · {str(dtype).removeprefix('torch.')}",
+        device=_where(plan),
     )
+
+
+def _device(plan: Plan) -> torch.device:
+    return torch.device({"gpu": "cuda:0", "mps": "mps"}.get(plan.way, "cpu"))
+
+
+def _placement(plan: Plan) -> dict[str, Any]:
+    """Return where accelerate puts the layers, where one device is not enough or the library of the bits wants it."""
+    if plan.way == "split":
+        room = {0: int(0.9 * plan.machine.gpu_free), "cpu": int(0.9 * plan.machine.ram_free)}
+        return {"device_map": "auto", "max_memory": room}
+    return {"device_map": {"": _device(plan)}} if plan.quantize else {}
+
+
+def _fewer_bits(plan: Plan, files: ModelFiles) -> dict[str, Any]:
+    """Return how the weights are stored, where it is not as they come."""
+    if files.gguf_file:
+        return {"quantization_config": GgufConfig(dequantize=True)}
+    if plan.quantize == "8bit":
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+    if plan.quantize == "4bit":
+        # NF4 with double quantisation: the settings of QLoRA (https://arxiv.org/abs/2305.14314).
+        nf4 = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=getattr(torch, plan.dtype),
+        )
+        return {"quantization_config": nf4}
+    return {}
+
+
+def _where(plan: Plan) -> str:
+    """Return where and how the model runs, for people."""
+    device = _device(plan)
+    name = torch.cuda.get_device_name(0) if torch.cuda.is_available() and plan.way != "cpu" else device.type.upper()
+    if plan.way == "split":
+        name += " + CPU"
+    return " · ".join(filter(None, [name, plan.dtype, plan.quantize]))
+
+
+@contextmanager
+def _weights_reported(progress: Progress, weights_bytes: int) -> Iterator[None]:
+    """Report each weight that transformers loads, by the hook it has for its progress bars."""
+
+    def reported(weights: Collection[Any]) -> Iterator[Any]:
+        for index, weight in enumerate(weights):
+            progress.report("loading", weights_bytes * index // len(weights), weights_bytes)
+            yield weight
+
+    def make_bar(factory: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        return reported(args[0]) if options.get("desc") == "Loading weights" else factory(*args, **options)
+
+    before = set_tqdm_hook(make_bar)
+    try:
+        progress.report("loading", 0, weights_bytes)
+        yield
+    finally:
+        set_tqdm_hook(before)
 
 
 def decoder_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
@@ -108,7 +183,7 @@ def load_prompts(named: str | None) -> PromptBuilder:
     source: ModelSource | None = None
     try:
         source = choose_model(named, has_gpu)
-        files = fetch_model(source, lambda *_: None, weights=False)
+        files = fetch_model(source, weights=False)
         options = {"gguf_file": files.gguf_file} if files.gguf_file else {}
         tokenizer = AutoTokenizer.from_pretrained(files.folder, **options)
         config = AutoConfig.from_pretrained(files.folder, **options)
@@ -133,46 +208,4 @@ def context_limit(config: Any, tokenizer: Any) -> int | None:
 
 def has_gpu() -> bool:
     """Tell whether torch can use a GPU here."""
-    return choose_device().type != "cpu"
-
-
-def choose_device() -> torch.device:
-    """Return the device to compute on."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", 0)
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
-
-
-def choose_dtype(device: torch.device) -> torch.dtype:
-    """Return the fastest number type that is safe on a device.
-
-    A T4 (compute capability 7.5) says that it supports bfloat16, and only emulates it.
-    """
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-    if device.type == "mps":
-        return torch.float16
-    return torch.bfloat16 if _bfloat16_pays() else torch.float32
-
-
-def _bfloat16_pays() -> bool:
-    """Measure whether this CPU reads bfloat16 weights at least about as fast as float32 ones.
-
-    Reading weights is what a token costs, and bfloat16 halves it; a CPU without bfloat16 instructions can still
-    be many times slower. Where the two are close, bfloat16 wins, because it needs half the memory. The best of
-    several tries counts, in turn, so that a busy machine changes nothing.
-    """
-    best = dict.fromkeys((torch.float32, torch.bfloat16), math.inf)
-    inputs = {dtype: (torch.ones(1, 2048, dtype=dtype), torch.ones(2048, 2048, dtype=dtype)) for dtype in best}
-    for _ in range(10):
-        for dtype, (row, weight) in inputs.items():
-            start = time.perf_counter()
-            torch.nn.functional.linear(row, weight)
-            best[dtype] = min(best[dtype], time.perf_counter() - start)
-    return best[torch.bfloat16] < 1.5 * best[torch.float32]
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+    return torch.cuda.is_available() or torch.backends.mps.is_available()

@@ -22,7 +22,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(embedded_model: Path) -> Iterator[Served]:
-    engine = LocalEngine(str(embedded_model))
+    engine = LocalEngine(Settings(model=str(embedded_model)))
     engine.load()
     page = create_page(engine, Settings())
     port = free_port()

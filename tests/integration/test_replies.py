@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from hfdemo.engines.local import LocalEngine
 from hfdemo.errors import GenerationFailed
 from hfdemo.messages import ChatRequest, Message, Options, Receipt
+from hfdemo.settings import Settings
 from tests.conftest import ROOT, wait_until
 from tests.unit.families import all_families
 
@@ -23,7 +24,7 @@ STORY = (Message("user", "Write a story about a fox who finds a map."),)
 
 @pytest.fixture(scope="module")
 def engine(embedded_model: Path) -> LocalEngine:
-    engine = LocalEngine(str(embedded_model))
+    engine = LocalEngine(Settings(model=str(embedded_model)))
     engine.load()
     wait_until(lambda: engine.status().stage == "ready", 60)
     return engine
@@ -99,7 +100,7 @@ def test_a_reply_starts_with_what_it_was_told_to(engine):
 
 def test_receipt_counts_what_the_tokenizer_counts(engine):
     text, receipt = run(engine, story(150))
-    tokenizer = engine._model.tokenizer
+    tokenizer = engine._keeper.model.tokenizer
     messages = [{"role": "user", "content": STORY[0].content}]
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     assert receipt.prompt_tokens == len(prompt)
@@ -118,8 +119,8 @@ def test_receipt_tells_the_seed_that_makes_the_same_reply_again(engine):
 
 
 def test_streamed_text_is_what_transformers_writes(engine):
-    model = engine._model.pipeline.model
-    tokenizer = engine._model.tokenizer
+    model = engine._keeper.model.pipeline.model
+    tokenizer = engine._keeper.model.tokenizer
     messages = [{"role": "user", "content": "안녕! Say hello in Korean, Japanese and with emoji."}]
     ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=False)
     future = engine._compute.submit(lambda: model.generate(ids, max_new_tokens=60, do_sample=False))
@@ -144,7 +145,7 @@ def test_stop_text_ends_the_reply_and_is_never_seen(engine):
 
 
 def test_time_limit_of_the_host_ends_a_reply(embedded_model):
-    engine = LocalEngine(str(embedded_model), time_limit_s=1.5)
+    engine = LocalEngine(Settings(model=str(embedded_model), time_limit_s=2))
     text, receipt = run(engine, story(4000))
     assert receipt.finish_reason == "time_limit" and text
     started = time.monotonic()
@@ -157,7 +158,7 @@ def test_time_limit_of_the_host_ends_a_reply(embedded_model):
 
 @pytest.mark.parametrize("temperature", [0, 1])
 def test_numbers_gone_wrong_end_the_reply_with_an_error(engine, monkeypatch, temperature):
-    model = engine._model.pipeline.model
+    model = engine._keeper.model.pipeline.model
     forward = model.forward
     calls = 0
 
@@ -200,7 +201,7 @@ def test_command_line_shows_the_prompt_that_the_engine_reads(engine, embedded_mo
         ).stdout
     )
     turns = [Message(message["role"], message["content"]) for message in messages[1:]]
-    prompt = engine._model.prompts.build(turns, "Be kind.", 512)
+    prompt = engine._keeper.model.prompts.build(turns, "Be kind.", 512)
     assert shown["ids"] == list(prompt.ids)
     assert "Hi <|im_end|>\tthere\n<|im_end|>" in shown["text"]
     assert sum(shown["special"]) == 9  # five turns are opened, four are closed
@@ -213,7 +214,7 @@ def test_base_model_is_asked_with_the_tutorials_prompt_and_does_not_play_the_use
     for path in embedded_model.iterdir():
         if path.name != "chat_template.jinja":
             (folder / path.name).symlink_to(path)
-    engine = LocalEngine(str(folder))
+    engine = LocalEngine(Settings(model=str(folder)))
     text, _ = run(engine, story(120))
     assert text.strip()
     assert not any(name in text for name in ("\nUser:", "\nSystem:", "\nAssistant:"))
@@ -237,7 +238,7 @@ def test_model_with_a_small_context_answers_at_the_usual_settings(tmp_path):
     )
     LlamaForCausalLM(config).save_pretrained(tmp_path)
     family.tokenizer.save_pretrained(tmp_path)
-    engine = LocalEngine(str(tmp_path))
+    engine = LocalEngine(Settings(model=str(tmp_path)))
     _, receipt = run(engine, story(0, options=Options(temperature=0)))
     assert receipt.context_limit == 256
     assert receipt.new_tokens <= 128

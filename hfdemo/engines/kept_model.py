@@ -1,0 +1,293 @@
+"""The one model of this process: it comes, is changed for another, and goes when nobody uses it.
+
+Whatever computes runs in the compute thread. While another model is checked and downloaded, the old one goes on
+answering, and it stays if the other can't be had.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from threading import Event, RLock, Thread
+from typing import TYPE_CHECKING
+
+from hfdemo.engines.compute import ComputeThread
+from hfdemo.engines.failure import log_failure
+from hfdemo.errors import HfdemoError, ModelLoadError
+from hfdemo.messages import Status
+from hfdemo.settings import Settings
+from hfdemo.words import say
+
+if TYPE_CHECKING:
+    from hfdemo.fit import Machine
+    from hfdemo.models.check import Checked
+    from hfdemo.models.choose import ModelSource
+    from hfdemo.models.load import LoadedModel
+    from hfdemo.models.progress import Step
+
+logger = logging.getLogger(__name__)
+
+
+class KeptModel:
+    """Finds, loads, changes and unloads the model, and tells how far it is.
+
+    Args:
+        settings: the host's.
+        compute: the thread in which torch works.
+        lock: held while it is decided whether the model is in use.
+        is_used: tells whether somebody waits for a reply, or gets one.
+        leave: called in the compute thread before a model goes, so that nothing else of it is kept.
+        end_replies: called before a model is changed, so that the replies under way end.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        compute: ComputeThread,
+        lock: RLock,
+        is_used: Callable[[], bool],
+        leave: Callable[[], None],
+        end_replies: Callable[[], None],
+    ) -> None:
+        self.model: LoadedModel | None = None
+        self.status = Status("resolving", model=settings.model or "")
+        self.last_used = time.monotonic()
+        self._settings = settings
+        self._compute = compute
+        self._lock = lock
+        self._is_used = is_used
+        self._leave = leave
+        self._end_replies = end_replies
+        self._named = settings.model
+        self._cancel = Event()
+        self._measured = Event()  # set when the compute thread has found out how fast this machine is
+        self._loading: Future[None] | None = None
+        self._loaded_name: str | None = None  # how the model that is there was asked for
+        self._ready = self.status  # what was said of it
+        if settings.idle_unload_s:
+            Thread(target=self._watch_idleness, name="idle-unload", daemon=True).start()
+
+    def load(self) -> None:
+        """Begin to load the model and return at once. Does nothing while it loads or when it is there."""
+        with self._lock:
+            if self.model is None and (self._loading is None or self._loading.done()):
+                self._begin(self._named)
+
+    def choose(self, named: str) -> None:
+        """Begin to change to another model and return at once."""
+        with self._lock:
+            self._cancel.set()  # of a change that is under way
+            if self.model is None:
+                self._begin(named)
+                return
+            self._cancel = Event()
+            self._named = named
+            Thread(target=self._change, args=(named, self._cancel), name="model-change", daemon=True).start()
+
+    def cancel(self) -> None:
+        """Stop whatever brings a model here."""
+        self._cancel.set()
+
+    def machine(self) -> Machine:
+        """Return what this machine has for a model, once the compute thread has found out how fast it is."""
+        self._measured.wait()
+        return _machine(self._settings)
+
+    def _begin(self, named: str | None) -> None:
+        self._named = named
+        self._cancel = Event()
+        self.status = Status("resolving", model=named or "")
+        self._loading = self._compute.submit(self._load, named, self._cancel)
+
+    def _load(self, named: str | None, cancel: Event) -> None:
+        """Bring a model here where there is none; runs in the compute thread."""
+        work = _Work(self, cancel)
+        try:
+            machine = _machine(self._settings)
+            self._measured.set()
+            work.prepare(named, self._settings, machine)
+            self._take(work)
+        except Exception as error:
+            self._fail(work, error)
+
+    def _change(self, named: str, cancel: Event) -> None:
+        """Check and fetch another model while the old one goes on, then let the two change places."""
+        work = _Work(self, cancel)
+        try:
+            work.prepare(named, self._settings, self.machine())
+        except Exception as error:
+            if work.is_wanted():
+                self._stay(work, error)
+            return
+        with self._lock:
+            if cancel.is_set():
+                return
+            self.model = None  # from now on messages wait for the new model
+            self._end_replies()
+            self._loading = self._compute.submit(self._swap, work)
+
+    def _swap(self, work: _Work) -> None:
+        """Let the old model go and load the other; runs in the compute thread."""
+        try:
+            self._unload()
+            self._take(work)
+        except Exception as error:
+            self._fail(work, error)
+
+    def _take(self, work: _Work) -> None:
+        """Load what was prepared."""
+        from hfdemo.models.load import load_model
+
+        source, plan = work.checked.source, work.checked.plan
+        model = load_model(work.files, source.name, plan, work.progress, self._settings)
+        self.last_used = time.monotonic()
+        self.model, self._loaded_name = model, work.named
+        self.status = self._ready = _ready(self.status, model)
+        logger.info("%s", say("status.ready", model=source.name, device=model.device))
+
+    def _fail(self, work: _Work, error: Exception) -> None:
+        """Say why there is no model now."""
+        if not work.is_wanted():
+            return
+        if work.cancelled_by(error):
+            self.status = replace(self.status, stage="cancelled", error=None)
+            logger.info("%s", say("status.cancelled", model=self.status.model))
+            return
+        self.status = replace(self.status, stage="failed", error=work.explain(error))
+
+    def _stay(self, work: _Work, error: Exception) -> None:
+        """Say why the old model stays."""
+        with self._lock:
+            self._named = self._loaded_name
+            self.status = replace(self._ready, error=None if work.cancelled_by(error) else work.explain(error))
+
+    def _unload(self) -> None:
+        """Let the model go and give its memory back to the system; runs in the compute thread."""
+        from hfdemo.models.memory import give_memory_back
+
+        self.model = None
+        self._leave()
+        give_memory_back()
+
+    def _unload_if_idle(self) -> None:
+        with self._lock:
+            if not self._is_idle():
+                return
+            self.model = None
+            self.status = replace(self.status, stage="unloaded", device="", error=None)
+        self._unload()
+        logger.info("%s", say("status.unloaded", model=self.status.model))
+
+    def _watch_idleness(self) -> None:
+        while True:
+            time.sleep(min(1.0, self._settings.idle_unload_s / 4))
+            if self._is_idle():
+                self._compute.submit(self._unload_if_idle).exception()
+
+    def _is_idle(self) -> bool:
+        idle_s = time.monotonic() - self.last_used
+        ready = self.model is not None and self.status.stage == "ready"
+        return ready and not self._is_used() and idle_s >= self._settings.idle_unload_s
+
+
+class _Work:
+    """One model on its way: what was found out, and where it is."""
+
+    def __init__(self, kept: KeptModel, cancel: Event) -> None:
+        from hfdemo.models.progress import Progress
+
+        self._kept = kept
+        self._cancel = cancel
+        self.progress = Progress(self._show, cancel)
+        self.named: str | None = None
+        self._source: ModelSource | None = None
+
+    def is_wanted(self) -> bool:
+        """Tell whether no other model was asked for meanwhile; if so, the status is about that one."""
+        return self._cancel is self._kept._cancel
+
+    def prepare(self, named: str | None, settings: Settings, machine: Machine) -> None:
+        """Find, check and fetch the model; nothing is loaded.
+
+        Raises:
+            Exception: see `explain`.
+        """
+        from hfdemo.models.check import check_model, refuse_misfit
+        from hfdemo.models.choose import EmbeddedModel, choose_model
+        from hfdemo.models.download import fetch_model
+
+        self.named = named
+        self._source = source = choose_model(named, lambda: machine.gpu_name is not None or machine.mps)
+        fallback = source.reason if isinstance(source, EmbeddedModel) else None
+        kept = self._kept
+        kept.status = replace(kept.status, model=source.name, fallback=fallback, plan=None, error=None)
+        if fallback:
+            logger.warning("%s", say("status.embedded", reason=fallback))
+        self.progress.report("checking")
+        self.checked: Checked = check_model(source, settings, machine)
+        kept.status = replace(kept.status, plan=self.checked.plan)
+        self.progress.check()
+        refuse_misfit(self.checked.plan, settings)
+        self.files = self.checked.files or fetch_model(
+            source, self.progress, self.checked.missing, allow_pickle=settings.allow_pickle
+        )
+
+    def cancelled_by(self, error: Exception) -> bool:
+        """Tell whether an error says that somebody cancelled the work."""
+        from hfdemo.models.progress import Cancelled
+
+        return isinstance(error, Cancelled)
+
+    def explain(self, error: Exception) -> HfdemoError:
+        """Return what to tell people of an error, and log it."""
+        from hfdemo.models.explain import explain_load_error
+
+        explained = explain_load_error(error, self._source, self._kept._settings.place)
+        if explained is not error:
+            log_failure("loading the model", error)
+        logger.error("%s", explained)
+        return explained
+
+    def _show(self, step: Step, done_bytes: int, total_bytes: int, file: str, bytes_per_s: float) -> None:
+        status = self._kept.status
+        if not self.is_wanted():
+            return
+        if step != status.stage:
+            logger.info("%s", say(f"status.{step}", model=status.model))
+        self._kept.status = replace(
+            status, stage=step, file=file, done_bytes=done_bytes, total_bytes=total_bytes, bytes_per_s=bytes_per_s
+        )
+
+
+def not_there_error(status: Status) -> HfdemoError:
+    """Return why no model answers."""
+    if status.error:
+        return status.error
+    return ModelLoadError("cancelled" if status.stage == "cancelled" else "not_ready")
+
+
+def _machine(settings: Settings) -> Machine:
+    from hfdemo.models.machine import look_at_machine
+
+    return look_at_machine(settings.place)
+
+
+def _ready(status: Status, model: LoadedModel) -> Status:
+    """Return the status of a model that is there, with what people should know of it."""
+    from hfdemo.models.siblings import instruct_sibling
+
+    prompts = model.prompts
+    return replace(
+        status,
+        stage="ready",
+        device=model.device,
+        context_limit=prompts.context_limit,
+        thinking_modes=prompts.thinking_modes,
+        base_model=prompts.base_model,
+        takes_system_prompt=prompts.takes_system_prompt,
+        instruct_sibling=instruct_sibling(model.name) if prompts.base_model else None,
+        error=None,
+    )

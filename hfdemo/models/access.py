@@ -1,0 +1,133 @@
+"""May this model be had from here? Asked before a download starts, in the order in which the answers make sense.
+
+Access token, model and revision, licence, kind of model: whatever is wrong is told with the one next step.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, ModelInfo, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+from hfdemo.errors import ModelLoadError
+from hfdemo.models.choose import HubModel
+from hfdemo.models.explain import explain_load_error, gated_error
+from hfdemo.models.tokens import check_token, token_source
+from hfdemo.settings import Place
+
+TRY_AGAIN_AFTER_S = 1.0
+"""The Hub sometimes answers 401 to a question without a token about a public model, when it is busy."""
+
+HEADS_THAT_WRITE = ("ForCausalLM", "LMHeadModel", "WithLMHead", "ForConditionalGeneration", "GenerationDecoder")
+"""How the class of a model ends that writes text."""
+
+
+def ask_hub(source: HubModel, place: Place) -> ModelInfo:
+    """Return what the Hub says of a model that may be downloaded from here.
+
+    Raises:
+        ModelLoadError: it may not; the text says why and what to do.
+    """
+    try:
+        if not source.public:
+            check_token(place)
+        info = _model_info(source)
+        if info.gated and not source.public and token_source(place) is None:
+            raise gated_error("gated_no_token", source, place)
+        _check_permission(source)
+    except Exception as error:
+        raise explain_load_error(error, source, place) from None
+    return info
+
+
+def read_config(source: HubModel) -> dict[str, Any]:
+    """Return a model's config.json, which is fetched; empty if it has none or it can't be read.
+
+    Raises:
+        HfHubHTTPError, OSError: see `explain.explain_load_error`.
+    """
+    token = False if source.public else None
+    try:
+        return read_json(Path(hf_hub_download(source.repo_id, "config.json", revision=source.revision, token=token)))
+    except EntryNotFoundError:
+        return {}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; empty if it isn't there or holds none."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def check_kind(name: str, files: list[str], config: dict[str, Any], allow_pickle: bool, task: str = "") -> None:
+    """Refuse what is no text-generation model that can be loaded here.
+
+    Args:
+        name: the model's name.
+        files: the names of the repository's or folder's files.
+        config: its config.json; empty if it has none.
+        allow_pickle: whether pickled weights may be loaded.
+        task: what the Hub says it is for (`pipeline_tag`).
+
+    Raises:
+        ModelLoadError: the text says what it is instead.
+    """
+    ggufs = [file for file in files if file.lower().endswith(".gguf")]
+    if not config and ggufs:
+        raise ModelLoadError("gguf_repository", model=name, files=", ".join(ggufs[:8]), first=ggufs[0])
+    if not config:
+        raise ModelLoadError("not_a_language_model", model=name, problem="config.json?")
+    kind = str(config.get("model_type", ""))
+    if not _known_to_write(kind, config):
+        if "auto_map" in config and _writes(config):
+            raise ModelLoadError("needs_code", model=name)
+        raise ModelLoadError("not_text_generation", model=name, task=task or _first_class(config) or kind or "?")
+    if not allow_pickle and not _has(files, ".safetensors") and _has(files, ".bin"):
+        raise ModelLoadError("pickled", model=name)
+
+
+def _model_info(source: HubModel) -> ModelInfo:
+    api, token = HfApi(), False if source.public else None
+    options: dict[str, Any] = {"revision": source.revision, "files_metadata": True, "token": token}
+    try:
+        return api.model_info(source.repo_id, **options)
+    except GatedRepoError:
+        raise
+    except RepositoryNotFoundError:
+        time.sleep(TRY_AGAIN_AFTER_S)
+        return api.model_info(source.repo_id, **options)
+
+
+def _check_permission(source: HubModel) -> None:
+    """Ask whether the files may be read, without reading one; a mirror that doesn't know the question is believed."""
+    try:
+        HfApi().auth_check(source.repo_id, token=False if source.public else None)
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else 0
+        if status not in (404, 405, 501):
+            raise
+
+
+def _known_to_write(kind: str, config: dict[str, Any]) -> bool:
+    """Tell whether transformers has a class for this model that writes text, and the checkpoint is of that kind."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and _writes(config)
+
+
+def _writes(config: dict[str, Any]) -> bool:
+    classes = [str(name) for name in config.get("architectures") or []]
+    return not classes or any(name.endswith(HEADS_THAT_WRITE) for name in classes)
+
+
+def _first_class(config: dict[str, Any]) -> str:
+    return str(next(iter(config.get("architectures") or []), ""))
+
+
+def _has(files: list[str], suffix: str) -> bool:
+    return any(file.endswith(suffix) for file in files)

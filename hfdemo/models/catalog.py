@@ -1,0 +1,113 @@
+"""The models that can be chosen on the page: the host's list, and what a search of the Hub finds.
+
+Importing this module imports nothing that is slow, so that the page is there first.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from hfdemo.errors import ModelLoadError
+from hfdemo.fit import Machine, Plan, estimate_fits
+from hfdemo.messages import ModelChoice
+from hfdemo.settings import Settings
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
+
+FOUND_AT_MOST = 30
+"""How many models a search returns: more than anyone reads."""
+
+logger = logging.getLogger(__name__)
+
+
+class Catalog:
+    """Tells which models there are, and whether they fit.
+
+    Args:
+        settings: the host's, with its list of models.
+        machine: returns what this machine has for a model.
+    """
+
+    def __init__(self, settings: Settings, machine: Callable[[], Machine]) -> None:
+        self._settings = settings
+        self._machine = machine
+        self._plans: dict[str, Plan | None] = {}  # of models that aren't here, so that the Hub is asked once
+
+    def choices(self) -> list[ModelChoice]:
+        """Return the host's list, in its order."""
+        return [self._choice(name) for name in self._settings.models]
+
+    def plan(self, name: str) -> Plan:
+        """Return what a model needs and how it would run.
+
+        Raises:
+            ModelLoadError: it can't be had; the text says why.
+        """
+        from hfdemo.models.check import check_model
+        from hfdemo.models.choose import parse_model
+
+        return check_model(parse_model(name), self._settings, self._machine()).plan
+
+    def search(self, words: str) -> list[ModelChoice]:
+        """Return the models on the Hub whose names hold the words: those that fit first, then by downloads.
+
+        Raises:
+            ModelLoadError: the Hub can't be asked.
+        """
+        from huggingface_hub import HfApi
+
+        from hfdemo.models.explain import explain_search_error
+
+        try:
+            found = list(
+                HfApi().list_models(
+                    search=words,
+                    pipeline_tag="text-generation",
+                    sort="downloads",
+                    limit=FOUND_AT_MOST,
+                    expand=["downloads", "gated", "safetensors"],
+                )
+            )
+        except Exception as error:
+            raise explain_search_error(error) from None
+        machine = self._machine()
+        choices = [_found(info, machine) for info in found]
+        return sorted(choices, key=lambda choice: {True: 0, None: 1, False: 2}[choice.fits])
+
+    def _choice(self, name: str) -> ModelChoice:
+        """Return a model of the list; what can't be found out of it stays open."""
+        from hfdemo.models.choose import LocalModel, parse_model
+        from hfdemo.models.download import cached_files
+
+        try:
+            source = parse_model(name)
+            on_disk = isinstance(source, LocalModel) or cached_files(source) is not None
+            plan = self.plan(name) if on_disk else self._kept_plan(name)
+        except ModelLoadError as error:
+            logger.info("%s: %s", name, error)
+            return ModelChoice(name, None, on_disk=False, fits=None)
+        if plan is None:
+            return ModelChoice(name, None, on_disk, fits=None)
+        return ModelChoice(name, plan.facts.stored_bytes, on_disk, plan.fits)
+
+    def _kept_plan(self, name: str) -> Plan | None:
+        if name not in self._plans:
+            self._plans[name] = self.plan(name)
+        return self._plans[name]
+
+
+def _found(info: ModelInfo, machine: Machine) -> ModelChoice:
+    from hfdemo.models.choose import HubModel
+    from hfdemo.models.download import cached_files
+    from hfdemo.models.facts import stored_bytes
+
+    on_disk = cached_files(HubModel(info.id)) is not None
+    if not info.safetensors:
+        return ModelChoice(info.id, None, on_disk, fits=None)
+    parameters = int(info.safetensors.total)
+    return ModelChoice(
+        info.id, stored_bytes(dict(info.safetensors.parameters)), on_disk, estimate_fits(parameters, machine)
+    )

@@ -1,0 +1,159 @@
+"""All that is asked of a model before its download starts: may it be had, is it of the right kind, will it fit."""
+
+import logging
+import tempfile
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from huggingface_hub import ModelInfo, constants, try_to_load_from_cache
+
+from hfdemo.errors import HfdemoError, ModelLoadError
+from hfdemo.fit import Machine, ModelFacts, Plan, make_plan, usual_facts
+from hfdemo.models.access import ask_hub, check_kind, read_config, read_json
+from hfdemo.models.choose import HUB_TIMEOUT_S, EmbeddedModel, HubModel, LocalModel, ModelSource
+from hfdemo.models.download import ModelFiles, RemoteFile, cached_files, wanted_files
+from hfdemo.models.embedded import PARAMETERS, WHEEL_BYTES
+from hfdemo.models.explain import advice, explain_load_error
+from hfdemo.models.facts import facts_from_folder, facts_from_hub
+from hfdemo.models.machine import look_at_machine
+from hfdemo.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A model that may be loaded here."""
+
+    source: ModelSource
+    plan: Plan
+    missing: tuple[RemoteFile, ...] = ()
+    """The files that have to be fetched first."""
+    files: ModelFiles | None = None
+    """Where the model is, if nothing has to be fetched."""
+
+
+def check_model(source: ModelSource, settings: Settings, machine: Machine | None = None) -> Checked:
+    """Find out what a model needs, and whether it may be had and is of the right kind.
+
+    A model that is whole on this disk needs no Hub; if it answers soon, it is asked for a newer state.
+    Whether the model fits is in the plan, and not an error here: see `refuse_misfit`.
+
+    Raises:
+        ModelLoadError: the model can't be had; the text says why and what to do.
+    """
+    machine = machine or look_at_machine(settings.place)
+    try:
+        facts, missing, files = _find_facts(source, settings)
+        return Checked(source, make_plan(facts, machine, settings.context, settings.quantize), missing, files)
+    except Exception as error:
+        raise explain_load_error(error, source, settings.place) from None
+
+
+def refuse_misfit(plan: Plan, settings: Settings) -> None:
+    """Refuse a model that can't be run as planned, before it is downloaded.
+
+    Raises:
+        ModelLoadError: disk or memory is too small, the disk can't be written, or the weights can't be packed here.
+    """
+    if plan.quantize and not plan.machine.can_quantize:
+        raise ModelLoadError("no_quantizer", bits=plan.quantize)
+    if plan.download_bytes:
+        check_disk(settings)
+    if not plan.disk_fits:
+        needed = _gigabytes(plan.download_bytes)
+        raise ModelLoadError("disk_full", advice("disk", settings.place), folder=constants.HF_HUB_CACHE, needed=needed)
+    if plan.way == "none":
+        needed, free = _gigabytes(plan.needed_bytes), _gigabytes(plan.free_bytes)
+        raise ModelLoadError(
+            "too_big", model=plan.facts.name, needed=needed, free=free, instead=", ".join(plan.instead) or "?"
+        )
+
+
+def check_disk(settings: Settings) -> None:
+    """Write into the folder of the downloads, to see whether that can be done.
+
+    Raises:
+        ModelLoadError: it can't.
+    """
+    folder = Path(constants.HF_HUB_CACHE)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0" * 4096)
+    except OSError as error:
+        raise explain_load_error(error, None, settings.place) from None
+
+
+def _find_facts(
+    source: ModelSource, settings: Settings
+) -> tuple[ModelFacts, tuple[RemoteFile, ...], ModelFiles | None]:
+    if isinstance(source, EmbeddedModel):
+        return replace(usual_facts(source.name, PARAMETERS), download_bytes=WHEEL_BYTES), (), None
+    if isinstance(source, LocalModel):
+        files = ModelFiles(source.folder, source.gguf_file)
+        return _facts_on_disk(files, source.name, settings), (), files
+    cached = cached_files(source)
+    if cached is None:
+        return *_facts_on_hub(source, settings), None
+    try:
+        facts, missing = _within(HUB_TIMEOUT_S, _facts_on_hub, source, settings)
+        return facts, missing, None if missing else cached
+    except (HfdemoError, TimeoutError) as error:
+        logger.info("%s: %s", source.name, error or f"{constants.ENDPOINT} does not answer")
+    return _facts_on_disk(cached, source.name, settings), (), cached
+
+
+def _facts_on_hub(source: HubModel, settings: Settings) -> tuple[ModelFacts, tuple[RemoteFile, ...]]:
+    info = ask_hub(source, settings.place)
+    sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or []}
+    wanted = wanted_files(list(sizes), source.gguf_file, settings.allow_pickle)
+    config: dict[str, Any] = {}
+    if source.gguf_file:
+        if not wanted:
+            raise ModelLoadError("no_such_file", model=source.name, page=f"{constants.ENDPOINT}/{source.repo_id}")
+    else:
+        config = read_config(source) if "config.json" in sizes else {}
+        check_kind(source.name, list(sizes), config, settings.allow_pickle, info.pipeline_tag or "")
+    missing = tuple(RemoteFile(name, sizes[name]) for name in wanted if not _is_here(source, info, name))
+    have = sum(sizes[name] for name in wanted) - sum(file.size_bytes for file in missing)
+    return facts_from_hub(info, config, source.name, source.gguf_file, have_bytes=have), missing
+
+
+def _is_here(source: HubModel, info: ModelInfo, file: str) -> bool:
+    return isinstance(try_to_load_from_cache(source.repo_id, file, revision=info.sha), str)
+
+
+def _facts_on_disk(files: ModelFiles, name: str, settings: Settings) -> ModelFacts:
+    if not files.gguf_file:
+        names = [path.name for path in files.folder.iterdir()]
+        check_kind(name, names, read_json(files.folder / "config.json"), settings.allow_pickle)
+    return facts_from_folder(files.folder, name, files.gguf_file)
+
+
+def _within(seconds: float, function: Any, *args: Any) -> Any:
+    """Call a function, but wait no longer than this for what it returns.
+
+    Looking up a host name can't be given a time limit, so that it runs in a thread of its own.
+
+    Raises:
+        TimeoutError: it took too long.
+        Exception: what the function raised.
+    """
+    result: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(function(*args))
+        except BaseException as error:
+            result.set_exception(error)
+
+    Thread(target=run, name="hub-question", daemon=True).start()
+    return result.result(timeout=seconds)
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"

@@ -1,0 +1,61 @@
+"""The access token: where it comes from, whose it is, and whether the Hub knows it. Its value goes nowhere else."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from huggingface_hub import constants, get_token, whoami
+from huggingface_hub.errors import HfHubHTTPError
+
+from hfdemo.models.explain import bad_token_error
+from hfdemo.settings import Place
+
+TokenSource = Literal["HF_TOKEN", "hf auth login", "Colab", "Space"]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whom an access token belongs to."""
+
+    name: str
+    role: str
+    """`read`, `write` or `fineGrained`."""
+    source: TokenSource
+
+
+def token_source(place: Place, environ: Mapping[str, str] = os.environ) -> TokenSource | None:
+    """Return where the access token comes from, or None if there is none.
+
+    The order is that of `huggingface_hub.get_token`: environment, login, Colab's vault.
+    """
+    token = get_token()
+    if token is None:
+        return None
+    if token in (environ.get("HF_TOKEN", "").strip(), environ.get("HUGGING_FACE_HUB_TOKEN", "").strip()):
+        return "Space" if place in ("space", "zerogpu") else "HF_TOKEN"
+    login = Path(constants.HF_TOKEN_PATH)
+    return "hf auth login" if login.is_file() or place != "colab" else "Colab"
+
+
+def check_token(place: Place) -> Account | None:
+    """Ask the Hub whose the access token is; None if there is no token, or the Hub doesn't say.
+
+    The answer is kept, because the Hub limits this question strictly.
+
+    Raises:
+        ModelLoadError: the Hub doesn't know the token.
+        httpx2.TransportError, OfflineModeIsEnabled: the Hub can't be reached.
+    """
+    source = token_source(place)
+    if source is None:
+        return None
+    try:
+        answer = whoami(cache=True)
+    except HfHubHTTPError as error:
+        if error.response is not None and error.response.status_code == 401:
+            raise bad_token_error(source, place) from None
+        return None
+    role = answer.get("auth", {}).get("accessToken", {}).get("role", "")
+    return Account(str(answer.get("name", "")), str(role), source)
