@@ -16,7 +16,7 @@ from hfdemo.models.access import ask_hub, check_kind, read_config, read_json
 from hfdemo.models.choose import HUB_TIMEOUT_S, EmbeddedModel, HubModel, LocalModel, ModelSource
 from hfdemo.models.download import ModelFiles, RemoteFile, cached_files, wanted_files
 from hfdemo.models.embedded import PARAMETERS, WHEEL_BYTES
-from hfdemo.models.explain import advice, explain_load_error
+from hfdemo.models.explain import NO_ROOM, advice, explain_load_error
 from hfdemo.models.facts import facts_from_folder, facts_from_hub
 from hfdemo.models.machine import look_at_machine
 from hfdemo.settings import Settings
@@ -85,7 +85,9 @@ def check_disk(settings: Settings) -> None:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"\0" * 4096)
     except OSError as error:
-        raise explain_load_error(error, None, settings.place) from None
+        if error.errno in NO_ROOM:
+            raise explain_load_error(error, None, settings.place) from None
+        raise ModelLoadError("no_permission", folder=folder) from None
 
 
 def _find_facts(

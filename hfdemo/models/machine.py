@@ -72,7 +72,7 @@ def bfloat16_pays() -> bool:
     """
     best = dict.fromkeys((torch.float32, torch.bfloat16), math.inf)
     inputs = {dtype: (torch.ones(1, 2048, dtype=dtype), torch.ones(2048, 2048, dtype=dtype)) for dtype in best}
-    for _ in range(10):
+    for _ in range(30):
         for dtype, (row, weight) in inputs.items():
             best[dtype] = min(best[dtype], _seconds_of_product(row, weight))
     return best[torch.bfloat16] < 1.5 * best[torch.float32]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -180,7 +181,7 @@ def test_a_question_that_is_refused_once_is_asked_again(ask, hub):
 def test_a_disk_that_cant_be_written_is_told(ask, tmp_path):
     (tmp_path / "file").write_text("no folder")
     answer = ask("doctor", "org/open", HF_HOME=str(tmp_path / "file"))
-    assert answer.status in (2, 25), answer.text
+    assert answer.status == 25, answer.text
     assert "can't be written" in answer.text
 
 
@@ -199,7 +200,7 @@ def test_a_check_downloads_no_weights_and_tells_the_plan(ask, hub):
     assert plan["facts"]["parameters"] == 8_030_261_248
     assert plan["weights_bytes"] == 2 * 8_030_261_248 or plan["dtype"] == "float32"
     assert plan["cache_bytes"] == 8192 * 131_072 * (2 if plan["dtype"] == "float32" else 1)
-    assert plan["download_bytes"] > 2 * 8_030_261_248
+    assert plan["download_bytes"] == 2 * 8_030_261_248  # the configuration was read, so that it is here already
     assert not [request for request in hub.requests if "safetensors" in request]
     assert answer.status == (0 if plan["fits"] else 25 if not plan["disk_fits"] else 27)
 
@@ -214,4 +215,4 @@ def test_a_model_too_big_is_told_before_the_download_with_what_would_fit(ask, tm
     save_file({"a": torch.zeros(1)}, folder / "model.safetensors")
     answer = ask("check", str(folder), "--quantize", "off")
     assert answer.status == 27, answer.text
-    assert "Qwen/Qwen3-0.6B" in answer.text or "SmolLM2" in answer.text
+    assert re.search("instead: .*(Qwen/Qwen3|SmolLM2)", answer.text)
