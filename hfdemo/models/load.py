@@ -21,6 +21,7 @@ from hfdemo.fit import Plan
 from hfdemo.models.choose import ModelSource, choose_model
 from hfdemo.models.download import ModelFiles, fetch_model
 from hfdemo.models.explain import explain_load_error
+from hfdemo.models.machine import free_at_once
 from hfdemo.models.progress import SILENT, Progress
 from hfdemo.prompt import Prompt, PromptBuilder
 from hfdemo.settings import Settings
@@ -83,6 +84,8 @@ def load_model(
         pickled = settings.allow_pickle and not any(files.folder.glob("*.safetensors"))
         options["use_safetensors"] = not pickled
     placement = _placement(plan)
+    if plan.way == "cpu" and plan.quantize:
+        free_at_once()
     with _weights_reported(progress, plan.weights_bytes):
         model = AutoModelForCausalLM.from_pretrained(
             files.folder, dtype=getattr(torch, plan.dtype), **options, **placement, **_fewer_bits(plan, files)
