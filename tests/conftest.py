@@ -13,6 +13,21 @@ import httpx
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+KINDS = ("unit", "integration", "e2e")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the kinds in their order, and tests with a browser last.
+
+    Playwright's event loop stays in the main thread to the end of the run, so no `asyncio.run` works after it; and
+    pytest moves a test forward when one of its parameters has the name of a fixture of Playwright's (`context`).
+    """
+    items.sort(key=lambda item: ("playwright" in getattr(item, "fixturenames", ()), _kind(item)))
+
+
+def _kind(item: pytest.Item) -> int:
+    return next((KINDS.index(part) for part in item.path.parts if part in KINDS), 0)
 
 
 @dataclass

@@ -217,12 +217,12 @@ def test_attention_that_makes_the_whole_matrix_needs_room_for_it():
 
 
 @pytest.mark.parametrize(
-    ("limit", "asked", "context"),
+    ("limit", "asked", "planned"),
     [(131072, None, USUAL_CONTEXT), (2048, None, 2048), (131072, 20000, 20000), (2048, 20000, 2048), (None, 99, 99)],
 )
-def test_the_context(limit, asked, context):
+def test_the_context(limit, asked, planned):
     plan = make_plan(replace(usual_facts("m", GB), context_limit=limit), H100, asked)
-    assert plan.context == context
+    assert plan.context == planned
 
 
 def test_a_long_context_may_be_what_does_not_fit():
