@@ -200,7 +200,8 @@ def measure(case: Case, folder: Path) -> Result:
     from hfdemo.models.embedded import ensure_embedded_model
     from hfdemo.models.facts import facts_from_folder
     from hfdemo.models.load import load_model
-    from hfdemo.models.machine import free_at_once, look_at_machine
+    from hfdemo.models.machine import look_at_machine
+    from hfdemo.models.memory import free_at_once
 
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of each layer, for each token
     gradio.ChatInterface(lambda message, history: message).launch(prevent_thread_lock=True, quiet=True)

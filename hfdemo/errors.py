@@ -52,6 +52,11 @@ class GenerationFailed(HfdemoError):
     """The model could not finish a reply."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that there is no memory left; torch's own, for GPUs, is known by its name."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
 def hide_tokens(text: str) -> str:
     """Return `text` with Hugging Face access tokens masked."""
     return _ACCESS_TOKEN.sub("hf_***", text)

@@ -155,6 +155,10 @@ class Machine:
     can_quantize: bool = False
     """Whether bitsandbytes is here and works."""
 
+    def has_gpu(self) -> bool:
+        """Tell whether it has a GPU of any kind."""
+        return self.gpu_name is not None or self.mps
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -385,7 +389,7 @@ def card_lines(plan: Plan, language: Language) -> list[tuple[str, str]]:
     ]
     if plan.download_bytes:
         key = "fit.disk_enough" if plan.disk_fits else "fit.disk_too_small"
-        lines.append(("disk", say(key, language, free=_size_text(plan.machine.disk_free))))
+        lines.append(("disk", say(key, language, free=size_text(plan.machine.disk_free))))
     if plan.way != "none":
         lines.append(("speed", _speed_text(plan, language)))
     if plan.instead:
@@ -397,12 +401,12 @@ def _memory_text(plan: Plan, language: Language) -> str:
     return say(
         "fit.memory_parts",
         language,
-        needed=_size_text(plan.needed_bytes),
-        free=_size_text(plan.free_bytes),
-        weights=_size_text(plan.weights_bytes),
-        cache=_size_text(plan.cache_bytes),
+        needed=size_text(plan.needed_bytes),
+        free=size_text(plan.free_bytes),
+        weights=size_text(plan.weights_bytes),
+        cache=size_text(plan.cache_bytes),
         tokens=plan.context,
-        rest=_size_text(plan.activation_bytes + plan.program_bytes),
+        rest=size_text(plan.activation_bytes + plan.program_bytes),
     )
 
 
@@ -417,7 +421,7 @@ def _download_text(plan: Plan, language: Language) -> str:
     return say(
         "fit.download_takes" if plan.download_s >= 60 else "fit.download_short",
         language,
-        size=_size_text(plan.download_bytes),
+        size=size_text(plan.download_bytes),
         minutes=round(plan.download_s / 60),
         mbits=round(DOWNLOAD_BYTES_PER_S[plan.machine.place] * 8 / 1e6),
     )
@@ -428,8 +432,14 @@ def _speed_text(plan: Plan, language: Language) -> str:
     return say(f"fit.speed_{plan.speed}", language, rate=f"{plan.tokens_per_s:.{digits}f}")
 
 
-def _size_text(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+def size_text(count: int, digits: int = 1) -> str:
+    """Return a number of bytes, in MB or GB with so many decimals."""
+    return gigabytes_text(count, digits) if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def gigabytes_text(count: int, digits: int = 1) -> str:
+    """Return a number of bytes in GB, however few they are."""
+    return f"{count / 1e9:.{digits}f} GB"
 
 
 def _count_text(count: int) -> str:

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from hfdemo.commands.check import table
 from hfdemo.commands.terminal import exit_status, language_of_terminal, prepare_terminal
 from hfdemo.errors import HfdemoError
-from hfdemo.fit import Machine
+from hfdemo.fit import Machine, gigabytes_text
 from hfdemo.settings import Settings, from_env
 from hfdemo.words import Language, say
 
@@ -59,7 +59,7 @@ def _examine(named: str | None, settings: Settings, language: Language) -> None:
     _say(f"✓ {_disk(machine, language)}")
     check_disk(settings)
     _say(f"✓ {_account(settings, language)}")
-    source = choose_model(named, lambda: machine.gpu_name is not None or machine.mps)
+    source = choose_model(named, machine.has_gpu)
     if isinstance(source, EmbeddedModel):
         raise source.reason
     checked = check_model(source, settings, machine)
@@ -80,8 +80,10 @@ def _versions() -> str:
 def _machine(machine: Machine, settings: Settings, language: Language) -> str:
     gpu = say("doctor.no_gpu", language)
     if machine.gpu_name:
-        gpu = say("doctor.gpu", language, name=machine.gpu_name, free=_gigabytes(machine.gpu_free))
-    ram = say("doctor.memory", language, free=_gigabytes(machine.ram_free), total=_gigabytes(machine.ram_total))
+        gpu = say("doctor.gpu", language, name=machine.gpu_name, free=gigabytes_text(machine.gpu_free))
+    ram = say(
+        "doctor.memory", language, free=gigabytes_text(machine.ram_free), total=gigabytes_text(machine.ram_total)
+    )
     return f"{say(f'doctor.place_{settings.place}', language)} · {ram} · {gpu}"
 
 
@@ -93,7 +95,7 @@ def _disk(machine: Machine, language: Language) -> str:
         used = scan_cache_dir().size_on_disk
     except CacheNotFound:
         used = 0
-    facts = {"folder": constants.HF_HUB_CACHE, "free": _gigabytes(machine.disk_free), "used": _gigabytes(used)}
+    facts = {"folder": constants.HF_HUB_CACHE, "free": gigabytes_text(machine.disk_free), "used": gigabytes_text(used)}
     return say("doctor.disk", language, **facts)
 
 
@@ -143,10 +145,6 @@ def _ask_for_token(error: HfdemoError, language: Language) -> bool:
     except ValueError:  # the Hub doesn't know it
         return False
     return True
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB"
 
 
 def _say(text: str) -> None:

@@ -3,7 +3,7 @@
 import logging
 import traceback
 
-from hfdemo.errors import GenerationFailed, hide_tokens
+from hfdemo.errors import GenerationFailed, hide_tokens, is_out_of_memory
 
 logger = logging.getLogger(__name__)
 
@@ -11,8 +11,7 @@ logger = logging.getLogger(__name__)
 def explain_failure(error: Exception) -> GenerationFailed:
     """Return what to tell a person of an error in the midst of a reply."""
     log_failure("a reply", error)
-    out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return GenerationFailed("out_of_memory" if out_of_memory else "generation")
+    return GenerationFailed("out_of_memory" if is_out_of_memory(error) else "generation")
 
 
 def log_failure(what: str, error: Exception) -> None:

@@ -220,7 +220,7 @@ class _Work:
         from hfdemo.models.download import fetch_model
 
         self.named = named
-        self._source = source = choose_model(named, lambda: machine.gpu_name is not None or machine.mps)
+        self._source = source = choose_model(named, machine.has_gpu)
         fallback = source.reason if isinstance(source, EmbeddedModel) else None
         kept = self._kept
         kept.status = replace(kept.status, model=source.name, fallback=fallback, plan=None, error=None)

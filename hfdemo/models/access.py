@@ -48,9 +48,9 @@ def read_config(source: HubModel) -> dict[str, Any]:
     Raises:
         HfHubHTTPError, OSError: see `explain.explain_load_error`.
     """
-    token = False if source.public else None
     try:
-        return read_json(Path(hf_hub_download(source.repo_id, "config.json", revision=source.revision, token=token)))
+        path = hf_hub_download(source.repo_id, "config.json", revision=source.revision, token=source.token)
+        return read_json(Path(path))
     except EntryNotFoundError:
         return {}
 
@@ -92,8 +92,8 @@ def check_kind(name: str, files: list[str], config: dict[str, Any], allow_pickle
 
 
 def _model_info(source: HubModel) -> ModelInfo:
-    api, token = HfApi(), False if source.public else None
-    options: dict[str, Any] = {"revision": source.revision, "files_metadata": True, "token": token}
+    api = HfApi()
+    options: dict[str, Any] = {"revision": source.revision, "files_metadata": True, "token": source.token}
     try:
         return api.model_info(source.repo_id, **options)
     except GatedRepoError:
@@ -106,7 +106,7 @@ def _model_info(source: HubModel) -> ModelInfo:
 def _check_permission(source: HubModel) -> None:
     """Ask whether the files may be read, without reading one; a mirror that doesn't know the question is believed."""
     try:
-        HfApi().auth_check(source.repo_id, token=False if source.public else None)
+        HfApi().auth_check(source.repo_id, token=source.token)
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         if status not in (404, 405, 501):

@@ -34,7 +34,7 @@ class Catalog:
     def __init__(self, settings: Settings, machine: Callable[[], Machine]) -> None:
         self._settings = settings
         self._machine = machine
-        self._plans: dict[str, Plan | None] = {}  # of models that aren't here, so that the Hub is asked once
+        self._plans: dict[str, Plan] = {}  # of models that aren't here, so that the Hub is asked once
 
     def choices(self) -> list[ModelChoice]:
         """Return the host's list, in its order."""
@@ -89,11 +89,9 @@ class Catalog:
         except ModelLoadError as error:
             logger.info("%s: %s", name, error)
             return ModelChoice(name, None, on_disk=False, fits=None)
-        if plan is None:
-            return ModelChoice(name, None, on_disk, fits=None)
         return ModelChoice(name, plan.facts.stored_bytes, on_disk, plan.fits)
 
-    def _kept_plan(self, name: str) -> Plan | None:
+    def _kept_plan(self, name: str) -> Plan:
         if name not in self._plans:
             self._plans[name] = self.plan(name)
         return self._plans[name]

@@ -2,16 +2,14 @@
 
 import logging
 import tempfile
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from huggingface_hub import ModelInfo, constants, try_to_load_from_cache
 
 from hfdemo.errors import HfdemoError, ModelLoadError
-from hfdemo.fit import Machine, ModelFacts, Plan, make_plan, usual_facts
+from hfdemo.fit import Machine, ModelFacts, Plan, gigabytes_text, make_plan, usual_facts
 from hfdemo.models.access import ask_hub, check_kind, read_config, read_json
 from hfdemo.models.choose import HUB_TIMEOUT_S, EmbeddedModel, HubModel, LocalModel, ModelSource
 from hfdemo.models.download import ModelFiles, RemoteFile, cached_files, wanted_files
@@ -19,6 +17,7 @@ from hfdemo.models.embedded import PARAMETERS, WHEEL_BYTES
 from hfdemo.models.explain import NO_ROOM, advice, explain_load_error
 from hfdemo.models.facts import facts_from_folder, facts_from_hub
 from hfdemo.models.machine import look_at_machine
+from hfdemo.models.thread import in_thread
 from hfdemo.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -64,10 +63,10 @@ def refuse_misfit(plan: Plan, settings: Settings) -> None:
     if plan.download_bytes:
         check_disk(settings)
     if not plan.disk_fits:
-        needed = _gigabytes(plan.download_bytes)
+        needed = gigabytes_text(plan.download_bytes)
         raise ModelLoadError("disk_full", advice("disk", settings.place), folder=constants.HF_HUB_CACHE, needed=needed)
     if plan.way == "none":
-        needed, free = _gigabytes(plan.needed_bytes), _gigabytes(plan.free_bytes)
+        needed, free = gigabytes_text(plan.needed_bytes), gigabytes_text(plan.free_bytes)
         raise ModelLoadError(
             "too_big", model=plan.facts.name, needed=needed, free=free, instead=", ".join(plan.instead) or "?"
         )
@@ -102,7 +101,9 @@ def _find_facts(
     if cached is None:
         return *_facts_on_hub(source, settings), None
     try:
-        facts, missing = _within(HUB_TIMEOUT_S, _facts_on_hub, source, settings)
+        # Looking up a host name can't be given a time limit, so that the question has a thread of its own.
+        question = in_thread(lambda: _facts_on_hub(source, settings), "hub-question")
+        facts, missing = question.result(timeout=HUB_TIMEOUT_S)
         return facts, missing, None if missing else cached
     except (HfdemoError, TimeoutError) as error:
         logger.info("%s: %s", source.name, error or f"{constants.ENDPOINT} does not answer")
@@ -134,28 +135,3 @@ def _facts_on_disk(files: ModelFiles, name: str, settings: Settings) -> ModelFac
         names = [path.name for path in files.folder.iterdir()]
         check_kind(name, names, read_json(files.folder / "config.json"), settings.allow_pickle)
     return facts_from_folder(files.folder, name, files.gguf_file)
-
-
-def _within(seconds: float, function: Any, *args: Any) -> Any:
-    """Call a function, but wait no longer than this for what it returns.
-
-    Looking up a host name can't be given a time limit, so that it runs in a thread of its own.
-
-    Raises:
-        TimeoutError: it took too long.
-        Exception: what the function raised.
-    """
-    result: Future[Any] = Future()
-
-    def run() -> None:
-        try:
-            result.set_result(function(*args))
-        except BaseException as error:
-            result.set_exception(error)
-
-    Thread(target=run, name="hub-question", daemon=True).start()
-    return result.result(timeout=seconds)
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB"

@@ -1,16 +1,16 @@
 """Which model: the one the host named, or the default for this machine, or the embedded demo model."""
 
 import os
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, Queue
+from typing import Literal
 
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from hfdemo.errors import HfdemoError, ModelLoadError
+from hfdemo.models.thread import in_thread
 
 DEFAULT_ON_CPU = "Qwen/Qwen3-0.6B"
 """Small enough for two cores; Apache-2.0, not gated, speaks Korean."""
@@ -36,6 +36,11 @@ class HubModel:
     def name(self) -> str:
         """What people call it."""
         return f"{self.repo_id}/{self.gguf_file}" if self.gguf_file else self.repo_id
+
+    @property
+    def token(self) -> Literal[False] | None:
+        """For the client: False sends no access token, None sends the one that is there."""
+        return False if self.public else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,20 +112,10 @@ def hub_problem(timeout_s: float = HUB_TIMEOUT_S) -> HfdemoError | None:
     """
     if constants.is_offline_mode():
         return ModelLoadError("hub_offline_mode")
-    answers: Queue[Exception | None] = Queue()
-
-    def ask() -> None:
-        try:
-            HfApi().model_info(DEFAULT_ON_CPU, timeout=timeout_s, token=False)
-        except Exception as error:  # whatever it is, the Hub can't be used
-            answers.put(error)
-        else:
-            answers.put(None)
-
-    threading.Thread(target=ask, name="hub-probe", daemon=True).start()
+    answer = in_thread(lambda: HfApi().model_info(DEFAULT_ON_CPU, timeout=timeout_s, token=False), "hub-probe")
     try:
-        error = answers.get(timeout=timeout_s)
-    except Empty:
+        error = answer.exception(timeout=timeout_s)  # whatever it is, the Hub can't be used
+    except TimeoutError:
         return ModelLoadError("hub_no_answer", seconds=f"{timeout_s:.0f}", endpoint=constants.ENDPOINT)
     if error is None:
         return None

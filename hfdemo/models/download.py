@@ -5,20 +5,19 @@ or killed, the files that had come whole stay; huggingface_hub 2.4 deletes the o
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 from typing import Any, TypeVar
 
 from huggingface_hub import constants, hf_hub_download, snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.utils import filter_repo_objects
 from tqdm.auto import tqdm
 
 from hfdemo.models.choose import HubModel, LocalModel, ModelSource
 from hfdemo.models.embedded import ensure_embedded_model
 from hfdemo.models.progress import SILENT, Progress
+from hfdemo.models.thread import in_thread
 
 # Configuration, tokenizer, chat template and safetensors weights: what transformers reads, and nothing else.
 # Sub-folders hold other formats of the same weights (original/, onnx/), which would double the download.
@@ -65,9 +64,10 @@ def cached_files(source: HubModel) -> ModelFiles | None:
             path = hf_hub_download(source.repo_id, source.gguf_file, revision=source.revision, local_files_only=True)
             return ModelFiles(_repository_folder(Path(path), source.gguf_file), source.gguf_file)
         folder = Path(_snapshot(source, local_files_only=True))
-    except (LocalEntryNotFoundError, OSError):
+    except OSError:  # LocalEntryNotFoundError is one
         return None
-    whole = (folder / "config.json").is_file() and any(folder.glob("*.safetensors")) | any(folder.glob("*.bin"))
+    has_weights = any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+    whole = has_weights and (folder / "config.json").is_file()
     return ModelFiles(folder) if whole else None
 
 
@@ -106,16 +106,15 @@ def _fetch_from_hub(
     Without the Hub, a model that is complete in the cache is used as it is.
     """
     constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
-    token = False if source.public else None
     total, done = sum(file.size_bytes for file in missing), 0
     for file in missing:
         bar = _progress_bar(progress, file.name, done, total)
-        hf_hub_download(source.repo_id, file.name, revision=source.revision, token=token, tqdm_class=bar)
+        hf_hub_download(source.repo_id, file.name, revision=source.revision, token=source.token, tqdm_class=bar)
         done += file.size_bytes
     if source.gguf_file:
-        path = hf_hub_download(source.repo_id, source.gguf_file, revision=source.revision, token=token)
+        path = hf_hub_download(source.repo_id, source.gguf_file, revision=source.revision, token=source.token)
         return ModelFiles(_repository_folder(Path(path), source.gguf_file), source.gguf_file)
-    return ModelFiles(Path(_snapshot(source, weights=weights, allow_pickle=allow_pickle, token=token)))
+    return ModelFiles(Path(_snapshot(source, weights=weights, allow_pickle=allow_pickle, token=source.token)))
 
 
 def _snapshot(source: HubModel, weights: bool = True, allow_pickle: bool = False, **options: Any) -> str:
@@ -142,15 +141,7 @@ def _interruptibly(work: Callable[[], T], progress: Progress) -> T:
 
     A connection that stands still would otherwise hold up whoever cancels.
     """
-    result: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            result.set_result(work())
-        except BaseException as error:
-            result.set_exception(error)
-
-    Thread(target=run, name="download", daemon=True).start()
+    result = in_thread(work, "download")
     while not wait([result], timeout=0.2).done:
         progress.check()
     return result.result()

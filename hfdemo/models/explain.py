@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import parse_ratelimit_headers
 
-from hfdemo.errors import HfdemoError, ModelLoadError
+from hfdemo.errors import HfdemoError, ModelLoadError, is_out_of_memory
 from hfdemo.models.choose import HubModel, ModelSource
 from hfdemo.settings import Place
 
@@ -60,7 +60,7 @@ def explain_load_error(error: BaseException, source: ModelSource | None, place: 
             return ModelLoadError("disk_full", advice("disk", place), folder=constants.HF_HOME, needed="?")
         if isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno in NO_RIGHTS):
             return ModelLoadError("no_permission", folder=cause.filename or constants.HF_HOME)
-        if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
+        if is_out_of_memory(cause):
             return ModelLoadError("out_of_memory_loading", model=name)
     return _explain_content_error(error, name)
 
@@ -91,9 +91,7 @@ def _explain_answer(error: HfHubHTTPError, source: HubModel, place: Place) -> Hf
     if isinstance(error, DisabledRepoError) or "access to this resource is disabled" in said:
         return ModelLoadError("disabled", model=name, page=page)
     if "fine-grained token" in said:
-        return ModelLoadError(
-            "token_lacks_right", advice("new_token", place), model=name, tokens=f"{SIGN_IN}/settings/tokens"
-        )
+        return ModelLoadError("token_lacks_right", advice("new_token", place), model=name, **_token_pages())
     if isinstance(error, RevisionNotFoundError):
         return ModelLoadError("no_such_revision", model=name, revision=source.revision, page=f"{page}/refs")
     if isinstance(error, RemoteEntryNotFoundError):

@@ -21,7 +21,7 @@ from hfdemo.fit import Plan
 from hfdemo.models.choose import ModelSource, choose_model
 from hfdemo.models.download import ModelFiles, fetch_model
 from hfdemo.models.explain import explain_load_error
-from hfdemo.models.machine import free_at_once
+from hfdemo.models.memory import free_at_once
 from hfdemo.models.progress import SILENT, Progress
 from hfdemo.prompt import Prompt, PromptBuilder
 from hfdemo.settings import Settings

@@ -1,6 +1,5 @@
 """What this machine has for a model: memory, disk, GPU, and how fast its memory is read."""
 
-import ctypes
 import importlib.util
 import logging
 import math
@@ -132,19 +131,6 @@ def can_quantize() -> bool:
     except Exception:  # it is broken, or not made for this system
         return False
     return isinstance(lib, BNBNativeLibrary)  # else it stands in for a library that is missing
-
-
-def free_at_once() -> None:
-    """Let the C library give each block of memory from 1 MiB on back to the system as soon as it is freed.
-
-    While weights are packed on the CPU, and while packed ones compute, large blocks come and go between others that
-    stay, so that the program would grow by half (`benchmarks/README.md`).
-    Source: mallopt(3); M_MMAP_THRESHOLD is -3 in malloc.h of glibc.
-    """
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):  # glibc has it, musl doesn't
-            libc.mallopt(-3, 2**20)
 
 
 def _own_bytes() -> int:

@@ -1,4 +1,4 @@
-"""Give memory back to the system when a model has gone."""
+"""Give memory back to the system: when a model has gone, and while weights are packed."""
 
 import ctypes
 import gc
@@ -18,7 +18,20 @@ def give_memory_back() -> None:
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "malloc_trim"):  # glibc has it, musl doesn't
-            libc.malloc_trim(0)
+    _call_glibc("malloc_trim", 0)
+
+
+def free_at_once() -> None:
+    """Let the C library give each block of memory from 1 MiB on back to the system as soon as it is freed.
+
+    While weights are packed on the CPU, and while packed ones compute, large blocks come and go between others that
+    stay, so that the program would grow by half (`benchmarks/README.md`).
+    Source: mallopt(3); M_MMAP_THRESHOLD is -3 in malloc.h of glibc.
+    """
+    _call_glibc("mallopt", -3, 2**20)
+
+
+def _call_glibc(function: str, *numbers: int) -> None:
+    """Call a function of the C library where it has it: glibc does, musl and other systems don't."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), function):
+        getattr(libc, function)(*numbers)

@@ -1,13 +1,8 @@
-"""Sizes, rates and times in a person's words."""
+"""Rates and times in a person's words."""
 
 import math
 
 from hfdemo.words import Language, say
-
-
-def size_text(count: int, digits: int = 2) -> str:
-    """Return a number of bytes, in MB or GB with so many decimals."""
-    return f"{count / 1e9:.{digits}f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def rate_text(bytes_per_s: float, language: Language) -> str:

@@ -7,9 +7,8 @@ import gradio as gr
 
 from hfdemo.engines.protocol import Engine
 from hfdemo.errors import HfdemoError, InvalidInput
-from hfdemo.fit import Plan
+from hfdemo.fit import Plan, size_text
 from hfdemo.messages import ModelChoice, replace_surrogates
-from hfdemo.page.amounts import size_text
 from hfdemo.page.components import RawDropdown, RawTextbox
 from hfdemo.page.events import QUIETLY, REFUSING
 from hfdemo.page.language import label
@@ -184,5 +183,5 @@ class ModelMenu:
             state = say("page.model_too_big", language)
         else:
             state = say("page.model_on_disk" if choice.on_disk else "page.model_not_downloaded", language)
-        size = [size_text(choice.stored_bytes, digits=1)] if choice.stored_bytes else []
+        size = [size_text(choice.stored_bytes)] if choice.stored_bytes else []
         return " · ".join([choice.name, *size, state])

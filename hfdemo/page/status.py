@@ -2,9 +2,9 @@
 
 from html import escape
 
-from hfdemo.fit import Plan, card_lines
+from hfdemo.fit import Plan, card_lines, size_text
 from hfdemo.messages import Stage, Status
-from hfdemo.page.amounts import rate_text, size_text, time_left_text
+from hfdemo.page.amounts import rate_text, time_left_text
 from hfdemo.page.links import with_links
 from hfdemo.words import Language, say
 
@@ -69,8 +69,8 @@ def _download_parts(status: Status, language: Language) -> list[str]:
         "status.downloading_bytes",
         language,
         model=status.model,
-        done=size_text(status.done_bytes),
-        total=size_text(status.total_bytes),
+        done=size_text(status.done_bytes, digits=2),
+        total=size_text(status.total_bytes, digits=2),
         share=_share(status),
     )
     left = status.total_bytes - status.done_bytes

@@ -11,7 +11,8 @@ import torch
 from huggingface_hub import constants
 
 from hfdemo.models import machine as machine_module
-from hfdemo.models.machine import can_quantize, free_at_once, look_at_machine
+from hfdemo.models.machine import can_quantize, look_at_machine
+from hfdemo.models.memory import free_at_once
 
 GB = 10**9
 

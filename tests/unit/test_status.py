@@ -8,9 +8,9 @@ from typing import get_args
 import pytest
 
 from hfdemo.errors import ModelLoadError
-from hfdemo.fit import card_lines
+from hfdemo.fit import card_lines, size_text
 from hfdemo.messages import Stage, Status
-from hfdemo.page.amounts import rate_text, size_text, time_left_text
+from hfdemo.page.amounts import rate_text, time_left_text
 from hfdemo.page.links import with_links
 from hfdemo.page.status import card_html, progress_text, status_card_html, status_html
 from hfdemo.words import say
@@ -245,5 +245,5 @@ def test_a_rate_has_two_or_three_digits(rate, english, korean):
 
 
 def test_sizes_are_in_megabytes_or_gigabytes():
-    sizes = [size_text(271_000_000), size_text(1_500_000_000), size_text(1_540_000_000, digits=1)]
+    sizes = [size_text(271_000_000), size_text(1_500_000_000, digits=2), size_text(1_540_000_000)]
     assert sizes == ["271 MB", "1.50 GB", "1.5 GB"]
