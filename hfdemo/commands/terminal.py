@@ -29,6 +29,7 @@ EXIT_STATUS = {
     "offline_not_cached": 23,
     "hub_refused": 24,
     "disk_full": 25,
+    "disk_ran_full": 25,
     "no_permission": 25,
     "gguf_repository": 26,
     "needs_code": 26,

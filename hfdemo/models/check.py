@@ -12,11 +12,12 @@ from hfdemo.errors import HfdemoError, ModelLoadError
 from hfdemo.fit import Machine, ModelFacts, Plan, gigabytes_text, make_plan, usual_facts
 from hfdemo.models.access import ask_hub, check_kind, read_config, read_json
 from hfdemo.models.choose import HUB_TIMEOUT_S, EmbeddedModel, HubModel, LocalModel, ModelSource
-from hfdemo.models.download import ModelFiles, RemoteFile, cached_files, wanted_files
+from hfdemo.models.download import ModelFiles, cached_files, wanted_files
 from hfdemo.models.embedded import PARAMETERS, WHEEL_BYTES
 from hfdemo.models.explain import NO_ROOM, advice, explain_load_error
 from hfdemo.models.facts import facts_from_folder, facts_from_hub
 from hfdemo.models.machine import look_at_machine
+from hfdemo.models.partial import RemoteFile, kept_bytes
 from hfdemo.models.thread import in_thread
 from hfdemo.settings import Settings
 
@@ -121,8 +122,13 @@ def _facts_on_hub(source: HubModel, settings: Settings) -> tuple[ModelFacts, tup
     else:
         config = read_config(source) if "config.json" in sizes else {}
         check_kind(source.name, list(sizes), config, settings.allow_pickle, info.pipeline_tag or "")
-    missing = tuple(RemoteFile(name, sizes[name]) for name in wanted if not _is_here(source, info, name))
-    have = sum(sizes[name] for name in wanted) - sum(file.size_bytes for file in missing)
+    hashes = {file.rfilename: file.lfs.sha256 for file in info.siblings or [] if file.lfs and info.sha}
+    missing = tuple(
+        RemoteFile(name, sizes[name], info.sha or "", hashes.get(name, ""))
+        for name in wanted
+        if not _is_here(source, info, name)
+    )
+    have = sum(sizes[name] for name in wanted) - sum(file.size_bytes - kept_bytes(source, file) for file in missing)
     return facts_from_hub(info, config, source.name, source.gguf_file, have_bytes=have), missing
 
 

@@ -1,8 +1,4 @@
-"""Bring a model's files to this disk, wherever they are, and tell how far it is.
-
-A connection that is cut is taken up again where it broke, within the same download. Of a download that was cancelled
-or killed, the files that had come whole stay; huggingface_hub 2.4 deletes the others.
-"""
+"""Bring a model's files to this disk, wherever they are, and tell how far it is."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
@@ -16,6 +12,7 @@ from tqdm.auto import tqdm
 
 from hfdemo.models.choose import HubModel, LocalModel, ModelSource
 from hfdemo.models.embedded import ensure_embedded_model
+from hfdemo.models.partial import RemoteFile, fetch_large_file
 from hfdemo.models.progress import SILENT, Progress
 from hfdemo.models.thread import in_thread
 
@@ -37,14 +34,6 @@ class ModelFiles:
 
     folder: Path
     gguf_file: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """A file on the Hub that is to be fetched."""
-
-    name: str
-    size_bytes: int
 
 
 def wanted_files(names: Sequence[str], gguf_file: str | None = None, allow_pickle: bool = False) -> list[str]:
@@ -109,6 +98,8 @@ def _fetch_from_hub(
     total, done = sum(file.size_bytes for file in missing), 0
     for file in missing:
         bar = _progress_bar(progress, file.name, done, total)
+        if file.sha256:
+            fetch_large_file(source, file, bar)
         hf_hub_download(source.repo_id, file.name, revision=source.revision, token=source.token, tqdm_class=bar)
         done += file.size_bytes
     if source.gguf_file:

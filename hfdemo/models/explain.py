@@ -57,7 +57,7 @@ def explain_load_error(error: BaseException, source: ModelSource | None, place: 
         if isinstance(source, HubModel) and (found := _explain_hub_error(cause, source, place)):
             return found
         if isinstance(cause, OSError) and cause.errno in NO_ROOM:
-            return ModelLoadError("disk_full", advice("disk", place), folder=constants.HF_HOME, needed="?")
+            return ModelLoadError("disk_ran_full", advice("disk", place), folder=constants.HF_HOME)
         if isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno in NO_RIGHTS):
             return ModelLoadError("no_permission", folder=cause.filename or constants.HF_HOME)
         if is_out_of_memory(cause):

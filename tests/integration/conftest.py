@@ -1,7 +1,10 @@
-"""The chat inside the test's own process, so that a test can reach into it."""
+"""The chat inside the test's own process, so that a test can reach into it; and a machine with an empty cache."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,8 @@ import pytest
 from hfdemo.engines.local import LocalEngine
 from hfdemo.page.page import create_page, launch
 from hfdemo.settings import Settings
-from tests.conftest import free_port, wait_until
+from tests.conftest import ROOT, free_port, wait_until
+from tests.hub import Hub, serve
 
 
 @dataclass
@@ -30,3 +34,48 @@ def served(embedded_model: Path) -> Iterator[Served]:
     wait_until(lambda: engine.status().stage == "ready", 60)
     yield Served(engine, f"http://127.0.0.1:{port}")
     page.close()
+
+
+@dataclass
+class Machine:
+    """A machine with an empty cache, and the Hub that it reaches, which has the small model as org/tiny."""
+
+    hub: Hub
+    home: Path
+    environ: dict[str, str]
+    begun: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def begin(self, program: str, *before: str, **environ: str) -> subprocess.Popen[str]:
+        """Run a Python program; `before` are words before its command."""
+        process = subprocess.Popen(
+            [*before, sys.executable, "-c", program],
+            cwd=ROOT,
+            env=self.environ | environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.begun.append(process)
+        return process
+
+    def run(self, program: str, *before: str, **environ: str) -> list[str]:
+        """Run a Python program to its end, and return what it printed."""
+        return lines_of(self.begin(program, *before, **environ))
+
+
+def lines_of(process: subprocess.Popen[str]) -> list[str]:
+    output, errors = process.communicate(timeout=250)
+    assert process.returncode == 0, errors[-2000:]
+    return output.splitlines()
+
+
+@pytest.fixture
+def machine(embedded_model: Path, tmp_path: Path) -> Iterator[Machine]:
+    with serve(Hub({"org/tiny": embedded_model})) as hub:
+        home = tmp_path / "home"
+        switches = {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        machine = Machine(hub, home, os.environ | hub.environ | switches)
+        yield machine
+        for process in machine.begun:
+            process.kill()
+            process.wait()

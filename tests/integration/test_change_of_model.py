@@ -1,4 +1,4 @@
-"""A model is changed for another, leaves when nobody uses it, and its download can be cut and cancelled."""
+"""A model is changed for another, and leaves when nobody uses it."""
 
 import json
 import os
@@ -15,7 +15,6 @@ from hfdemo.engines.local import LocalEngine
 from hfdemo.messages import ChatRequest, Delta, Message, Options
 from hfdemo.settings import Settings
 from tests.conftest import ROOT, wait_until
-from tests.hub import Hub, serve
 
 PARIS = "The capital of France is Paris."
 
@@ -124,76 +123,3 @@ def test_an_idle_model_leaves_and_comes_back_with_the_next_message(embedded_mode
     wait_until(lambda: engine.status().stage == "unloaded", 10)
     assert engine._keeper.model is None
     assert reply(engine)[0] == PARIS
-
-
-@pytest.fixture
-def run_with_hub(embedded_model: Path, tmp_path: Path) -> Iterator:
-    """Runs a program that downloads org/tiny from a Hub, and returns what it printed."""
-    with serve(Hub({"org/tiny": embedded_model})) as hub:
-
-        def run(program: str) -> list[str]:
-            ended = subprocess.run(
-                [sys.executable, "-c", program],
-                cwd=ROOT,
-                env=os.environ | hub.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"},
-                capture_output=True,
-                text=True,
-                timeout=110,
-                check=False,
-            )
-            assert ended.returncode == 0, ended.stderr
-            return ended.stdout.splitlines()
-
-        yield hub, run
-
-
-CANCEL = """
-import threading, time
-from hfdemo.engines.local import LocalEngine
-from hfdemo.messages import ChatRequest, Message, Options
-from hfdemo.settings import Settings
-
-engine = LocalEngine(Settings(model="org/tiny"))
-engine.load()
-while not (engine.status().stage == "downloading" and engine.status().done_bytes > 5_000_000):
-    assert engine.status().stage in ("resolving", "checking", "downloading"), engine.status()
-    time.sleep(0.02)
-while not engine.status().bytes_per_s:
-    time.sleep(0.02)
-print(engine.status().file, engine.status().total_bytes, engine.status().plan.fits)
-begun = time.monotonic()
-engine.cancel()
-while engine.status().stage != "cancelled":
-    time.sleep(0.02)
-print(time.monotonic() - begun < 2)
-"""
-
-
-def test_a_download_shows_its_progress_and_can_be_cancelled(run_with_hub, embedded_model):
-    hub, run = run_with_hub
-    hub.bytes_per_s = 20e6
-    progress, soon = run(CANCEL)
-    file, total, fits = progress.split()
-    assert (file, fits, soon) == ("model.safetensors", "True", "True")
-    assert int(total) > (embedded_model / "model.safetensors").stat().st_size
-
-
-FETCH = """
-from hfdemo.models.check import check_model
-from hfdemo.models.choose import parse_model
-from hfdemo.models.download import fetch_model
-from hfdemo.settings import Settings
-
-checked = check_model(parse_model("org/tiny"), Settings())
-print(fetch_model(checked.source, missing=checked.missing).folder)
-"""
-
-
-def test_a_download_that_is_cut_goes_on_where_it_was_cut(run_with_hub, embedded_model):
-    hub, run = run_with_hub
-    hub.cut_after(50_000_000)
-    folder = Path(run(FETCH)[-1])
-    weights = "model.safetensors"
-    assert (folder / weights).read_bytes() == (embedded_model / weights).read_bytes()
-    assert [int(part.removeprefix("bytes=").split("-")[0]) > 40_000_000 for part in hub.ranges] == [True]
-    assert not any(hub.cdn_saw_authorization)

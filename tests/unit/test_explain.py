@@ -105,7 +105,7 @@ def test_the_reason_is_found_behind_errors_that_were_only_raised_meanwhile():
 def test_a_full_disk_is_said_with_the_folder(number, source):
     error = wrapped(OSError(number, "No space left on device"), RuntimeError("could not write"))
     explained = explain_load_error(error, source)
-    assert explained.key == "disk_full"
+    assert explained.key == "disk_ran_full"
     assert constants.HF_HOME in explained.text("en")
 
 

@@ -75,8 +75,8 @@ DOWNLOAD = Status(
         ),
         (
             Status("cancelled", model="m"),
-            "Loading m was cancelled. The files that came whole are kept.",
-            "m 불러오기를 취소했습니다. 다 받은 파일은 그대로 있습니다.",
+            "Loading m was cancelled. What has come is kept.",
+            "m 불러오기를 취소했습니다. 받은 데까지는 그대로 있습니다.",
         ),
         (Status("failed", model="m"), "The model did not load.", "모델을 불러오지 못했습니다."),
     ],
