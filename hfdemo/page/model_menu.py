@@ -13,6 +13,7 @@ from hfdemo.page.components import RawDropdown, RawTextbox
 from hfdemo.page.events import QUIETLY, REFUSING
 from hfdemo.page.language import label
 from hfdemo.page.links import with_links
+from hfdemo.page.model_names import shown_names
 from hfdemo.page.reply import said_kindly
 from hfdemo.page.status import CAN_BE_TRIED_AGAIN, card_html, folded_card_html
 from hfdemo.page.status_bar import StatusBar
@@ -71,6 +72,8 @@ class ModelMenu:
         self._settings = settings
         self._catalog = catalog
         self._chosen = settings.model
+        self._named = shown_names(settings.models, settings.private)
+        self._shown = {model: name for name, model in self._named.items()}
         any_model = settings.private
         gr.Markdown(f"### {label('model')}")
         self._menu = RawDropdown(
@@ -108,8 +111,9 @@ class ModelMenu:
         """Fill the menu anew, and let it follow the model that is in use."""
         choices = self._host_list(as_language(language))
         current = self._current()
-        follow = (in_use or not picked) and current in [name for _, name in choices]
-        return gr.update(choices=choices, **({"value": current} if follow else {}))
+        shown = self._shows(current) if current else None
+        follow = (in_use or not picked) and shown in [name for _, name in choices]
+        return gr.update(choices=choices, **({"value": shown} if follow else {}))
 
     def _show_model(self, language: object, picked: object) -> tuple[str, Any]:
         """Show the card of what was picked, or why it can't be used; and the button, if it can."""
@@ -117,7 +121,8 @@ class ModelMenu:
         hidden = gr.update(visible=False)
         if not picked:
             return "", hidden
-        if picked == self._in_use():
+        in_use = self._in_use()
+        if in_use and picked == self._shows(in_use):
             plan = self._engine.status().plan
             return folded_card_html(plan, spoken) if plan else "", hidden
         with said_kindly(spoken):
@@ -143,13 +148,14 @@ class ModelMenu:
             return gr.update(choices=self._host_list(spoken)), ""
         with said_kindly(spoken):
             found = self._catalog.search(asked)
-        choices = [(self._label(choice, spoken), choice.name) for choice in found]
+        choices = [(self._label(choice, spoken), self._shows(choice.name)) for choice in found]
         note = say("page.found", spoken, count=len(found)) if found else say("page.found_nothing", spoken)
         return gr.update(choices=choices), escape(note)
 
     def _host_list(self, language: Language) -> list[tuple[str, str]]:
         """Return the choices the host offers, and for its own use the model that is there as well."""
-        choices = [(self._label(choice, language), choice.name) for choice in self._catalog.choices()]
+        offered = self._catalog.choices()
+        choices = [(self._label(choice, language), self._shows(choice.name)) for choice in offered]
         current = self._current()
         if current and self._settings.private and current not in [name for _, name in choices]:
             state = [say("page.model_in_use", language)] if self._in_use() else []
@@ -163,14 +169,18 @@ class ModelMenu:
             InvalidInput: it doesn't. What the page sends may be anything.
         """
         name = replace_surrogates(picked).strip() if isinstance(picked, str) else ""
-        if name and (self._settings.private or name in self._settings.models):
-            return name
-        raise InvalidInput("model_not_offered", models=", ".join(self._settings.models))
+        if name and (self._settings.private or name in self._named):
+            return self._named.get(name, name)
+        raise InvalidInput("model_not_offered", models=", ".join(self._named))
 
     def _current(self) -> str | None:
         """Return the model that was chosen last, by the name it was chosen by; None while the demo model stands in."""
         now = self._engine.status()
         return self._chosen or (None if now.fallback else now.model or None)
+
+    def _shows(self, model: str) -> str:
+        """Return what the page calls a model."""
+        return self._shown.get(model, model)
 
     def _in_use(self) -> str | None:
         return None if self._engine.status().stage in CAN_BE_TRIED_AGAIN else self._current()
@@ -184,4 +194,4 @@ class ModelMenu:
         else:
             state = say("page.model_on_disk" if choice.on_disk else "page.model_not_downloaded", language)
         size = [size_text(choice.stored_bytes)] if choice.stored_bytes else []
-        return " · ".join([choice.name, *size, state])
+        return " · ".join([self._shows(choice.name), *size, state])

@@ -10,6 +10,7 @@ from hfdemo.engines.protocol import Engine
 from hfdemo.page.controls import Controls, thinking_choices
 from hfdemo.page.events import QUIETLY
 from hfdemo.page.language import label
+from hfdemo.page.model_names import without_folders
 from hfdemo.page.status import BUSY, CAN_BE_CANCELLED, CAN_BE_TRIED_AGAIN, status_card_html, status_html
 from hfdemo.words import as_language
 
@@ -72,5 +73,5 @@ class StatusBar:
             gr.update(visible=now.stage in CAN_BE_TRIED_AGAIN),
             gr.update(value=WHILE_BUSY_S if now.stage in BUSY else OTHERWISE_S),
             gr.update(visible=bool(now.thinking_modes), choices=thinking_choices(now.thinking_modes)),
-            "" if now.stage in CAN_BE_TRIED_AGAIN else escape(now.model),
+            "" if now.stage in CAN_BE_TRIED_AGAIN else escape(without_folders(now.model)),
         )

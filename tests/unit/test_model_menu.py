@@ -126,6 +126,41 @@ def test_a_public_page_does_not_list_what_the_host_did_not():
     assert "value" not in update
 
 
+def with_local_models(private: bool) -> Opened:
+    """Open the page of a host who keeps models in folders."""
+    models = ("/srv/secret/small", "/srv/other/small", "~/large", "org/there")
+    opened = Opened(Settings(model=models[0], models=models, private=private))
+    opened.catalog.models = [ModelChoice(name, 10**9, on_disk=True, fits=True) for name in models]
+    opened.engine.now = Status("ready", model="small")
+    return opened
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_public_page_shows_the_name_of_a_folder_and_not_where_it_is(language):
+    opened = with_local_models(private=False)
+    update = opened.call("_refresh", language, None, "small")
+    assert [name for _, name in update["choices"]] == ["small", "small (2)", "large", "org/there"]
+    assert [label.split(" · ")[0] for label, _ in update["choices"]] == ["small", "small (2)", "large", "org/there"]
+    assert [label for label, _ in update["choices"] if say("page.model_in_use", language) in label] == [
+        f"small · 1.0 GB · {say('page.model_in_use', language)}"
+    ]
+    assert update["value"] == "small"
+    with pytest.raises(gr.Error) as refusal:
+        opened.call("_use_model", language, "/srv/secret/small")
+    assert "srv" not in refusal.value.message and "small (2)" in refusal.value.message
+    opened.call("_use_model", language, "small (2)")
+    assert opened.engine.chosen == ["/srv/other/small"]
+    assert opened.call("_refresh", language, "small (2)", "small")["value"] == "small (2)"
+    opened.engine.now = Status("resolving", model="/srv/secret/small")
+    assert "srv" not in str(opened.call("_show", language))
+
+
+def test_a_page_for_the_host_alone_shows_whole_paths():
+    update = with_local_models(private=True).call("_refresh", "en", None, "small")
+    assert [name for _, name in update["choices"]] == ["/srv/secret/small", "/srv/other/small", "~/large", "org/there"]
+    assert update["value"] == "/srv/secret/small"
+
+
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_a_choice_shows_its_card_and_the_button_if_it_fits(language):
     opened = Opened(PUBLIC)
