@@ -6,6 +6,7 @@ Importing this module imports nothing that is slow, so that the page is there fi
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 FOUND_AT_MOST = 30
 """How many models a search returns: more than anyone reads."""
+
+KEPT_S = 300
+"""How long what was found out of a model of the list is good: so long the Hub is not asked again."""
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +38,14 @@ class Catalog:
     def __init__(self, settings: Settings, machine: Callable[[], Machine]) -> None:
         self._settings = settings
         self._machine = machine
-        self._plans: dict[str, Plan] = {}  # of models that aren't here, so that the Hub is asked once
+        self._kept: dict[str, tuple[float, ModelChoice]] = {}  # with the time at which it was found out
 
     def choices(self) -> list[ModelChoice]:
-        """Return the host's list, in its order."""
-        return [self._choice(name) for name in self._settings.models]
+        """Return the host's list, in its order.
+
+        What was found out of a model is kept for a while, unless it comes or goes.
+        """
+        return [self._kept_choice(name) for name in self._settings.models]
 
     def plan(self, name: str) -> Plan:
         """Return what a model needs and how it would run.
@@ -77,24 +84,33 @@ class Catalog:
         choices = [_found(info, machine) for info in found]
         return sorted(choices, key=lambda choice: {True: 0, None: 1, False: 2}[choice.fits])
 
-    def _choice(self, name: str) -> ModelChoice:
-        """Return a model of the list; what can't be found out of it stays open."""
-        from hfdemo.models.choose import LocalModel, parse_model
-        from hfdemo.models.download import cached_files
+    def _kept_choice(self, name: str) -> ModelChoice:
+        on_disk = _is_on_disk(name)
+        found_at, choice = self._kept.get(name, (0.0, None))
+        if choice is None or choice.on_disk != on_disk or time.monotonic() - found_at > KEPT_S:
+            choice = self._choice(name, on_disk)
+            self._kept[name] = time.monotonic(), choice
+        return choice
 
+    def _choice(self, name: str, on_disk: bool) -> ModelChoice:
+        """Return a model of the list; what can't be found out of it stays open."""
         try:
-            source = parse_model(name)
-            on_disk = isinstance(source, LocalModel) or cached_files(source) is not None
-            plan = self.plan(name) if on_disk else self._kept_plan(name)
+            plan = self.plan(name)
         except ModelLoadError as error:
             logger.info("%s: %s", name, error)
-            return ModelChoice(name, None, on_disk=False, fits=None)
+            return ModelChoice(name, None, on_disk, fits=None)
         return ModelChoice(name, plan.facts.stored_bytes, on_disk, plan.fits)
 
-    def _kept_plan(self, name: str) -> Plan:
-        if name not in self._plans:
-            self._plans[name] = self.plan(name)
-        return self._plans[name]
+
+def _is_on_disk(name: str) -> bool:
+    from hfdemo.models.choose import LocalModel, parse_model
+    from hfdemo.models.download import cached_files
+
+    try:
+        source = parse_model(name)
+    except ModelLoadError:
+        return False
+    return isinstance(source, LocalModel) or cached_files(source) is not None
 
 
 def _found(info: ModelInfo, machine: Machine) -> ModelChoice:

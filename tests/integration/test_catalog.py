@@ -1,0 +1,51 @@
+"""The menu's list asks the Hub little, and tells at once when a model came."""
+
+import json
+
+PROGRAM = """
+import json
+from hfdemo.models import catalog
+from hfdemo.models.check import check_model
+from hfdemo.models.choose import parse_model
+from hfdemo.models.download import fetch_model
+from hfdemo.models.machine import look_at_machine
+from hfdemo.settings import Settings
+
+settings = Settings(models=("org/tiny", "org/missing"))
+models = catalog.Catalog(settings, lambda: look_at_machine("local"))
+
+def choices():
+    return [(choice.name, choice.stored_bytes, choice.on_disk, choice.fits) for choice in models.choices()]
+
+def fetch():
+    checked = check_model(parse_model("org/tiny"), settings)
+    fetch_model(checked.source, missing=checked.missing)
+"""
+
+
+def questions(machine, model: str) -> int:
+    return machine.hub.requests.count(f"GET /api/models/{model}")
+
+
+def test_what_was_found_out_of_the_list_is_kept(machine):
+    printed = machine.run(PROGRAM + "print(json.dumps([choices() for _ in range(5)]))")
+    first, *others = json.loads(printed[-1])
+    (tiny, stored_bytes, on_disk, fits), missing = first
+    assert (tiny, on_disk, fits, missing) == ("org/tiny", False, True, ["org/missing", None, False, None])
+    assert stored_bytes > 200_000_000
+    assert others == [first] * 4
+    assert questions(machine, "org/tiny") == 1
+    assert questions(machine, "org/missing") == 2  # one is asked again, as the Hub may refuse it once by mistake
+
+
+def test_a_model_that_came_is_told_at_once_and_then_kept_too(machine):
+    printed = machine.run(PROGRAM + "choices(); fetch(); print(json.dumps([choices() for _ in range(5)]))")
+    assert [[choice[2] for choice in choices] for choices in json.loads(printed[-1])] == [[True, False]] * 5
+    machine.hub.requests.clear()
+    machine.run(PROGRAM + "[choices() for _ in range(5)]")
+    assert questions(machine, "org/tiny") == 1
+
+
+def test_what_is_kept_is_found_out_anew_after_a_while(machine):
+    machine.run(PROGRAM + "catalog.KEPT_S = 0; [choices() for _ in range(3)]")
+    assert questions(machine, "org/tiny") == 3
