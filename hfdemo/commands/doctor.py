@@ -10,7 +10,7 @@ from hfdemo.commands.check import table
 from hfdemo.commands.terminal import exit_status, language_of_terminal, prepare_terminal
 from hfdemo.errors import HfdemoError
 from hfdemo.fit import Machine, gigabytes_text
-from hfdemo.settings import Settings, from_env
+from hfdemo.settings import Place, Settings, from_env
 from hfdemo.words import Language, say
 
 PACKAGES = ("gradio", "transformers", "torch", "huggingface_hub", "accelerate", "bitsandbytes", "spaces")
@@ -33,7 +33,7 @@ def run(named: str | None, language: Language | None) -> int:
         try:
             _examine(named or settings.model, settings, language)
         except HfdemoError as error:
-            if not _may_ask(error) or not _ask_for_token(error, language):
+            if not _may_ask(error) or not _ask_for_token(error, settings.place, language):
                 raise
             _examine(named or settings.model, settings, language)
     except HfdemoError as error:
@@ -132,8 +132,12 @@ def _may_ask(error: HfdemoError) -> bool:
     return error.key in A_TOKEN_HELPS and not from_environment and sys.stdin.isatty()
 
 
-def _ask_for_token(error: HfdemoError, language: Language) -> bool:
-    """Ask for an access token without showing it, and keep it as `hf auth login` does; False if none was given."""
+def _ask_for_token(error: HfdemoError, place: Place, language: Language) -> bool:
+    """Ask for an access token without showing it, and keep it as `hf auth login` does; False if none was given.
+
+    Raises:
+        HfdemoError: the Hub doesn't know it, or can't be asked.
+    """
     from huggingface_hub import login
 
     _say(f"✗ {error.text(language)}")
@@ -142,9 +146,23 @@ def _ask_for_token(error: HfdemoError, language: Language) -> bool:
         return False
     try:
         login(token=token, add_to_git_credential=False)
-    except ValueError:  # the Hub doesn't know it
-        return False
+    except Exception as problem:
+        raise _login_error(problem, place) from None
     return True
+
+
+def _login_error(problem: Exception, place: Place) -> HfdemoError:
+    """Return the error to show for a token that could not be taken."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    from hfdemo.models.explain import bad_token_error, explain_load_error, explain_search_error
+
+    refused = isinstance(problem, HfHubHTTPError) and problem.response.status_code == 401
+    if refused or isinstance(problem, ValueError):  # it has characters that no token has, or is an organisation's
+        return bad_token_error(None, place)
+    if isinstance(problem, HfHubHTTPError) or _is_offline(problem):
+        return explain_search_error(problem)
+    return explain_load_error(problem, None, place)
 
 
 def _say(text: str) -> None:

@@ -16,6 +16,7 @@ EXIT_STATUS = {
     "gated_reset": 15,
     "token_lacks_right": 16,
     "bad_token": 17,
+    "bad_typed_token": 17,
     "no_such_model_anonymous": 18,
     "no_such_model": 19,
     "no_such_revision": 20,

@@ -127,9 +127,16 @@ def gated_error(key: str, source: HubModel, place: Place) -> HfdemoError:
     return ModelLoadError(key, token_advice, **facts, **_token_pages())
 
 
-def bad_token_error(source: str, place: Place) -> HfdemoError:
-    """Return the error of a token that the Hub doesn't know; `source` says where the token comes from."""
-    return ModelLoadError("bad_token", advice("new_token", place), source=source, **_token_pages())
+def bad_token_error(source: str | None, place: Place) -> HfdemoError:
+    """Return the error of a token that the Hub doesn't know.
+
+    Args:
+        source: where the token comes from; None if somebody has just typed it.
+        place: where this runs.
+    """
+    return ModelLoadError(
+        "bad_token" if source else "bad_typed_token", advice("new_token", place), source=source, **_token_pages()
+    )
 
 
 def advice(topic: str, place: Place) -> str:

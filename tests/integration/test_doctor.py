@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,12 +83,16 @@ class Answer:
     text: str
 
 
+def environ_of(hub: Hub, home: Path) -> dict[str, str]:
+    """Return the environment of a machine with nothing in its cache and no access token."""
+    cleared = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HFDEMO_"))}
+    return cleared | hub.environ | {"HF_HOME": str(home), "LANG": "C.UTF-8"}
+
+
 @pytest.fixture
 def ask(hub: Hub, tmp_path: Path) -> Iterator:
     def run(command: str, *arguments: str, token: str | None = None, **environ: str) -> Answer:
-        cleared = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HFDEMO_"))}
-        settings = cleared | hub.environ | {"HF_HOME": str(tmp_path / "home"), "LANG": "C.UTF-8"}
-        settings |= {"HF_TOKEN": token} if token else {}
+        settings = environ_of(hub, tmp_path / "home") | ({"HF_TOKEN": token} if token else {})
         ended = subprocess.run(
             [sys.executable, "-m", "hfdemo", command, *arguments],
             cwd=ROOT,
@@ -216,3 +221,168 @@ def test_a_model_too_big_is_told_before_the_download_with_what_would_fit(ask, tm
     answer = ask("check", str(folder), "--quantize", "off")
     assert answer.status == 27, answer.text
     assert re.search("instead: .*(Qwen/Qwen3|SmolLM2)", answer.text)
+
+
+@dataclass
+class Terminal:
+    """The doctor at a terminal, where somebody types."""
+
+    process: subprocess.Popen[bytes]
+    screen: int
+    """The other end of the terminal: what is read is shown, what is written is typed."""
+
+    def read_until(self, text: str) -> str:
+        """Return what is shown up to some text, or to the end if it doesn't come."""
+        shown, deadline = b"", time.monotonic() + 60
+        while text.encode() not in shown and time.monotonic() < deadline:
+            try:
+                shown += os.read(self.screen, 4096)
+            except OSError:  # the doctor has ended
+                break
+        return shown.decode()
+
+    def type(self, text: str) -> str:
+        """Type a line, and return all that is shown from then on."""
+        os.write(self.screen, f"{text}\n".encode())
+        shown = self.read_until("\0 never")
+        self.process.wait(60)
+        return shown
+
+
+@pytest.fixture
+def at_terminal(hub: Hub, tmp_path: Path) -> Iterator:
+    fcntl, pty, termios = (
+        pytest.importorskip(name, reason="Windows has other terminals") for name in ("fcntl", "pty", "termios")
+    )
+    opened: list[Terminal] = []
+
+    def begin(*arguments: str) -> Terminal:
+        screen, terminal = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hfdemo", "doctor", *arguments],
+            cwd=ROOT,
+            env=environ_of(hub, tmp_path / "home"),
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # its own terminal, not that of the tests
+        )
+        os.close(terminal)
+        opened.append(Terminal(process, screen))
+        return opened[-1]
+
+    yield begin
+    for terminal in opened:
+        terminal.process.kill()
+        terminal.process.wait()
+        os.close(terminal.screen)
+
+
+@pytest.mark.parametrize(("language", "prompt"), [("en", "Access token (not shown"), ("ko", "액세스 토큰(")])
+def test_a_token_that_is_typed_is_not_shown_and_is_kept_and_used(at_terminal, ask, tmp_path, language, prompt):
+    terminal = at_terminal("org/gated", "--language", language)
+    before = terminal.read_until(prompt)
+    assert f"{SIGN_IN}/org/gated" in before and TOKENS in before
+    assert prompt in before
+    after = terminal.type(stand_in.GOOD_TOKEN)
+    assert terminal.process.returncode == 0, after
+    assert "someone" in after and "hf auth login" in after
+    assert stand_in.GOOD_TOKEN not in before + after
+    kept = tmp_path / "home" / "token"
+    assert kept.read_text() == stand_in.GOOD_TOKEN
+    assert kept.stat().st_mode & 0o077 == 0
+    again = ask("doctor", "org/gated")
+    assert (again.status, "hf auth login" in again.text) == (0, True), again.text
+
+
+@pytest.mark.parametrize(
+    ("typed", "status", "part"),
+    [
+        (stand_in.BAD_TOKEN, 17, "that you typed is not valid"),
+        ("토큰", 17, "not valid"),
+        ("", 11, "accept its licence"),
+    ],
+    ids=["bad token", "no token at all", "nothing"],
+)
+def test_what_is_typed_and_is_no_token_is_told_and_not_kept(at_terminal, tmp_path, typed, status, part):
+    terminal = at_terminal("org/gated", "--language", "en")
+    before = terminal.read_until("Access token (not shown")
+    after = terminal.type(typed)
+    assert (terminal.process.returncode, part in after) == (status, True), after
+    assert "Traceback" not in after
+    assert not typed or typed not in before + after
+    assert not (tmp_path / "home" / "token").exists()
+
+
+COLAB = """
+import builtins, sys, types
+
+class Shell:
+    def __str__(self):
+        return "<google.colab._shell.Shell object>"
+
+class NotebookAccessError(Exception):
+    pass
+
+class SecretNotFoundError(Exception):
+    pass
+
+def get(name):
+    assert name == "HF_TOKEN"
+    if answer == "denied":
+        raise NotebookAccessError
+    if answer == "none":
+        raise SecretNotFoundError
+    return answer
+
+answer = sys.argv[1]
+builtins.get_ipython = Shell
+google, colab = types.ModuleType("google"), types.ModuleType("google.colab")
+colab.userdata = types.SimpleNamespace(
+    get=get, NotebookAccessError=NotebookAccessError, SecretNotFoundError=SecretNotFoundError
+)
+errors = types.ModuleType("google.colab.errors")
+errors.Error = type("Error", (Exception,), {})
+sys.modules |= {"google": google, "google.colab": colab, "google.colab.errors": errors}
+
+from hfdemo.commands import doctor
+sys.exit(doctor.run("org/gated", sys.argv[2]))
+"""
+"""What a notebook on Colab is to huggingface_hub, and the doctor in it."""
+
+
+def ask_on_colab(hub: Hub, home: Path, answer: str, language: str = "en") -> Answer:
+    ended = subprocess.run(
+        [sys.executable, "-c", COLAB, answer, language],
+        cwd=ROOT,
+        env=environ_of(hub, home) | {"COLAB_RELEASE_TAG": "release-colab-2026"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    text = ended.stdout + ended.stderr
+    assert "Traceback" not in text, text
+    assert answer not in text or not answer.startswith("hf_")
+    return Answer(ended.returncode, text)
+
+
+def test_the_token_in_the_vault_of_colab_is_taken_and_named_so(hub, tmp_path):
+    answer = ask_on_colab(hub, tmp_path, stand_in.GOOD_TOKEN)
+    assert answer.status == 0, answer.text
+    assert "Access token from Colab: belongs to someone" in answer.text
+    bad = ask_on_colab(hub, tmp_path, stand_in.BAD_TOKEN)
+    assert (bad.status, "The access token from Colab is not valid" in bad.text) == (17, True), bad.text
+    assert "behind the key in Colab's left bar" in bad.text
+
+
+@pytest.mark.parametrize("vault", ["denied", "none"])
+@pytest.mark.parametrize(
+    ("language", "part"), [("en", "allow this notebook to use it"), ("ko", "이 노트북의 접근을 허용한 뒤")]
+)
+def test_a_vault_of_colab_that_gives_no_token_is_told_kindly(hub, tmp_path, vault, language, part):
+    answer = ask_on_colab(hub, tmp_path, vault, language)
+    assert answer.status == 11, answer.text
+    assert part in answer.text and TOKENS in answer.text
+    assert ("restart the session" if language == "en" else "세션을 다시 시작") in answer.text
