@@ -118,7 +118,10 @@ def _placement(plan: Plan) -> dict[str, Any]:
     if plan.way == "split":
         room = {0: int(0.9 * plan.machine.gpu_free), "cpu": int(0.9 * plan.machine.ram_free)}
         return {"device_map": "auto", "max_memory": room}
-    return {"device_map": {"": _device(plan)}} if plan.quantize else {}
+    # Straight to the GPU: by way of the CPU, the weights would need as much of its memory, too. On ZeroGPU, where the
+    # GPU comes later, only a model that is moved is known to work.
+    straight = plan.way == "gpu" and plan.machine.place != "zerogpu"
+    return {"device_map": {"": _device(plan)}} if straight or plan.quantize else {}
 
 
 def _fewer_bits(plan: Plan, files: ModelFiles) -> dict[str, Any]:
