@@ -75,14 +75,14 @@ def test_unset_model_falls_back_to_the_embedded_one_with_the_reason(start, envir
     [
         ("org/missing", f"org/missing is not on this machine, and {NOWHERE} can't be reached"),
         ("/nowhere/at/all", "There is no folder and no GGUF file '/nowhere/at/all'"),
-        ("not a model", "which is no model name"),
+        ("not a model", "'not a model' is no model name"),
         ("tests", "tests can't be used as a language model"),
     ],
 )
 def test_named_model_never_falls_back_and_the_process_lives(start, model, message):
     app = start(HFDEMO_MODEL=model)
     app.wait_for_log(message)
-    with pytest.raises(Exception, match=r"(?s)HFDEMO_MODEL|Choose"):
+    with pytest.raises(Exception, match=r"folder|Correct|Choose"):
         ask(app)
     assert httpx.get(app.url).status_code == 200
     assert "small demo model" not in app.log()
@@ -151,6 +151,39 @@ def test_ten_first_messages_share_one_load(embedded_model, monkeypatch):
     assert loads == [embedded_model.name]
     assert replies == ["The capital of France is Paris."] * 10
     wait_until(lambda: engine._line == [], 1)
+
+
+FEWER_BITS = """
+import sys, threading
+from hfdemo.engines.local import LocalEngine
+from hfdemo.messages import ChatRequest, Message, Options
+from hfdemo.settings import Settings
+
+engine = LocalEngine(Settings(model=sys.argv[1], quantize=sys.argv[2]))
+message = Message("user", "What is the capital of France?")
+asked = ChatRequest((message,), "", Options(temperature=0, max_new_tokens=24), chat="chat")
+deltas = list(engine.stream(asked, threading.Event()))
+print(deltas[-1].receipt.device)
+print("".join(delta.text for delta in deltas))
+"""
+
+
+@pytest.mark.parametrize("quantize", ["8bit", "4bit"])
+def test_a_model_in_fewer_bits_answers_and_no_library_chatters(embedded_model, quantize):
+    pytest.importorskip("bitsandbytes")
+    ended = subprocess.run(
+        [sys.executable, "-c", FEWER_BITS, str(embedded_model), quantize],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    device, answer = ended.stdout.splitlines()
+    assert device.startswith("CPU") and device.endswith(quantize)
+    assert "Paris" in answer
+    assert ended.stderr == ""
 
 
 def test_two_first_starts_at_once_make_one_embedded_model(tmp_path):
