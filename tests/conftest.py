@@ -49,6 +49,20 @@ class App:
         self.process.wait()
 
 
+def run_program(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a Python program to its end, which must be a good one, and return what it wrote."""
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended
+
+
 def wait_until(condition, timeout_s: float, what: str = "the condition") -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +12,7 @@ import pytest
 from hfdemo.engines.local import LocalEngine
 from hfdemo.messages import ChatRequest, Delta, Message, Options
 from hfdemo.settings import Settings
-from tests.conftest import ROOT, wait_until
+from tests.conftest import run_program, wait_until
 
 PARIS = "The capital of France is Paris."
 
@@ -104,15 +102,7 @@ print(json.dumps([used(first), used(second), used(first), used(second)]))
 
 
 def test_the_memory_of_the_old_model_comes_back(embedded_model, other):
-    ended = subprocess.run(
-        [sys.executable, "-c", MEMORY, str(embedded_model), str(other)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
+    ended = run_program(MEMORY, str(embedded_model), str(other))
     first, *later = json.loads(ended.stdout.splitlines()[-1])
     assert max(later) < 1.05 * first, (first, later)
 

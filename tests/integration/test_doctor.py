@@ -89,24 +89,29 @@ def environ_of(hub: Hub, home: Path) -> dict[str, str]:
     return cleared | hub.environ | {"HF_HOME": str(home), "LANG": "C.UTF-8"}
 
 
+def answer_of(arguments: list[str], environ: dict[str, str], secret: str | None) -> Answer:
+    """Run Python as nobody's terminal would, and return what it said, which must not hold the secret."""
+    ended = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    text = ended.stdout + ended.stderr
+    assert "Traceback" not in text, text
+    assert secret is None or secret not in text
+    return Answer(ended.returncode, text)
+
+
 @pytest.fixture
 def ask(hub: Hub, tmp_path: Path) -> Iterator:
     def run(command: str, *arguments: str, token: str | None = None, **environ: str) -> Answer:
         settings = environ_of(hub, tmp_path / "home") | ({"HF_TOKEN": token} if token else {})
-        ended = subprocess.run(
-            [sys.executable, "-m", "hfdemo", command, *arguments],
-            cwd=ROOT,
-            env=settings | environ,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        text = ended.stdout + ended.stderr
-        assert "Traceback" not in text, text
-        assert token is None or token not in text
-        return Answer(ended.returncode, text)
+        return answer_of(["-m", "hfdemo", command, *arguments], settings | environ, token)
 
     yield run
     hub.down = False
@@ -353,19 +358,9 @@ sys.exit(doctor.run("org/gated", sys.argv[2]))
 
 
 def ask_on_colab(hub: Hub, home: Path, answer: str, language: str = "en") -> Answer:
-    ended = subprocess.run(
-        [sys.executable, "-c", COLAB, answer, language],
-        cwd=ROOT,
-        env=environ_of(hub, home) | {"COLAB_RELEASE_TAG": "release-colab-2026"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    text = ended.stdout + ended.stderr
-    assert "Traceback" not in text, text
-    assert answer not in text or not answer.startswith("hf_")
-    return Answer(ended.returncode, text)
+    environ = environ_of(hub, home) | {"COLAB_RELEASE_TAG": "release-colab-2026"}
+    secret = answer if answer.startswith("hf_") else None
+    return answer_of(["-c", COLAB, answer, language], environ, secret)
 
 
 def test_the_token_in_the_vault_of_colab_is_taken_and_named_so(hub, tmp_path):

@@ -21,7 +21,7 @@ from hfdemo.models import embedded
 from hfdemo.models.choose import DEFAULT_ON_CPU
 from hfdemo.models.progress import SILENT
 from hfdemo.settings import Settings
-from tests.conftest import ROOT, App, start_app, wait_until
+from tests.conftest import ROOT, App, run_program, start_app, wait_until
 from tests.hub import Hub, serve
 
 NOWHERE = "http://127.0.0.1:9"
@@ -171,15 +171,7 @@ print("".join(delta.text for delta in deltas))
 @pytest.mark.parametrize("quantize", ["8bit", "4bit"])
 def test_a_model_in_fewer_bits_answers_and_no_library_chatters(embedded_model, quantize):
     pytest.importorskip("bitsandbytes")
-    ended = subprocess.run(
-        [sys.executable, "-c", FEWER_BITS, str(embedded_model), quantize],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
+    ended = run_program(FEWER_BITS, str(embedded_model), quantize)
     device, answer = ended.stdout.splitlines()
     assert device.startswith("CPU") and device.endswith(quantize)
     assert "Paris" in answer
