@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from threading import Event, RLock
@@ -18,6 +18,7 @@ from hfdemo.engines.compute import ComputeThread
 from hfdemo.engines.failure import explain_failure
 from hfdemo.engines.kept_model import KeptModel, not_there_error
 from hfdemo.engines.kept_replies import KeptReplies, KeptReply
+from hfdemo.engines.order import make_streamer, show_prompt, take_order
 from hfdemo.engines.thought import ThoughtSplitter
 from hfdemo.errors import Busy, HfdemoError
 from hfdemo.messages import (
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from hfdemo.engines.streaming import TokenStreamer
     from hfdemo.fit import Machine
     from hfdemo.models.load import LoadedModel
-    from hfdemo.prompt import Prompt
 
 HEARTBEAT_S = 0.25
 """The longest silence of `stream`: how soon a closed tab is noticed."""
@@ -126,22 +126,21 @@ class LocalEngine:
     def check(self, request: ChatRequest) -> None:
         """Refuse a request that doesn't fit the model; while the model isn't there, all is let through."""
         if model := self._keeper.model:
-            _build_prompt(model, _within_context(model, request))
+            take_order(model.prompts, request)
 
     def show_prompt(self, request: ChatRequest) -> ShownPrompt:
         """Return exactly what the model would read for a request; see `protocol.Engine.show_prompt`."""
         model = self._keeper.model
         if model is None:
             raise not_there_error(self.status())
-        prompt = _build_prompt(model, _within_context(model, request))
-        return ShownPrompt(tuple(model.prompts.show(prompt.ids)), prompt.dropped, model.prompts.context_limit)
+        return show_prompt(model.prompts, request)
 
     def _answer(self, request: ChatRequest, stop: Event, place: _Place) -> Generator[Delta, None, bool]:
         """Yield the reply of the model that is there; return False if it was changed before it wrote anything."""
         model = self._keeper.model
         if model is None:
             return False
-        turn = self._prepare(model, _within_context(model, request), stop)
+        turn = self._prepare(model, request, stop)
         self._kept.forget(request.chat)
         with self._lock:
             if self._keeper.model is not model:
@@ -207,27 +206,14 @@ class LocalEngine:
     def _prepare(self, model: LoadedModel, request: ChatRequest, stop: Event) -> Turn:
         """Build the prompt, and find out whether the model can go on where it was."""
         from hfdemo.engines.generation import Turn
-        from hfdemo.engines.streaming import TokenStreamer
 
-        kept = self._kept.get(request.chat) if request.continues else None
-        if kept and (kept.finished.text != request.reply_start or not kept.token_ids):
-            kept = None  # it was edited, or another model wrote it
-        reply_ids = kept.token_ids if kept else ()
-        prompt = _build_prompt(model, request, reply_ids)
-        goes_on_from_text = bool(request.reply_start) and not kept
-        streamer = TokenStreamer(
-            model.tokenizer,
-            stop,
-            stop_texts=(*model.prompts.stop_texts, *request.options.stop_texts),
-            time_limit_s=self._settings.time_limit_s,
-            before=prompt.ids[-8:] if goes_on_from_text else (),
-        )
-        if kept:
-            streamer.resume(kept.token_ids)
-        elif request.reply_start:
-            streamer.begin_with(request.reply_start)
-        cache = kept.cache if kept and prompt.ids == (*kept.prompt_ids, *kept.token_ids) else None
-        return Turn(model, prompt, request.options, streamer, stop, cache, begun_with=len(reply_ids))
+        kept = self._kept.get(request.chat)
+        order = replace(take_order(model.prompts, request, kept), time_limit_s=self._settings.time_limit_s)
+        prompt, reply_ids = order.prompt, order.reply_ids
+        goes_on = kept is not None and reply_ids and prompt.ids == (*kept.prompt_ids, *reply_ids)
+        cache = kept.cache if kept is not None and goes_on else None
+        streamer = make_streamer(model, order, stop)
+        return Turn(model, prompt, order.options, streamer, stop, cache, begun_with=len(reply_ids))
 
     def _submit(self, turn: Turn, chat: str) -> Future[FinishedReply]:
         job = self._compute.submit(self._generate, turn, chat)
@@ -271,25 +257,3 @@ class LocalEngine:
         if reply.receipt.finish_reason not in CUT_OFF or not read_whole:
             cache = None
         self._kept.put(chat, KeptReply(reply, token_ids, prompt_ids, cache, bytes_of(cache)))
-
-
-def _within_context(model: LoadedModel, request: ChatRequest) -> ChatRequest:
-    """Return the request with at most half of the model's context for the reply.
-
-    Else a model with a small context would refuse every message, at the page's usual `max_new_tokens`.
-    """
-    limit = model.prompts.context_limit
-    if limit is None or request.options.max_new_tokens <= limit // 2:
-        return request
-    return replace(request, options=replace(request.options, max_new_tokens=max(1, limit // 2)))
-
-
-def _build_prompt(model: LoadedModel, request: ChatRequest, reply_ids: Sequence[int] = ()) -> Prompt:
-    return model.prompts.build(
-        request.messages,
-        request.system_prompt,
-        request.options.max_new_tokens,
-        reply_start=request.reply_start,
-        reply_ids=reply_ids,
-        thinking=request.options.thinking,
-    )
