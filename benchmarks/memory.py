@@ -9,7 +9,6 @@
 import argparse
 import json
 import logging
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results" / "memory.json"
+from benchmarks.report import publish
+from benchmarks.report import table as markdown
 
 DEMO_MODEL = "SmolLM2-135M-Instruct"
 """The embedded demo model, with its real weights; the others have random ones, which take as much memory."""
@@ -98,45 +98,36 @@ def main() -> None:
     cases = [case for case in CASES if options.only in case.model]
     with tempfile.TemporaryDirectory() as temporary:
         results = [_run(case, options.folder or Path(temporary)) for case in cases]
-    if not options.only:
-        RESULTS.parent.mkdir(exist_ok=True)
-        machine = {"machine": describe_machine(), "results": [asdict(result) for result in results]}
-        RESULTS.write_text(json.dumps(machine, indent=1) + "\n", "utf-8")
-    print(f"\n{describe_machine()}\n\n{table(results)}")
+    if options.only:
+        print(table(results))
+    else:
+        publish(
+            "memory",
+            table(results),
+            [asdict(result) for result in results],
+            note=f"bitsandbytes {version('bitsandbytes')}",
+        )
 
 
 def table(results: list[Result]) -> str:
     """Return the results as a Markdown table."""
-    lines = [
-        "| Model | Weights | Tokens | Predicted | Measured | Error | Tokens/s predicted | measured |",
-        "|---|---|--:|--:|--:|--:|--:|--:|",
-    ]
-    for result in results:
-        case = result.case
-        numbers = case.dtype if case.quantize == "off" else case.quantize.replace("bit", " bit")
-        lines.append(
-            f"| {case.model} | {numbers} | {case.context} | {result.predicted / 1e6:.0f} MB "
-            f"| {result.measured / 1e6:.0f} MB | {100 * result.error:+.0f} % "
-            f"| {result.predicted_tokens_per_s:.0f} | {result.tokens_per_s:.0f} |"
-        )
-    return "\n".join(lines)
-
-
-def describe_machine() -> str:
-    """Return what the numbers depend on, without the machine's name."""
-    import psutil
-
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "gradio", "bitsandbytes"))
-    memory = psutil.virtual_memory().total / 1e9
-    return (
-        f"{_cpu_name()}, {psutil.cpu_count()} cores, {memory:.0f} GB of memory, no GPU; {platform.system()}, "
-        f"Python {platform.python_version()}, {packages}."
+    head = ["Model", "Weights", "Tokens", "Predicted", "Measured", "Error", "Tokens/s predicted", "measured"]
+    return markdown(
+        head,
+        [
+            [
+                result.case.model,
+                result.case.dtype if result.case.quantize == "off" else result.case.quantize.replace("bit", " bit"),
+                result.case.context,
+                f"{result.predicted / 1e6:.0f} MB",
+                f"{result.measured / 1e6:.0f} MB",
+                f"{100 * result.error:+.0f} %",
+                f"{result.predicted_tokens_per_s:.0f}",
+                f"{result.tokens_per_s:.0f}",
+            ]
+            for result in results
+        ],
     )
-
-
-def _cpu_name() -> str:
-    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "CPU")
 
 
 def _run(case: Case, folder: Path) -> Result:

@@ -1,0 +1,41 @@
+"""Memory beside llama.cpp and the usual Space code: what a process holds at most, and after a reply.
+
+`python -m benchmarks.footprint` counts resident memory, of which the file of the weights is a part, as it is mapped.
+The page is not loaded in any of them. `benchmarks.memory` is about the prediction.
+"""
+
+from benchmarks.peers import TITLES
+from benchmarks.processes import ask_peer, find_peers, model_files
+from benchmarks.prompts import message_of
+from benchmarks.replies import Ask
+from benchmarks.report import parse_arguments, progress, publish, spread, table
+
+PROMPT_TOKENS = 570
+NEW_TOKENS = 128
+
+
+def main() -> None:
+    """Measure, and keep the table."""
+    from hfdemo.models.load import load_prompts
+
+    runs = parse_arguments(__doc__).runs
+    peers, note = find_peers("usual", "llama", "ours")
+    message = message_of(load_prompts(model_files()["model"]), PROMPT_TOKENS)
+    ask = Ask([{"role": "user", "content": message}], NEW_TOKENS, chat="footprint")
+    measured: dict[str, list[dict[str, int]]] = {peer: [] for peer in peers}
+    for run in range(runs):
+        for peer in peers:
+            measured[peer].append(ask_peer(peer, asks=[ask])[1])
+            progress(f"run {run + 1}, {TITLES[peer]}: {measured[peer][-1]}")
+    rows = [
+        [
+            TITLES[peer],
+            *(spread(kinds[kind] / 1e6 for kinds in found).text(0) for kind in ("peak_bytes", "kept_bytes")),
+        ]
+        for peer, found in measured.items()
+    ]
+    publish("footprint", table(["Program", "Most, MB", "After the reply, MB"], rows), measured, runs, note)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""What the page costs: the rate that its clients see, and the time that an update takes to reach them.
+
+`python -m benchmarks.page` first compares the rate at gradio_client and in Chromium with that of the engine alone.
+Then it measures single updates, at several lengths of reply and chat, with an engine that only says the time.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import httpx
+from gradio_client import Client
+from playwright.sync_api import Page, sync_playwright
+
+from benchmarks.page_server import MARK
+from benchmarks.processes import ask_peer, model_files
+from benchmarks.prompts import SYSTEM_PROMPT, message_of
+from benchmarks.replies import Ask
+from benchmarks.report import parse_arguments, progress, publish, spread, table
+from tests.conftest import ROOT, App, free_port, start_app, wait_until
+from tests.e2e.conftest import ChatPage, find_chromium
+
+NEW_TOKENS = 400
+LENGTHS = (10, 1000, 8000)
+TURNS = (1, 100)
+TO_REACH = 0.97
+"""The share of the engine's rate that clients shall see."""
+
+STAMP = re.compile(rf"{MARK}(\d+\.\d+)/(\d+\.\d+)\s*$")
+
+WATCH = """mark => {
+    window.seen = []
+    let last = ''
+    const note = stamp => window.seen.push([stamp, (performance.timeOrigin + performance.now()) / 1000])
+    new MutationObserver(() => {
+        const text = [...document.querySelectorAll('#transcript .bot.message')].at(-1)?.textContent ?? ''
+        const stamp = mark ? text.slice(-60).match(mark)?.[0] : String(text.length)
+        if (!stamp || stamp === last) return
+        last = stamp
+        requestAnimationFrame(() => setTimeout(note, 0, stamp))  // when it has been drawn
+    }).observe(document.querySelector('#transcript'), {childList: true, characterData: true, subtree: true})
+}"""
+
+
+def main() -> None:
+    """Measure, and keep the tables."""
+    runs = parse_arguments(__doc__).runs
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=arguments)
+        rates = [_rates(browser.new_page, run) for run in range(runs)]
+        updates = [found for run in range(runs) for found in _updates(browser.new_page, run)]
+        note = f"Chromium {browser.version}"
+        browser.close()
+    publish(
+        "page", f"{_rate_table(rates)}\n\n{_update_table(updates)}", {"rates": rates, "updates": updates}, runs, note
+    )
+
+
+def _rates(new_page: Any, run: int) -> dict[str, float]:
+    """Return the tokens a second of the same reply, as the engine makes them and as clients see them."""
+    from hfdemo.models.load import load_prompts
+
+    model = model_files()["model"]
+    message = message_of(load_prompts(model), 40)
+    ask = Ask([{"role": "user", "content": message}], NEW_TOKENS, chat="page")
+    rates = {"engine": ask_peer("ours", asks=[ask])[0][0].tokens_per_s}
+    with tempfile.TemporaryDirectory() as folder:
+        app = start_app(Path(folder), HFDEMO_MODEL=model, HFDEMO_SYSTEM_PROMPT=SYSTEM_PROMPT)
+        try:
+            app.wait_for_log("CPU")
+            rates["gradio_client"] = _client_rate(app, message)
+            rates["Chromium"] = _browser_rate(app, message, new_page)
+        finally:
+            app.stop()
+    progress(f"run {run + 1}: {rates}")
+    return rates
+
+
+def _client_rate(app: App, message: str) -> float:
+    client = Client(app.url, verbose=False)
+    client.predict(message="Count from one to ten.", max_new_tokens=16, api_name="/chat")
+    client = Client(app.url, verbose=False)
+    job = client.submit(message=message, temperature=0, max_new_tokens=NEW_TOKENS, api_name="/chat")
+    times = [time.perf_counter() for text in job if text]
+    receipt = client.predict(api_name="/receipt")
+    return float((receipt["new_tokens"] - 1) / (times[-1] - times[0]))
+
+
+def _browser_rate(app: App, message: str, new_page: Any) -> float:
+    with _open_chat(app.url, new_page) as chat:
+        chat.set_option("temperature", 0)
+        chat.set_option("max-new-tokens", NEW_TOKENS)
+        replies = app.log().count("reply:")
+        chat.page.evaluate(WATCH, None)
+        chat.send(message)
+        wait_until(lambda: app.log().count("reply:") > replies, 120)
+        chat.page.wait_for_timeout(500)
+        seen = chat.page.evaluate("window.seen")
+        chat.wait_for_reply()
+    new_tokens = int(re.findall(r"(\d+) new tokens", app.log())[-1])
+    times = [time_s for length, time_s in seen]
+    return (new_tokens - 1) / (times[-1] - times[0])
+
+
+def _updates(new_page: Any, run: int) -> Iterator[dict[str, Any]]:
+    """Yield what an update took, in each length of the reply and of the chat."""
+    with _timed_server() as url:
+        for turn in TURNS:
+            client = Client(url, verbose=False)
+            with _open_chat(url, new_page) as chat:
+                for _ in range(turn - 1):
+                    client.predict(message="Hello.", api_name="/chat")
+                    chat.send("Hello.")
+                    chat.wait_for_reply()
+                for length in LENGTHS:
+                    found = {"turn": turn, "length": length} | _client_update(client, length)
+                    found["browser_s"] = _browser_update(chat, length)
+                    progress(f"run {run + 1}: {found}")
+                    yield found
+
+
+def _client_update(client: Client, length: int) -> dict[str, float]:
+    """Return how long an update takes to reach gradio_client, and how long the server computes for it."""
+    came: dict[float, float] = {}
+    used: list[float] = []
+    for text in client.submit(message=str(length), api_name="/chat"):
+        if (stamp := STAMP.search(text[-60:])) and float(stamp[1]) not in came:
+            came[float(stamp[1])] = time.time()
+            used.append(float(stamp[2]))
+    return {
+        "client_s": median(time_s - handed for handed, time_s in came.items()),
+        "server_cpu_s": median(later - earlier for earlier, later in pairwise(used)),
+    }
+
+
+def _browser_update(chat: ChatPage, length: int) -> float:
+    """Return how long it takes until an update is drawn in Chromium."""
+    chat.page.evaluate(WATCH, STAMP.pattern)
+    chat.send(str(length))
+    chat.wait_for_reply()
+    return median(drawn - float(STAMP.search(stamp)[1]) for stamp, drawn in chat.page.evaluate("window.seen"))
+
+
+@contextmanager
+def _open_chat(url: str, new_page: Any) -> Iterator[ChatPage]:
+    page: Page = new_page()
+    chat = ChatPage(page)
+    chat.open(url)
+    try:
+        yield chat
+    finally:
+        page.close()
+
+
+@contextmanager
+def _timed_server() -> Iterator[str]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    server = subprocess.Popen([sys.executable, "-m", "benchmarks.page_server", str(port)], cwd=ROOT)
+
+    def answers() -> bool:
+        try:
+            return httpx.get(url, timeout=5).is_success
+        except httpx.TransportError:
+            return False
+
+    try:
+        wait_until(answers, 60, "the page")
+        yield url
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _rate_table(rates: list[dict[str, float]]) -> str:
+    rows = [
+        [
+            f"through {name}" if name != "engine" else "the engine alone",
+            spread(run[name] for run in rates).text(1),
+            spread(run[name] / run["engine"] for run in rates).text(),
+        ]
+        for name in rates[0]
+    ]
+    return table(["Tokens/s seen", "Rate", f"Share of the engine's; to reach: {TO_REACH}"], rows)
+
+
+def _update_table(updates: list[dict[str, Any]]) -> str:
+    rows = []
+    for turn in TURNS:
+        for length in LENGTHS:
+            found = [update for update in updates if (update["turn"], update["length"]) == (turn, length)]
+            kinds = ("client_s", "browser_s", "server_cpu_s")
+            rows.append(
+                [f"turn {turn}, {length:,} words", *(spread(1000 * u[kind] for u in found).text(1) for kind in kinds)]
+            )
+    return table(
+        ["One update", "To gradio_client, ms", "Until drawn in Chromium, ms", "The server computes, ms"], rows
+    )
+
+
+if __name__ == "__main__":
+    main()

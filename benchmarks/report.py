@@ -1,0 +1,129 @@
+"""What the benchmarks share: their command line, medians, Markdown tables, and where the results are kept."""
+
+# ruff: noqa: T201  # it talks to the person in the terminal
+
+import argparse
+import json
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+FOLDER = Path(__file__).parent
+ENOUGH_RUNS = 5
+"""With fewer runs nothing is kept."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Some measurements of the same thing."""
+
+    median: float
+    low: float
+    high: float
+
+    def text(self, digits: int = 2) -> str:
+        """Return the median, with the least and the greatest behind it if there were several."""
+        if self.low == self.high:
+            return f"{self.median:,.{digits}f}"
+        return f"{self.median:,.{digits}f} ({self.low:,.{digits}f} to {self.high:,.{digits}f})"
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Return the median of some values, the least and the greatest."""
+    ordered = sorted(values)
+    return Spread(median(ordered), ordered[0], ordered[-1])
+
+
+def percentile(values: Iterable[float], percent: float) -> float:
+    """Return the least value that so many percent of the values don't exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, -int(-percent * len(ordered) // 100) - 1)]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a Markdown table; all columns but the first are numbers."""
+    lines = [list(head), ["---", *["--:"] * (len(head) - 1)], *[[str(cell) for cell in row] for row in rows]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def parse_arguments(description: str | None, *more: tuple[str, dict[str, Any]]) -> argparse.Namespace:
+    """Read the command line: `--runs`, and what a benchmark has besides."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--runs", type=int, default=ENOUGH_RUNS, help="how often; the results of fewer than 5 are shown and not kept"
+    )
+    for name, options in more:
+        parser.add_argument(name, **options)
+    return parser.parse_args()
+
+
+def publish(name: str, text: str, raw: Any, runs: int | None = None, note: str = "") -> None:
+    """Show a benchmark's table, and keep it in the README, and what was measured as JSON, if it was run often enough.
+
+    Args:
+        name: the benchmark's; the README has a place between two marks of that name.
+        text: the table, or several.
+        raw: what was measured.
+        runs: how often; None if it always comes to the same.
+        note: versions of programs that only this benchmark needs.
+    """
+    said = f" Medians of {runs} runs, with least and greatest." if runs else ""
+    text = f"{text}\n\n{describe_machine(note)}{said}"
+    print(f"\n{text}")
+    if runs and runs < ENOUGH_RUNS:
+        print(f"\nNot kept: these were fewer than {ENOUGH_RUNS} runs.")
+        return
+    readme = FOLDER / "README.md"
+    readme.write_text(put_between_marks(readme.read_text("utf-8"), name, text), "utf-8")
+    results = FOLDER / "results" / f"{name}.json"
+    results.parent.mkdir(exist_ok=True)
+    results.write_text(
+        json.dumps({"machine": describe_machine(note), "runs": runs, "results": raw}, indent=1) + "\n", "utf-8"
+    )
+
+
+def put_between_marks(page: str, name: str, text: str) -> str:
+    """Return a page with a text between the two marks of a name, in place of what was there.
+
+    Raises:
+        ValueError: the page doesn't have the marks.
+    """
+    start, end = f"<!-- {name}: written by the benchmark -->", f"<!-- {name}: end -->"
+    before, found, rest = page.partition(start)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"the page has no place for {name}")
+    return f"{before}{start}\n{text}\n{end}{after}"
+
+
+def describe_machine(more: str = "") -> str:
+    """Return what the numbers depend on, without the machine's name."""
+    import psutil
+
+    packages = [f"{name} {found}" for name in ("torch", "transformers", "gradio") if (found := _version(name))]
+    memory = psutil.virtual_memory().total / 1e9
+    return (
+        f"{_cpu_name()}, {psutil.cpu_count()} cores, {memory:.0f} GB of memory, no GPU; {platform.system()}, "
+        f"Python {platform.python_version()}, {', '.join([*packages, *filter(None, [more])])}."
+    )
+
+
+def progress(text: str) -> None:
+    """Tell the person in the terminal how far it is."""
+    print(text, flush=True)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _cpu_name() -> str:
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "CPU")

@@ -1,0 +1,91 @@
+"""From the command to the page, and to the first word of the answer to a message that is sent at once.
+
+`python -m benchmarks.start` starts hfdemo and the usual Space code in turn; the model is on this machine already.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import httpx
+
+from benchmarks.peers import TITLES
+from benchmarks.processes import model_files
+from benchmarks.prompts import SYSTEM_PROMPT
+from benchmarks.report import parse_arguments, progress, publish, spread, table
+from tests.conftest import ROOT, free_port
+
+MESSAGE = "What is the capital of France?"
+PROGRAMS: dict[str, tuple[list[str], str, dict[str, Any]]] = {
+    "usual": (["-m", "benchmarks.usual_space"], "call/chat", {"data": [MESSAGE, SYSTEM_PROMPT, 16, 0, 0.9]}),
+    "ours": (["app.py"], "call/v2/chat", {"message": MESSAGE, "temperature": 0, "max_new_tokens": 16}),
+}
+"""How each is started, and how a message is sent to it."""
+TO_REACH = {"ours": ("≤ 5", "≤ 10")}
+
+
+def main() -> None:
+    """Measure, and keep the table."""
+    runs = parse_arguments(__doc__).runs
+    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in PROGRAMS}
+    for run in range(runs):
+        for name, times in measured.items():
+            times.append(_start(name))
+            progress(f"run {run + 1}, {TITLES[name]}: page {times[-1][0]:.1f} s, first word {times[-1][1]:.1f} s")
+    rows = [
+        [TITLES[name], spread(page for page, _ in times).text(1), spread(first for _, first in times).text(1)]
+        for name, times in measured.items()
+    ]
+    rows.append(["to reach", *TO_REACH["ours"]])
+    publish("start", table(["Program", "Page, s", "First word, s"], rows), measured, runs)
+
+
+def _start(name: str) -> tuple[float, float]:
+    """Return the seconds from the command to the page, and to the first word."""
+    command, endpoint, message = PROGRAMS[name]
+    port, model = free_port(), model_files()["model"]
+    environ = {"MODEL": model, "HFDEMO_MODEL": model, "GRADIO_SERVER_PORT": str(port)}
+    started = time.monotonic()
+    program = subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, env=os.environ | environ, stdout=subprocess.DEVNULL, stderr=sys.stderr
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        while not _answers(url):
+            if program.poll() is not None:
+                raise RuntimeError(f"{command} ended")
+            time.sleep(0.02)
+        page_s = time.monotonic() - started
+        _wait_for_word(f"{url}/gradio_api/{endpoint}", message)
+        return page_s, time.monotonic() - started
+    finally:
+        program.kill()
+        program.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _wait_for_word(endpoint: str, message: dict[str, Any]) -> None:
+    """Send a message and read the answer as far as its first word.
+
+    Raises:
+        RuntimeError: there is no answer.
+    """
+    event = httpx.post(endpoint, json=message, timeout=60).raise_for_status().json()["event_id"]
+    with httpx.stream("GET", f"{endpoint}/{event}", timeout=60) as lines:
+        for line in lines.iter_lines():
+            if line.startswith("data: [") and str(json.loads(line.removeprefix("data: "))[0]).strip():
+                return
+    raise RuntimeError("no answer")
+
+
+if __name__ == "__main__":
+    main()
