@@ -1,0 +1,44 @@
+# The chat in a container, for a server or a Docker Space.
+#   docker build -t hfdemo .                                   on a CPU
+#   docker build -t hfdemo --build-arg DEVICE=cuda .           on an NVIDIA GPU
+#   docker run -p 127.0.0.1:7860:7860 -v hfdemo:/home/user/.cache/huggingface hfdemo      (with a GPU: --gpus all)
+FROM python:3.12-slim
+
+ARG DEVICE=cpu
+
+RUN useradd --uid 1000 --create-home user \
+    && install -d -o user -g user /home/user/app /home/user/.cache/huggingface
+
+WORKDIR /home/user/app
+
+# PyPI's torch brings CUDA along, several GB; PyTorch's own index has one without.
+COPY requirements.txt ./
+RUN if [ "$DEVICE" = cpu ]; then \
+        pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu "$(grep '^torch' requirements.txt)"; \
+    fi \
+    && pip install --no-cache-dir -r requirements.txt
+
+COPY app.py ./
+COPY hfdemo hfdemo
+
+USER 1000
+
+ENV HOME=/home/user \
+    HF_HOME=/home/user/.cache/huggingface \
+    GRADIO_SERVER_NAME=0.0.0.0 \
+    GRADIO_SERVER_PORT=7860 \
+    PYTHONUNBUFFERED=1
+
+# The models stay here when the container goes.
+VOLUME /home/user/.cache/huggingface
+
+EXPOSE 7860
+
+# The model loads while the page answers already, so that a start takes seconds.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860', timeout=5)"]
+
+# Ctrl-C and `docker stop` end the chat at once.
+STOPSIGNAL SIGINT
+
+CMD ["python", "app.py"]
