@@ -14,7 +14,7 @@ from hfdemo.engines.local import LocalEngine
 from hfdemo.errors import SettingsError
 from hfdemo.models.catalog import Catalog
 from hfdemo.page.page import create_page, launch
-from hfdemo.settings import from_env
+from hfdemo.settings import SIGN_IN_NAME, from_env
 
 
 def main() -> None:
@@ -29,7 +29,8 @@ def main() -> None:
     engine.load()
     # Ctrl-C ends at once: the compute thread may be in the midst of torch, which nothing interrupts cleanly.
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-    launch(create_page(engine, settings, Catalog(settings, engine.machine)))
+    sign_in = (SIGN_IN_NAME, settings.password) if settings.password else None
+    launch(create_page(engine, settings, Catalog(settings, engine.machine)), auth=sign_in)
 
 
 if __name__ == "__main__":

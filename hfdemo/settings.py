@@ -1,7 +1,7 @@
 """What the host decides, once, from the environment."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar, get_args
 
 from hfdemo.errors import SettingsError
@@ -11,6 +11,10 @@ Place = Literal["local", "colab", "space", "zerogpu"]
 
 Quantize = Literal["auto", "off", "8bit", "4bit"]
 """Whether weights are stored in fewer bits: only if the model fits no other way, never, or as asked."""
+
+
+SIGN_IN_NAME = "hfdemo"
+"""The user name that goes with `HFDEMO_PASSWORD`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,9 @@ class Settings:
     max_waiting: int = 32
     """`HFDEMO_MAX_WAITING`: how many messages may be answered or wait for their answer at one time."""
 
+    password: str | None = field(default=None, repr=False)
+    """`HFDEMO_PASSWORD`: what the page asks for, with the name `SIGN_IN_NAME`; None lets everybody in."""
+
     place: Place = "local"
     """Where this runs; told from the variables that Colab and Spaces set."""
 
@@ -69,6 +76,7 @@ def from_env(environ: Mapping[str, str]) -> Settings:
         system_prompt=environ.get("HFDEMO_SYSTEM_PROMPT", defaults.system_prompt),
         time_limit_s=_whole_number(environ, "HFDEMO_TIME_LIMIT_S", defaults.time_limit_s, low=1, high=86_400),
         max_waiting=_whole_number(environ, "HFDEMO_MAX_WAITING", defaults.max_waiting, low=1, high=1000),
+        password=environ.get("HFDEMO_PASSWORD", "").strip() or None,
         place=(place := find_place(environ)),
         private=place == "local" and _listens_here_only(environ),
     )

@@ -19,6 +19,7 @@ def test_an_empty_environment_gives_the_defaults():
         system_prompt="",
         time_limit_s=300,
         max_waiting=32,
+        password=None,
         place="local",
         private=True,
     )
@@ -35,6 +36,7 @@ def test_every_setting_is_read_from_its_variable():
         "HFDEMO_SYSTEM_PROMPT": " Be kind.\n",
         "HFDEMO_TIME_LIMIT_S": "60",
         "HFDEMO_MAX_WAITING": " 7 ",
+        "HFDEMO_PASSWORD": " open sesame ",
     }
     assert from_env(environ) == Settings(
         model="org/name",
@@ -46,7 +48,12 @@ def test_every_setting_is_read_from_its_variable():
         system_prompt=" Be kind.\n",
         time_limit_s=60,
         max_waiting=7,
+        password="open sesame",
     )
+
+
+def test_the_password_is_not_shown_with_the_settings():
+    assert "sesame" not in repr(from_env({"HFDEMO_PASSWORD": "open sesame"}))
 
 
 def test_the_first_of_the_models_is_the_one_to_start_with():

@@ -29,6 +29,7 @@ OWN_IMPORTS = {
     "hfdemo.engines": ("hfdemo.engines", "hfdemo.models", "hfdemo.prompt", *VOCABULARY[1:]),
     "hfdemo.page": ("hfdemo.page", "hfdemo.engines.protocol", *VOCABULARY[1:]),
     "hfdemo.commands": ("hfdemo.commands", "hfdemo.models", "hfdemo.prompt", *VOCABULARY),
+    "hfdemo.colab": ("hfdemo.commands.terminal", "hfdemo.environment", "hfdemo.models.thread", *VOCABULARY[1:]),
     "hfdemo.__main__": ("hfdemo.environment", "hfdemo.commands"),
 }
 """What the modules of each room may import of hfdemo."""
@@ -40,6 +41,7 @@ OTHER_IMPORTS = {
     "hfdemo.fit": (),
     "hfdemo.words": (),
     "hfdemo.prompt": ("jinja2", "tokenizers"),
+    "hfdemo.colab": ("IPython", "google", "psutil"),
     "hfdemo.environment": (),
     "hfdemo.__main__": (),
 }

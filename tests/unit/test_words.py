@@ -56,7 +56,9 @@ def computed_keys() -> set[str]:
     ]
     places = ("local", "colab", "space")
     plan = ("parameters", "memory", "plan", "download", "disk", "disk_enough", "disk_too_small", "speed", "instead")
+    notebook = ("machine", "no_gpu", "not_ready", "rule", "link", "no_link", "stopped", "ended")
     return {
+        *(f"colab.{key}" for key in notebook),
         *(f"advice.{topic}_{place}" for topic in ("set_token", "new_token", "disk") for place in places),
         *(f"doctor.place_{place}" for place in get_args(Place)),
         *(f"error.{key}" for key in GATES.values()),

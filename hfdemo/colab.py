@@ -1,0 +1,240 @@
+"""What the cells of `notebooks/hfdemo.ipynb` call: the chat in a notebook, on Google Colab or elsewhere.
+
+The chat runs in a process of its own: it starts with fresh packages, whatever the notebook has imported before, and
+gives the GPU back when the cell is stopped. It knows nothing of notebooks. A share link is made by a third process.
+"""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from typing import IO
+from urllib.error import URLError
+
+import psutil  # type: ignore[import-untyped]
+
+from hfdemo.commands.terminal import EXIT_STATUS
+from hfdemo.environment import ROOT
+from hfdemo.fit import gigabytes_text
+from hfdemo.models.thread import in_thread
+from hfdemo.settings import SIGN_IN_NAME
+from hfdemo.words import Language, say
+
+A_TOKEN_HELPS = {EXIT_STATUS[key] for key in ("gated_no_token", "no_such_model_anonymous", "rate_limited")}
+"""What the doctor ends with where an access token may help; the vault is asked for one only then."""
+
+LINK_TIMEOUT_S = 60.0
+"""How long the share link may take."""
+
+HEIGHT_PX = 800
+"""Of the page below the cell."""
+
+LANGUAGES: tuple[Language, ...] = ("ko", "en")
+
+
+class NotReady(Exception):
+    """The chat can't begin; what stands above says why."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows instead of a traceback."""
+        return [str(self)]
+
+
+class Chat:
+    """A chat with one model, checked by one cell and started by another.
+
+    Args:
+        model: as in `HFDEMO_MODEL`.
+        language: in which the doctor speaks.
+        environ: of the chat's process, with what is set here.
+    """
+
+    def __init__(self, model: str, language: Language = "en", environ: Mapping[str, str] = os.environ) -> None:
+        self._language = language
+        self._environ = {
+            **environ,
+            "HFDEMO_MODEL": model,
+            "GRADIO_SERVER_NAME": "127.0.0.1",
+            "GRADIO_SHARE": "False",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONIOENCODING": "utf-8",
+        }
+
+    def check(self) -> None:
+        """Let the doctor look at the machine, the model and, only if the model needs one, the access token.
+
+        Raises:
+            NotReady: there is something to mend.
+        """
+        status, report = self._doctor()
+        if status in A_TOKEN_HELPS and (token := _token_of_vault()):
+            self._environ["HF_TOKEN"] = token
+            status, report = self._doctor()
+        _print(report)
+        if status:
+            raise NotReady(_in_both_languages("not_ready"))
+
+    def _doctor(self) -> tuple[int, str]:
+        command = [sys.executable, "-m", "hfdemo", "doctor", "--language", self._language]
+        ended = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=self._environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+        return ended.returncode, ended.stdout
+
+    def start(self, share: bool = False) -> None:
+        """Show the chat below the cell, and its log, until the cell is stopped.
+
+        Args:
+            share: whether to ask for a share link, too; it gets a password.
+
+        Raises:
+            NotReady: the chat ended by itself.
+        """
+        port = _free_port()
+        environ = self._environ | {"GRADIO_SERVER_PORT": str(port)}
+        try:
+            with ExitStack() as running:
+                if share and (link := _share(port, running)):
+                    environ["HFDEMO_PASSWORD"] = password = secrets.token_urlsafe(9)
+                    _print(_in_both_languages("link", link=link, name=SIGN_IN_NAME, password=password))
+                chat = running.enter_context(_process(["app.py"], environ))
+                log = in_thread(lambda: _pass_on(_output(chat)), "log")
+                if _answers(port, chat):
+                    _show(port)
+                status = chat.wait()
+                log.result()
+        except KeyboardInterrupt:  # the cell was stopped
+            _print(_in_both_languages("stopped"))
+        else:
+            raise NotReady(_in_both_languages("ended", status=status))
+
+
+def show_machine() -> None:
+    """Print what this machine has: GPU, memory, disk."""
+    facts = {
+        "gpu": (gpu := _gpu()) or "-",
+        "memory": gigabytes_text(psutil.virtual_memory().total),
+        "disk": gigabytes_text(shutil.disk_usage(ROOT).free),
+    }
+    _print(_in_both_languages("machine", **facts))
+    if gpu is None:
+        _print(_in_both_languages("no_gpu"))
+
+
+def _gpu() -> str | None:
+    """Return name and memory of NVIDIA's first GPU, if there is one; asked without torch, which takes seconds."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    answer = subprocess.run(query, capture_output=True, encoding="utf-8", check=False)
+    return answer.stdout.splitlines()[0] if answer.returncode == 0 and answer.stdout else None
+
+
+def _token_of_vault() -> str | None:
+    """Return the access token from Colab's vault, or None if there is none or this notebook may not have it."""
+    try:
+        from google.colab import errors, userdata
+    except ImportError:  # not Colab
+        return None
+    try:
+        return str(userdata.get("HF_TOKEN")).strip() or None
+    except (userdata.SecretNotFoundError, userdata.NotebookAccessError, errors.Error):
+        return None
+
+
+def _share(port: int, running: ExitStack) -> str | None:
+    """Ask for a share link to a port, and say why there is none if it fails."""
+    _print(_in_both_languages("rule"))
+    command = ["-c", f"from hfdemo.page.share import hold_link; hold_link({port})"]
+    process = running.enter_context(_process(command, os.environ))
+    first_line: Future[str] = in_thread(_output(process).readline, "share link")
+    try:
+        answer = first_line.result(timeout=LINK_TIMEOUT_S).strip()
+    except TimeoutError:
+        answer = f"{LINK_TIMEOUT_S:.0f} s"
+    if answer.startswith("http"):
+        return answer
+    _print(_in_both_languages("no_link", problem=answer))
+    return None
+
+
+@contextmanager
+def _process(arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Run Python in this project's folder while the context lasts."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _output(process: subprocess.Popen[str]) -> IO[str]:
+    assert process.stdout is not None  # it was asked for
+    return process.stdout
+
+
+def _pass_on(lines: IO[str]) -> None:
+    for line in lines:
+        _print(line.rstrip("\n"))
+
+
+def _answers(port: int, process: subprocess.Popen[str]) -> bool:
+    """Wait until the page answers; False if its process has ended before."""
+    while process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5):
+                return True
+        except (URLError, OSError):
+            time.sleep(0.2)
+    return False
+
+
+def _show(port: int) -> None:
+    """Show the page below the cell."""
+    try:
+        from google.colab import output
+    except ImportError:
+        from IPython.display import IFrame, display
+
+        display(IFrame(f"http://127.0.0.1:{port}/", "100%", HEIGHT_PX))
+    else:
+        output.serve_kernel_port_as_iframe(port, height=str(HEIGHT_PX))
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _in_both_languages(key: str, **facts: object) -> str:
+    return "\n".join(say(f"colab.{key}", language, **facts) for language in LANGUAGES)
+
+
+def _print(text: str) -> None:
+    print(text, flush=True)  # noqa: T201
