@@ -31,7 +31,16 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("--json", action="store_true", help="print JSON for programs")
     doctor = commands.add_parser("doctor", help="look at all that a chat needs, and say what to mend first")
     doctor.add_argument("model", metavar="MODEL", nargs="?", help="as in HFDEMO_MODEL; or the model that would start")
-    for command in (check, doctor):
+    publish = commands.add_parser("publish", help="make a Hugging Face Space from this folder, or bring it up to date")
+    publish.add_argument("name", metavar="NAME", help="of the Space: name, namespace/name, or any title")
+    publish.add_argument("--title", help="what people read; without it, the title of README.md or NAME")
+    publish.add_argument("--hardware", help="as the Hub names it; a new Space gets zero-a10g, ZeroGPU")
+    publish.add_argument("--private", action="store_true", help="only you may see it")
+    publish.add_argument("--model", help="the Space's model, organisation/name as on the Hub")
+    publish.add_argument("--secret", action="append", default=[], metavar="KEY", help="from the environment, or typed")
+    publish.add_argument("--wait", type=int, default=3600, metavar="S", help="how long to wait until it runs (3600)")
+    publish.add_argument("--dry-run", action="store_true", help="show what would be sent, and send nothing")
+    for command in (check, doctor, publish):
         command.add_argument("--language", choices=("en", "ko"), help="of what is printed")
     chosen = parser.parse_args(arguments)
     if chosen.command == "start":
@@ -45,6 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run_command(chosen: argparse.Namespace) -> int:
     """Run one of the commands that need what `start` installs."""
+    if chosen.command == "publish":
+        return _publish(chosen)
     from hfdemo.commands import check, doctor, prompt
 
     if chosen.command == "check":
@@ -52,6 +63,25 @@ def _run_command(chosen: argparse.Namespace) -> int:
     if chosen.command == "doctor":
         return doctor.run(chosen.model, chosen.language)
     return prompt.run(chosen.messages, chosen.model, chosen.max_new_tokens, chosen.json)
+
+
+def _publish(chosen: argparse.Namespace) -> int:
+    from hfdemo.commands.terminal import prepare_terminal
+
+    prepare_terminal()  # before the Hub's client is imported, which reads the environment then
+    from hfdemo.commands import publish
+
+    asked = publish.Asked(
+        name=chosen.name,
+        title=chosen.title,
+        hardware=chosen.hardware,
+        private=chosen.private,
+        model=chosen.model,
+        secrets=chosen.secret,
+        wait_s=chosen.wait,
+        dry_run=chosen.dry_run,
+    )
+    return publish.run(asked, chosen.language)
 
 
 if __name__ == "__main__":

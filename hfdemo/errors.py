@@ -7,7 +7,8 @@ import re
 
 from hfdemo.words import Language, say
 
-_ACCESS_TOKEN = re.compile(r"hf_[A-Za-z0-9_]{8,}")
+_ACCESS_TOKEN = re.compile(r"hf_(?!oauth_(?:scopes|expiration_minutes|authorized_org)\b)[A-Za-z0-9_]{8,}")
+"""All that may be one, but for the settings of a Space whose names look alike."""
 
 
 class HfdemoError(Exception):
@@ -50,6 +51,10 @@ class Busy(HfdemoError):
 
 class GenerationFailed(HfdemoError):
     """The model could not finish a reply."""
+class PublishError(HfdemoError):
+    """The Space can't be made like this, or doesn't answer."""
+
+
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -68,7 +68,7 @@ def explain_load_error(error: BaseException, source: ModelSource | None, place: 
 def explain_search_error(error: Exception) -> HfdemoError:
     """Return the error to show when the Hub could not be searched."""
     if isinstance(error, HfHubHTTPError) and _status(error) == 429:
-        return ModelLoadError("rate_limited", seconds=_seconds_to_wait(error))
+        return ModelLoadError("rate_limited", seconds=seconds_to_wait(error))
     return ModelLoadError("hub_unreachable", endpoint=constants.ENDPOINT, problem=type(error).__name__)
 
 
@@ -104,7 +104,7 @@ def _explain_answer(error: HfHubHTTPError, source: HubModel, place: Place) -> Hf
         )
     if _status(error) == 429:
         more = None if _sends_token(source) else advice("set_token", place)  # who has a token may ask more often
-        return ModelLoadError("rate_limited", more, model=name, seconds=_seconds_to_wait(error), **_token_pages())
+        return ModelLoadError("rate_limited", more, model=name, seconds=seconds_to_wait(error), **_token_pages())
     return ModelLoadError("hub_refused", model=name, status=_status(error))
 
 
@@ -162,7 +162,7 @@ def _status(error: HfHubHTTPError) -> int:
     return error.response.status_code if error.response is not None else 0
 
 
-def _seconds_to_wait(error: HfHubHTTPError) -> int:
+def seconds_to_wait(error: HfHubHTTPError) -> int:
     """Return how long the Hub wants one to wait; its limits count over five minutes."""
     headers = error.response.headers
     if limit := parse_ratelimit_headers(headers):

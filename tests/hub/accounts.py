@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from tests.hub.refusals import Refused, bad_token
 
@@ -14,6 +14,8 @@ PENDING_TOKEN = "hf_" + "pending" * 4
 REJECTED_TOKEN = "hf_" + "rejected" * 3
 RESET_TOKEN = "hf_" + "reset" * 5
 FINE_GRAINED_TOKEN = "hf_" + "fine" * 6
+FINE_WRITE_TOKEN = "hf_" + "finewrite" * 3
+PAYING_TOKEN = "hf_" + "paying" * 4
 BAD_TOKEN = "hf_" + "bad" * 8
 """Any token that is not in `ACCOUNTS` is as bad as this one."""
 
@@ -27,22 +29,45 @@ class Account:
     """What came of this person's request for every gated model."""
     may_read_gated: bool = True
     """A right that a fine-grained token can lack although the person was accepted."""
+    writes: tuple[str, ...] = ()
+    """Where a fine-grained token may write."""
+    can_pay: bool = False
+    """Whether this person has PRO and a way to pay."""
+
+    name = "someone"
+    organisations: ClassVar = {"team": "write", "readers": "read"}
+    """The person's role in each."""
 
     @property
     def sees_private(self) -> bool:
         return self.request == "accepted" and self.may_read_gated
 
+    def may_write(self, namespace: str) -> bool:
+        if self.role == "fineGrained":
+            return namespace in self.writes
+        return self.role == "write" and (namespace == self.name or self.organisations.get(namespace) == "write")
+
     def whoami(self) -> dict:
-        token = {"displayName": "test", "role": self.role, "createdAt": "2026-01-01T00:00:00.000Z"}
+        token: dict[str, Any] = {"displayName": "test", "role": self.role, "createdAt": "2026-01-01T00:00:00.000Z"}
+        if self.role == "fineGrained":
+            read, write = ["repo.content.read"], ["repo.content.read", "repo.write"]
+            scopes = [{"entity": {"_id": "2", "type": "org", "name": "team"}, "permissions": read}]
+            scopes += [
+                {"entity": {"_id": "1", "type": "user", "name": name}, "permissions": write} for name in self.writes
+            ]
+            token["fineGrained"] = {"canReadGatedRepos": self.may_read_gated, "global": [], "scoped": scopes}
         return {
             "type": "user",
             "id": "1",
-            "name": "someone",
+            "name": self.name,
             "fullname": "Some One",
-            "isPro": False,
-            "canPay": False,
+            "isPro": self.can_pay,
+            "canPay": self.can_pay,
             "emailVerified": True,
-            "orgs": [],
+            "orgs": [
+                {"type": "org", "id": "2", "name": name, "roleInOrg": role}
+                for name, role in self.organisations.items()
+            ],
             "auth": {"type": "access_token", "accessToken": token},
         }
 
@@ -55,6 +80,8 @@ ACCOUNTS = {
     REJECTED_TOKEN: Account("read", "rejected"),
     RESET_TOKEN: Account("read", "reset"),
     FINE_GRAINED_TOKEN: Account("fineGrained", "accepted", may_read_gated=False),
+    FINE_WRITE_TOKEN: Account("fineGrained", "accepted", writes=("someone",)),
+    PAYING_TOKEN: Account("write", "accepted", can_pay=True),
 }
 
 

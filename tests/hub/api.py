@@ -14,6 +14,7 @@ from tests.hub.accounts import Account, find_account
 from tests.hub.models import COMMIT, REVISIONS, File, Model
 from tests.hub.parts import asked_part, part_headers
 from tests.hub.refusals import Refusal, Refused
+from tests.hub.spaces import space_routes
 from tests.hub.state import Hub
 
 NOT_GATED = ("README.md",)
@@ -27,7 +28,8 @@ LISTED_IN_FULL = (*LISTED, "author", "disabled", "gated", "lastModified", "sha",
 
 def make_api(hub: Hub) -> Starlette:
     """Return the app of the first origin."""
-    return Starlette(routes=_Api(hub).routes(), exception_handlers={Refused: refusals.answer_refused})
+    routes = [*space_routes(hub), *_Api(hub).routes()]
+    return Starlette(routes=routes, exception_handlers={Refused: refusals.answer_refused})
 
 
 class _Api:

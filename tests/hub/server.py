@@ -1,4 +1,4 @@
-"""Serves the stand-in on this machine: two origins, by default over TLS.
+"""Serves the stand-in on this machine: three origins, by default over TLS.
 
 TLS matters. The client takes a 401 for "no such repository" only on addresses that begin with `https://`.
 """
@@ -19,6 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from tests.conftest import wait_until
 from tests.hub.api import make_api
 from tests.hub.cdn import make_cdn
+from tests.hub.space_host import make_space_host
 from tests.hub.state import Hub
 
 
@@ -35,14 +36,19 @@ class Certificate(NamedTuple):
 def serve(hub: Hub, tls: bool = True) -> Iterator[Hub]:
     """Serve a hub on free ports of this machine while the context lasts.
 
-    The two origins differ in their host as well: a client keeps its token for `localhost`.
+    Its two own origins differ in their host as well: a client keeps its token for `localhost`.
     """
     with tempfile.TemporaryDirectory() as folder:
         certificate = _make_certificate(Path(folder)) if tls else None
         scheme = "https" if tls else "http"
-        with _listen(make_api(hub), hub, certificate) as port, _listen(make_cdn(hub), hub, certificate) as cdn_port:
+        with (
+            _listen(make_api(hub), hub, certificate) as port,
+            _listen(make_cdn(hub), hub, certificate) as cdn_port,
+            _listen(make_space_host(hub), hub, certificate) as host_port,
+        ):
             hub.url = f"{scheme}://localhost:{port}"
             hub.cdn_url = f"{scheme}://127.0.0.1:{cdn_port}"
+            hub.spaces.host_url = f"{scheme}://127.0.0.1:{host_port}"
             hub.environ = {"HF_ENDPOINT": hub.url, "NO_PROXY": "localhost,127.0.0.1"}
             if certificate:
                 hub.environ["SSL_CERT_FILE"] = str(certificate.authority)

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from tests.hub.models import Model
 from tests.hub.refusals import Refusal, Refused, rate_limited
+from tests.hub.spaces import Spaces
 
 
 class RateLimit(NamedTuple):
@@ -27,6 +28,7 @@ class Hub:
         self.models = {
             model_id: model if isinstance(model, Model) else Model(model) for model_id, model in models.items()
         }
+        self.spaces = Spaces()
         self.url = ""
         """Where it is served; known once it is."""
         self.cdn_url = ""

@@ -56,7 +56,9 @@ def test_tokens_are_masked_wherever_they_stand(text):
     assert "hf_***" in hidden
 
 
-@pytest.mark.parametrize("text", ["", "hf_", "hf_short", "huggingface", "half_a_dozen_words", "HF_HUB_OFFLINE"])
+@pytest.mark.parametrize(
+    "text", ["", "hf_", "hf_short", "huggingface", "half_a_dozen_words", "HF_HUB_OFFLINE", "hf_oauth_scopes: x"]
+)
 def test_text_without_a_token_stays_as_it_is(text):
     assert hide_tokens(text) == text
 

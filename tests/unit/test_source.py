@@ -28,7 +28,11 @@ OWN_IMPORTS = {
     "hfdemo.models": ("hfdemo.models", "hfdemo.prompt", *VOCABULARY[1:]),
     "hfdemo.engines": ("hfdemo.engines", "hfdemo.models", "hfdemo.prompt", *VOCABULARY[1:]),
     "hfdemo.page": ("hfdemo.page", "hfdemo.engines.protocol", *VOCABULARY[1:]),
-    "hfdemo.commands": ("hfdemo.commands", "hfdemo.models", "hfdemo.prompt", *VOCABULARY),
+    "hfdemo.publish": ("hfdemo.publish", "hfdemo.models", *VOCABULARY[1:]),
+    "hfdemo.commands": (
+        *("hfdemo.commands", "hfdemo.environment", "hfdemo.models", "hfdemo.prompt", "hfdemo.publish"),
+        *VOCABULARY,
+    ),
     "hfdemo.colab": ("hfdemo.commands.terminal", "hfdemo.environment", "hfdemo.models.thread", *VOCABULARY[1:]),
     "hfdemo.__main__": ("hfdemo.environment", "hfdemo.commands"),
 }

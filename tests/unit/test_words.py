@@ -12,11 +12,15 @@ from hfdemo.messages import OPTION_NAMES, THINKING, FinishReason, Status
 from hfdemo.models.explain import GATES
 from hfdemo.page.language import label, translations
 from hfdemo.page.starters import STARTERS, starter_cards
+from hfdemo.publish.life import FAILED, RESTING, RUNNING, WORKING
 from hfdemo.settings import Place
 from hfdemo.words import LANGUAGES, as_language, choose_language, say, texts
 from tests.conftest import ROOT
 
 ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
+
+PREFIXES = {"say": "", "label": "page.", "_words": "publish.", "_tell": "publish."}
+"""What asks for texts, and how the names begin of those it asks for."""
 
 
 def gaps(text: str) -> set[str]:
@@ -28,13 +32,15 @@ def calls() -> list[tuple[str, set[str], bool]]:
     found = []
     for path in sorted((ROOT / "hfdemo").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or not node.args:
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute) or not node.args:
                 continue
-            prefix = {"say": "", "label": "page."}.get(node.func.id, "error." if node.func.id in ERRORS else None)
-            if prefix is None or isinstance(node.args[0], ast.JoinedStr):
+            name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+            prefix = PREFIXES.get(name, "error." if name in ERRORS else None)
+            key = node.args[-1] if name == "_tell" else node.args[0]
+            if prefix is None or isinstance(key, ast.JoinedStr):
                 continue
             facts = {keyword.arg for keyword in node.keywords}
-            for part in ast.walk(node.args[0]):
+            for part in ast.walk(key):
                 if isinstance(part, ast.Constant) and isinstance(part.value, str):
                     found.append((prefix + part.value, facts - {None}, None not in facts))
     return found
@@ -70,6 +76,7 @@ def computed_keys() -> set[str]:
         *(f"page.thinking_{mode}" for mode in THINKING),
         *(f"status.{stage}" for stage in stages),
         *(f"page.{name}{kind}" for name in [*OPTION_NAMES, "reply_start", "stop_texts"] for kind in ("", "_info")),
+        *(f"publish.stage_{stage.lower()}" for stage in (RUNNING, *WORKING, *FAILED, *RESTING)),
         *(f"starter.{starter.name}.{part}" for starter in STARTERS for part in ("title", "message", "system")),
     }
 

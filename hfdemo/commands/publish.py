@@ -1,0 +1,273 @@
+"""`python -m hfdemo publish NAME`: a Space from this folder, and its address as soon as it answers."""
+
+import getpass
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from huggingface_hub import HfApi, get_token
+
+from hfdemo.commands.terminal import exit_status, language_of_terminal, prepare_terminal
+from hfdemo.environment import ROOT
+from hfdemo.errors import HfdemoError, PublishError
+from hfdemo.models.choose import HubModel, parse_model
+from hfdemo.publish.account import Publisher, check_rights, no_token_error, who_publishes
+from hfdemo.publish.explain import ZERO_GPU
+from hfdemo.publish.folder import SpaceFile, lint_folder, read_folder
+from hfdemo.publish.leaks import find_leaks
+from hfdemo.publish.life import FAILED, RESTING, RUNNING, last_log_lines, wait_for_end, wake
+from hfdemo.publish.name import read_name
+from hfdemo.publish.smoke import ask_space
+from hfdemo.publish.space import PRIVATE, Found, Wish, changed_files, check_metadata, configure, create, look, upload
+from hfdemo.settings import find_place
+from hfdemo.words import Language, say, texts
+
+LEAST_ANSWER_S = 60.0
+"""How long the answer may take at least, however long the build took."""
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for on the command line; see its help."""
+
+    name: str
+    title: str | None
+    hardware: str | None
+    private: bool
+    model: str | None
+    secrets: Sequence[str]
+    wait_s: int
+    dry_run: bool
+
+
+def run(asked: Asked, language: Language | None) -> int:
+    """Publish this folder, telling each step, and return the exit status: 0 if the Space answers.
+
+    Args:
+        asked: what was asked for on the command line.
+        language: of what is printed; None is the terminal's.
+    """
+    prepare_terminal()
+    language = language or language_of_terminal(os.environ)
+    try:
+        _Publishing(asked, language, os.environ).run()
+    except HfdemoError as error:
+        _print("✗", error.text(language))
+        return exit_status(error)
+    except KeyboardInterrupt:
+        _print("\n…", say("publish.interrupted", language))
+        return INTERRUPTED
+    return 0
+
+
+class _Publishing:
+    """One run of the command."""
+
+    def __init__(self, asked: Asked, language: Language, environ: Mapping[str, str]) -> None:
+        self._asked = asked
+        self._language = language
+        self._environ = environ
+        self._api = HfApi()
+        self._secrets: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Go from a name to an address that answers.
+
+        Raises:
+            HfdemoError: the first thing that has to be mended.
+        """
+        name = read_name(self._asked.name, self._asked.title)
+        variables = {"HFDEMO_MODEL": self._model(self._asked.model)} if self._asked.model else {}
+        publisher = self._who()
+        repo_id = f"{name.namespace or (publisher.name if publisher else '?')}/{name.name}"
+        if publisher:
+            check_rights(publisher, repo_id)
+        found = look(self._api, repo_id) if publisher else None
+        hardware = self._asked.hardware or (found.hardware if found else None) or ZERO_GPU
+        self._tell_space(repo_id, hardware, found)
+        files = self._files(name.title, hardware == ZERO_GPU)
+        if publisher and not self._asked.dry_run:
+            self._secrets = self._read_secrets()
+        self._check_leaks(files)
+        wanted = self._asked.hardware if found else hardware
+        wish = Wish(repo_id, files, wanted, self._asked.private, variables, self._secrets)
+        if self._asked.dry_run:
+            self._show(wish, found)
+            return
+        check_metadata(next(file.content.decode() for file in files if file.path == "README.md"))
+        self._tell("✓", "checked")
+        self._publish(wish, found)
+
+    def _who(self) -> Publisher | None:
+        """Tell whose the access token is; a dry run can do without one."""
+        publisher = who_publishes(find_place(self._environ))
+        if publisher:
+            facts = {"source": publisher.source, "name": publisher.name, "role": publisher.role}
+            _print("✓", say("doctor.token", self._language, **facts))
+            return publisher
+        if not self._asked.dry_run:
+            raise no_token_error()
+        _print("✗", no_token_error().text(self._language))
+        return None
+
+    def _model(self, named: str) -> str:
+        """Return a model's name for the Space, which has none of this machine's folders."""
+        if not isinstance(parse_model(named), HubModel):
+            raise PublishError("model_not_on_hub", model=named)
+        return named
+
+    def _tell_space(self, repo_id: str, hardware: str, found: Found | None) -> None:
+        private = found.private if found else self._asked.private
+        facts = {"space": repo_id, "hardware": hardware, "visible": self._words("private" if private else "public")}
+        if found:
+            self._tell("✓", "space_there", stage=self._stage(found.stage), **facts)
+        else:
+            self._tell("✓", "space_new", **facts)
+
+    def _files(self, title: str | None, zero_gpu: bool) -> list[SpaceFile]:
+        """Return what is to be sent, if a Space takes it.
+
+        Raises:
+            PublishError: it doesn't; each reason has been told.
+        """
+        files = read_folder(ROOT, title, zero_gpu)
+        findings = lint_folder(files, ROOT, zero_gpu)
+        for finding in findings:
+            _print("  -", finding.text(self._language))
+        if findings:
+            raise PublishError("publish_lint", count=len(findings))
+        return files
+
+    def _read_secrets(self) -> dict[str, str]:
+        """Return the values of the secrets: from the environment, or typed unseen."""
+        secrets = {}
+        for name in dict.fromkeys(self._asked.secrets):
+            if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+                raise PublishError("bad_secret_name", name=name)
+            value = self._environ.get(name, "").strip()
+            if not value and sys.stdin.isatty():
+                value = getpass.getpass(self._words("ask_secret", name=name)).strip()
+            if not value:
+                raise PublishError("secret_missing", name=name)
+            if value == get_token():
+                self._tell("!", "secret_writes", name=name)
+            secrets[name] = value
+        return secrets
+
+    def _check_leaks(self, files: Sequence[SpaceFile]) -> None:
+        """See that no access token and no secret is in a file.
+
+        Raises:
+            PublishError: there is one; each place has been told.
+        """
+        known = self._secrets | ({"HF_TOKEN": token} if (token := get_token()) else {})
+        leaks = find_leaks(((file.path, file.content) for file in files), known)
+        for leak in leaks:
+            self._tell("  -", "leak", file=leak.path, line=leak.line, kind=leak.kind)
+        if leaks:
+            raise PublishError("publish_leak", count=len(leaks))
+
+    def _show(self, wish: Wish, found: Found | None) -> None:
+        """Tell exactly what would be sent."""
+        changed, gone = changed_files(wish, found)
+        self._tell("…", "dry_files", count=len(changed), same=len(wish.files) - len(changed), size=_size(changed))
+        for file in changed:
+            _print("  +", f"{file.path} ({_size([file])})")
+        for name in gone:
+            _print("  -", name)
+        for name, value in wish.variables.items():
+            _print("  =", f"{name} = {value}")
+        for name in self._asked.secrets:
+            _print("  *", self._words("dry_secret", name=name))
+        if wish.hardware:
+            _print("  >", self._words("dry_hardware", hardware=wish.hardware))
+        self._tell("✓", "dry_end")
+
+    def _publish(self, wish: Wish, found: Found | None) -> None:
+        """Make the Space or bring it up to date, wait for it, and talk to it."""
+        begun = time.monotonic()
+        commit = self._send(wish, found)
+        self._wait(wish.repo_id, commit)
+        self._tell("…", "asking")
+        left_s = self._asked.wait_s - (time.monotonic() - begun)
+        patience_s = max(left_s, min(LEAST_ANSWER_S, self._asked.wait_s))
+        password = self._secrets.get("HFDEMO_PASSWORD") or self._environ.get("HFDEMO_PASSWORD", "").strip()
+        answer = ask_space(wish.repo_id, self._language, patience_s, password or None)
+        self._tell("✓", "answered", answer=answer)
+        self._tell("✓", "address", page=self._page(wish.repo_id))
+
+    def _send(self, wish: Wish, found: Found | None) -> str | None:
+        """Send what the Hub lacks, and return the commit that the Space is about to run.
+
+        It is "" if the Space only starts again, and None if nothing changes for it.
+        """
+        settings = []
+        if found is None:
+            create(self._api, wish)
+            self._tell("✓", "created", space=wish.repo_id)
+        elif settings := configure(self._api, wish, found):
+            self._tell("✓", "settings_changed", names=", ".join(settings))
+        changed, gone = changed_files(wish, found)
+        commit = upload(self._api, wish, found)
+        if commit:
+            self._tell("✓", "sent", changed=len(changed), size=_size(changed), gone=len(gone))
+        else:
+            self._tell("✓", "nothing_sent" if settings else "nothing_changed")
+        nothing_starts = not commit and not settings  # a commit starts what failed, and so do the settings
+        if found and (found.stage in RESTING or (found.stage in FAILED and nothing_starts)):
+            self._tell("…", "waking", stage=self._stage(found.stage))
+            wake(self._api, wish.repo_id, found.stage)
+            return commit or ""
+        return commit or ("" if set(settings) - {PRIVATE} else None)
+
+    def _wait(self, repo_id: str, commit: str | None) -> None:
+        """Wait until the Space runs, telling its stages.
+
+        Raises:
+            PublishError: it fails, or takes too long; the end of its log has been told.
+        """
+        ended = wait_for_end(self._api, repo_id, commit, self._asked.wait_s, self._tell_stage)
+        if ended.in_time and ended.stage == RUNNING:
+            return
+        lines = last_log_lines(self._api, repo_id, ended.stage, self._secrets)
+        if ended.message:
+            lines.append(ended.message)
+        if lines:
+            self._tell("…", "log")
+        for line in lines:
+            _print("  |", line)
+        facts = {"space": repo_id, "stage": ended.stage, "page": f"{self._page(repo_id)}?logs=container"}
+        if ended.in_time:
+            raise PublishError("space_failed", **facts)
+        raise PublishError("space_too_slow", seconds=self._asked.wait_s, **facts)
+
+    def _page(self, repo_id: str) -> str:
+        return f"{self._api.endpoint}/spaces/{repo_id}"
+
+    def _tell_stage(self, stage: str) -> None:
+        _print("…", self._stage(stage))
+
+    def _stage(self, stage: str) -> str:
+        """Return a stage in words; one that isn't known as the Hub writes it."""
+        key = f"publish.stage_{stage.lower()}"
+        return say(key, self._language) if key in texts(self._language) else stage
+
+    def _tell(self, mark: str, key: str, **facts: object) -> None:
+        _print(mark, self._words(key, **facts))
+
+    def _words(self, key: str, **facts: object) -> str:
+        return say(f"publish.{key}", self._language, **facts)
+
+
+def _size(files: Sequence[SpaceFile]) -> str:
+    size = sum(len(file.content) for file in files)
+    return f"{size / 1000:.1f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
+
+
+def _print(mark: str, text: str) -> None:
+    print(f"{mark} {text}", flush=True)  # noqa: T201

@@ -1,0 +1,91 @@
+"""Who publishes: whose the access token is, and where it may write."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from huggingface_hub import whoami
+from huggingface_hub.errors import HfHubHTTPError
+
+from hfdemo.errors import PublishError
+from hfdemo.models.explain import bad_token_error
+from hfdemo.models.tokens import TokenSource, token_source
+from hfdemo.publish.explain import TOKENS, explained, status_of
+from hfdemo.settings import Place
+
+WRITE = "repo.write"
+"""What a fine-grained token calls the right to make and change repositories."""
+
+READS_ONLY = ("read", "no_access")
+"""The roles in an organisation that can't make Spaces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """Whom an access token belongs to, and what it may do."""
+
+    name: str
+    role: str
+    """`read`, `write` or `fineGrained`."""
+    source: TokenSource
+    organisations: Mapping[str, str]
+    """The person's role in each."""
+    writes: frozenset[str] | None
+    """Where a fine-grained token may write: accounts, organisations, single Spaces; None if the Hub doesn't say."""
+
+
+def who_publishes(place: Place) -> Publisher | None:
+    """Return whose the access token is; None if there is none.
+
+    Raises:
+        ModelLoadError: the Hub doesn't know the token.
+        PublishError: the Hub can't be asked.
+    """
+    source = token_source(place)
+    if source is None:
+        return None
+    with explained(""):
+        try:
+            answer = whoami(cache=True)
+        except HfHubHTTPError as error:
+            if status_of(error) == 401:
+                raise bad_token_error(source, place) from None
+            raise
+    return _read(answer, source)
+
+
+def no_token_error() -> PublishError:
+    """Return the error to show where there is no access token."""
+    return PublishError("publish_no_token", tokens=TOKENS)
+
+
+def check_rights(publisher: Publisher, repo_id: str) -> None:
+    """See that a token may make and change a Space, as far as the Hub tells.
+
+    Raises:
+        PublishError: it may not; the text says which token would.
+    """
+    namespace = repo_id.split("/")[0]
+    facts = {"namespace": namespace, "name": publisher.name, "source": publisher.source, "tokens": TOKENS}
+    if publisher.role == "read":
+        raise PublishError("publish_read_token", **facts)
+    if namespace != publisher.name and publisher.organisations.get(namespace, "read") in READS_ONLY:
+        known = ", ".join([publisher.name, *publisher.organisations])
+        raise PublishError("publish_not_yours", known=known, **facts)
+    if publisher.writes is not None and not publisher.writes & {namespace, repo_id}:
+        raise PublishError("publish_fine_grained", **facts)
+
+
+def _read(answer: Mapping[str, Any], source: TokenSource) -> Publisher:
+    token = answer.get("auth", {}).get("accessToken", {})
+    organisations = {str(org["name"]): str(org.get("roleInOrg", "write")) for org in answer.get("orgs", [])}
+    role = str(token.get("role", ""))
+    fine_grained = token.get("fineGrained") if role == "fineGrained" else None
+    return Publisher(str(answer.get("name", "")), role, source, organisations, _writes(fine_grained))
+
+
+def _writes(fine_grained: Mapping[str, Any] | None) -> frozenset[str] | None:
+    if fine_grained is None:
+        return None
+    scopes = fine_grained.get("scoped", [])
+    return frozenset(str(scope["entity"].get("name")) for scope in scopes if WRITE in scope.get("permissions", []))
