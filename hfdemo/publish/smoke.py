@@ -51,7 +51,6 @@ def ask_space(repo_id: str, language: Language, patience_s: float, password: str
     finally:
         if job:
             job.cancel()  # of an answer that doesn't come: its thread would keep the program from ending
-        client.close()
     if not answer:
         raise _silent(repo_id, "…")
     return answer
