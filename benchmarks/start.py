@@ -14,16 +14,16 @@ import httpx
 
 from benchmarks.peers import TITLES
 from benchmarks.processes import model_files
-from benchmarks.prompts import SYSTEM_PROMPT
 from benchmarks.report import parse_arguments, progress, publish, spread, table
 from tests.conftest import ROOT, free_port
 
+TIMEOUT_S = 120
 MESSAGE = "What is the capital of France?"
 PROGRAMS: dict[str, tuple[list[str], str, dict[str, Any]]] = {
-    "usual": (["-m", "benchmarks.usual_space"], "call/chat", {"data": [MESSAGE, SYSTEM_PROMPT, 16, 0, 0.9]}),
-    "ours": (["app.py"], "call/v2/chat", {"message": MESSAGE, "temperature": 0, "max_new_tokens": 16}),
+    "usual": (["-m", "benchmarks.usual_space"], "respond", {"temperature": 0, "max_tokens": 16}),
+    "ours": (["app.py"], "chat", {"temperature": 0, "max_new_tokens": 16}),
 }
-"""How each is started, and how a message is sent to it."""
+"""How each is started, the name of its endpoint, and its options."""
 TO_REACH = {"ours": ("≤ 5", "≤ 10")}
 
 
@@ -45,7 +45,7 @@ def main() -> None:
 
 def _start(name: str) -> tuple[float, float]:
     """Return the seconds from the command to the page, and to the first word."""
-    command, endpoint, message = PROGRAMS[name]
+    command, endpoint, options = PROGRAMS[name]
     port, model = free_port(), model_files()["model"]
     environ = {"MODEL": model, "HFDEMO_MODEL": model, "GRADIO_SERVER_PORT": str(port)}
     started = time.monotonic()
@@ -59,7 +59,7 @@ def _start(name: str) -> tuple[float, float]:
                 raise RuntimeError(f"{command} ended")
             time.sleep(0.02)
         page_s = time.monotonic() - started
-        _wait_for_word(f"{url}/gradio_api/{endpoint}", message)
+        _wait_for_word(f"{url}/gradio_api/call/v2/{endpoint}", {"message": MESSAGE} | options)
         return page_s, time.monotonic() - started
     finally:
         program.kill()
@@ -68,19 +68,19 @@ def _start(name: str) -> tuple[float, float]:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=5).is_success
+        return httpx.get(url, timeout=TIMEOUT_S).is_success
     except httpx.TransportError:
         return False
 
 
-def _wait_for_word(endpoint: str, message: dict[str, Any]) -> None:
+def _wait_for_word(endpoint: str, body: dict[str, Any]) -> None:
     """Send a message and read the answer as far as its first word.
 
     Raises:
         RuntimeError: there is no answer.
     """
-    event = httpx.post(endpoint, json=message, timeout=60).raise_for_status().json()["event_id"]
-    with httpx.stream("GET", f"{endpoint}/{event}", timeout=60) as lines:
+    event = httpx.post(endpoint, json=body, timeout=TIMEOUT_S).raise_for_status().json()["event_id"]
+    with httpx.stream("GET", f"{endpoint}/{event}", timeout=TIMEOUT_S) as lines:
         for line in lines.iter_lines():
             if line.startswith("data: [") and str(json.loads(line.removeprefix("data: "))[0]).strip():
                 return
