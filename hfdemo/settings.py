@@ -13,6 +13,13 @@ Quantize = Literal["auto", "off", "8bit", "4bit"]
 """Whether weights are stored in fewer bits: only if the model fits no other way, never, or as asked."""
 
 
+EngineKind = Literal["auto", "single", "batched"]
+"""Whether replies are made one after the other or several at once; `auto` is at once where others reach the page."""
+
+CpuWeights = Literal["auto", "bf16", "int8", "int4"]
+"""In how many bits a CPU reads the weights for a token: as they came, 8, 4; `auto` is 4 where that loses nothing."""
+
+
 SIGN_IN_NAME = "hfdemo"
 """The user name that goes with `HFDEMO_PASSWORD`."""
 
@@ -29,6 +36,15 @@ class Settings:
 
     quantize: Quantize = "auto"
     """`HFDEMO_QUANTIZE`: whether to store the weights in 8 or 4 bits."""
+
+    cpu_weights: CpuWeights = "bf16"
+    """`HFDEMO_CPU_WEIGHTS`: in how many bits a CPU reads the weights for each token that is written."""
+
+    engine: EngineKind = "auto"
+    """`HFDEMO_ENGINE`: whether several replies are made at once."""
+
+    prefix_cache_mb: int = 512
+    """`HFDEMO_PREFIX_CACHE_MB`: how much memory keeps what was read of the chats, so that it isn't read again."""
 
     context: int | None = None
     """`HFDEMO_CONTEXT`: how many tokens a conversation may have; None is as many as the model holds."""
@@ -57,6 +73,18 @@ class Settings:
     private: bool = True
     """Whether only this machine reaches the page: it listens on the loopback address, without a share link."""
 
+    @property
+    def batched(self) -> bool:
+        """Whether several replies are made at once."""
+        if self.place == "zerogpu":
+            return False  # there each reply has the GPU for itself
+        return self.engine == "batched" or (self.engine == "auto" and not self.private)
+
+    @property
+    def prefix_cache_bytes(self) -> int:
+        """How much memory keeps what was read of the chats."""
+        return self.prefix_cache_mb * 1024 * 1024
+
 
 def from_env(environ: Mapping[str, str]) -> Settings:
     """Read the settings from environment variables.
@@ -70,6 +98,11 @@ def from_env(environ: Mapping[str, str]) -> Settings:
         model=environ.get("HFDEMO_MODEL", "").strip() or next(iter(models), None),
         models=models,
         quantize=_one_of(environ, "HFDEMO_QUANTIZE", defaults.quantize, get_args(Quantize)),
+        cpu_weights=_one_of(environ, "HFDEMO_CPU_WEIGHTS", defaults.cpu_weights, get_args(CpuWeights)),
+        engine=_one_of(environ, "HFDEMO_ENGINE", defaults.engine, get_args(EngineKind)),
+        prefix_cache_mb=_whole_number(
+            environ, "HFDEMO_PREFIX_CACHE_MB", defaults.prefix_cache_mb, low=0, high=1_000_000
+        ),
         context=_whole_number(environ, "HFDEMO_CONTEXT", 0, low=64, high=10_000_000) or None,
         allow_pickle=_one_of(environ, "HFDEMO_ALLOW_PICKLE", "0", ("0", "1")) == "1",
         idle_unload_s=_whole_number(environ, "HFDEMO_IDLE_UNLOAD_S", defaults.idle_unload_s, low=0, high=604_800),

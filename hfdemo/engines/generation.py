@@ -1,31 +1,33 @@
-"""One reply: from a prompt, through transformers' pipeline, to a finished text with its receipt.
+"""One reply: from a prompt to a finished text with its receipt.
 
-All of it runs in the compute thread.
+All of it runs in the compute thread. `generate_reply` makes a whole reply through transformers' pipeline; `batch.py`
+makes several at once, a token of each at a time, from the same parts.
 """
 
 import logging
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import DynamicCache
 
+from hfdemo.engines.sampling import choose_token, is_greedy
 from hfdemo.engines.streaming import Finished, FiniteLogits, Stopped, TokenStreamer, interruptible
 from hfdemo.engines.thought import split_thought
 from hfdemo.messages import FinishedReply, FinishReason, Options, Receipt
+from hfdemo.models.fast_step import ChatCache
 from hfdemo.models.load import LoadedModel
 from hfdemo.prompt import Prompt
-
-GREEDY_BELOW = 0.01
-"""Lower temperatures are greedy: dividing by them overflows, and no one could tell the difference."""
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Turn:
     """One reply to make."""
 
@@ -34,38 +36,91 @@ class Turn:
     options: Options
     streamer: TokenStreamer
     stop: Event
-    cache: Any
-    """Keys and values of the beginning of the prompt, from the reply that goes on; or None."""
     begun_with: int
     """How many tokens of the reply the prompt holds already."""
+    cache: Any = None
+    """Keys and values of a beginning of the prompt; at first what an earlier reply left, or None."""
+    cached_tokens: int = 0
+    """How many tokens of the prompt need not be read again."""
+    seed: int = 0
+    started: float = 0.0
+    random: torch.Generator = field(default_factory=torch.Generator)
+
+    def start(self) -> None:
+        """Begin the work: find out what need not be read again, and draw what is random."""
+        self.started = time.monotonic()
+        self.seed = self.options.seed if self.options.seed >= 0 else secrets.randbits(32)
+        self.random.manual_seed(self.seed)
+        self.cache = _usable_cache(self)
+        self.cached_tokens = int(self.cache.get_seq_length()) if self.cache is not None else 0
+
+    def take(self, logits: Tensor) -> int:
+        """Choose the next token, and hand it to the streamer.
+
+        Args:
+            logits: of the next token, of shape [vocabulary].
+
+        Raises:
+            Finished, Stopped: it was the last one.
+            GenerationFailed: the logits are no numbers.
+        """
+        written = self.streamer.token_ids[self.begun_with :]
+        penalised = self.options.repetition_penalty != 1
+        seen = torch.tensor([*self.prompt.ids, *written]) if penalised else logits
+        token = choose_token(logits, self.options, seen, self.random)
+        self.streamer.add(token)
+        if token in self.model.end_ids:
+            raise Finished("end_of_turn")
+        if len(written) + 1 >= self.options.max_new_tokens:
+            raise Finished("max_new_tokens")
+        return token
+
+    def finish(self, reason: FinishReason) -> FinishedReply:
+        """Return the reply as it is now."""
+        streamer, model = self.streamer, self.model
+        written = streamer.token_ids[self.begun_with :]
+        if reason in ("max_new_tokens", "end_of_turn") and written and written[-1] in model.end_ids:
+            reason = "end_of_turn"
+            streamer.token_ids.pop()
+        receipt = Receipt(
+            prompt_tokens=len(self.prompt.ids),
+            cached_tokens=self.cached_tokens,
+            new_tokens=len(written),
+            first_token_s=max(0.0, streamer.first_token_at - self.started),
+            tokens_per_s=_rate(len(written), streamer.last_token_at - streamer.first_token_at),
+            finish_reason=reason,
+            seed=self.seed,
+            model=model.name,
+            device=model.device,
+            context_limit=model.prompts.context_limit,
+            dropped_messages=self.prompt.dropped,
+        )
+        thought, text = split_thought(streamer.text, self.prompt.open_thought)
+        return FinishedReply(text, thought, receipt)
 
 
-def generate_reply(turn: Turn) -> tuple[FinishedReply, Any]:
-    """Make a reply; return it with the model's cache of keys and values, or None if it has none of that kind.
-
-    The turn's streamer learns of the end or the error, always.
+def generate_reply(turn: Turn) -> FinishedReply:
+    """Make a whole reply. Its turn's streamer learns of the end or the error, always.
 
     Raises:
         BaseException: what the model raised.
     """
     model, streamer = turn.model, turn.streamer
-    seed = turn.options.seed if turn.options.seed >= 0 else secrets.randbits(32)
-    cache = _usable_cache(turn)
-    cached_tokens = int(cache.get_seq_length()) if cache is not None else 0
     reason: FinishReason = "max_new_tokens"
-    started = time.monotonic()
+    turn.start()
     try:
         if turn.stop.is_set():
             raise Stopped
-        torch.manual_seed(seed)
-        with interruptible(model.layers, streamer.check) as streamer.on_first_token:
+        torch.manual_seed(turn.seed)
+        with torch.inference_mode(), interruptible(model.layers, streamer.check) as streamer.on_first_token:
             model.pipeline(
                 turn.prompt,
                 streamer=streamer,
-                cache=cache,
+                cache=turn.cache,
                 return_tensors=True,
                 eos_token_id=list(model.end_ids),
                 logits_processor=[FiniteLogits()],
+                custom_generate=_decoding(turn) if model.fast_step else None,
                 **_sampling(turn.options),
             )
     except Finished as finished:
@@ -77,50 +132,76 @@ def generate_reply(turn: Turn) -> tuple[FinishedReply, Any]:
     except BaseException as error:
         streamer.fail(error)
         raise
-    written = streamer.token_ids[turn.begun_with :]
-    if reason == "max_new_tokens" and written and written[-1] in model.end_ids:
-        reason = "end_of_turn"
-        streamer.token_ids.pop()
-    receipt = Receipt(
-        prompt_tokens=len(turn.prompt.ids),
-        cached_tokens=cached_tokens,
-        new_tokens=len(written),
-        first_token_s=max(0.0, streamer.first_token_at - started),
-        tokens_per_s=_rate(len(written), streamer.last_token_at - streamer.first_token_at),
-        finish_reason=reason,
-        seed=seed,
-        model=model.name,
-        device=model.device,
-        context_limit=model.prompts.context_limit,
-        dropped_messages=turn.prompt.dropped,
-    )
-    thought, text = split_thought(streamer.text, turn.prompt.open_thought)
-    return FinishedReply(text, thought, receipt), cache
+    return turn.finish(reason)
+
+
+def read(turn: Turn, ids: Sequence[int]) -> Tensor:
+    """Let the model read some tokens of a prompt, and return the logits of the next one, of shape [vocabulary].
+
+    The last token is read by the step that writes, so that a reply which is made again, or goes on where it was cut
+    off, is computed as it was the first time.
+    """
+    model, step = turn.model.pipeline.model, turn.model.fast_step
+    last = len(ids) == len(turn.prompt.ids) - turn.cache.get_seq_length() and step is not None
+    begin = ids[:-1] if last and len(turn.prompt.ids) > 1 else ids
+    if begin:
+        output = model(torch.tensor([list(begin)]), cache=turn.cache, use_cache=True, logits_to_keep=1)
+    if step is None or begin == ids:
+        logits: Tensor = output.logits[0, -1]
+        return logits
+    return step(torch.tensor(ids[-1:]), [turn.cache])[0]
+
+
+def _decoding(turn: Turn) -> Any:
+    """Return the loop that `generate` runs in place of its own, which copies what grows at each step.
+
+    Source: https://huggingface.co/docs/transformers/generation_strategies#custom-generation-methods
+    """
+
+    def decode(_model: Any, input_ids: Tensor, **_: Any) -> Tensor:
+        step = turn.model.fast_step
+        assert step is not None
+        logits = read(turn, turn.prompt.ids[turn.cached_tokens :])
+        while True:
+            token = turn.take(logits)
+            logits = step(torch.tensor([token]), [turn.cache])[0]
+
+    return decode
 
 
 def _usable_cache(turn: Turn) -> Any:
-    """Return a cache for a turn's keys and values: the one of the reply that goes on, an empty one, or None.
+    """Return a cache for a turn's keys and values: the one of an earlier reply, an empty one, or None.
 
-    None lets `generate` make its own; some models (Mamba, sliding windows) keep something else or can't be cut.
+    None lets `generate` make its own; some models (Mamba) keep something else.
     """
     model = turn.model.pipeline.model
     if not model._supports_default_dynamic_cache():
         return None
-    if turn.cache is not None:
-        surplus = turn.cache.get_seq_length() - (len(turn.prompt.ids) - 1)
-        try:
-            if surplus > 0:
-                turn.cache.crop(-surplus)
-            return turn.cache
-        except ValueError:
-            logger.info("this model's cache can't be cut: the prompt is read again")
+    if turn.cache is not None and _crop(turn.cache, turn.cached_tokens):
+        return turn.cache
+    if turn.model.fast_step:
+        return ChatCache(model.config.num_hidden_layers)
     return DynamicCache(config=model.config)
+
+
+def _crop(cache: Any, tokens: int) -> bool:
+    """Cut a cache to so many tokens; tell whether that can be done (a sliding window has forgotten the others)."""
+    surplus = cache.get_seq_length() - tokens
+    try:
+        if surplus > 0:
+            cache.crop(-surplus)
+    except (RuntimeError, ValueError):
+        logger.info("this model's cache can't be cut: the prompt is read again")
+        return False
+    return bool(cache.get_seq_length() == tokens)
 
 
 def bytes_of(cache: Any) -> int:
     """Return the bytes of a cache's keys and values."""
     if cache is None:
         return 0
+    if isinstance(cache, ChatCache):
+        return cache.nbytes
     return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers if layer.keys is not None)
 
 
@@ -134,7 +215,7 @@ def _sampling(options: Options) -> dict[str, Any]:
         "max_new_tokens": options.max_new_tokens,
         "repetition_penalty": options.repetition_penalty,
     }
-    if options.temperature < GREEDY_BELOW:
+    if is_greedy(options):
         return arguments | {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     return arguments | {
         "do_sample": True,

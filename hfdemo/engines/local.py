@@ -1,4 +1,4 @@
-"""The engine that runs the model in this process, one reply at a time.
+"""The engine that runs the model in this process, one reply after the other or several at once (`batch.py`).
 
 Loading and every reply run in one thread made for it: PyTorch computes at half its speed as soon as a second
 thread that lives has computed, too. Importing this module imports no torch, so that the page is there first.
@@ -12,7 +12,7 @@ from collections.abc import Generator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from threading import Event, RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hfdemo.engines.compute import ComputeThread
 from hfdemo.engines.failure import explain_failure
@@ -22,7 +22,6 @@ from hfdemo.engines.order import make_streamer, show_prompt, take_order
 from hfdemo.engines.thought import ThoughtSplitter
 from hfdemo.errors import Busy, HfdemoError
 from hfdemo.messages import (
-    CUT_OFF,
     ChatRequest,
     Delta,
     FinishedReply,
@@ -32,6 +31,7 @@ from hfdemo.messages import (
 from hfdemo.settings import Settings
 
 if TYPE_CHECKING:
+    from hfdemo.engines.batch import Batch
     from hfdemo.engines.generation import Turn
     from hfdemo.engines.streaming import TokenStreamer
     from hfdemo.fit import Machine
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 HEARTBEAT_S = 0.25
 """The longest silence of `stream`: how soon a closed tab is noticed."""
+
+MOST_TOGETHER = 16
+"""So many replies are made at once; with more, each would come more slowly than people read."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,8 @@ class _Place:
 class LocalEngine:
     """Keeps one model and answers with it, first come, first served.
 
+    Several replies are made at once where the settings say so and the model has a fast step.
+
     Args:
         settings: the host's.
     """
@@ -63,7 +68,8 @@ class LocalEngine:
         self._compute = ComputeThread()
         self._lock = RLock()
         self._line: list[_Place] = []  # whose reply is being made, then who waits
-        self._kept = KeptReplies()
+        self._kept = KeptReplies(settings.prefix_cache_bytes)
+        self._batch: Batch | None = None
         self._working: dict[str, Future[FinishedReply]] = {}  # the replies being made, by chat
         self._streamers: list[TokenStreamer] = []  # of the replies being made, and of those whose prompt is ready
         self._keeper = KeptModel(
@@ -71,7 +77,7 @@ class LocalEngine:
             self._compute,
             self._lock,
             is_used=lambda: bool(self._line),
-            leave=self._kept.model_leaves,
+            leave=self._model_leaves,
             end_replies=self._end_replies,
         )
 
@@ -141,7 +147,6 @@ class LocalEngine:
         if model is None:
             return False
         turn = self._prepare(model, request, stop)
-        self._kept.forget(request.chat)
         with self._lock:
             if self._keeper.model is not model:
                 return False
@@ -159,6 +164,12 @@ class LocalEngine:
         thought, text = splitter.end()
         yield Delta(text, thought, prompt_tokens + len(streamer.token_ids), receipt=receipt)
         return True
+
+    def _model_leaves(self) -> None:
+        """Let go of what belongs to the model; called in the compute thread."""
+        if self._batch:
+            self._batch.finish()
+        self._kept.model_leaves()
 
     def _end_replies(self) -> None:
         """Let all replies under way end with what they have, because the model is changed."""
@@ -187,8 +198,10 @@ class LocalEngine:
             place.job.add_done_callback(leave)
 
     def _ahead(self, place: _Place) -> int:
+        """Return how many replies have to end before this one is begun."""
         with self._lock:
-            return sum(other.job is None or not other.job.done() for other in self._line[: self._line.index(place)])
+            before = sum(other.job is None or not other.job.done() for other in self._line[: self._line.index(place)])
+        return max(0, before - (MOST_TOGETHER - 1 if self._batch else 0))
 
     def _wait_for_model(self, stop: Event) -> Generator[Delta, None, None]:
         """Yield heartbeats until the model is there or somebody stops."""
@@ -207,16 +220,18 @@ class LocalEngine:
         """Build the prompt, and find out whether the model can go on where it was."""
         from hfdemo.engines.generation import Turn
 
-        kept = self._kept.get(request.chat)
-        order = replace(take_order(model.prompts, request, kept), time_limit_s=self._settings.time_limit_s)
-        prompt, reply_ids = order.prompt, order.reply_ids
-        goes_on = kept is not None and reply_ids and prompt.ids == (*kept.prompt_ids, *reply_ids)
-        cache = kept.cache if kept is not None and goes_on else None
+        order = take_order(model.prompts, request, self._kept.get(request.chat))
+        order = replace(order, time_limit_s=self._settings.time_limit_s)
         streamer = make_streamer(model, order, stop)
-        return Turn(model, prompt, order.options, streamer, stop, cache, begun_with=len(reply_ids))
+        turn = Turn(model, order.prompt, order.options, streamer, stop, begun_with=len(order.reply_ids))
+        turn.cache, turn.cached_tokens = self._kept.take_prefix(request.chat, order.prompt.ids)
+        return turn
 
     def _submit(self, turn: Turn, chat: str) -> Future[FinishedReply]:
-        job = self._compute.submit(self._generate, turn, chat)
+        if self._settings.batched and turn.model.fast_step:
+            job = self._batched().add(turn, lambda reply: self._keep(chat, reply, turn))
+        else:
+            job = self._compute.submit(self._generate, turn, chat)
         streamer = turn.streamer  # not the turn, which holds the model: a future keeps its callbacks
         self._streamers.append(streamer)
         job.add_done_callback(lambda _: self._streamers.remove(streamer))
@@ -224,6 +239,12 @@ class LocalEngine:
             self._working[chat] = job
             job.add_done_callback(lambda _: self._no_longer_working(chat, job))
         return job
+
+    def _batched(self) -> Batch:
+        from hfdemo.engines.batch import Batch
+
+        self._batch = self._batch or Batch(self._compute, MOST_TOGETHER)
+        return self._batch
 
     def _no_longer_working(self, chat: str, job: Future[FinishedReply]) -> None:
         if self._working.get(chat) is job:  # the chat may have begun another reply
@@ -233,27 +254,28 @@ class LocalEngine:
         """Make one reply and keep it; runs in the compute thread."""
         from hfdemo.engines.generation import generate_reply
 
-        reply, cache = generate_reply(turn)
-        if chat:
-            self._keep(chat, reply, turn, cache)
+        reply = generate_reply(turn)
+        self._keep(chat, reply, turn)
+        return reply
+
+    def _keep(self, chat: str, reply: FinishedReply, turn: Turn) -> None:
+        """Keep a reply for its receipt, what it takes to go on with it, and what the next prompt begins with."""
+        from hfdemo.engines.generation import bytes_of
+
         receipt = reply.receipt
         logger.info(
-            "reply: %d prompt tokens, %d new tokens, first after %.2f s, then %.1f/s, %s",
+            "reply: %d prompt tokens, %d of them known, %d new tokens, first after %.2f s, then %.1f/s, %s",
             receipt.prompt_tokens,
+            receipt.cached_tokens,
             receipt.new_tokens,
             receipt.first_token_s,
             receipt.tokens_per_s,
             receipt.finish_reason,
         )
-        return reply
-
-    def _keep(self, chat: str, reply: FinishedReply, turn: Turn, cache: Any) -> None:
-        """Keep a reply for its receipt, and what it takes to go on with it if it was cut off."""
+        if not chat:
+            return
         token_ids = tuple(turn.streamer.token_ids)
         prompt_ids = turn.prompt.ids[: len(turn.prompt.ids) - turn.begun_with]
-        from hfdemo.engines.generation import bytes_of
-
         read_whole = turn.streamer.first_token_at > 0  # else some layers have read more of it than others
-        if reply.receipt.finish_reason not in CUT_OFF or not read_whole:
-            cache = None
+        cache = turn.cache if read_whole else None
         self._kept.put(chat, KeptReply(reply, token_ids, prompt_ids, cache, bytes_of(cache)))

@@ -199,19 +199,37 @@ class TokenStreamer(TextIteratorStreamer):
 
     def put(self, value: Tensor) -> None:
         """Take the prompt (first call, shape [1, prompt tokens]) or the next token (shape [1])."""
+        if self._prompt_comes:
+            self.begin()
+            return
+        for token_id in value.flatten().tolist():
+            self.add(token_id)
+
+    def begin(self) -> None:
+        """Take note that the prompt is about to be read.
+
+        Raises:
+            Stopped: nobody wants the reply any more.
+        """
         if self._stop.is_set():
             raise Stopped
-        if self._prompt_comes:
-            self._prompt_comes = False
-            self._deadline = time.monotonic() + self._time_limit_s  # not before: the reply may have waited in line
-            return
+        self._prompt_comes = False
+        self._deadline = time.monotonic() + self._time_limit_s  # not before: the reply may have waited in line
+
+    def add(self, token_id: int) -> None:
+        """Take the next token.
+
+        Raises:
+            Stopped, Finished: it was the last one, as a stop text is whole or as `check` says.
+        """
+        if self._stop.is_set():
+            raise Stopped
         self.last_token_at = time.monotonic()
         if not self.first_token_at:
             self.first_token_at = self.last_token_at
             self.on_first_token()
-        for token_id in value.flatten().tolist():
-            self.token_ids.append(token_id)
-            self._show(self._detokenizer.add(token_id))
+        self.token_ids.append(token_id)
+        self._show(self._detokenizer.add(token_id))
         if self._stop_texts.found:
             raise Finished("stop_text")
         self.check()

@@ -1,13 +1,15 @@
 """The last reply of each chat is kept under the chat's secret name, within bounds."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pytest
 
-from hfdemo.engines.kept_replies import MAX_CACHE_BYTES, MAX_REPLIES, KeptReplies, KeptReply
+from hfdemo.engines.kept_replies import MAX_REPLIES, KeptReplies, KeptReply
 from hfdemo.messages import FinishedReply
 from tests.fakes import RECEIPT
 
+MAX_CACHE_BYTES = 1_000_000
 HALF = MAX_CACHE_BYTES // 2
 
 
@@ -30,20 +32,20 @@ def test_nothing_is_kept_at_first():
 
 
 def test_a_chat_finds_its_reply_as_it_was_put():
-    kept = KeptReplies()
+    kept = KeptReplies(MAX_CACHE_BYTES)
     kept.put("a", reply("a", cache_bytes=5))
     assert kept.get("a") == kept.get("a") == reply("a", cache_bytes=5)
 
 
 def test_only_the_last_reply_of_a_chat_is_kept():
-    kept = KeptReplies()
+    kept = KeptReplies(MAX_CACHE_BYTES)
     kept.put("a", reply("first", cache_bytes=HALF + 1))
     kept.put("a", reply("second", cache_bytes=HALF + 1))
     assert kept.get("a") == reply("second", cache_bytes=HALF + 1)
 
 
 def test_one_chat_never_gets_the_reply_of_another():
-    kept = KeptReplies()
+    kept = KeptReplies(MAX_CACHE_BYTES)
     kept.put("a", reply("a"))
     kept.put("b", reply("b"))
     assert [kept.get(chat).finished.text for chat in ("a", "b")] == ["a", "b"]
@@ -51,7 +53,7 @@ def test_one_chat_never_gets_the_reply_of_another():
 
 
 def test_a_chat_that_is_over_is_forgotten_and_no_other():
-    kept = KeptReplies()
+    kept = KeptReplies(MAX_CACHE_BYTES)
     kept.put("a", reply("a"))
     kept.put("b", reply("b"))
     kept.forget("a")
@@ -61,8 +63,60 @@ def test_a_chat_that_is_over_is_forgotten_and_no_other():
     assert kept.get("b") == reply("b")
 
 
+@dataclass
+class Cache:
+    """As much of a cache as is asked for here."""
+
+    tokens: int
+
+    def get_seq_length(self) -> int:
+        return self.tokens
+
+
+def keep(kept: KeptReplies, prompt: tuple[int, ...], reply_ids: tuple[int, ...], read: int | None = None) -> Cache:
+    """Keep a reply of chat "a" of which the model has read all but the last token, as always, or `read` tokens."""
+    cache = Cache(len(prompt) + len(reply_ids) - 1 if read is None else read)
+    kept.put("a", KeptReply(FinishedReply("", "", RECEIPT), reply_ids, prompt, cache, cache_bytes=1))
+    return cache
+
+
+@pytest.mark.parametrize(
+    ("ids", "same"),
+    [
+        ((1, 2, 3, 7, 8, 9, 4, 5), 5),  # the next turn: all that was read
+        ((1, 2, 3, 7, 8), 4),  # it goes on where it was: never the last token, whose logits are wanted
+        ((1, 2, 3), 2),  # regenerated
+        ((1, 2, 3, 7), 3),
+        ((1, 2, 3, 6, 8, 9, 4), 3),  # the reply reads differently when it is text again
+        ((1, 9, 3, 7, 8, 9), 1),  # an earlier message was edited
+        ((9, 2, 3, 7, 8, 9), 0),  # another system prompt
+        ((1,), 0),
+    ],
+)
+def test_what_is_the_same_at_the_beginning_need_not_be_read_again(ids, same):
+    kept = KeptReplies(MAX_CACHE_BYTES)
+    cache = keep(kept, (1, 2, 3), (7, 8, 9))
+    assert kept.take_prefix("a", ids) == ((cache, same) if same else (None, 0))
+    assert kept.get("a") is None, "a cache that is being written to belongs to one reply alone"
+
+
+def test_only_what_the_model_has_read_counts():
+    kept = KeptReplies(MAX_CACHE_BYTES)
+    cache = keep(kept, (1, 2, 3), (7, 8, 9), read=4)
+    assert kept.take_prefix("a", (1, 2, 3, 7, 8, 9, 4)) == (cache, 4)
+
+
+def test_nothing_is_the_same_for_another_chat_or_without_a_cache():
+    kept = KeptReplies(MAX_CACHE_BYTES)
+    keep(kept, (1, 2, 3), (7, 8, 9))
+    assert kept.take_prefix("b", (1, 2, 3, 7)) == kept.take_prefix("", (1, 2, 3, 7)) == (None, 0)
+    without = KeptReplies(0)
+    keep(without, (1, 2, 3), (7, 8, 9))
+    assert without.take_prefix("a", (1, 2, 3, 7)) == (None, 0)
+
+
 def test_the_chat_that_was_silent_longest_falls_out_when_there_are_too_many():
-    kept = KeptReplies()
+    kept = KeptReplies(MAX_CACHE_BYTES)
     for number in range(MAX_REPLIES):
         kept.put(f"{number}", reply(f"{number}"))
     kept.put("0", reply("0, spoke again"))
@@ -74,7 +128,7 @@ def test_the_chat_that_was_silent_longest_falls_out_when_there_are_too_many():
 
 
 def test_caches_fill_their_room_to_the_last_byte():
-    kept = KeptReplies()
+    kept = KeptReplies(MAX_CACHE_BYTES)
     kept.put("a", reply("a", HALF))
     kept.put("b", reply("b", MAX_CACHE_BYTES - HALF))
     assert caches(kept, "a", "b") == [True, True]
@@ -83,7 +137,7 @@ def test_caches_fill_their_room_to_the_last_byte():
 
 
 def test_the_chat_that_was_silent_longest_loses_its_cache_first_but_not_its_reply():
-    kept = KeptReplies()
+    kept = KeptReplies(MAX_CACHE_BYTES)
     kept.put("a", reply("a", HALF))
     kept.put("b", reply("b", HALF))
     kept.put("a", reply("a", HALF))
@@ -93,7 +147,7 @@ def test_the_chat_that_was_silent_longest_loses_its_cache_first_but_not_its_repl
 
 
 def test_as_few_caches_as_needed_are_lost():
-    kept = KeptReplies()
+    kept = KeptReplies(MAX_CACHE_BYTES)
     for chat in "abcd":
         kept.put(chat, reply(chat, MAX_CACHE_BYTES // 4))
     kept.put("e", reply("e", MAX_CACHE_BYTES // 4 + 1))
@@ -101,21 +155,21 @@ def test_as_few_caches_as_needed_are_lost():
 
 
 def test_a_reply_without_a_cache_takes_no_room():
-    kept = KeptReplies()
+    kept = KeptReplies(MAX_CACHE_BYTES)
     kept.put("a", reply("a", MAX_CACHE_BYTES))
     kept.put("b", reply("b"))
     assert caches(kept, "a", "b") == [True, False]
 
 
 def test_a_cache_that_is_larger_than_all_the_room_is_not_kept():
-    kept = KeptReplies()
+    kept = KeptReplies(MAX_CACHE_BYTES)
     kept.put("a", reply("a", HALF))
     kept.put("b", reply("b", MAX_CACHE_BYTES + 1))
     assert caches(kept, "a", "b") == [False, False]
 
 
 def test_a_forgotten_chat_gives_its_room_back():
-    kept = KeptReplies()
+    kept = KeptReplies(MAX_CACHE_BYTES)
     kept.put("a", reply("a", HALF))
     kept.put("b", reply("b", HALF))
     kept.forget("b")
@@ -125,7 +179,7 @@ def test_a_forgotten_chat_gives_its_room_back():
 
 @pytest.mark.parametrize("cache_bytes", [1, MAX_CACHE_BYTES // 3])
 def test_chats_in_several_threads_each_find_their_own(cache_bytes):
-    kept = KeptReplies()
+    kept = KeptReplies(MAX_CACHE_BYTES)
 
     def chat(name: str) -> list[str]:
         wrong = []

@@ -1,0 +1,344 @@
+"""One step of a plain decoder, for one token of each of some chats, written with few and large operations.
+
+transformers' own forward spends a third of a step on a CPU in Python, and reads 16 bit for each weight. This one does
+the same arithmetic with some 20 operations a layer:
+
+- the weights of queries, keys and values are one product, and so are those of gate and up;
+- rotary embeddings turn queries and keys in one go: `x * cos + roll(x) * (-sin, sin)`, with cos 1 and sin 0 for the
+  values that stand behind them (RoFormer, https://arxiv.org/abs/2104.09864);
+- queries that share a head of keys are rows of one product (grouped-query attention,
+  https://arxiv.org/abs/2305.13245), so that keys and values are never repeated;
+- keys and values are written into a buffer with room for more (`ChatCache`), not into a copy one token longer;
+- weights may be packed into fewer bits (`cpu_weights.py`).
+
+It covers Llama, Mistral, Qwen2 and Qwen3 where all layers see the whole conversation. `make_fast_step` compares it
+with the model's own forward before anyone uses it.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.cache_utils import Cache, DynamicLayer
+
+from hfdemo.models.cpu_weights import PackedWeight, pack
+from hfdemo.settings import CpuWeights
+
+logger = logging.getLogger(__name__)
+
+COVERED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+
+STATIC_ROPE = ("default", "linear", "llama3", "yarn")
+"""Kinds of rotary embeddings whose angles don't change with the length of the conversation."""
+
+ROOM_TOKENS = 256
+"""By so many tokens, or by a half, a cache grows."""
+
+WARM_UP = 3
+"""After so many runs, PyTorch has made its plan for a trace."""
+
+TOLERANCE = {torch.bfloat16: 0.2, torch.float32: 0.01}
+"""How far the step's logits may be from those of the model's own forward, relative to their spread. Rounding to
+bfloat16 at other places makes 0.06 in 30 layers; a wrong operation makes 0.5 and more."""
+
+
+class ChatCache(Cache):
+    """The keys and values of one chat, of all layers, in one buffer that has room for more tokens.
+
+    transformers writes to it and reads it as to its own `DynamicCache` while a prompt is read; `FastStep` uses the
+    buffer itself, of shape [layers, 2 * heads of keys, room, head size], values behind keys.
+    """
+
+    def __init__(self, layers: int) -> None:
+        super().__init__(layers=[_LayerView(self, index) for index in range(layers)])
+        self.buffer = torch.empty(0)
+        self.tokens = 0
+
+    def room_for(self, tokens: int, like: Tensor | None = None) -> None:
+        """Make room for so many tokens in all.
+
+        Args:
+            tokens: how many.
+            like: keys of shape [1, heads of keys, tokens, head size], for the first time.
+        """
+        if not self.buffer.numel() and like is not None:
+            _, heads, _, size = like.shape
+            self.buffer = like.new_empty(len(self.layers), 2 * heads, tokens + ROOM_TOKENS, size)
+        elif tokens > self.buffer.shape[2]:
+            layers, heads, room, size = self.buffer.shape
+            grown = self.buffer.new_empty(layers, heads, max(tokens + ROOM_TOKENS, room * 3 // 2), size)
+            grown[:, :, : self.tokens] = self.buffer[:, :, : self.tokens]
+            self.buffer = grown
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Return how many tokens are in it; in the midst of a forward, in one layer."""
+        return int(self.layers[layer_idx].tokens)
+
+    def set_tokens(self, tokens: int) -> None:
+        """Say how many of the buffer's tokens count: fewer than before, or one more after a step."""
+        self.tokens = tokens
+        for layer in self.layers:
+            layer.tokens = tokens
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Take away the last tokens; a negative number, as in `DynamicCache.crop`."""
+        self.set_tokens(self.tokens - abs(tokens_to_remove))
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the buffer."""
+        return int(self.buffer.nbytes)
+
+
+class _LayerView(DynamicLayer):
+    """One layer of a `ChatCache`, as transformers sees it."""
+
+    def __init__(self, cache: ChatCache, index: int) -> None:
+        super().__init__()
+        self._cache, self._index = cache, index
+        self.tokens = 0
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Take keys and values of shape [1, heads of keys, new tokens, head size]; return all there are."""
+        heads, begin, end = key_states.shape[1], self.tokens, self.tokens + key_states.shape[2]
+        self._cache.room_for(end, like=key_states)
+        layer = self._cache.buffer[self._index]
+        layer[:heads, begin:end], layer[heads:, begin:end] = key_states[0], value_states[0]
+        self.tokens = end
+        if self._index == len(self._cache.layers) - 1:
+            self._cache.tokens = end
+        self.is_initialized = True
+        return layer[None, :heads, :end], layer[None, heads:, :end]
+
+    def get_seq_length(self) -> int:
+        """Return how many tokens are in it."""
+        return self.tokens
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """The weights of one layer."""
+
+    norm: Tensor
+    qkv: PackedWeight
+    head_norms: Tensor | None
+    """Weights of the norms of queries and keys, [heads of queries and of keys, head size] (Qwen3)."""
+    output: PackedWeight
+    feed_norm: Tensor
+    gate_up: PackedWeight
+    down: PackedWeight
+
+
+class FastStep:
+    """The step of one model. Use `make_fast_step`.
+
+    Args:
+        model: one of those `COVERED`, on the CPU.
+        weights: in how many bits the weights are packed.
+    """
+
+    def __init__(self, model: Any, weights: CpuWeights) -> None:
+        config = model.config
+        self._model = model
+        self._kv_heads = config.num_key_value_heads
+        self._head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self._heads = config.num_attention_heads
+        self._eps = config.rms_norm_eps
+        self._embedding = model.model.embed_tokens.weight.detach()
+        self._norm = model.model.norm.weight.detach()
+        self._layers = [_layer(layer, weights) for layer in model.model.layers]
+        head = model.lm_head
+        self._head = pack([head.weight.data], weights if weights == "bf16" else "int8", head.bias)
+        self._cos = self._sin = torch.empty(0)
+        self._one: Callable[..., Tensor] = self._forward
+
+    def __call__(self, tokens: Tensor, caches: Sequence[ChatCache]) -> Tensor:
+        """Read one token of each chat.
+
+        Args:
+            tokens: of shape [chats].
+            caches: of the chats; each holds at least one token, and one more afterwards.
+
+        Returns:
+            The logits of the next token, of shape [chats, vocabulary].
+        """
+        for cache in caches:
+            cache.room_for(cache.tokens + 1)
+        self._know_angles(max(cache.buffer.shape[2] for cache in caches))
+        positions = torch.tensor([cache.tokens for cache in caches])
+        views = [cache.buffer[:, :, : cache.tokens + 1] for cache in caches]
+        forward = self._one if len(caches) == 1 else self._forward
+        logits = forward(tokens, self._cos[positions][:, None], self._sin[positions][:, None], *views)
+        for cache in caches:
+            cache.set_tokens(cache.tokens + 1)
+        return logits
+
+    def trace(self, cache: ChatCache) -> None:
+        """Record the operations for one chat, so that Python needs no more time between them: a tenth of a step.
+
+        Args:
+            cache: of any conversation; it is longer by some tokens afterwards.
+        """
+        token = torch.zeros(1, dtype=torch.long)
+        self._know_angles(cache.tokens + ROOM_TOKENS)
+        angles = self._cos[:1, None], self._sin[:1, None]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is deprecated; what replaces it needs a compiler
+            example = (token, *angles, cache.buffer[:, :, : cache.tokens + 1])
+            self._one = torch.jit.trace(self._forward, example, check_trace=False)  # type: ignore[no-untyped-call]
+        for _ in range(WARM_UP):
+            self(token, [cache])
+
+    def _forward(self, tokens: Tensor, cos: Tensor, sin: Tensor, *views: Tensor) -> Tensor:
+        """Return the logits, and write keys and values into the last place of each view.
+
+        `tokens` has the shape [chats], `cos` and `sin` [chats, 1, head size], and a view of a chat's buffer [layers,
+        2 * heads of keys, tokens with the new one, head size].
+        """
+        turned = self._heads + self._kv_heads
+        states = self._embedding[tokens]
+        for index, layer in enumerate(self._layers):
+            normed = F.rms_norm(states, states.shape[-1:], layer.norm, self._eps)
+            qkv = layer.qkv(normed).view(-1, turned + self._kv_heads, self._head_size)
+            qk = qkv[:, :turned]
+            if layer.head_norms is not None:
+                qk = F.rms_norm(qk, (self._head_size,), None, self._eps) * layer.head_norms
+            qk = torch.addcmul(qk * cos, qk.roll(self._head_size // 2, 2), sin)
+            attended = self._attend(qk, qkv[:, turned:], [view[index] for view in views])
+            states = states + layer.output(attended)
+            normed = F.rms_norm(states, states.shape[-1:], layer.feed_norm, self._eps)
+            gate, up = layer.gate_up(normed).chunk(2, 1)
+            states = states + layer.down(F.silu(gate) * up)
+        return self._head(F.rms_norm(states, states.shape[-1:], self._norm, self._eps))
+
+    def _attend(self, qk: Tensor, values: Tensor, views: Sequence[Tensor]) -> Tensor:
+        """Return what each chat's token sees of its own conversation, of shape [chats, heads * head size]."""
+        shared = (1, self._kv_heads, self._heads // self._kv_heads, self._head_size)
+        seen = []
+        for chat, view in enumerate(views):
+            view[: self._kv_heads, -1], view[self._kv_heads :, -1] = qk[chat, self._heads :], values[chat]
+            keys, kept_values = view[None, : self._kv_heads], view[None, self._kv_heads :]
+            queries = qk[chat, : self._heads].view(shared)
+            seen.append(F.scaled_dot_product_attention(queries, keys, kept_values).view(1, -1))
+        return torch.cat(seen)
+
+    def _know_angles(self, positions: int) -> None:
+        """Make the tables of the rotary embedding for so many positions, of shape [positions, head size]."""
+        if positions <= len(self._cos):
+            return
+        rotary, like = self._model.model.rotary_emb, self._embedding[:1, None]
+        cos, sin = rotary(like, torch.arange(positions)[None])
+        half = self._head_size // 2
+        self._cos, self._sin = cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], 1)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the packed weights."""
+        return sum(weight.nbytes for weight in self._weights())
+
+    def _weights(self) -> Iterator[PackedWeight]:
+        yield self._head
+        for layer in self._layers:
+            yield from (layer.qkv, layer.output, layer.gate_up, layer.down)
+
+
+def _layer(layer: Any, weights: CpuWeights) -> _Layer:
+    attention, mlp = layer.self_attn, layer.mlp
+    return _Layer(
+        norm=layer.input_layernorm.weight.detach(),
+        qkv=_fused([attention.q_proj, attention.k_proj, attention.v_proj], weights),
+        head_norms=_head_norms(attention),
+        output=_fused([attention.o_proj], weights),
+        feed_norm=layer.post_attention_layernorm.weight.detach(),
+        gate_up=_fused([mlp.gate_proj, mlp.up_proj], weights),
+        down=_fused([mlp.down_proj], weights),
+    )
+
+
+def _fused(linears: Sequence[nn.Linear], weights: CpuWeights) -> PackedWeight:
+    biases = [linear.bias.detach() for linear in linears if linear.bias is not None]
+    return pack([linear.weight.data for linear in linears], weights, torch.cat(biases) if biases else None)
+
+
+def _head_norms(attention: Any) -> Tensor | None:
+    """Return the weights of the norms of each head, the queries' above the keys'; Qwen3 has them."""
+    if not hasattr(attention, "q_norm"):
+        return None
+    size = attention.head_dim
+    queries, keys = attention.q_proj.out_features // size, attention.k_proj.out_features // size
+    of_queries, of_keys = attention.q_norm.weight.detach(), attention.k_norm.weight.detach()
+    return torch.cat([of_queries.expand(queries, -1), of_keys.expand(keys, -1)])
+
+
+def make_fast_step(model: Any, weights: CpuWeights) -> FastStep | None:
+    """Return the fast step of a model, or None where it isn't covered or computes something else.
+
+    Args:
+        model: a causal language model.
+        weights: in how many bits to pack the weights.
+    """
+    if not _is_covered(model):
+        return None
+    try:
+        if not _agrees(FastStep(model, "bf16"), model):
+            logger.warning("the fast step differs from this model's own forward, and isn't used")
+            return None
+        step = FastStep(model, weights)
+        cache = ChatCache(len(model.model.layers))
+        model(torch.zeros(1, 2, dtype=torch.long), cache=cache, use_cache=True)
+        step.trace(cache)
+        return step
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        logger.warning("the fast step doesn't work for this model: %s", type(error).__name__)
+        return None
+
+
+def _is_covered(model: Any) -> bool:
+    config = model.config
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    covered = (
+        type(model).__name__ in COVERED
+        and model.device.type == "cpu"
+        and model.dtype in TOLERANCE
+        and kinds == {"full_attention"}
+        and not (hasattr(config, "sliding_window") and config.sliding_window and not hasattr(config, "layer_types"))
+        and config.hidden_act == "silu"
+        and rope in STATIC_ROPE
+        and all(type(module) is nn.Linear for module in _linears_of(model))
+    )
+    if not covered:
+        logger.info("the fast step doesn't cover this model: its own forward writes each token")
+    return covered
+
+
+def _linears_of(model: Any) -> Iterator[nn.Module]:
+    yield model.lm_head
+    for layer in model.model.layers:
+        attention, mlp = layer.self_attn, layer.mlp
+        yield from (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj)
+        yield from (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+
+
+def _agrees(step: FastStep, model: Any) -> bool:
+    """Tell whether step and forward say the same of two conversations of different lengths."""
+    vocabulary = model.config.vocab_size
+    for length in (5, 9):
+        ids = (torch.arange(length + 1) * 7919 % vocabulary)[None]
+        stock, fast = ChatCache(len(model.model.layers)), ChatCache(len(model.model.layers))
+        other = ChatCache(len(model.model.layers))
+        for cache in (stock, fast):
+            model(ids[:, :-1], cache=cache, use_cache=True)
+        model(ids[:, :3], cache=other, use_cache=True)
+        expected = model(ids[:, -1:], cache=stock, use_cache=True).logits[0, -1].float()
+        found = step(torch.stack([ids[0, 3], ids[0, -1]]), [other, fast])[1].float()
+        if not (found - expected).norm() <= TOLERANCE[model.dtype] * (expected - expected.mean()).norm():
+            return False
+    return True

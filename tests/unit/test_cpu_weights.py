@@ -1,0 +1,115 @@
+"""Packed weights multiply as the weights they were made from, within what their bits can tell apart."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hfdemo.models import cpu_weights
+from hfdemo.models.cpu_weights import FEW_ROWS, QuantisedLinear, pack, quantise_linears
+from tests.unit.tiny_models import tiny_model
+
+
+def weight_of(outputs: int, inputs: int, seed: int = 0) -> Tensor:
+    return torch.randn(outputs, inputs, generator=torch.Generator().manual_seed(seed)).bfloat16()
+
+
+def weight_from_4_bit(outputs: int, inputs: int) -> Tensor:
+    """Return a weight whose groups of 32 have 16 steps, as those of a GGUF file in Q4_1 have."""
+    random = torch.Generator().manual_seed(1)
+    steps = torch.randint(0, 16, (outputs, inputs // 32, 32), generator=random)
+    steps[..., 0], steps[..., 1] = 0, 15
+    scales = torch.rand(outputs, inputs // 32, 1, generator=random) + 0.1
+    return (steps * scales - 7.5 * scales).view(outputs, inputs).bfloat16()
+
+
+def error(found: Tensor, expected: Tensor) -> float:
+    return float((found.float() - expected.float()).norm() / expected.float().norm())
+
+
+@pytest.mark.parametrize(("bits", "most"), [("int8", 0.02), ("int4", 0.15), ("bf16", 0.0)])
+@pytest.mark.parametrize("rows", [1, 3, 6])
+def test_a_product_is_as_exact_as_its_bits(bits, most, rows):
+    weight, states = weight_of(64, 96), weight_of(rows, 96, seed=2)
+    packed = pack([weight], bits)
+    assert packed.bits == bits
+    assert error(packed(states), F.linear(states, weight)) <= most
+
+
+def test_more_rows_are_multiplied_by_the_weights_as_they_came():
+    weight = weight_of(64, 96)
+    for bits, few in FEW_ROWS.items():
+        states = weight_of(few + 1, 96, seed=2)
+        assert torch.equal(pack([weight], bits)(states), F.linear(states, weight))
+        assert not torch.equal(pack([weight], bits)(states[:1]), F.linear(states[:1], weight))
+
+
+def test_weights_from_4_bit_lose_nothing_in_4_bit():
+    weight, states = weight_from_4_bit(64, 96), weight_of(1, 96, seed=2)
+    packed = pack([weight], "auto")
+    assert packed.bits == "int4"
+    assert error(packed(states), F.linear(states, weight)) < 0.01
+
+
+def test_weights_that_never_were_in_4_bit_get_8():
+    assert pack([weight_of(64, 96)], "auto").bits == "int8"
+    assert pack([weight_from_4_bit(64, 96), weight_of(64, 96)], "auto").bits == "int8"
+
+
+@pytest.mark.parametrize(
+    ("outputs", "inputs", "wanted", "bits"),
+    [
+        (64, 96, "int4", "int4"),
+        (64, 80, "int4", "int8"),  # not in groups of 32
+        (72, 96, "int4", "int8"),  # not in the kernel's blocks of 16
+        (64, 72, "int4", "bf16"),
+        (63, 96, "int8", "bf16"),
+    ],
+)
+def test_a_shape_that_a_kernel_does_not_take_gets_more_bits(outputs, inputs, wanted, bits):
+    weight, states = weight_of(outputs, inputs), weight_of(1, inputs, seed=2)
+    packed = pack([weight], wanted)
+    assert packed.bits == bits
+    assert error(packed(states), F.linear(states, weight)) < 0.15
+
+
+@pytest.mark.parametrize("bits", ["int4", "int8"])
+def test_parts_and_chunks_make_the_same_product(bits, monkeypatch):
+    weight, states = weight_of(256, 96), weight_of(2, 96, seed=2)
+    whole = pack([weight], bits)(states)
+    assert torch.equal(pack([weight[:64], weight[64:]], bits)(states), whole)
+    monkeypatch.setattr(cpu_weights, "CHUNK_ROWS", 64)
+    assert torch.equal(pack([weight], bits)(states), whole)
+
+
+def test_a_bias_is_added_and_the_type_of_numbers_stays():
+    weight, bias = weight_of(64, 96).float(), torch.randn(64)
+    for rows in (1, 40):
+        states = torch.randn(rows, 96)
+        product = pack([weight], "int8", bias)(states)
+        assert product.dtype == torch.float32
+        assert error(product, F.linear(states, weight, bias)) < 0.02
+
+
+@pytest.mark.parametrize("model_type", ["gpt_neox", "gemma", "phi3", "olmo2"])
+@pytest.mark.parametrize(("wanted", "most"), [("int8", 0.1), ("int4", 0.6)])
+def test_any_model_writes_with_packed_weights(model_type, wanted, most):
+    options = {"pad_token_id": 0} if model_type == "phi3" else {}
+    model = tiny_model(model_type, torch.bfloat16, **options)
+    ids = torch.tensor([[5]])
+    expected = model(ids).logits
+    added = quantise_linears(model, wanted)
+    kinds = {
+        name: module._packed.bits for name, module in model.named_modules() if isinstance(module, QuantisedLinear)
+    }
+    assert added > 0 and len(kinds) > 3
+    head = next(name for name, module in model.named_modules() if module is model.get_output_embeddings())
+    assert kinds.pop(head) == "int8" and set(kinds.values()) == {wanted}
+    assert 0 < error(model(ids).logits, expected) < most
+    assert not any(type(module) is nn.Linear for module in model.modules())
+
+
+def test_as_they_came_means_that_nothing_is_packed():
+    model = tiny_model("gemma", torch.bfloat16)
+    assert quantise_linears(model, "bf16") == 0
+    assert not any(isinstance(module, QuantisedLinear) for module in model.modules())

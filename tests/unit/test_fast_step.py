@@ -1,0 +1,129 @@
+"""The fast step computes what the model's own forward does, or isn't used."""
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from transformers import DynamicCache
+
+from hfdemo.models.fast_step import ROOM_TOKENS, ChatCache, FastStep, make_fast_step
+from tests.unit.tiny_models import tiny_model
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
+    "mistral": {"sliding_window": None, "head_dim": 32},
+    "qwen2": {},
+    "qwen3": {"head_dim": 32, "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}},
+}
+
+IDS = torch.arange(40) * 37 % 96
+
+
+def read(model: Any, ids: torch.Tensor) -> ChatCache:
+    cache = ChatCache(model.config.num_hidden_layers)
+    model(ids[None], cache=cache, use_cache=True)
+    return cache
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_family_is_computed_exactly(family):
+    model = tiny_model(family, **FAMILIES[family])
+    with torch.inference_mode():
+        step, cache = FastStep(model, "bf16"), read(model, IDS[:10])
+        expected = model(IDS[None]).logits[0]
+        for position in range(10, 40):
+            found = step(IDS[position : position + 1], [cache])[0]
+            torch.testing.assert_close(found, expected[position], rtol=1e-3, atol=1e-3)
+        assert cache.tokens == 40
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_chats_of_different_lengths_are_computed_together(family):
+    model = tiny_model(family, **FAMILIES[family])
+    with torch.inference_mode():
+        step = FastStep(model, "bf16")
+        lengths = (1, 7, 30)
+        caches = [read(model, IDS[:length]) for length in lengths]
+        found = step(IDS[list(lengths)], caches)
+        for length, logits in zip(lengths, found, strict=True):
+            torch.testing.assert_close(logits, model(IDS[None, : length + 1]).logits[0, -1], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("weights", ["bf16", "int8", "int4", "auto"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_recorded_step_goes_on_beyond_the_room_it_was_recorded_in(family, weights):
+    model = tiny_model(family, **FAMILIES[family])
+    with torch.inference_mode():
+        recorded, plain = make_fast_step(model, weights), FastStep(model, weights)
+        assert recorded is not None
+        one, other = read(model, IDS[:4]), read(model, IDS[:4])
+        for number in range(2 * ROOM_TOKENS + 20):
+            token = IDS[number % 40 : number % 40 + 1]
+            torch.testing.assert_close(recorded(token, [one]), plain(token, [other]), rtol=1e-3, atol=1e-3)
+
+
+def test_packed_weights_change_little():
+    model = tiny_model("llama", torch.bfloat16)
+    with torch.inference_mode():
+        expected = model(IDS[None, :11]).logits[0, -1].float()
+        found = FastStep(model, "int8")(IDS[10:11], [read(model, IDS[:10])])[0].float()
+    assert 0 < (found - expected).norm() < 0.1 * expected.norm()
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("mistral", {"sliding_window": 16}),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}),
+        ("llama", {"hidden_act": "gelu"}),
+        ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}}),
+        ("gemma", {}),
+        ("olmo2", {}),
+    ],
+)
+def test_what_is_not_covered_is_left_to_the_model_and_the_log_says_so(family, options, caplog):
+    with caplog.at_level(logging.INFO), torch.inference_mode():
+        assert make_fast_step(tiny_model(family, **options), "auto") is None
+    assert "doesn't cover" in caplog.text
+
+
+def test_a_model_that_computes_something_else_keeps_its_own_forward(caplog):
+    model = tiny_model("llama")
+    model.model.layers[1].mlp.register_forward_hook(lambda _module, _args, output: output * 1.5)
+    with torch.inference_mode():
+        assert make_fast_step(model, "auto") is None
+    assert "differs" in caplog.text
+
+
+def test_a_model_that_is_built_otherwise_keeps_its_own_forward(caplog):
+    model = tiny_model("llama")
+    model.config.num_key_value_heads = 3
+    with torch.inference_mode():
+        assert make_fast_step(model, "auto") is None
+    assert "doesn't work" in caplog.text or "differs" in caplog.text
+
+
+def test_the_cache_is_read_as_transformers_own_in_pieces_and_after_a_cut():
+    model = tiny_model("qwen3")
+    with torch.inference_mode():
+        own, stock = ChatCache(3), DynamicCache(config=model.config)
+        for piece in (IDS[None, :7], IDS[None, 7:8], IDS[None, 8:30]):
+            found, expected = (model(piece, cache=cache, use_cache=True).logits for cache in (own, stock))
+            torch.testing.assert_close(found, expected)
+        for cache in (own, stock):
+            cache.crop(-12)
+            assert cache.get_seq_length() == 18
+        found, expected = (model(IDS[None, 20:33], cache=cache, use_cache=True).logits for cache in (own, stock))
+        torch.testing.assert_close(found, expected)
+
+
+def test_a_cache_grows_and_keeps_what_it_holds():
+    model = tiny_model("llama")
+    with torch.inference_mode():
+        cache = read(model, IDS[:5])
+        held, before = cache.buffer[:, :, :5].clone(), cache.nbytes
+        cache.room_for(5 + ROOM_TOKENS)
+        assert cache.nbytes == before
+        cache.room_for(5 + ROOM_TOKENS + 1)
+        assert cache.nbytes > before and torch.equal(cache.buffer[:, :, :5], held)
