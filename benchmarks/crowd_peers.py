@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from threading import Event
 from typing import Any
@@ -52,15 +52,15 @@ class HfdemoCrowd:
 
         def chat_on(chat: int) -> None:
             while not over.is_set():
-                for piece in engine_reply(self._engine, self._ask(chat)):
-                    if piece:
-                        began[chat].set()
-                    if over.is_set():
-                        break
+                with closing(engine_reply(self._engine, self._ask(chat))) as pieces:
+                    for piece in pieces:
+                        if piece:
+                            began[chat].set()
+                        if over.is_set():
+                            return
 
         with ThreadPoolExecutor(max(1, count)) as threads:
-            for chat in range(count):
-                threads.submit(chat_on, chat)
+            chats = [threads.submit(chat_on, chat) for chat in range(count)]
             if began:
                 began[0].wait(60)
             time.sleep(1)
@@ -68,6 +68,8 @@ class HfdemoCrowd:
                 yield
             finally:
                 over.set()
+            for chat in chats:
+                chat.result()  # what went wrong, if anything did
 
     def _ask(self, chat: int, new_tokens: int = NEW_TOKENS) -> Ask:
         name = f"{chat} {time.monotonic_ns()}"  # a new conversation each time: nothing of it has been read

@@ -34,20 +34,28 @@ TURNS = (1, 100)
 TO_REACH = 0.97
 """The share of the engine's rate that clients shall see."""
 
-STAMP = re.compile(rf"{MARK}(\d+\.\d+)/(\d+\.\d+)\s*$")
+STAMP = re.compile(rf"{MARK}(\d+\.\d+)/(\d+\.\d+)")
 
 WATCH = """mark => {
     window.seen = []
     let last = ''
-    const note = stamp => window.seen.push([stamp, (performance.timeOrigin + performance.now()) / 1000])
+    const note = state => window.seen.push([state, (performance.timeOrigin + performance.now()) / 1000])
+    const lengthOf = reply => {
+        const copy = reply.cloneNode(true)
+        copy.querySelectorAll('.thought-group').forEach(box => box.remove())
+        return copy.textContent.trim().length || ''
+    }
     new MutationObserver(() => {
-        const text = [...document.querySelectorAll('#transcript .bot.message')].at(-1)?.textContent ?? ''
-        const stamp = mark ? text.slice(-60).match(mark)?.[0] : String(text.length)
-        if (!stamp || stamp === last) return
-        last = stamp
-        requestAnimationFrame(() => setTimeout(note, 0, stamp))  // when it has been drawn
+        const reply = [...document.querySelectorAll('#transcript .bot.message')].at(-1)
+        if (!reply) return
+        const stamps = mark && reply.textContent.slice(-300).match(RegExp(mark, 'g'))
+        const state = String(mark ? stamps?.at(-1) ?? '' : lengthOf(reply))
+        if (!state || state === last) return
+        last = state
+        requestAnimationFrame(() => setTimeout(note, 0, state))  // when it has been drawn
     }).observe(document.querySelector('#transcript'), {childList: true, characterData: true, subtree: true})
 }"""
+"""Notes when the last reply was drawn anew: with a mark, each stamp at its end; without, each length of its text."""
 
 
 def main() -> None:
@@ -133,9 +141,9 @@ def _client_update(client: Client, length: int) -> dict[str, float]:
     came: dict[float, float] = {}
     used: list[float] = []
     for text in client.submit(message=str(length), api_name="/chat"):
-        if (stamp := STAMP.search(text[-60:])) and float(stamp[1]) not in came:
-            came[float(stamp[1])] = time.time()
-            used.append(float(stamp[2]))
+        if (stamps := STAMP.findall(text[-300:])) and float(stamps[-1][0]) not in came:
+            came[float(stamps[-1][0])] = time.time()
+            used.append(float(stamps[-1][1]))
     return {
         "client_s": median(time_s - handed for handed, time_s in came.items()),
         "server_cpu_s": median(later - earlier for earlier, later in pairwise(used)),
@@ -147,7 +155,8 @@ def _browser_update(chat: ChatPage, length: int) -> float:
     chat.page.evaluate(WATCH, STAMP.pattern)
     chat.send(str(length))
     chat.wait_for_reply()
-    return median(drawn - float(STAMP.search(stamp)[1]) for stamp, drawn in chat.page.evaluate("window.seen"))
+    seen = chat.page.evaluate("window.seen")
+    return median(drawn - float(STAMP.findall(stamp)[0][0]) for stamp, drawn in seen)
 
 
 @contextmanager

@@ -4,6 +4,7 @@
 
 import argparse
 import json
+import os
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import Any
 FOLDER = Path(__file__).parent
 ENOUGH_RUNS = 5
 """With fewer runs nothing is kept."""
+SETTINGS = ("HFDEMO_CPU_WEIGHTS", "HFDEMO_ENGINE", "HFDEMO_PREFIX_CACHE_MB")
+"""The variables that change the speed; they are named with the results."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,11 @@ def describe_machine(more: str = "") -> str:
     import psutil
 
     packages = [f"{name} {found}" for name in ("torch", "transformers", "gradio") if (found := _version(name))]
+    settings = [f"{name}={os.environ[name]}" for name in SETTINGS if name in os.environ]
     memory = psutil.virtual_memory().total / 1e9
     return (
         f"{_cpu_name()}, {psutil.cpu_count()} cores, {memory:.0f} GB of memory, no GPU; {platform.system()}, "
-        f"Python {platform.python_version()}, {', '.join([*packages, *filter(None, [more])])}."
+        f"Python {platform.python_version()}, {', '.join([*packages, *filter(None, [more]), *settings])}."
     )
 
 
