@@ -1,6 +1,7 @@
 """Start the chat: `python app.py`, here and on a Space. The only place that puts the parts together."""
 
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -11,10 +12,33 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the page and the l
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # plain downloads can be cancelled, and go on where they were cut
 
 from hfdemo.engines.local import LocalEngine
+from hfdemo.engines.protocol import Engine
 from hfdemo.errors import SettingsError
 from hfdemo.models.catalog import Catalog
 from hfdemo.page.page import create_page, launch
-from hfdemo.settings import SIGN_IN_NAME, from_env
+from hfdemo.settings import SIGN_IN_NAME, Settings, from_env
+
+
+def begin(settings: Settings) -> tuple[Engine, Catalog | None]:
+    """Begin to load the model; return what answers with it, and the models that can be chosen, if any can."""
+    if settings.place == "zerogpu":
+        import spaces  # before torch, which it makes believe that there is a GPU
+
+        from hfdemo.engines.zerogpu import ZeroGpuEngine
+
+        lending = ZeroGpuEngine(settings, spaces.GPU)
+        lending.load()
+        return lending, None
+    engine = LocalEngine(settings)
+    engine.load()
+    return engine, Catalog(settings, engine.machine)
+
+
+def end(number: int, _: object) -> None:
+    """End at once, with ZeroGPU's workers: a thread may be in the midst of torch, which nothing interrupts cleanly."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    os._exit(128 + number)
 
 
 def main() -> None:
@@ -25,12 +49,11 @@ def main() -> None:
         settings = from_env(os.environ)
     except SettingsError as error:
         sys.exit(str(error))
-    engine = LocalEngine(settings)
-    engine.load()
-    # Ctrl-C ends at once: the compute thread may be in the midst of torch, which nothing interrupts cleanly.
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    engine, catalog = begin(settings)
     sign_in = (SIGN_IN_NAME, settings.password) if settings.password else None
-    launch(create_page(engine, settings, Catalog(settings, engine.machine)), auth=sign_in)
+    launch(create_page(engine, settings, catalog), auth=sign_in)
 
 
 if __name__ == "__main__":

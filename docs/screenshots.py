@@ -1,6 +1,7 @@
-"""Take the README's screenshots anew: `python -m docs.screenshots`, where the tests' requirements are installed.
+"""Take the screenshots of the README and the tutorial anew: `python -m docs.screenshots`.
 
-The chat runs with the embedded model, greedy, so that the same page gives the same pictures.
+It needs what the tests need. The chat runs with the embedded model, greedy, so that the same page gives the same
+pictures.
 """
 
 import io
@@ -16,18 +17,25 @@ from tests.e2e.conftest import ChatPage, find_chromium
 
 IMAGES = Path(__file__).parent / "images"
 QUESTION = "Give me three tips for a good night's sleep."
+SYSTEM_PROMPT = "You are a travel guide. Answer in one sentence."
+TRAVEL_QUESTION = "What is the capital of France?"
 
 
 def main() -> None:
-    """Start the chat, take both pictures, and end it."""
+    """Start the chat, take all pictures, and end it."""
     model = ensure_embedded_model(lambda stage, done, total: None)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        app = start_app(Path(folder), HFDEMO_MODEL=str(model))
+        home = Path(folder)  # so that no picture shows where this machine keeps its models
+        (home / model.name).symlink_to(model)
+        app = start_app(home, HOME=folder, HFDEMO_MODEL=f"~/{model.name}")
         try:
-            app.wait_for_log("CPU")
+            app.wait_for_log("CPU", timeout_s=300)
             browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
             _save(_answered_chat(browser, app.url), "chat-en.png")
             _save(_new_chat_on_a_phone(browser, app.url), "chat-ko.png")
+            for language in ("en", "ko"):
+                for name, picture in _tutorial(browser, app.url, language).items():
+                    _save(picture, f"{name}-{language}.png")
             browser.close()
         finally:
             app.stop()
@@ -52,6 +60,23 @@ def _new_chat_on_a_phone(browser: Browser, url: str) -> bytes:
     chat = ChatPage(page)
     chat.open(url)
     return _picture(chat)
+
+
+def _tutorial(browser: Browser, url: str, language: str) -> dict[str, bytes]:
+    """Show what the tutorial speaks of, by its name: a chat with a system prompt, then its exact prompt."""
+    page = browser.new_page(locale=language, color_scheme="light", viewport={"width": 1280, "height": 800})
+    chat = ChatPage(page)
+    chat.open(url)
+    page.locator("#system-prompt textarea").fill(SYSTEM_PROMPT)
+    for option, value in (("temperature", 0), ("top-p", 0.9), ("max-new-tokens", 256)):
+        chat.set_option(option, value)
+    chat.send(TRAVEL_QUESTION)
+    chat.wait_for_reply()
+    pictures = {"tutorial": _picture(chat)}
+    page.locator("#show-prompt").click()
+    page.locator("#shown-prompt").scroll_into_view_if_needed()
+    pictures["prompt"] = _picture(chat)
+    return pictures
 
 
 def _picture(chat: ChatPage) -> bytes:

@@ -4,15 +4,17 @@ The chat runs in a process of its own: it starts with fresh packages, whatever t
 gives the GPU back when the cell is stopped. It knows nothing of notebooks. A share link is made by a third process.
 """
 
+import ctypes
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from typing import IO
@@ -185,12 +187,24 @@ def _process(arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[s
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",
+        preexec_fn=_end_with_parent(),
     )
     try:
         yield process
     finally:
         process.terminate()
         process.wait()
+
+
+def _end_with_parent() -> Callable[[], object] | None:
+    """Return what makes a process end with the one that starts it: a notebook that is restarted is killed.
+
+    Only Linux, which Colab runs on, can do this. Source: prctl(2), PR_SET_PDEATHSIG.
+    """
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl  # looked up before the fork, after which little is safe
+    return lambda: prctl(1, signal.SIGTERM)
 
 
 def _output(process: subprocess.Popen[str]) -> IO[str]:

@@ -4,6 +4,8 @@ No other module should build such a sentence: an error names its text in `words/
 """
 
 import re
+from collections.abc import Callable
+from functools import partial
 
 from hfdemo.words import Language, say
 
@@ -32,6 +34,10 @@ class HfdemoError(Exception):
         text = say(f"error.{self.key}", language, **self.fields)
         return f"{text} {say(f'advice.{self.advice}', language, **self.fields)}" if self.advice else text
 
+    def __reduce__(self) -> tuple[Callable[[], "HfdemoError"], tuple[()]]:
+        """Say how to make the same error in another process; by itself, Python would pass on the text for the key."""
+        return partial(type(self), self.key, self.advice, **self.fields), ()
+
 
 class SettingsError(HfdemoError):
     """A setting of the host has a value that can't be used."""
@@ -45,16 +51,20 @@ class ModelLoadError(HfdemoError):
     """The model could not be found, fetched or loaded."""
 
 
-class Busy(HfdemoError):
-    """Too many visitors are waiting already."""
-
-
-class GenerationFailed(HfdemoError):
-    """The model could not finish a reply."""
 class PublishError(HfdemoError):
     """The Space can't be made like this, or doesn't answer."""
 
 
+class Busy(HfdemoError):
+    """Too many visitors are waiting already."""
+
+
+class NoGpu(HfdemoError):
+    """ZeroGPU lends no GPU for a reply, or took it back before the reply was whole."""
+
+
+class GenerationFailed(HfdemoError):
+    """The model could not finish a reply."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

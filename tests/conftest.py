@@ -77,7 +77,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def start_app(folder: Path, port: int | None = None, **environ: str) -> App:
+def start_app(folder: Path, port: int | None = None, timeout_s: float = 60, **environ: str) -> App:
     """Start the chat and wait until its page answers."""
     port = port or free_port()
     log_file = folder / f"app-{port}-{time.monotonic_ns()}.log"
@@ -100,7 +100,7 @@ def start_app(folder: Path, port: int | None = None, **environ: str) -> App:
         except httpx.TransportError:
             return False
 
-    wait_until(answers, 60, "the page")
+    wait_until(answers, timeout_s, "the page")
     return app
 
 

@@ -4,9 +4,30 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class Compute(Protocol):
+    """Where jobs are run, one after the other."""
+
+    def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
+        """Run a function after all that was submitted before, and return its future."""
+        ...
+
+
+class CallingThread:
+    """Runs each job at once, in the thread that brings it."""
+
+    def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
+        """Run a function, and return its future when it is done."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(function(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 class ComputeThread:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING
 
-from hfdemo.engines.compute import ComputeThread
+from hfdemo.engines.compute import Compute
 from hfdemo.engines.failure import log_failure
 from hfdemo.errors import HfdemoError, ModelLoadError
 from hfdemo.messages import Status
@@ -46,7 +46,7 @@ class KeptModel:
     def __init__(
         self,
         settings: Settings,
-        compute: ComputeThread,
+        compute: Compute,
         lock: RLock,
         is_used: Callable[[], bool],
         leave: Callable[[], None],

@@ -1,6 +1,7 @@
 """The chat inside the test's own process, so that a test can reach into it; and a machine with an empty cache."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,3 +80,16 @@ def machine(embedded_model: Path, tmp_path: Path) -> Iterator[Machine]:
         for process in machine.begun:
             process.kill()
             process.wait()
+
+
+@pytest.fixture(scope="session")
+def project_repository(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a git repository that holds the program as it is here now."""
+    folder = tmp_path_factory.mktemp("repository")
+    for name in ("app.py", "README.md", "requirements.txt", "LICENSE"):
+        shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "hfdemo", folder / "hfdemo", ignore=shutil.ignore_patterns("__pycache__"))
+    author = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+    for command in (["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "-m", "All"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return folder.as_uri()

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -20,7 +20,7 @@ from gradio_client import Client
 from jupyter_client import KernelManager
 from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from hfdemo import colab
 from tests.conftest import ROOT, free_port, wait_until
@@ -32,21 +32,9 @@ ANSWER = "The capital of France is Paris."
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The address of a git repository that holds what is here now."""
-    folder = tmp_path_factory.mktemp("project")
-    for name in ("app.py", "requirements.txt", "hfdemo"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, folder / name)
-    author = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
-    for command in (["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "-m", "All"]):
-        subprocess.run(["git", *command], cwd=folder, check=True)
-    return folder.as_uri()
-
-
-@pytest.fixture(scope="module")
 def hub(embedded_model: Path) -> Iterator[Hub]:
-    with serve(Hub({"org/open": Model(embedded_model), "org/gated": Model(embedded_model, gated="manual")})) as hub:
+    gated = {name: Model(embedded_model, gated="manual") for name in ("org/gated", "org/gated-too")}
+    with serve(Hub({"org/open": Model(embedded_model), **gated})) as hub:
         yield hub
 
 
@@ -56,12 +44,18 @@ class Notebook:
 
     client: NotebookClient
     folder: Path
-    problems: list[CellExecutionError] = field(default_factory=list)
+    problems: list[CellExecutionError | DeadKernelError] = field(default_factory=list)
 
     def run(self, number: int, **fields: object) -> None:
         """Run the cell of a number to its end, with what a person put into the fields of its form."""
         self.begin(number, **fields)
         self.wait(200)
+
+    def run_code(self, code: str) -> None:
+        """Run a cell that somebody adds."""
+        self.client.nb.cells.append(nbformat.v4.new_code_cell(code))
+        self.run(4)
+        self.client.nb.cells.pop()
 
     def begin(self, number: int, **fields: object) -> None:
         index = [index for index, cell in enumerate(self.client.nb.cells) if cell.cell_type == "code"][number - 1]
@@ -79,7 +73,7 @@ class Notebook:
     def _execute(self, cell: nbformat.NotebookNode, index: int) -> None:
         try:
             self.client.execute_cell(cell, index)
-        except CellExecutionError as error:
+        except (CellExecutionError, DeadKernelError) as error:
             self.problems.append(error)
 
     def wait(self, timeout_s: float) -> None:
@@ -184,8 +178,8 @@ def test_a_wrong_address_is_told(notebook):
     assert "does not appear to be a git repository" in notebook.text()
 
 
-def test_the_first_cell_installs_and_tells_what_the_machine_has(notebook, address):
-    notebook.run(1, ADDRESS=address)
+def test_the_first_cell_installs_and_tells_what_the_machine_has(notebook, project_repository):
+    notebook.run(1, ADDRESS=project_repository)
     assert notebook.problems == [], notebook.text()
     assert "of disk free" in notebook.text() and "남음" in notebook.text()
     assert "There is no GPU" in notebook.text() and "런타임 유형 변경" in notebook.text()
@@ -238,9 +232,7 @@ def test_an_open_model_needs_no_vault_and_a_share_link_has_a_password(notebook):
 
 def test_without_a_tunnel_the_page_below_the_cell_works_without_a_password(notebook, embedded_model):
     notebook.run(2, MODEL=str(embedded_model))
-    notebook.client.nb.cells.append(nbformat.v4.new_code_cell("%env GRADIO_SHARE_SERVER_ADDRESS=refused.test:7000"))
-    notebook.run(4)
-    notebook.client.nb.cells.pop()
+    notebook.run_code("%env GRADIO_SHARE_SERVER_ADDRESS=refused.test:7000")
     notebook.begin(3, SHARE=True)
     assert ask(notebook.page()) == ANSWER
     assert "There is no share link (login to server failed: connection refused)" in notebook.text()
@@ -264,13 +256,31 @@ def test_a_tunnel_that_comes_to_nothing_is_given_up(server, timeout_s, problem, 
 
 def test_what_is_to_mend_ends_the_cell_without_a_traceback(notebook):
     notebook.put_into_vault(BAD_TOKEN)
-    notebook.run(2, MODEL="org/gated", LANGUAGE="en")
+    notebook.run(2, MODEL="org/gated-too", LANGUAGE="en")
     [problem] = notebook.problems
     assert problem.ename == "NotReady"
     assert "is not valid" in notebook.text() and "Colab's left bar" in notebook.text()
     assert "File " not in notebook.text() and BAD_TOKEN not in notebook.text()
 
     notebook.put_into_vault(GOOD_TOKEN, allowed=False)
-    notebook.run(2, MODEL="org/gated", LANGUAGE="en")
+    notebook.run(2, MODEL="org/gated-too", LANGUAGE="en")
     assert "save it there as HF_TOKEN, allow this notebook to use it" in notebook.text()
     assert len(notebook.problems) == 1
+
+
+def test_a_kernel_that_is_killed_leaves_nothing_behind(notebook, embedded_model):
+    notebook.run(2, MODEL=str(embedded_model))
+    notebook.run_code("%env GRADIO_SHARE_SERVER_ADDRESS=share.test:7000")
+    notebook.begin(3, SHARE=True)
+    page = notebook.page()
+    link = re.search(r"Share link: (\S+)", notebook.text())[1]
+    os.kill(notebook.client.km.provisioner.process.pid, signal.SIGKILL)
+    for address in (page, link):
+        wait_until(lambda address=address: not answers(address), 20, f"the end of {address}")
+
+
+def answers(address: str) -> bool:
+    try:
+        return httpx.get(address).is_success
+    except httpx.TransportError:
+        return False

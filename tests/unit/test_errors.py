@@ -1,5 +1,6 @@
 """Errors say what happened in each language, and never an access token."""
 
+import pickle
 import traceback
 
 import pytest
@@ -10,6 +11,7 @@ from hfdemo.errors import (
     HfdemoError,
     InvalidInput,
     ModelLoadError,
+    NoGpu,
     SettingsError,
     hide_tokens,
 )
@@ -26,9 +28,16 @@ def test_an_error_speaks_each_language():
     assert str(error) == error.text("en")
 
 
-@pytest.mark.parametrize("kind", [Busy, GenerationFailed, InvalidInput, ModelLoadError, SettingsError])
+@pytest.mark.parametrize("kind", [Busy, GenerationFailed, InvalidInput, ModelLoadError, NoGpu, SettingsError])
 def test_every_kind_is_an_hfdemo_error(kind):
     assert isinstance(kind("empty_message"), HfdemoError)
+
+
+def test_an_error_is_the_same_in_another_process():
+    error = NoGpu("gpu_quota", "gpu_pro", asked=57, left=12, hours=1, minutes=0)
+    other = pickle.loads(pickle.dumps(error))
+    assert type(other) is NoGpu and (other.key, other.advice, other.fields) == (error.key, "gpu_pro", error.fields)
+    assert (str(other), other.text("ko")) == (str(error), error.text("ko"))
 
 
 def test_an_unknown_text_is_a_bug_that_shows_at_once():

@@ -66,6 +66,7 @@ def computed_keys() -> set[str]:
     return {
         *(f"colab.{key}" for key in notebook),
         *(f"advice.{topic}_{place}" for topic in ("set_token", "new_token", "disk") for place in places),
+        *(f"advice.gpu_{more}" for more in ("sign_in", "pro", "credits")),
         *(f"doctor.place_{place}" for place in get_args(Place)),
         *(f"error.{key}" for key in GATES.values()),
         *(f"fit.{label}" for label in plan),
@@ -75,8 +76,8 @@ def computed_keys() -> set[str]:
         *(f"receipt.{name}" for name in [*get_args(FinishReason), "only_thought", *facts]),
         *(f"page.thinking_{mode}" for mode in THINKING),
         *(f"status.{stage}" for stage in stages),
-        *(f"page.{name}{kind}" for name in [*OPTION_NAMES, "reply_start", "stop_texts"] for kind in ("", "_info")),
         *(f"publish.stage_{stage.lower()}" for stage in (RUNNING, *WORKING, *FAILED, *RESTING)),
+        *(f"page.{name}{kind}" for name in [*OPTION_NAMES, "reply_start", "stop_texts"] for kind in ("", "_info")),
         *(f"starter.{starter.name}.{part}" for starter in STARTERS for part in ("title", "message", "system")),
     }
 

@@ -1,0 +1,266 @@
+"""The engine for ZeroGPU without ZeroGPU: what is lent is this process. Its replies are those of the local engine."""
+
+import dataclasses
+import pickle
+import time
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from threading import Event, Lock
+from typing import Any
+
+import pytest
+
+from hfdemo.engines.gpu_time import GpuTime
+from hfdemo.engines.gpu_worker import FromWorker
+from hfdemo.engines.local import LocalEngine
+from hfdemo.engines.zerogpu import ZeroGpuEngine
+from hfdemo.errors import Busy, GenerationFailed, InvalidInput, ModelLoadError, NoGpu
+from hfdemo.messages import ChatRequest, Message, Options, Receipt
+from hfdemo.models import machine as machine_module
+from hfdemo.settings import Settings
+from tests.conftest import wait_until
+
+STORY = (Message("user", "Write a story about a fox who finds a map."),)
+
+
+class Lender:
+    """Stands where `spaces.GPU` does, with one GPU: notes for how long it is asked, and data cross as to a worker."""
+
+    def __init__(self) -> None:
+        self.durations: list[int] = []
+        self.delay_s = 0.0
+        self.error: Exception | None = None
+        self._gpu = Lock()
+
+    def __call__(self, duration: Callable[..., int]) -> Callable[..., Any]:
+        def decorate(task: Callable[..., Any]) -> Callable[..., Any]:
+            def lend(*args: Any) -> Generator[FromWorker, None, None]:
+                self.durations.append(duration(*args))
+                time.sleep(self.delay_s)
+                with self._gpu:
+                    if self.error:
+                        raise self.error
+                    for item in task(*pickle.loads(pickle.dumps(args))):
+                        yield pickle.loads(pickle.dumps(item))
+
+            return lend
+
+        return decorate
+
+
+@pytest.fixture(scope="module")
+def settings(embedded_model: Path) -> Iterator[Settings]:
+    """Settings by which numbers are exact enough that it is the same whether a token is read or was written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine_module, "bfloat16_pays", lambda: False)
+        yield Settings(model=str(embedded_model), max_waiting=2, cpu_weights="bf16")
+
+
+@pytest.fixture(scope="module")
+def lending(settings: Settings) -> tuple[ZeroGpuEngine, Lender]:
+    lender = Lender()
+    engine = ZeroGpuEngine(settings, lender)
+    engine.load()
+    assert engine.status().stage == "ready"
+    return engine, lender
+
+
+@pytest.fixture
+def engine(lending: tuple[ZeroGpuEngine, Lender]) -> ZeroGpuEngine:
+    engine, _ = lending
+    wait_until(lambda: len(engine._free) == 2, 20, "the places are free")
+    return engine
+
+
+@pytest.fixture
+def lender(lending: tuple[ZeroGpuEngine, Lender], engine: ZeroGpuEngine) -> Lender:
+    _, lender = lending
+    lender.durations.clear()
+    lender.delay_s, lender.error = 0.0, None
+    return lender
+
+
+@pytest.fixture(scope="module")
+def local(settings: Settings) -> LocalEngine:
+    engine = LocalEngine(settings)
+    engine.load()
+    wait_until(lambda: engine.status().stage == "ready", 200)
+    return engine
+
+
+def story(tokens: int, chat: str = "", **changes: Any) -> ChatRequest:
+    options = Options(temperature=0, max_new_tokens=tokens)
+    return dataclasses.replace(ChatRequest(STORY, "", options, chat=chat), **changes)
+
+
+def run(
+    engine: ZeroGpuEngine | LocalEngine, request: ChatRequest, stop_after: int | None = None
+) -> tuple[str, Receipt | None]:
+    """Return the reply's text and receipt; stop after so many pieces of text."""
+    stop, text, pieces, receipt = Event(), "", 0, None
+    for delta in engine.stream(request, stop):
+        text += delta.text
+        pieces += bool(delta.text)
+        receipt = delta.receipt or receipt
+        if pieces == stop_after:
+            stop.set()
+    return text, receipt
+
+
+def test_a_reply_is_the_same_as_the_local_engines_and_so_is_its_receipt(engine, local):
+    for options in (Options(0, max_new_tokens=40, seed=3), Options(1.0, max_new_tokens=40, seed=11)):
+        text, receipt = run(engine, story(0, options=options))
+        expected, local_receipt = run(local, story(0, options=options))
+        assert text == expected
+        timed = {"first_token_s": 0, "tokens_per_s": 0}
+        assert dataclasses.replace(receipt, **timed) == dataclasses.replace(local_receipt, **timed)
+
+
+@pytest.mark.parametrize("cut", [1, 20])
+def test_a_reply_cut_by_its_length_goes_on_as_if_it_had_never_been_cut(engine, cut):
+    whole, _ = run(engine, story(60))
+    run(engine, story(cut, chat="length"))
+    kept = engine.last_reply("length")
+    assert kept.receipt.finish_reason == "max_new_tokens"
+    text, receipt = run(engine, story(60 - cut, chat="length", reply_start=kept.text, continues=True))
+    assert text == whole
+    assert receipt.new_tokens == 60 - cut
+
+
+def test_a_stopped_reply_has_a_receipt_and_goes_on(engine):
+    whole, _ = run(engine, story(60))
+    run(engine, story(60, chat="stop"), stop_after=5)
+    kept = engine.last_reply("stop")
+    assert kept.receipt.finish_reason == "stopped" and kept.receipt.new_tokens >= 5
+    assert whole.startswith(kept.text) and kept.text
+    rest = 60 - kept.receipt.new_tokens
+    text, _ = run(engine, story(rest, chat="stop", reply_start=kept.text, continues=True))
+    assert text == whole
+
+
+def test_heartbeats_come_while_a_gpu_is_waited_for(engine, lender):
+    lender.delay_s = 1.2
+    deltas = engine.stream(story(4), Event())
+    started = time.monotonic()
+    silent = [next(deltas) for _ in range(4)]
+    assert 0.9 <= time.monotonic() - started < 1.2
+    assert not any(delta.text for delta in silent)
+    assert "".join(delta.text for delta in deltas)
+
+
+def test_who_leaves_while_a_gpu_is_waited_for_leaves_at_once_and_gets_no_reply(engine, lender):
+    lender.delay_s = 1.0
+    stop = Event()
+    deltas = engine.stream(story(2000, chat="left"), stop)
+    next(deltas)
+    started = time.monotonic()
+    stop.set()
+    deltas.close()
+    assert time.monotonic() - started < 0.1
+    wait_until(lambda: engine.last_reply("left") is not None, 5)
+    assert engine.last_reply("left").receipt.new_tokens == 0
+
+
+def test_a_reply_that_was_left_does_not_replace_a_newer_one(engine, lender):
+    lender.delay_s = 1.0
+    deltas = engine.stream(story(2000, chat="twice"), Event())
+    next(deltas)
+    deltas.close()
+    lender.delay_s = 0.0
+    text, _ = run(engine, story(5, chat="twice"))
+    time.sleep(1.5)
+    assert engine.last_reply("twice").text == text
+
+
+def test_what_is_forgotten_is_not_kept_later(engine):
+    deltas = engine.stream(story(20, chat="over"), Event())
+    next(deltas)
+    engine.forget("over")
+    list(deltas)
+    time.sleep(0.2)
+    assert engine.last_reply("over") is None
+
+
+def test_no_more_wait_than_the_host_allows_and_places_are_given_back(engine, lender):
+    lender.delay_s = 0.5
+    waiting = [engine.stream(story(4), Event()) for _ in range(2)]
+    for deltas in waiting:
+        next(deltas)
+    with pytest.raises(Busy):
+        next(engine.stream(story(4), Event()))
+    assert [len([delta for delta in deltas if delta.receipt]) for deltas in waiting] == [1, 1]
+    lender.delay_s = 0.0
+    for _ in range(5):
+        assert run(engine, story(4))[1]
+
+
+def test_a_stop_ends_the_reply_it_is_for_and_no_other(engine):
+    first, second = engine.stream(story(2000), Event()), engine.stream(story(30), Event())
+    next(first)
+    next(second)
+    first.close()
+    receipts = [delta.receipt for delta in second if delta.receipt]
+    assert receipts[0].finish_reason == "max_new_tokens"
+
+
+@pytest.mark.parametrize("error", [NoGpu("gpu_pending"), RuntimeError("no answer")])
+def test_an_error_of_the_lender_is_told_and_the_next_message_is_answered(engine, lender, error):
+    lender.error = error
+    with pytest.raises(NoGpu):
+        run(engine, story(4))
+    lender.error = None
+    assert run(engine, story(4))[0]
+
+
+@pytest.mark.parametrize(("error", "key"), [(MemoryError(), "out_of_memory"), (RuntimeError("CUDA"), "generation")])
+def test_an_error_of_the_model_is_told_as_it_is(engine, monkeypatch, error, key):
+    def broken(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(engine._keeper.model.pipeline.model, "forward", broken)
+    with pytest.raises(GenerationFailed) as raised:
+        run(engine, story(4))
+    assert raised.value.key == key
+
+
+def test_a_message_that_does_not_fit_is_refused_before_anything_is_asked_for(engine, lender):
+    long = story(4, messages=(Message("user", "word " * 9000),))
+    for refuse in (lambda: run(engine, long), lambda: engine.check(long), lambda: engine.show_prompt(long)):
+        with pytest.raises(InvalidInput):
+            refuse()
+    assert lender.durations == []
+
+
+def test_for_how_long_is_asked_depends_on_how_fast_the_last_reply_was(engine, lender, monkeypatch):
+    weights_bytes = engine.status().plan.weights_bytes
+    monkeypatch.setattr(engine, "_time", GpuTime(1.0, weights_bytes))
+    _, receipt = run(engine, story(40))
+    measured = receipt.tokens_per_s
+    run(engine, story(10))
+    run(engine, story(1000), stop_after=1)
+    start_s = 4 + weights_bytes / 2e9
+    assert lender.durations[1] == pytest.approx(start_s + 10, abs=1)
+    assert lender.durations[2] == pytest.approx(min(90, start_s + 2 + 1.25 * 1000 / measured), abs=1.1)
+
+
+def test_the_time_limit_of_the_host_ends_a_reply(engine, monkeypatch):
+    monkeypatch.setattr(engine, "_settings", dataclasses.replace(engine._settings, time_limit_s=1))
+    _, receipt = run(engine, story(4000))
+    assert receipt.finish_reason == "time_limit"
+
+
+def test_no_other_model_can_be_chosen_and_a_failed_one_stays_failed(engine, lender, tmp_path):
+    with pytest.raises(InvalidInput):
+        engine.choose("org/other")
+    failed = ZeroGpuEngine(Settings(model=str(tmp_path / "nowhere.gguf")), lender)
+    failed.load()
+    assert failed.status().stage == "failed"
+    failed.load()
+    for refuse in (lambda: run(failed, story(4)), lambda: failed.show_prompt(story(4))):
+        with pytest.raises(ModelLoadError):
+            refuse()
+    failed.check(story(4))
+
+
+def test_the_shown_prompt_is_the_local_engines(engine, local):
+    assert engine.show_prompt(story(4)) == local.show_prompt(story(4))
