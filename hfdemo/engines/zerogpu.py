@@ -206,13 +206,13 @@ class ZeroGpuEngine:
                 prompt_ids = prompt.ids[: loan.order.asked_tokens]
                 self._kept.put(loan.chat, KeptReply(ended.reply, ended.token_ids, prompt_ids))
         logger.info(
-            "reply: %d prompt tokens, %d new tokens, first after %.2f s, then %.1f/s, %s; a GPU was asked for %d s",
+            "reply: %d prompt tokens, %d new tokens, first after %.2f s, then %.1f/s, %s, of %.0f s that it had",
             receipt.prompt_tokens,
             receipt.new_tokens,
             receipt.first_token_s,
             receipt.tokens_per_s,
             receipt.finish_reason,
-            self._time.duration_s(loan.order.time_limit_s),
+            loan.order.time_limit_s,
         )
 
     def _end(self, loan: Loan) -> None:

@@ -100,7 +100,7 @@ def workers(space: App) -> list[int]:
 def test_the_model_is_there_before_the_page_and_no_gpu_is_taken_before_a_message(space, scheduler):
     assert scheduler.startups == 1
     assert scheduler.loans == [] and workers(space) == []
-    assert "NVIDIA" in space.log()
+    assert "RTX PRO 6000" in space.log()
     assert "tensors packing" in space.log()
 
 
@@ -140,7 +140,7 @@ def test_receipt_comes_from_the_worker(space):
     assert (receipt["prompt_tokens"], receipt["new_tokens"], receipt["finish_reason"]) == (37, 8, "end_of_turn")
     assert (receipt["context_limit"], receipt["cached_tokens"]) == (8192, 0)
     assert 0 < receipt["first_token_s"] < 20 and receipt["tokens_per_s"] > 1
-    assert receipt["device"].startswith("NVIDIA") and receipt["device"].endswith("bfloat16")
+    assert receipt["device"].startswith("NVIDIA RTX PRO 6000") and receipt["device"].endswith("bfloat16")
 
 
 def test_calls_of_one_client_are_one_conversation(space):
@@ -163,7 +163,8 @@ def test_a_longer_reply_asks_for_longer_and_none_for_longer_than_is_sensible(spa
     wait_until(lambda: any(job.outputs()), 30)
     job.cancel()
     short, longer, longest = (loan.seconds for loan in scheduler.loans)
-    assert 5 <= short < longer <= longest <= 90
+    assert short == 15  # 4 to start, 10 to work, as `spaces` asks for them: one and a half times what it is told
+    assert short < longer <= longest <= 90
 
 
 @pytest.mark.parametrize("message", [STORY, "word " * 3000], ids=["writing", "reading the prompt"])
@@ -236,7 +237,7 @@ def test_who_leaves_the_line_never_takes_a_gpu(space, scheduler):
     writing.cancel()
     wait_until(lambda: not scheduler.lent, 5, "the GPU is given back")
     time.sleep(0.5)
-    assert scheduler.loans[1].ended_at - scheduler.loans[1].asked_at < 3 or scheduler.loans[1].gpu == -1
+    assert scheduler.loans[1].gpu == -1
 
 
 def test_a_message_that_does_not_fit_is_refused_without_a_gpu(space, scheduler):
@@ -305,7 +306,7 @@ def test_a_visitors_words_and_token_are_not_logged(space, scheduler):
     with pytest.raises(AppError):
         ask(visit(space, "carol"), "The secret word is xylophone.")
     assert "xylophone" not in space.log() and token_of("carol") not in space.log()
-    assert re.search(r"reply: 3\d prompt tokens, .* a GPU was asked for \d+ s", space.log())
+    assert re.search(r"reply: 3\d prompt tokens, .* of 10 s that it had", space.log())
 
 
 def test_numbers_gone_wrong_in_a_worker_end_the_reply_with_their_own_text(embedded_model, tmp_path):

@@ -48,6 +48,11 @@ def name_a_cuda(torch: Any) -> None:
         torch._C._cuda_init = None
 
 
+def name_a_gpu(config: Any) -> None:
+    """Say what the driver of a Space says today."""
+    config._read_gpu_information = lambda: "Model: \t NVIDIA RTX PRO 6000 Blackwell Server Edition\n"
+
+
 def use_the_cpu(spaces_torch: Any) -> None:
     spaces_torch.is_in_bad_fork = lambda: False
     spaces_torch.init = lambda nvidia_uuid: None
@@ -76,4 +81,5 @@ def bring_weights_back(callback: object = None) -> None:
 
 AfterImport("spaces.config", look_for_torch)
 AfterImport("torch", name_a_cuda)
+AfterImport("spaces.zero.config", name_a_gpu)
 AfterImport("spaces.zero.torch", use_the_cpu)
