@@ -17,7 +17,7 @@ from tests.e2e.conftest import ChatPage, find_chromium
 
 IMAGES = Path(__file__).parent / "images"
 QUESTION = "Give me three tips for a good night's sleep."
-SYSTEM_PROMPT = "You are a travel guide. Answer in one sentence."
+SYSTEM_PROMPT = "You are a travel guide. Keep it short."
 TRAVEL_QUESTION = "What is the capital of France?"
 
 

@@ -109,7 +109,7 @@ def test_the_program_runs_as_it_is_but_for_the_model(embedded_model, tmp_path):
     program = program.replace("max_new_tokens=256", "max_new_tokens=24").replace("float16", "float32")
     (tmp_path / "first.py").write_text(program, "utf-8")
     said = run("python3 first.py", environ_for(None, tmp_path), tmp_path, "token\nHello!\nHow are you?\n\n")
-    assert said.count("Assistant: ") == 2
+    assert said.count("User: Assistant: ") == 2
 
 
 def test_the_client_gets_an_answer(app, tmp_path):
