@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from hfdemo.settings import Place, Quantize
+from hfdemo.settings import CpuWeights, Place, Quantize
 from hfdemo.words import Language, say
 
 Bits = Literal["8bit", "4bit"]
@@ -28,6 +28,13 @@ DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 PACKED_BYTES: dict[Bits, float] = {"8bit": 1.0, "4bit": 0.5 + 1 / 64 + 4 / (64 * 256)}
 """Bytes of one weight that bitsandbytes packed. 4 bit is NF4 with double quantisation: each 64 weights share a scale
 of 8 bits, and each 256 scales one of 32. Source: QLoRA, section 3 (https://arxiv.org/abs/2305.14314)."""
+
+PACKED_BESIDE_BYTES: dict[CpuWeights, float] = {"bf16": 0.0, "int8": 1.0, "int4": 0.5 + 4 / 32, "auto": 1.0}
+"""Bytes of one weight that is packed for the CPU, beside the one that came (`models/cpu_weights.py`). In 4 bit, each
+32 weights share a scale and a zero of 16 bit. `auto` is planned as 8 bit: what it does is told by the weights."""
+
+FAST_STEP_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+"""The `model_type` of the families that have a fast step on a CPU (`models/fast_step.py`)."""
 
 OVERFLOWS_IN_FLOAT16 = ("gemma2", "gemma3", "gemma4", "recurrent_gemma", "t5gemma")
 """How the `model_type` of families begins whose activations exceed float16's 65,504; their replies turn to NaN.
@@ -65,6 +72,10 @@ DOWNLOAD_BYTES_PER_S: dict[Place, float] = {"local": 12.5e6, "colab": 100e6, "sp
 CPU_BYTES_PER_S = 20e9
 LINK_BYTES_PER_S = 6e9
 """How fast weights go from the computer's memory to the GPU; PCIe 3.0 x16 from pageable memory."""
+
+FAST_STEP_LAYER_S = 0.00015
+FAST_STEP_CACHE_PASSES = 2
+"""The two numbers that follow, for the fast step."""
 
 LAYER_S: dict[Way, float] = {"gpu": 0.0008, "mps": 0.001, "split": 0.0015, "cpu": 0.0009}
 """What a layer costs for each token beside reading its weights: Python, and starting the kernels. Measured on a CPU;
@@ -173,6 +184,10 @@ class Plan:
     context: int
     """For how many tokens there is to be room."""
     weights_bytes: int
+    packed_bytes: int
+    """Of the weights that are packed for the CPU, beside the others."""
+    cpu_weights: CpuWeights
+    """How they are packed."""
     cache_bytes: int
     activation_bytes: int
     program_bytes: int
@@ -189,7 +204,7 @@ class Plan:
     @property
     def needed_bytes(self) -> int:
         """All the memory it takes."""
-        return self.weights_bytes + self.cache_bytes + self.activation_bytes + self.program_bytes
+        return self.weights_bytes + self.packed_bytes + self.cache_bytes + self.activation_bytes + self.program_bytes
 
     @property
     def fits(self) -> bool:
@@ -210,20 +225,28 @@ def choose_dtype_name(model_type: str, machine: Machine) -> str:
     return machine.cpu_dtype
 
 
-def make_plan(facts: ModelFacts, machine: Machine, context: int | None = None, quantize: Quantize = "auto") -> Plan:
+def make_plan(
+    facts: ModelFacts,
+    machine: Machine,
+    context: int | None = None,
+    quantize: Quantize = "auto",
+    cpu_weights: CpuWeights = "bf16",
+) -> Plan:
     """Return the best way to run a model on a machine.
 
-    In this order: whole on the GPU, there in 8 bit, in 4 bit, split between GPU and CPU, on the CPU, there in 8 bit,
-    in 4 bit. A way that was asked for is kept to.
+    In this order: whole on the GPU, there in 8 bit, in 4 bit, split between GPU and CPU, on the CPU with packed weights
+    beside the others, without them, there in 8 bit, in 4 bit. A way that was asked for is kept to.
 
     Args:
         facts: the model.
         machine: the machine.
         context: for how many tokens there is to be room; None is `USUAL_CONTEXT`. Never more than the model can hold.
         quantize: whether to pack the weights; `auto` does where nothing else fits on the GPU or in memory.
+        cpu_weights: how to pack weights beside the others on a CPU, if there is room for both.
     """
     limits = [context or USUAL_CONTEXT, *([facts.context_limit] if facts.context_limit else [])]
-    plans = [_plan(facts, machine, min(limits), way, bits) for way, bits in _ways(facts, machine, quantize)]
+    ways = _ways(facts, machine, quantize, cpu_weights)
+    plans = [_plan(facts, machine, min(limits), way, bits, beside) for way, bits, beside in ways]
     plan = next((plan for plan in plans if _has_room(plan)), None)
     if plan is None:
         nearest = min(plans, key=lambda plan: plan.needed_bytes - plan.free_bytes)
@@ -258,18 +281,22 @@ def usual_facts(name: str, parameters: int) -> ModelFacts:
     )
 
 
-def _ways(facts: ModelFacts, machine: Machine, quantize: Quantize) -> Iterator[tuple[Way, Bits | None]]:
-    """Yield where and in how many bits the model may run, the best first."""
+def _ways(
+    facts: ModelFacts, machine: Machine, quantize: Quantize, cpu_weights: CpuWeights
+) -> Iterator[tuple[Way, Bits | None, CpuWeights]]:
+    """Yield where the model may run, in how many bits, and how its weights are packed beside; the best first."""
     bits = _bits(facts, machine, quantize)
     if machine.gpu_name:
-        yield from (("gpu", packed) for packed in bits)
+        yield from (("gpu", packed, "bf16") for packed in bits)
     if machine.mps:
-        yield "mps", None
+        yield "mps", None, "bf16"
     if machine.place == "zerogpu":
         return
     if machine.gpu_name and None in bits:  # bitsandbytes packs nothing that stays on the CPU
-        yield "split", None
-    yield from (("cpu", packed) for packed in bits)
+        yield "split", None, "bf16"
+    if None in bits and cpu_weights != "bf16" and facts.packable_parameters and not facts.own_quantization:
+        yield "cpu", None, cpu_weights
+    yield from (("cpu", packed, "bf16") for packed in bits)
 
 
 def _bits(facts: ModelFacts, machine: Machine, quantize: Quantize) -> list[Bits | None]:
@@ -283,14 +310,18 @@ def _bits(facts: ModelFacts, machine: Machine, quantize: Quantize) -> list[Bits 
     return [None, "4bit"] if overflows else [None, "8bit", "4bit"]
 
 
-def _plan(facts: ModelFacts, machine: Machine, context: int, way: Way, bits: Bits | None) -> Plan:
+def _plan(
+    facts: ModelFacts, machine: Machine, context: int, way: Way, bits: Bits | None, cpu_weights: CpuWeights
+) -> Plan:
     """Return the plan for one way, whether there is room or not."""
     dtype = choose_dtype_name(facts.model_type, machine)
     if way == "cpu":
         dtype = machine.cpu_dtype
     weights = facts.stored_bytes if _stays_packed(facts, machine, way) else facts.weight_bytes(dtype, bits)
     cache = facts.cache_bytes(context, dtype)
-    tokens_per_s = _tokens_per_s(facts, machine, way, weights, cache) / PACKED_SLOWDOWN[bits]
+    beside, replaced = _packed_beside(facts, dtype, cpu_weights)
+    read = weights - replaced + beside
+    tokens_per_s = _tokens_per_s(facts, machine, way, weights, read, cache) / PACKED_SLOWDOWN[bits]
     return Plan(
         facts=facts,
         machine=machine,
@@ -299,6 +330,8 @@ def _plan(facts: ModelFacts, machine: Machine, context: int, way: Way, bits: Bit
         quantize=bits,
         context=context,
         weights_bytes=weights,
+        packed_bytes=beside,
+        cpu_weights=cpu_weights,
         cache_bytes=cache,
         activation_bytes=_activation_bytes(facts, context, dtype, cache),
         program_bytes=_program_bytes(facts, machine, way),
@@ -309,6 +342,18 @@ def _plan(facts: ModelFacts, machine: Machine, context: int, way: Way, bits: Bit
         tokens_per_s=tokens_per_s,
         speed=next(speed for speed, least in SPEEDS if tokens_per_s >= least),
     )
+
+
+def _packed_beside(facts: ModelFacts, dtype: str, cpu_weights: CpuWeights) -> tuple[int, int]:
+    """Return the bytes of the weights that are packed for the CPU, and those of the same weights as they came.
+
+    The head is in 8 bit, however few bits the others have.
+    """
+    if cpu_weights == "bf16":
+        return 0, 0
+    head = facts.vocabulary * facts.hidden
+    beside = int(facts.packable_parameters * PACKED_BESIDE_BYTES[cpu_weights] + head * PACKED_BESIDE_BYTES["int8"])
+    return beside, (facts.packable_parameters + head) * DTYPE_BYTES[dtype]
 
 
 def _has_room(plan: Plan) -> bool:
@@ -344,15 +389,18 @@ def _program_bytes(facts: ModelFacts, machine: Machine, way: Way) -> int:
     return {"gpu": GPU_PROGRAM_BYTES, "split": GPU_PROGRAM_BYTES + on_cpu}.get(way, on_cpu)
 
 
-def _tokens_per_s(facts: ModelFacts, machine: Machine, way: Way, weights: int, cache: int) -> float:
+def _tokens_per_s(facts: ModelFacts, machine: Machine, way: Way, weights: int, read: int, cache: int) -> float:
     """Return how many tokens a second are written, in a chat that is half as long as planned.
 
-    Each token reads the active weights. What doesn't fit on the GPU is sent there for every token.
+    Each token reads the active weights, the packed ones where there are some (`read`, in bytes, were all active). What
+    doesn't fit on the GPU is sent there for every token.
     """
-    read = weights * facts.active_share + CACHE_PASSES[way] * cache / 2
+    fast = way == "cpu" and facts.model_type in FAST_STEP_TYPES
+    passes, layer_s = (FAST_STEP_CACHE_PASSES, FAST_STEP_LAYER_S) if fast else (CACHE_PASSES[way], LAYER_S[way])
+    read_bytes = read * facts.active_share + passes * cache / 2
     speed = CPU_BYTES_PER_S if way == "cpu" and machine.gpu_name else machine.bytes_per_s
     sent = max(0.0, weights - SHARE_USED * machine.gpu_free) * facts.active_share if way == "split" else 0.0
-    seconds = (read - sent) / speed + sent / LINK_BYTES_PER_S + facts.layers * LAYER_S[way]
+    seconds = (read_bytes - sent) / speed + sent / LINK_BYTES_PER_S + facts.layers * layer_s
     return 1 / seconds if seconds else 0.0
 
 
@@ -403,7 +451,7 @@ def _memory_text(plan: Plan, language: Language) -> str:
         language,
         needed=size_text(plan.needed_bytes),
         free=size_text(plan.free_bytes),
-        weights=size_text(plan.weights_bytes),
+        weights=size_text(plan.weights_bytes + plan.packed_bytes),
         cache=size_text(plan.cache_bytes),
         tokens=plan.context,
         rest=size_text(plan.activation_bytes + plan.program_bytes),

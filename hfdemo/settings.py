@@ -37,7 +37,7 @@ class Settings:
     quantize: Quantize = "auto"
     """`HFDEMO_QUANTIZE`: whether to store the weights in 8 or 4 bits."""
 
-    cpu_weights: CpuWeights = "bf16"
+    cpu_weights: CpuWeights = "auto"
     """`HFDEMO_CPU_WEIGHTS`: in how many bits a CPU reads the weights for each token that is written."""
 
     engine: EngineKind = "auto"

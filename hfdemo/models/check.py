@@ -48,7 +48,8 @@ def check_model(source: ModelSource, settings: Settings, machine: Machine | None
     machine = machine or look_at_machine(settings.place)
     try:
         facts, missing, files = _find_facts(source, settings)
-        return Checked(source, make_plan(facts, machine, settings.context, settings.quantize), missing, files)
+        plan = make_plan(facts, machine, settings.context, settings.quantize, settings.cpu_weights)
+        return Checked(source, plan, missing, files)
     except Exception as error:
         raise explain_load_error(error, source, settings.place) from None
 

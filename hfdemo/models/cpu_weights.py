@@ -44,10 +44,7 @@ class PackedWeight:
         self._bias = None if bias is None else bias.detach()
         self._parts = [weight.detach() for weight in weights]
         if bits != "bf16":
-            pack = _pack_int4 if bits == "int4" else _pack_int8
-            pieces = [pack(chunk) for weight in weights for chunk in torch.split(weight, CHUNK_ROWS)]
-            self._packed = torch.cat([packed for packed, _ in pieces])
-            self._scales = torch.cat([scales for _, scales in pieces], 1 if bits == "int4" else 0)
+            self._packed, self._scales = _pack(weights, bits)
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Return the product with rows of shape [rows, inputs], of shape [rows, outputs]."""
@@ -125,15 +122,30 @@ def quantise_linears(model: Any, wanted: CpuWeights) -> int:
     return added
 
 
+def _pack(weights: Sequence[Tensor], bits: Literal["int8", "int4"]) -> tuple[Tensor, Tensor]:
+    """Return weights, one below the other, as the kernel wants them, and what it scales them with."""
+    pack_chunk = _pack_int4 if bits == "int4" else _pack_int8
+    rows = sum(map(len, weights))
+    packed = scales = torch.empty(0)
+    end = 0
+    for chunk in (chunk for weight in weights for chunk in torch.split(weight, CHUNK_ROWS)):
+        begin, end = end, end + len(chunk)
+        packed_chunk, scales_of_chunk = pack_chunk(chunk)
+        if begin == 0:
+            packed = packed_chunk.new_empty(rows, *packed_chunk.shape[1:])
+            scales = scales_of_chunk.new_empty(rows, *scales_of_chunk.shape[1:])
+        packed[begin:end], scales[begin:end] = packed_chunk, scales_of_chunk
+    return packed, scales.transpose(0, 1).contiguous() if bits == "int4" else scales
+
+
 def _pack_int4(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a weight of shape [outputs, inputs] packed, and its scales and zeros, [inputs / 32, outputs, 2].
+    """Return a weight of shape [outputs, inputs] packed, and its scales and zeros, [outputs, inputs / 32, 2].
 
     Each 32 weights of a row lie on 16 equal steps from their least to their greatest; the kernel wants the middle.
     """
     quantised, step, least = _to_16_steps(weight)
     packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(quantised.to(torch.int32).view(weight.shape), 2)
-    scales = torch.cat([step, least + 8 * step], -1).transpose(0, 1)
-    return packed, scales.contiguous().bfloat16()
+    return packed, torch.cat([step, least + 8 * step], -1).bfloat16()
 
 
 def _to_16_steps(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -144,7 +156,7 @@ def _to_16_steps(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _pack_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a weight in 8 bit, symmetric around 0, and the scale of each row."""
+    """Return a weight of shape [outputs, inputs] in 8 bit, symmetric around 0, and the scale of each row, [outputs]."""
     wide = weight.float()
     scales = (wide.abs().amax(1) / 127).clamp_min(1e-9).bfloat16()  # as the kernel wants them
     return (wide / scales[:, None]).round_().clamp_(-127, 127).to(torch.int8), scales

@@ -110,18 +110,18 @@ def load_model(
         layers=tuple(decoder_layers(model)),
         end_ids=tuple(sorted(end_of_reply_ids(model, tokenizer, prompts))),
         device=_where(plan),
-        fast_step=_speed_up(model, plan, settings),
+        fast_step=_speed_up(model, plan),
     )
 
 
-def _speed_up(model: Any, plan: Plan, settings: Settings) -> FastStep | None:
+def _speed_up(model: Any, plan: Plan) -> FastStep | None:
     """Let a model on the CPU write faster: by a step of our own, or at least with packed weights."""
     if plan.way != "cpu" or plan.quantize:
         return None
     with torch.inference_mode():
-        step = make_fast_step(model, settings.cpu_weights)
+        step = make_fast_step(model, plan.cpu_weights)
         if step is None:
-            quantise_linears(model, settings.cpu_weights)
+            quantise_linears(model, plan.cpu_weights)
     return step
 
 

@@ -26,7 +26,7 @@ GREEDY = Options(temperature=0, max_new_tokens=12)
 
 @pytest.fixture(scope="module")
 def model() -> LoadedModel:
-    tokenizer: PreTrainedTokenizerFast = byte_level(["<|end|>"])
+    tokenizer: PreTrainedTokenizerFast = byte_level(["<|begin|>", "<|end|>"])
     network = tiny_model("llama", vocab_size=len(tokenizer))
     pipeline: Any = SimpleNamespace(model=network, tokenizer=tokenizer)
     prompts: Any = SimpleNamespace(context_limit=2048)
@@ -35,11 +35,18 @@ def model() -> LoadedModel:
     return LoadedModel("tiny", pipeline, prompts, (), tuple(network.model.layers), "CPU", step)
 
 
-def turn(model: LoadedModel, length: int, options: Options = GREEDY, stop: Event | None = None) -> Turn:
+class BrokenTurn(Turn):
+    def take(self, logits: torch.Tensor) -> int:
+        raise ArithmeticError("broken")
+
+
+def turn(
+    model: LoadedModel, length: int, options: Options = GREEDY, stop: Event | None = None, kind: type[Turn] = Turn
+) -> Turn:
     stop = stop or Event()
     streamer = TokenStreamer(model.tokenizer, stop)
     ids = tuple((number * 31 + length) % 90 for number in range(length))
-    return Turn(model, Prompt(ids, dropped=0), options, streamer, stop, begun_with=0)
+    return kind(model, Prompt(ids, dropped=0), options, streamer, stop, begun_with=0)
 
 
 def ids_of(job: Any, made: Turn) -> tuple[FinishedReply, list[int]]:
@@ -91,11 +98,10 @@ def test_one_that_is_stopped_leaves_at_once_and_the_others_go_on(model):
 
 def test_one_that_fails_ends_alone(model):
     batch = Batch(ComputeThread(), 8)
-    bad, good = turn(model, 5), turn(model, 9)
-    bad.take = None  # type: ignore[method-assign]
+    bad, good = turn(model, 5, kind=BrokenTurn), turn(model, 9)
     jobs = batch.add(bad, lambda _: None), batch.add(good, lambda _: None)
-    assert isinstance(jobs[0].exception(10), TypeError)
-    with pytest.raises(TypeError):
+    assert isinstance(jobs[0].exception(10), ArithmeticError)
+    with pytest.raises(ArithmeticError):
         list(bad.streamer.pieces(5))
     assert ids_of(jobs[1], good)[1] == alone(model, 9)
 

@@ -296,6 +296,34 @@ def test_an_estimate_by_the_number_of_parameters(parameters, machine, fits):
     assert estimate_fits(parameters, machine) is fits
 
 
+QWEN_4B_LINEARS = 3_633_315_840
+"""36 layers: 2560 to 4096 and 2 x 1024 for attention, 4096 back, 3 x 2560 x 9728 for the feed-forward part."""
+
+QWEN_4B_HEAD = 151_936 * 2560
+
+
+@pytest.mark.parametrize(
+    ("cpu_weights", "bytes_of_a_weight"), [("bf16", None), ("int8", 1), ("int4", 0.625), ("auto", 1)]
+)
+def test_weights_packed_for_the_cpu_are_counted_beside_the_others(cpu_weights, bytes_of_a_weight):
+    plain = make_plan(known_facts(QWEN_4B), replace(LAPTOP, ram_free=24 * GB))
+    plan = make_plan(known_facts(QWEN_4B), replace(LAPTOP, ram_free=24 * GB), cpu_weights=cpu_weights)
+    expected = QWEN_4B_LINEARS * bytes_of_a_weight + QWEN_4B_HEAD if bytes_of_a_weight else 0
+    assert plan.packed_bytes == expected and plan.cpu_weights == cpu_weights
+    assert plan.needed_bytes == plain.needed_bytes + expected
+    assert (plan.tokens_per_s > 1.4 * plain.tokens_per_s) == (cpu_weights != "bf16")
+
+
+def test_without_room_for_both_the_weights_stay_as_they_come():
+    plan = make_plan(known_facts(QWEN_4B), LAPTOP, cpu_weights="auto")
+    assert (plan.way, plan.quantize, plan.cpu_weights, plan.packed_bytes) == ("cpu", None, "bf16", 0)
+
+
+@pytest.mark.parametrize(("name", "machine"), [(QWEN_4B, H100), (QWEN_4B, MAC), (QWEN_4B, ZEROGPU)])
+def test_weights_are_packed_beside_the_others_on_a_cpu_only(name, machine):
+    assert make_plan(known_facts(name), machine, cpu_weights="auto").cpu_weights == "bf16"
+
+
 @pytest.mark.parametrize("name", [name for name, known in KNOWN.items() if not known.stored_bytes])
 def test_the_estimate_is_near_the_plan(name):
     """What isn't known of a model is guessed from its size: the memory it needs, within a quarter."""
