@@ -234,8 +234,8 @@ def make_plan(
 ) -> Plan:
     """Return the best way to run a model on a machine.
 
-    In this order: whole on the GPU, there in 8 bit, in 4 bit, split between GPU and CPU, on the CPU with packed weights
-    beside the others, without them, there in 8 bit, in 4 bit. A way that was asked for is kept to.
+    In this order: whole on the GPU, there in 8 bit, in 4 bit, split between GPU and CPU, on the CPU with packed
+    weights beside the others, without them, there in 8 bit, in 4 bit. A way that was asked for is kept to.
 
     Args:
         facts: the model.

@@ -156,7 +156,7 @@ def _to_16_steps(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _pack_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a weight of shape [outputs, inputs] in 8 bit, symmetric around 0, and the scale of each row, [outputs]."""
+    """Return a weight of shape [outputs, inputs] in 8 bit, symmetric around 0, and each row's scale, [outputs]."""
     wide = weight.float()
     scales = (wide.abs().amax(1) / 127).clamp_min(1e-9).bfloat16()  # as the kernel wants them
     return (wide / scales[:, None]).round_().clamp_(-127, 127).to(torch.int8), scales

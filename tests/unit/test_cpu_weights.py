@@ -99,9 +99,7 @@ def test_any_model_writes_with_packed_weights(model_type, wanted, most):
     ids = torch.tensor([[5]])
     expected = model(ids).logits
     added = quantise_linears(model, wanted)
-    kinds = {
-        name: module.packed.bits for name, module in model.named_modules() if isinstance(module, QuantisedLinear)
-    }
+    kinds = {name: module.packed.bits for name, module in model.named_modules() if isinstance(module, QuantisedLinear)}
     assert added > 0 and len(kinds) > 3
     head = next(name for name, module in model.named_modules() if module is model.get_output_embeddings())
     assert kinds.pop(head) == "int8" and set(kinds.values()) == {wanted}
