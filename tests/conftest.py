@@ -12,6 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # two processes that each compute with all cores wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ("unit", "integration", "e2e")
 

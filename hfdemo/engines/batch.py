@@ -17,7 +17,7 @@ import torch
 from hfdemo.engines.compute import ComputeThread
 from hfdemo.engines.generation import Turn, read
 from hfdemo.engines.streaming import Finished, Stopped, interruptible
-from hfdemo.messages import FinishedReply, FinishReason
+from hfdemo.messages import FinishedReply
 
 CHUNK_TOKENS = 256
 """So much of a prompt is read between two steps of the others; it takes about a quarter of a second on two cores."""
@@ -101,9 +101,9 @@ class Batch:
             try:
                 turn.start()
                 turn.streamer.begin()
+                running.unread = list(turn.prompt.ids[turn.cached_tokens :])
             except BaseException as error:
                 self._end(running, error)
-            running.unread = list(turn.prompt.ids[turn.cached_tokens :])
 
     def _read_on(self) -> None:
         """Read a piece of the prompt that came first."""
@@ -143,17 +143,19 @@ class Batch:
     def _end(self, running: _Running, error: BaseException) -> None:
         """End a reply by what was raised: it is complete, somebody stopped it, or it failed."""
         streamer = running.turn.streamer
-        if not isinstance(error, Finished | Stopped):
-            self._fail(running, error)
+        try:
+            if isinstance(error, Finished):
+                streamer.end()
+            elif isinstance(error, Stopped):
+                streamer.fail(error)
+            else:
+                raise error
+            reply = running.turn.finish(error.reason if isinstance(error, Finished) else "stopped")
+            running.keep(reply)
+        except BaseException as failure:
+            self._fail(running, failure)
             return
-        reason: FinishReason = error.reason if isinstance(error, Finished) else "stopped"
-        if isinstance(error, Finished):
-            streamer.end()
-        else:
-            streamer.fail(error)
         self._running.remove(running)
-        reply = running.turn.finish(reason)
-        running.keep(reply)
         running.job.set_result(reply)
 
     def _fail(self, running: _Running, error: BaseException) -> None:

@@ -105,27 +105,14 @@ def generate_reply(turn: Turn) -> FinishedReply:
     Raises:
         BaseException: what the model raised.
     """
-    model, streamer = turn.model, turn.streamer
+    streamer = turn.streamer
     reason: FinishReason = "max_new_tokens"
-    turn.start()
     try:
-        if turn.stop.is_set():
-            raise Stopped
-        torch.manual_seed(turn.seed)
-        with torch.inference_mode(), interruptible(model.layers, streamer.check) as streamer.on_first_token:
-            model.pipeline(
-                turn.prompt,
-                streamer=streamer,
-                cache=turn.cache,
-                return_tensors=True,
-                eos_token_id=list(model.end_ids),
-                logits_processor=[FiniteLogits()],
-                custom_generate=_decoding(turn) if model.fast_step else None,
-                **_sampling(turn.options),
-            )
-    except Finished as finished:
-        reason = finished.reason
-        streamer.end()
+        try:
+            _generate(turn)
+        except Finished as finished:
+            reason = finished.reason
+            streamer.end()
     except Stopped as stopped:
         reason = "stopped"
         streamer.fail(stopped)
@@ -133,6 +120,26 @@ def generate_reply(turn: Turn) -> FinishedReply:
         streamer.fail(error)
         raise
     return turn.finish(reason)
+
+
+def _generate(turn: Turn) -> None:
+    """Run the pipeline; it ends the streamer, unless it is ended by what the streamer raises."""
+    model, streamer = turn.model, turn.streamer
+    turn.start()
+    if turn.stop.is_set():
+        raise Stopped
+    torch.manual_seed(turn.seed)
+    with torch.inference_mode(), interruptible(model.layers, streamer.check) as streamer.on_first_token:
+        model.pipeline(
+            turn.prompt,
+            streamer=streamer,
+            cache=turn.cache,
+            return_tensors=True,
+            eos_token_id=list(model.end_ids),
+            logits_processor=[FiniteLogits()],
+            custom_generate=_decoding(turn) if model.fast_step else None,
+            **_sampling(turn.options),
+        )
 
 
 def read(turn: Turn, ids: Sequence[int]) -> Tensor:

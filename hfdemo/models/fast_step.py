@@ -15,8 +15,6 @@ It covers Llama, Mistral, Qwen2 and Qwen3 where all layers see the whole convers
 with the model's own forward before anyone uses it.
 """
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -47,6 +45,9 @@ WARM_UP = 3
 TOLERANCE = {torch.bfloat16: 0.2, torch.float32: 0.01}
 """How far the step's logits may be from those of the model's own forward, relative to their spread. Rounding to
 bfloat16 at other places makes 0.06 in 30 layers; a wrong operation makes 0.5 and more."""
+
+
+Operation = Callable[..., Any]
 
 
 class ChatCache(Cache):
@@ -122,9 +123,9 @@ class _LayerView(DynamicLayer):
         return self.tokens
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Layer:
-    """The weights of one layer."""
+    """One layer: its weights, and what it computes before and after its attention."""
 
     norm: Tensor
     qkv: PackedWeight
@@ -134,6 +135,48 @@ class _Layer:
     feed_norm: Tensor
     gate_up: PackedWeight
     down: PackedWeight
+    eps: float
+    turned: int
+    """How many heads are turned by their position: those of queries and of keys."""
+    head_size: int
+
+    def before(self, states: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        """Return queries and keys, [chats, heads of both, head size], and values, [chats, heads of keys, head size].
+
+        `states` has the shape [chats, hidden size], `cos` and `sin` [chats, 1, head size].
+        """
+        normed = F.rms_norm(states, states.shape[-1:], self.norm, self.eps)
+        qkv = self.qkv(normed).view(len(states), -1, self.head_size)
+        qk, values = qkv[:, : self.turned], qkv[:, self.turned :]
+        if self.head_norms is not None:
+            qk = F.rms_norm(qk, (self.head_size,), None, self.eps) * self.head_norms
+        return torch.addcmul(qk * cos, qk.roll(self.head_size // 2, 2), sin), values
+
+    def after(self, states: Tensor, attended: Tensor) -> Tensor:
+        """Return the states for the next layer."""
+        states = states + self.output(attended)
+        normed = F.rms_norm(states, states.shape[-1:], self.feed_norm, self.eps)
+        gate, up = self.gate_up(normed).chunk(2, 1)
+        return states + self.down(F.silu(gate) * up)
+
+
+def _attend(qk: Tensor, values: Tensor, views: list[Tensor], layer: int) -> Tensor:
+    """Return what each chat's token sees of its own conversation, of shape [chats, heads * head size].
+
+    Keys and values of the tokens are written into the last place of their chats' views, each of shape [layers, 2 *
+    heads of keys, tokens with the new one, head size].
+    """
+    kv_heads, size = values.shape[1], values.shape[2]
+    heads = qk.shape[1] - kv_heads
+    queries, keys = qk[:, :heads].view(len(qk), kv_heads, -1, size), qk[:, heads:]
+    seen = []
+    for chat, view in enumerate(views):
+        mine = view[layer]
+        mine[:kv_heads, -1] = keys[chat]
+        mine[kv_heads:, -1] = values[chat]
+        attended = F.scaled_dot_product_attention(queries[chat][None], mine[None, :kv_heads], mine[None, kv_heads:])
+        seen.append(attended.view(1, -1))
+    return torch.cat(seen)
 
 
 class FastStep:
@@ -146,18 +189,21 @@ class FastStep:
 
     def __init__(self, model: Any, weights: CpuWeights) -> None:
         config = model.config
-        self._model = model
-        self._kv_heads = config.num_key_value_heads
-        self._head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self._rotary = model.model.rotary_emb
         self._heads = config.num_attention_heads
+        self._head_size = getattr(config, "head_dim", None) or config.hidden_size // self._heads
         self._eps = config.rms_norm_eps
         self._embedding = model.model.embed_tokens.weight.detach()
         self._norm = model.model.norm.weight.detach()
-        self._layers = [_layer(layer, weights) for layer in model.model.layers]
+        turned = self._heads + config.num_key_value_heads
+        self._layers = [_layer(layer, weights, self._eps, turned, self._head_size) for layer in model.model.layers]
         head = model.lm_head
         self._head = pack([head.weight.data], weights if weights == "bf16" else "int8", head.bias)
         self._cos = self._sin = torch.empty(0)
-        self._one: Callable[..., Tensor] = self._forward
+        self._one: Operation = self._forward
+        self._several: Operation = self._forward
+        self._attend: Operation = _attend
+        self._recorded: dict[int, list[tuple[Operation, Operation]]] = {}
 
     def __call__(self, tokens: Tensor, caches: Sequence[ChatCache]) -> Tensor:
         """Read one token of each chat.
@@ -173,68 +219,66 @@ class FastStep:
             cache.room_for(cache.tokens + 1)
         self._know_angles(max(cache.buffer.shape[2] for cache in caches))
         positions = torch.tensor([cache.tokens for cache in caches])
+        cos, sin = self._cos[positions][:, None], self._sin[positions][:, None]
         views = [cache.buffer[:, :, : cache.tokens + 1] for cache in caches]
-        forward = self._one if len(caches) == 1 else self._forward
-        logits = forward(tokens, self._cos[positions][:, None], self._sin[positions][:, None], *views)
+        logits: Tensor = (self._one if len(caches) == 1 else self._several)(tokens, cos, sin, *views)
         for cache in caches:
             cache.set_tokens(cache.tokens + 1)
         return logits
 
-    def trace(self, cache: ChatCache) -> None:
-        """Record the operations for one chat, so that Python needs no more time between them: a tenth of a step.
+    def record(self, cache: ChatCache) -> None:
+        """Record the operations as TorchScript, so that Python needs no time between them.
+
+        The step of one chat becomes one record. With several chats, each layer has two, made when so many chats come
+        for the first time, and attention goes from chat to chat in a loop.
 
         Args:
             cache: of any conversation; it is longer by some tokens afterwards.
         """
         token = torch.zeros(1, dtype=torch.long)
         self._know_angles(cache.tokens + ROOM_TOKENS)
-        angles = self._cos[:1, None], self._sin[:1, None]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it is deprecated; what replaces it needs a compiler
-            example = (token, *angles, cache.buffer[:, :, : cache.tokens + 1])
-            self._one = torch.jit.trace(self._forward, example, check_trace=False)  # type: ignore[no-untyped-call]
+        view = cache.buffer[:, :, : cache.tokens + 1]
+        self._one = _record(self._forward, token, self._cos[:1, None], self._sin[:1, None], view)
         for _ in range(WARM_UP):
             self(token, [cache])
+        self._attend = _script(_attend)
+        self._several = self._by_layer
 
     def _forward(self, tokens: Tensor, cos: Tensor, sin: Tensor, *views: Tensor) -> Tensor:
-        """Return the logits, and write keys and values into the last place of each view.
-
-        `tokens` has the shape [chats], `cos` and `sin` [chats, 1, head size], and a view of a chat's buffer [layers,
-        2 * heads of keys, tokens with the new one, head size].
-        """
-        turned = self._heads + self._kv_heads
+        """Return the logits; `_Layer` and `_attend` give the shapes."""
         states = self._embedding[tokens]
         for index, layer in enumerate(self._layers):
-            normed = F.rms_norm(states, states.shape[-1:], layer.norm, self._eps)
-            qkv = layer.qkv(normed).view(-1, turned + self._kv_heads, self._head_size)
-            qk = qkv[:, :turned]
-            if layer.head_norms is not None:
-                qk = F.rms_norm(qk, (self._head_size,), None, self._eps) * layer.head_norms
-            qk = torch.addcmul(qk * cos, qk.roll(self._head_size // 2, 2), sin)
-            attended = self._attend(qk, qkv[:, turned:], [view[index] for view in views])
-            states = states + layer.output(attended)
-            normed = F.rms_norm(states, states.shape[-1:], layer.feed_norm, self._eps)
-            gate, up = layer.gate_up(normed).chunk(2, 1)
-            states = states + layer.down(F.silu(gate) * up)
+            qk, values = layer.before(states, cos, sin)
+            states = layer.after(states, _attend(qk, values, list(views), index))
+        return self._logits(states)
+
+    def _by_layer(self, tokens: Tensor, cos: Tensor, sin: Tensor, *views: Tensor) -> Tensor:
+        """Do the same for several chats, by what is recorded."""
+        states = self._embedding[tokens]
+        for index, (before, after) in enumerate(self._records(states, cos, sin)):
+            qk, values = before(states, cos, sin)
+            states = after(states, self._attend(qk, values, list(views), index))
+        return self._logits(states)
+
+    def _logits(self, states: Tensor) -> Tensor:
         return self._head(F.rms_norm(states, states.shape[-1:], self._norm, self._eps))
 
-    def _attend(self, qk: Tensor, values: Tensor, views: Sequence[Tensor]) -> Tensor:
-        """Return what each chat's token sees of its own conversation, of shape [chats, heads * head size]."""
-        shared = (1, self._kv_heads, self._heads // self._kv_heads, self._head_size)
-        seen = []
-        for chat, view in enumerate(views):
-            view[: self._kv_heads, -1], view[self._kv_heads :, -1] = qk[chat, self._heads :], values[chat]
-            keys, kept_values = view[None, : self._kv_heads], view[None, self._kv_heads :]
-            queries = qk[chat, : self._heads].view(shared)
-            seen.append(F.scaled_dot_product_attention(queries, keys, kept_values).view(1, -1))
-        return torch.cat(seen)
+    def _records(self, states: Tensor, cos: Tensor, sin: Tensor) -> list[tuple[Operation, Operation]]:
+        """Return what each layer does before and after its attention, for so many chats."""
+        chats = len(states)
+        if chats not in self._recorded:
+            attended = states.new_zeros(chats, self._heads * self._head_size)
+            self._recorded[chats] = [
+                (_record(layer.before, states, cos, sin), _record(layer.after, states, attended))
+                for layer in self._layers
+            ]
+        return self._recorded[chats]
 
     def _know_angles(self, positions: int) -> None:
         """Make the tables of the rotary embedding for so many positions, of shape [positions, head size]."""
         if positions <= len(self._cos):
             return
-        rotary, like = self._model.model.rotary_emb, self._embedding[:1, None]
-        cos, sin = rotary(like, torch.arange(positions)[None])
+        cos, sin = self._rotary(self._embedding[:1, None], torch.arange(positions)[None])
         half = self._head_size // 2
         self._cos, self._sin = cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], 1)
 
@@ -249,7 +293,23 @@ class FastStep:
             yield from (layer.qkv, layer.output, layer.gate_up, layer.down)
 
 
-def _layer(layer: Any, weights: CpuWeights) -> _Layer:
+def _record(operation: Operation, *example: Tensor) -> Operation:
+    """Record what is done with some tensors; it is done the same way with others whose sizes are alike."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated; what replaces it needs a compiler
+        recorded: Operation = torch.jit.trace(operation, example, check_trace=False)  # type: ignore[no-untyped-call]
+    return recorded
+
+
+def _script(operation: Operation) -> Operation:
+    """Translate a function with a loop, which can't be recorded."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scripted: Operation = torch.jit.script(operation)
+    return scripted
+
+
+def _layer(layer: Any, weights: CpuWeights, eps: float, turned: int, head_size: int) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     return _Layer(
         norm=layer.input_layernorm.weight.detach(),
@@ -259,6 +319,9 @@ def _layer(layer: Any, weights: CpuWeights) -> _Layer:
         feed_norm=layer.post_attention_layernorm.weight.detach(),
         gate_up=_fused([mlp.gate_proj, mlp.up_proj], weights),
         down=_fused([mlp.down_proj], weights),
+        eps=eps,
+        turned=turned,
+        head_size=head_size,
     )
 
 
@@ -293,7 +356,7 @@ def make_fast_step(model: Any, weights: CpuWeights) -> FastStep | None:
         step = FastStep(model, weights)
         cache = ChatCache(len(model.model.layers))
         model(torch.zeros(1, 2, dtype=torch.long), cache=cache, use_cache=True)
-        step.trace(cache)
+        step.record(cache)
         return step
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         logger.warning("the fast step doesn't work for this model: %s", type(error).__name__)

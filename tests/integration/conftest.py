@@ -26,8 +26,9 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(embedded_model: Path) -> Iterator[Served]:
-    engine = LocalEngine(Settings(model=str(embedded_model)))
+def served(request: pytest.FixtureRequest, embedded_model: Path) -> Iterator[Served]:
+    """The page; a test may name the kind of engine as the fixture's parameter."""
+    engine = LocalEngine(Settings(model=str(embedded_model), engine=getattr(request, "param", "single")))
     engine.load()
     page = create_page(engine, Settings())
     port = free_port()

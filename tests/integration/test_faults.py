@@ -45,12 +45,12 @@ PLACES: dict[str, Callable] = {
     "tokenise": lambda model: (model.prompts, "_encode_text", 1),
     "build the prompt": lambda model: (PromptBuilder, "build", 1),
     "preprocess": lambda model: (type(model.pipeline), "preprocess", 1),
-    "first step": lambda model: (model.pipeline.model, "forward", 1),
-    "fifth step": lambda model: (model.pipeline.model, "forward", 5),
-    "layer": lambda model: (model.layers[7], "forward", 3),
+    "read the prompt": lambda model: (model.pipeline.model, "forward", 1),
+    "layer": lambda model: (model.layers[7], "forward", 1),
+    "first step": lambda model: (model.fast_step, "_one", 1),
+    "fifth step": lambda model: (model.fast_step, "_one", 5),
     "decode": lambda model: (streaming.Detokenizer, "_decode", 4),
-    "put the prompt": lambda model: (streaming.TokenStreamer, "put", 1),
-    "put a token": lambda model: (streaming.TokenStreamer, "put", 4),
+    "put a token": lambda model: (streaming.TokenStreamer, "add", 4),
     "end": lambda model: (streaming.TokenStreamer, "end", 1),
     "read the options": lambda model: (chat, "read_wishes", 1),
     "begin the reply": lambda model: (reply, "iterate_in_thread", 1),
@@ -75,7 +75,13 @@ def threads_of_turns() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("reply")]
 
 
-@pytest.mark.parametrize("place", PLACES)
+ENGINES = ("single", "batched")
+
+CASES = [(engine, place) for engine in ENGINES for place in PLACES if (engine, place) != ("batched", "preprocess")]
+"""The batched engine reads prompts without the pipeline."""
+
+
+@pytest.mark.parametrize(("served", "place"), CASES, indirect=["served"])
 def test_any_call_of_a_turn_may_fail(served, client, monkeypatch, caplog, place):
     assert ask(client) == RIGHT
     target, attribute, at_call = PLACES[place](served.engine._keeper.model)
@@ -90,12 +96,14 @@ def test_any_call_of_a_turn_may_fail(served, client, monkeypatch, caplog, place)
     wait_until(lambda: threads_of_turns() == [], 1)
 
 
+@pytest.mark.parametrize("served", ENGINES, indirect=True)
 def test_a_hundred_failures_in_a_row_leave_nothing_behind(served, client, monkeypatch):
     assert ask(client) == RIGHT
-    model = served.engine._keeper.model.pipeline.model
+    step = served.engine._keeper.model.fast_step
+    write = step._one
     with monkeypatch.context() as patch:
         for at_call in range(100):
-            patch.setattr(model, "forward", failing(type(model).forward.__get__(model), 1 + at_call % 7))
+            patch.setattr(step, "_one", failing(write, 1 + at_call % 7))
             with pytest.raises(AppError, match="failed in the midst"):
                 ask(client)
     assert served.engine._line == []
@@ -103,12 +111,13 @@ def test_a_hundred_failures_in_a_row_leave_nothing_behind(served, client, monkey
     wait_until(lambda: threads_of_turns() == [], 1)
 
 
+@pytest.mark.parametrize("served", ENGINES, indirect=True)
 def test_out_of_memory_is_said_and_survived(served, client, monkeypatch):
     import torch
 
-    model = served.engine._keeper.model.pipeline.model
+    step = served.engine._keeper.model.fast_step
     with monkeypatch.context() as patch:
-        patch.setattr(model, "forward", failing(model.forward, 2, torch.OutOfMemoryError))
+        patch.setattr(step, "_one", failing(step._one, 2, torch.OutOfMemoryError))
         with pytest.raises(AppError, match="ran out of memory"):
             ask(client)
     assert ask(client) == RIGHT

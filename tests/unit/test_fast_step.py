@@ -63,6 +63,22 @@ def test_the_recorded_step_goes_on_beyond_the_room_it_was_recorded_in(family, we
             torch.testing.assert_close(recorded(token, [one]), plain(token, [other]), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("weights", ["bf16", "int8", "int4"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_recorded_step_of_several_chats_is_the_plain_one(family, weights):
+    model = tiny_model(family, **FAMILIES[family])
+    with torch.inference_mode():
+        recorded, plain = make_fast_step(model, weights), FastStep(model, weights)
+        assert recorded is not None
+        lengths = range(1, 19)
+        ones, others = ([read(model, IDS[:length]) for length in lengths] for _ in range(2))
+        for chats in (2, 7, 18, 3, 7):
+            tokens = IDS[20 : 20 + chats]
+            found, expected = recorded(tokens, ones[:chats]), plain(tokens, others[:chats])
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+        assert [cache.tokens for cache in ones] == [cache.tokens for cache in others]
+
+
 def test_packed_weights_change_little():
     model = tiny_model("llama", torch.bfloat16)
     with torch.inference_mode():
