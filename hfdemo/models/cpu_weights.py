@@ -19,7 +19,7 @@ from hfdemo.settings import CpuWeights
 GROUP = 32
 """How many weights of a row share a scale and a zero in 4 bit, as in GGUF's Q4 formats."""
 
-FEW_ROWS = {"int8": 6, "int4": 16}
+FEW_ROWS = {"int8": 4, "int4": 16}
 """Up to how many rows the kernel for packed weights is faster than the product with those that came; measured."""
 
 CHUNK_ROWS = 4096

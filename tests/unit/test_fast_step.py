@@ -66,7 +66,7 @@ def test_the_recorded_step_goes_on_beyond_the_room_it_was_recorded_in(family, we
 @pytest.mark.parametrize("weights", ["bf16", "int8", "int4"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_recorded_step_of_several_chats_is_the_plain_one(family, weights):
-    model = tiny_model(family, **FAMILIES[family])
+    model = tiny_model(family, torch.bfloat16, **FAMILIES[family])
     with torch.inference_mode():
         recorded, plain = make_fast_step(model, weights), FastStep(model, weights)
         assert recorded is not None
