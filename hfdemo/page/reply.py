@@ -42,16 +42,17 @@ async def stream_reply(engine: Engine, request: ChatRequest) -> AsyncGenerator[R
     """
     started = last = time.monotonic()
     stop = Event()
-    text, thought, tokens, thought_s, shown = "", "", 0, 0.0, False
+    text, thought, thought_s, shown = "", "", 0.0, False
+    prompt_tokens = 0
     async with aclosing(iterate_in_thread(engine.stream(request, stop), stop)) as deltas:
         async for delta in deltas:
             now = time.monotonic()
             text, thought = text + delta.text, thought + delta.thought
             came = bool(delta.text or delta.thought)
-            tokens += came
+            prompt_tokens = prompt_tokens or delta.used_tokens
             if thought and not text:
                 thought_s = now - started
-            waited = now - last >= update_interval_s(len(request.messages), tokens)
+            waited = now - last >= update_interval_s(len(request.messages), delta.used_tokens - prompt_tokens)
             if delta.receipt or not came or waited or not shown:
                 last, shown = now, came
                 yield Reply(text, thought, thought_s, delta.used_tokens, delta.ahead, delta.receipt)

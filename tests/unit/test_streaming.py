@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import AutoTokenizer
 
+from hfdemo.engines import streaming
 from hfdemo.engines.streaming import (
     REPLACEMENT,
     Detokenizer,
@@ -281,7 +282,24 @@ class TestTokenStreamer:
         assert "".join(streamer.pieces(heartbeat_s=5)) == "서울입니다 👍🏽"
         assert streamer.token_ids == reply
 
-    def test_hands_over_each_piece_before_the_next_token_comes(self, tokenizer: Any):
+    def test_gathers_what_comes_soon_after_the_first_piece(self, tokenizer: Any, monkeypatch: Any):
+        monkeypatch.setattr(streaming, "GATHERED_S", 60.0)
+        streamer = TokenStreamer(tokenizer, threading.Event())
+        pieces = streamer.pieces(heartbeat_s=0.01)
+        first, *others = encode(tokenizer, "The cat sat.")
+        streamer.put(torch.tensor([[1]]))
+        streamer.put(torch.tensor([first]))
+        assert next(pieces) == decode(tokenizer, [first])
+        for token_id in others:
+            streamer.put(torch.tensor([token_id]))
+        assert next(pieces) == ""
+        streamer.fail(Stopped())
+        assert next(pieces) == decode(tokenizer, others)
+        with pytest.raises(Stopped):
+            next(pieces)
+
+    def test_hands_over_each_piece_before_the_next_token_comes(self, tokenizer: Any, monkeypatch: Any):
+        monkeypatch.setattr(streaming, "GATHERED_S", 0.0)
         streamer = TokenStreamer(tokenizer, threading.Event())
         pieces = streamer.pieces(heartbeat_s=5)
         streamer.put(torch.tensor([encode(tokenizer, "Where?")]))
