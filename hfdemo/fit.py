@@ -29,9 +29,15 @@ PACKED_BYTES: dict[Bits, float] = {"8bit": 1.0, "4bit": 0.5 + 1 / 64 + 4 / (64 *
 """Bytes of one weight that bitsandbytes packed. 4 bit is NF4 with double quantisation: each 64 weights share a scale
 of 8 bits, and each 256 scales one of 32. Source: QLoRA, section 3 (https://arxiv.org/abs/2305.14314)."""
 
-PACKED_BESIDE_BYTES: dict[CpuWeights, float] = {"bf16": 0.0, "int8": 1.0, "int4": 0.5 + 4 / 32, "auto": 1.0}
+PACKED_BESIDE_BYTES: dict[CpuWeights, float] = {
+    "bf16": 0.0,
+    "int8": 1 + 8 / 64,
+    "int4": 0.5 + 4 / 32,
+    "auto": 1 + 8 / 64,
+}
 """Bytes of one weight that is packed for the CPU, beside the one that came (`models/cpu_weights.py`). In 4 bit, each
-32 weights share a scale and a zero of 16 bit. `auto` is planned as 8 bit: what it does is told by the weights."""
+32 weights share a scale and a zero of 16 bit, in 8 bit each 64 share two of them. `auto` is planned as 8 bit: what it
+does is told by the weights."""
 
 FAST_STEP_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 """The `model_type` of the families that have a fast step on a CPU (`models/fast_step.py`)."""

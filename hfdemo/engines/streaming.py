@@ -136,8 +136,8 @@ class StopTexts:
 
 
 GATHERED_S = 0.04
-"""So long text is gathered before it is handed over: no one sees it come sooner, and whoever takes it does so on a core
-that computes, which costs a twentieth of the speed if it is done for each token."""
+"""So long text is gathered before it is handed over: no one would see it sooner, and whoever takes it does so on a
+core that computes; done for each token, that costs a twentieth of the speed."""
 
 
 class TokenStreamer(TextIteratorStreamer):

@@ -136,21 +136,19 @@ class _Layer:
     gate_up: PackedWeight
     down: PackedWeight
     eps: float
-    turned: int
-    """How many heads are turned by their position: those of queries and of keys."""
     head_size: int
 
-    def before(self, states: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-        """Return queries and keys, [chats, heads of both, head size], and values, [chats, heads of keys, head size].
+    def before(self, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Return queries, keys and values, of shape [chats, heads of all, head size].
 
-        `states` has the shape [chats, hidden size], `cos` and `sin` [chats, 1, head size].
+        `states` has the shape [chats, hidden size], `cos` and `sin` that of what is returned.
         """
         normed = _rms_norm(states, self.norm, self.eps)
         qkv = self.qkv(normed).view(len(states), -1, self.head_size)
-        qk, values = qkv[:, : self.turned], qkv[:, self.turned :]
         if self.head_norms is not None:
-            qk = F.rms_norm(qk, (self.head_size,), None, self.eps) * self.head_norms
-        return torch.addcmul(qk * cos, qk.roll(self.head_size // 2, 2), sin), values
+            qk, values = qkv[:, : len(self.head_norms)], qkv[:, len(self.head_norms) :]
+            qkv = torch.cat([F.rms_norm(qk, (self.head_size,), None, self.eps) * self.head_norms, values], 1)
+        return torch.addcmul(qkv * cos, qkv.roll(self.head_size // 2, 2), sin)
 
     def after(self, states: Tensor, attended: Tensor) -> Tensor:
         """Return the states for the next layer."""
@@ -160,21 +158,24 @@ class _Layer:
         return states + self.down(F.silu(gate) * up)
 
 
-def _attend(qk: Tensor, values: Tensor, views: list[Tensor], layer: int) -> Tensor:
+def _attend(qkv: Tensor, views: list[Tensor], layer: int) -> Tensor:
     """Return what each chat's token sees of its own conversation, of shape [chats, heads * head size].
 
-    Keys and values of the tokens are written into the last place of their chats' views, each of shape [layers, 2 *
-    heads of keys, tokens with the new one, head size].
+    Keys and values of the tokens are written into the last place of their chats' views.
+
+    Args:
+        qkv: queries, keys and values of the tokens, of shape [chats, heads of all, head size].
+        views: for each chat, of shape [layers, 2 * heads of keys, tokens with the new one, head size].
+        layer: which one of them.
     """
-    kv_heads, size = values.shape[1], values.shape[2]
-    heads = qk.shape[1] - kv_heads
-    queries, keys = qk[:, :heads].view(len(qk), kv_heads, -1, size), qk[:, heads:]
+    kept, size = views[0].shape[1], qkv.shape[2]
+    heads, kv_heads = qkv.shape[1] - kept, kept // 2
+    queries = qkv[:, :heads].view(len(qkv), 1, kv_heads, -1, size)
     seen = []
     for chat, view in enumerate(views):
         mine = view[layer]
-        mine[:kv_heads, -1] = keys[chat]
-        mine[kv_heads:, -1] = values[chat]
-        attended = F.scaled_dot_product_attention(queries[chat][None], mine[None, :kv_heads], mine[None, kv_heads:])
+        mine[:, -1] = qkv[chat, heads:]
+        attended = F.scaled_dot_product_attention(queries[chat], mine[None, :kv_heads], mine[None, kv_heads:])
         seen.append(attended.view(1, -1))
     return torch.cat(seen) if len(seen) > 1 else seen[0]
 
@@ -216,8 +217,8 @@ class FastStep:
         self._eps = config.rms_norm_eps
         self._embedding = model.model.embed_tokens.weight.detach()
         self._norm = _twice(model.model.norm)
-        turned = self._heads + config.num_key_value_heads
-        self._layers = [_layer(layer, weights, self._eps, turned, self._head_size) for layer in model.model.layers]
+        self._kv_heads = config.num_key_value_heads
+        self._layers = [_layer(layer, weights, self._eps, self._head_size) for layer in model.model.layers]
         head = model.lm_head
         self._head = pack([head.weight.data], weights if weights == "bf16" else "int8", head.bias)
         self._cos = self._sin = torch.empty(0)
@@ -239,8 +240,7 @@ class FastStep:
         for cache in caches:
             cache.room_for(cache.tokens + 1)
         self._know_angles(max(cache.buffer.shape[2] for cache in caches))
-        positions = torch.tensor([cache.tokens for cache in caches])
-        cos, sin = self._cos[positions][:, None], self._sin[positions][:, None]
+        cos, sin = self._angles([cache.tokens for cache in caches])
         views = [cache.buffer[:, :, : cache.tokens + 1] for cache in caches]
         logits: Tensor = (self._one if len(caches) == 1 else self._several)(tokens, cos, sin, *views)
         for cache in caches:
@@ -258,8 +258,7 @@ class FastStep:
         """
         token = torch.zeros(1, dtype=torch.long)
         self._know_angles(cache.tokens + ROOM_TOKENS)
-        view = cache.buffer[:, :, : cache.tokens + 1]
-        self._one = _record(self._forward, token, self._cos[:1, None], self._sin[:1, None], view)
+        self._one = _record(self._forward, token, *self._angles([0]), cache.buffer[:, :, : cache.tokens + 1])
         for _ in range(WARM_UP):
             self(token, [cache])
         self._attend = _script(_attend)
@@ -269,16 +268,14 @@ class FastStep:
         """Return the logits; `_Layer` and `_attend` give the shapes."""
         states = self._embedding[tokens]
         for index, layer in enumerate(self._layers):
-            qk, values = layer.before(states, cos, sin)
-            states = layer.after(states, _attend(qk, values, list(views), index))
+            states = layer.after(states, _attend(layer.before(states, cos, sin), list(views), index))
         return self._logits(states)
 
     def _by_layer(self, tokens: Tensor, cos: Tensor, sin: Tensor, *views: Tensor) -> Tensor:
         """Do the same for several chats, by what is recorded."""
         states = self._embedding[tokens]
         for index, (before, after) in enumerate(self._records(states, cos, sin)):
-            qk, values = before(states, cos, sin)
-            states = after(states, self._attend(qk, values, list(views), index))
+            states = after(states, self._attend(before(states, cos, sin), list(views), index))
         return self._logits(states)
 
     def _logits(self, states: Tensor) -> Tensor:
@@ -294,6 +291,13 @@ class FastStep:
                 for layer in self._layers
             ]
         return self._recorded[chats]
+
+    def _angles(self, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return by what queries, keys and values are turned, of shape [chats, heads of all, head size]."""
+        turned, size = self._heads + self._kv_heads, self._head_size
+        cos, sin = (table[list(positions), None].expand(-1, turned, size) for table in (self._cos, self._sin))
+        values = cos.new_zeros(len(positions), self._kv_heads, size)
+        return torch.cat([cos, values + 1], 1), torch.cat([sin, values], 1)
 
     def _know_angles(self, positions: int) -> None:
         """Make the tables of the rotary embedding for so many positions, of shape [positions, head size]."""
@@ -330,7 +334,7 @@ def _script(operation: Operation) -> Operation:
     return scripted
 
 
-def _layer(layer: Any, weights: CpuWeights, eps: float, turned: int, head_size: int) -> _Layer:
+def _layer(layer: Any, weights: CpuWeights, eps: float, head_size: int) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     return _Layer(
         norm=_twice(layer.input_layernorm),
@@ -341,7 +345,6 @@ def _layer(layer: Any, weights: CpuWeights, eps: float, turned: int, head_size: 
         gate_up=_fused([mlp.gate_proj, mlp.up_proj], weights),
         down=_fused([mlp.down_proj], weights),
         eps=eps,
-        turned=turned,
         head_size=head_size,
     )
 

@@ -80,7 +80,7 @@ def test_plain_content_is_not_dedented():
     assert text_of(back[0]) == "    code\n  less "
 
 
-@pytest.mark.parametrize("component", RAW, ids=repr)
+@pytest.mark.parametrize("component", RAW, ids=lambda component: component.get_block_name())
 @pytest.mark.parametrize(
     "value", [None, "", " Hi\n", "\ud800", 5, -5.5, math.inf, True, ["a"], {"text": "a"}], ids=repr
 )
@@ -88,7 +88,7 @@ def test_a_raw_component_passes_on_what_was_sent(component, value):
     assert component.preprocess(value) is value
 
 
-@pytest.mark.parametrize("component", RAW, ids=repr)
+@pytest.mark.parametrize("component", RAW, ids=lambda component: component.get_block_name())
 def test_a_raw_component_does_not_stop_nan_by_itself(component):
     assert math.isnan(component.preprocess(math.nan))
 

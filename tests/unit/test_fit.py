@@ -303,12 +303,12 @@ QWEN_4B_HEAD = 151_936 * 2560
 
 
 @pytest.mark.parametrize(
-    ("cpu_weights", "bytes_of_a_weight"), [("bf16", None), ("int8", 1), ("int4", 0.625), ("auto", 1)]
+    ("cpu_weights", "bytes_of_a_weight"), [("bf16", None), ("int8", 1.125), ("int4", 0.625), ("auto", 1.125)]
 )
 def test_weights_packed_for_the_cpu_are_counted_beside_the_others(cpu_weights, bytes_of_a_weight):
     plain = make_plan(known_facts(QWEN_4B), replace(LAPTOP, ram_free=24 * GB))
     plan = make_plan(known_facts(QWEN_4B), replace(LAPTOP, ram_free=24 * GB), cpu_weights=cpu_weights)
-    expected = QWEN_4B_LINEARS * bytes_of_a_weight + QWEN_4B_HEAD if bytes_of_a_weight else 0
+    expected = int(QWEN_4B_LINEARS * bytes_of_a_weight + QWEN_4B_HEAD * 1.125) if bytes_of_a_weight else 0
     assert plan.packed_bytes == expected and plan.cpu_weights == cpu_weights
     assert plan.needed_bytes == plain.needed_bytes + expected
     assert (plan.tokens_per_s > 1.4 * plain.tokens_per_s) == (cpu_weights != "bf16")
