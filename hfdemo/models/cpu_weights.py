@@ -44,8 +44,10 @@ weights that never were in 4 bit lose 0.08."""
 Bits = Literal["bf16", "int8", "int4"]
 
 
-class PackedWeight:
+class PackedWeight(nn.Module):
     """A weight of shape [outputs, inputs] as it came, and packed for products with few rows.
+
+    Its tensors are buffers, so that TorchScript takes them from here and keeps none of them for ever.
 
     Args:
         weights: parts of it, one below the other; bfloat16 or float32.
@@ -53,39 +55,53 @@ class PackedWeight:
         bias: added to the product, of shape [outputs].
     """
 
-    def __init__(self, weights: Sequence[Tensor], bits: Bits, bias: Tensor | None) -> None:
-        self.bits = bits
-        self._bias = None if bias is None else bias.detach()
-        self._parts = [weight.detach() for weight in weights]
-        self._group = _group(bits, weights[0].shape[1])
-        self._packed = [] if bits == "bf16" else _pack(self._parts, bits, self._group)
+    bias: Tensor | None
+    part0: Tensor
 
-    def __call__(self, rows: Tensor) -> Tensor:
+    def __init__(self, weights: Sequence[Tensor], bits: Bits, bias: Tensor | None) -> None:
+        super().__init__()
+        self.bits = bits
+        self._group = _group(bits, weights[0].shape[1])
+        self.register_buffer("bias", None if bias is None else bias.detach(), persistent=False)
+        for index, weight in enumerate(weights):
+            self.register_buffer(f"part{index}", weight.detach(), persistent=False)
+        packed = [] if bits == "bf16" else _pack(self._list("part"), bits, self._group)
+        for index, (weight, scales) in enumerate(packed):
+            self.register_buffer(f"packed{index}", weight, persistent=False)
+            self.register_buffer(f"scales{index}", scales, persistent=False)
+
+    def forward(self, rows: Tensor) -> Tensor:
         """Return the product with rows of shape [rows, inputs], of shape [rows, outputs]."""
         if len(rows) > FEW_ROWS.get(self.bits, 0):
-            products = [F.linear(rows, part) for part in self._parts]
-            product = torch.cat(products, 1) if len(products) > 1 else products[0]
+            product = self._product_as_it_came(rows)
         else:
-            multiply = torch.ops.aten._weight_int4pack_mm_for_cpu
-            product, *others = [multiply(rows.bfloat16(), packed, self._group, by) for packed, by in self._packed]
+            multiply, few = torch.ops.aten._weight_int4pack_mm_for_cpu, rows.bfloat16()
+            packed = zip(self._list("packed"), self._list("scales"), strict=True)
+            product, *others = [multiply(few, weight, self._group, scales) for weight, scales in packed]
             for other in others:
                 product = product + other
-        if self._bias is not None:
-            product = product + self._bias
+        if self.bias is not None:
+            product = product + self.bias
         return product.to(rows.dtype)
 
     def is_right(self) -> bool:
         """Tell whether a product with packed weights is nearly that with those that came."""
-        row = torch.linspace(-1, 1, self._parts[0].shape[1]).cos().to(self._parts[0].dtype)[None]
-        expected = torch.cat([F.linear(row, part) for part in self._parts], 1)
-        if self._bias is not None:
-            expected = expected + self._bias
-        return bool((self(row) - expected).norm() <= WRONG * expected.norm())
+        row = torch.linspace(-1, 1, self.part0.shape[1]).cos().to(self.part0.dtype)[None]
+        expected = self._product_as_it_came(row)
+        found = self(row) if self.bias is None else self(row) - self.bias
+        return bool((found - expected).norm() <= WRONG * expected.norm())
 
     @property
     def nbytes(self) -> int:
         """The bytes that it takes beside the weights as they came."""
-        return sum(packed.nbytes + scales.nbytes for packed, scales in self._packed)
+        return sum(tensor.nbytes for tensor in (*self._list("packed"), *self._list("scales")))
+
+    def _product_as_it_came(self, rows: Tensor) -> Tensor:
+        products = [F.linear(rows, part) for part in self._list("part")]
+        return torch.cat(products, 1) if len(products) > 1 else products[0]
+
+    def _list(self, name: str) -> list[Tensor]:
+        return [buffer for known, buffer in self._buffers.items() if known.startswith(name) and buffer is not None]
 
 
 def pack(weights: Sequence[Tensor], wanted: CpuWeights, bias: Tensor | None = None) -> PackedWeight:
@@ -122,7 +138,8 @@ class QuantisedLinear(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """Return the product for states of shape [..., inputs]."""
         rows = states.reshape(-1, self.in_features)
-        return self.packed(rows).view(*states.shape[:-1], self.out_features)
+        product: Tensor = self.packed(rows)
+        return product.view(*states.shape[:-1], self.out_features)
 
 
 def quantise_linears(model: Any, wanted: CpuWeights) -> int:

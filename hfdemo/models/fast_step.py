@@ -18,8 +18,8 @@ with the model's own forward before anyone uses it.
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,9 @@ bfloat16 at other places makes 0.06 in 30 layers; a wrong operation makes 0.5 an
 
 
 Operation = Callable[..., Any]
+
+_steps: "WeakSet[FastStep]" = WeakSet()
+"""All that there are in this process: one, as long as there is one model."""
 
 
 class ChatCache(Cache):
@@ -123,28 +126,36 @@ class _LayerView(DynamicLayer):
         return self.tokens
 
 
-@dataclass(slots=True)
-class _Layer:
-    """One layer: its weights, and what it computes before and after its attention."""
+class _Layer(nn.Module):
+    """One layer: its weights, and what it computes before and after its attention.
 
-    norm: Tensor
-    qkv: PackedWeight
+    Args:
+        layer: of the model.
+        weights: in how many bits the weights are packed.
+        eps: of the norms.
+        head_size: of each head.
+    """
+
     head_norms: Tensor | None
-    """Weights of the norms of queries and keys, [heads of queries and of keys, head size] (Qwen3)."""
-    output: PackedWeight
-    feed_norm: Tensor
-    gate_up: PackedWeight
-    down: PackedWeight
-    eps: float
-    head_size: int
+
+    def __init__(self, layer: Any, weights: CpuWeights, eps: float, head_size: int) -> None:
+        super().__init__()
+        attention, mlp = layer.self_attn, layer.mlp
+        self.eps, self.head_size = eps, head_size
+        self.norm = _Norm(layer.input_layernorm, eps)
+        self.qkv = _fused([attention.q_proj, attention.k_proj, attention.v_proj], weights)
+        self.register_buffer("head_norms", _head_norms(attention), persistent=False)
+        self.output = _fused([attention.o_proj], weights)
+        self.feed_norm = _Norm(layer.post_attention_layernorm, eps)
+        self.gate_up = _fused([mlp.gate_proj, mlp.up_proj], weights)
+        self.down = _fused([mlp.down_proj], weights)
 
     def before(self, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Return queries, keys and values, of shape [chats, heads of all, head size].
 
         `states` has the shape [chats, hidden size], `cos` and `sin` that of what is returned.
         """
-        normed = _rms_norm(states, self.norm, self.eps)
-        qkv = self.qkv(normed).view(len(states), -1, self.head_size)
+        qkv: Tensor = self.qkv(self.norm(states)).view(len(states), -1, self.head_size)
         if self.head_norms is not None:
             qk, values = qkv[:, : len(self.head_norms)], qkv[:, len(self.head_norms) :]
             qkv = torch.cat([F.rms_norm(qk, (self.head_size,), None, self.eps) * self.head_norms, values], 1)
@@ -153,9 +164,9 @@ class _Layer:
     def after(self, states: Tensor, attended: Tensor) -> Tensor:
         """Return the states for the next layer."""
         states = states + self.output(attended)
-        normed = _rms_norm(states, self.feed_norm, self.eps)
-        gate, up = self.gate_up(normed).chunk(2, 1)
-        return states + self.down(F.silu(gate) * up)
+        gate, up = self.gate_up(self.feed_norm(states)).chunk(2, 1)
+        after: Tensor = states + self.down(F.silu(gate) * up)
+        return after
 
 
 def _attend(qkv: Tensor, views: list[Tensor], layer: int) -> Tensor:
@@ -180,25 +191,55 @@ def _attend(qkv: Tensor, views: list[Tensor], layer: int) -> Tensor:
     return torch.cat(seen) if len(seen) > 1 else seen[0]
 
 
-def _rms_norm(states: Tensor, twice: Tensor, eps: float) -> Tensor:
-    """Return the root mean square norm of states, of shape [chats, hidden size].
+class _Norm(nn.Module):
+    """A root mean square norm of states of shape [chats, hidden size].
 
     It is the layer norm of `x` and `-x` side by side, whose mean is 0. PyTorch computes a layer norm on a CPU in one
     operation, and this norm in ten.
 
     Args:
-        states: of shape [chats, hidden size].
-        twice: the norm's weight, twice; see `_twice`.
+        norm: of the model.
         eps: added to the mean square.
     """
-    both = torch.cat([states, -states], 1)
-    return F.layer_norm(both, both.shape[1:], twice, None, eps)[:, : states.shape[1]].contiguous()
+
+    twice: Tensor
+
+    def __init__(self, norm: Any, eps: float) -> None:
+        super().__init__()
+        self._eps = eps
+        self.register_buffer("twice", torch.cat([norm.weight.detach()] * 2), persistent=False)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return the norm."""
+        both = torch.cat([states, -states], 1)
+        return F.layer_norm(both, both.shape[1:], self.twice, None, self._eps)[:, : states.shape[1]].contiguous()
 
 
-def _twice(norm: nn.Module) -> Tensor:
-    weight: Any = norm.weight
-    weight = weight.detach()
-    return torch.cat([weight, weight])
+class _Decoder(nn.Module):
+    """The whole model, as the step computes it; `_Layer` and `_attend` give the shapes."""
+
+    embedding: Tensor
+
+    def __init__(self, model: Any, weights: CpuWeights, head_size: int) -> None:
+        super().__init__()
+        eps, head = model.config.rms_norm_eps, model.lm_head
+        self.register_buffer("embedding", model.model.embed_tokens.weight.detach(), persistent=False)
+        self.layers = nn.ModuleList(_Layer(layer, weights, eps, head_size) for layer in model.model.layers)
+        self.norm = _Norm(model.model.norm, eps)
+        self.head = pack([head.weight.data], weights if weights == "bf16" else "int8", head.bias)
+
+    def forward(self, tokens: Tensor, cos: Tensor, sin: Tensor, *views: Tensor) -> Tensor:
+        """Return the logits of the next tokens, and write keys and values into the last place of each view."""
+        states = self.embedding[tokens]
+        layer: Any
+        for index, layer in enumerate(self.layers):
+            states = layer.after(states, _attend(layer.before(states, cos, sin), list(views), index))
+        return self.logits(states)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Return the logits for what the last layer gave."""
+        logits: Tensor = self.head(self.norm(states))
+        return logits
 
 
 class FastStep:
@@ -212,20 +253,15 @@ class FastStep:
     def __init__(self, model: Any, weights: CpuWeights) -> None:
         config = model.config
         self._rotary = model.model.rotary_emb
-        self._heads = config.num_attention_heads
+        self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
         self._head_size = getattr(config, "head_dim", None) or config.hidden_size // self._heads
-        self._eps = config.rms_norm_eps
-        self._embedding = model.model.embed_tokens.weight.detach()
-        self._norm = _twice(model.model.norm)
-        self._kv_heads = config.num_key_value_heads
-        self._layers = [_layer(layer, weights, self._eps, self._head_size) for layer in model.model.layers]
-        head = model.lm_head
-        self._head = pack([head.weight.data], weights if weights == "bf16" else "int8", head.bias)
+        self._decoder = _Decoder(model, weights, self._head_size)
         self._cos = self._sin = torch.empty(0)
-        self._one: Operation = self._forward
-        self._several: Operation = self._forward
+        self._one: Operation = self._decoder
+        self._several: Operation = self._decoder
         self._attend: Operation = _attend
         self._recorded: dict[int, list[tuple[Operation, Operation]]] = {}
+        _steps.add(self)
 
     def __call__(self, tokens: Tensor, caches: Sequence[ChatCache]) -> Tensor:
         """Read one token of each chat.
@@ -258,38 +294,29 @@ class FastStep:
         """
         token = torch.zeros(1, dtype=torch.long)
         self._know_angles(cache.tokens + ROOM_TOKENS)
-        self._one = _record(self._forward, token, *self._angles([0]), cache.buffer[:, :, : cache.tokens + 1])
+        example = (token, *self._angles([0]), cache.buffer[:, :, : cache.tokens + 1])
+        self._one = _record(self._decoder, forward=example)
         for _ in range(WARM_UP):
             self(token, [cache])
         self._attend = _script(_attend)
         self._several = self._by_layer
 
-    def _forward(self, tokens: Tensor, cos: Tensor, sin: Tensor, *views: Tensor) -> Tensor:
-        """Return the logits; `_Layer` and `_attend` give the shapes."""
-        states = self._embedding[tokens]
-        for index, layer in enumerate(self._layers):
-            states = layer.after(states, _attend(layer.before(states, cos, sin), list(views), index))
-        return self._logits(states)
-
     def _by_layer(self, tokens: Tensor, cos: Tensor, sin: Tensor, *views: Tensor) -> Tensor:
-        """Do the same for several chats, by what is recorded."""
-        states = self._embedding[tokens]
+        """Do what `_Decoder` does for several chats, by what is recorded."""
+        states = self._decoder.embedding[tokens]
         for index, (before, after) in enumerate(self._records(states, cos, sin)):
             states = after(states, self._attend(before(states, cos, sin), list(views), index))
-        return self._logits(states)
-
-    def _logits(self, states: Tensor) -> Tensor:
-        return self._head(_rms_norm(states, self._norm, self._eps))
+        return self._decoder.logits(states)
 
     def _records(self, states: Tensor, cos: Tensor, sin: Tensor) -> list[tuple[Operation, Operation]]:
         """Return what each layer does before and after its attention, for so many chats."""
         chats = len(states)
         if chats not in self._recorded:
             attended = states.new_zeros(chats, self._heads * self._head_size)
-            self._recorded[chats] = [
-                (_record(layer.before, states, cos, sin), _record(layer.after, states, attended))
-                for layer in self._layers
+            layers = [
+                _record(layer, before=(states, cos, sin), after=(states, attended)) for layer in self._decoder.layers
             ]
+            self._recorded[chats] = [(layer.before, layer.after) for layer in layers]
         return self._recorded[chats]
 
     def _angles(self, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -303,27 +330,35 @@ class FastStep:
         """Make the tables of the rotary embedding for so many positions, of shape [positions, head size]."""
         if positions <= len(self._cos):
             return
-        cos, sin = self._rotary(self._embedding[:1, None], torch.arange(positions)[None])
+        cos, sin = self._rotary(self._decoder.embedding[:1, None], torch.arange(positions)[None])
         half = self._head_size // 2
         self._cos, self._sin = cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], 1)
 
     @property
     def nbytes(self) -> int:
         """The bytes of the packed weights."""
-        return sum(weight.nbytes for weight in self._weights())
-
-    def _weights(self) -> Iterator[PackedWeight]:
-        yield self._head
-        for layer in self._layers:
-            yield from (layer.qkv, layer.output, layer.gate_up, layer.down)
+        return sum(module.nbytes for module in self._decoder.modules() if isinstance(module, PackedWeight))
 
 
-def _record(operation: Operation, *example: Tensor) -> Operation:
-    """Record what is done with some tensors; it is done the same way with others whose sizes are alike."""
+def _record(module: nn.Module, **examples: tuple[Tensor, ...]) -> Any:
+    """Record what some methods of a module do with tensors; others of the same sizes are treated the same way.
+
+    A module, because TorchScript never lets go of what a recorded function refers to.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is deprecated; what replaces it needs a compiler
-        recorded: Operation = torch.jit.trace(operation, example, check_trace=False)  # type: ignore[no-untyped-call]
-    return recorded
+        return torch.jit.trace_module(module, examples, check_trace=False)  # type: ignore[no-untyped-call]
+
+
+def forget_records() -> None:
+    """Free what TorchScript keeps of recorded modules for ever, 35 MB for each model, if no step is left that uses it.
+
+    Source: `clear_class_registry` in torch/testing/_internal/jit_utils.py.
+    """
+    if not _steps:
+        torch._C._jit_clear_class_registry()
+        torch.jit._recursive.concrete_type_store = torch.jit._recursive.ConcreteTypeStore()
+        torch.jit._state._clear_class_state()
 
 
 def _script(operation: Operation) -> Operation:
@@ -332,21 +367,6 @@ def _script(operation: Operation) -> Operation:
         warnings.simplefilter("ignore")
         scripted: Operation = torch.jit.script(operation)
     return scripted
-
-
-def _layer(layer: Any, weights: CpuWeights, eps: float, head_size: int) -> _Layer:
-    attention, mlp = layer.self_attn, layer.mlp
-    return _Layer(
-        norm=_twice(layer.input_layernorm),
-        qkv=_fused([attention.q_proj, attention.k_proj, attention.v_proj], weights),
-        head_norms=_head_norms(attention),
-        output=_fused([attention.o_proj], weights),
-        feed_norm=_twice(layer.post_attention_layernorm),
-        gate_up=_fused([mlp.gate_proj, mlp.up_proj], weights),
-        down=_fused([mlp.down_proj], weights),
-        eps=eps,
-        head_size=head_size,
-    )
 
 
 def _fused(linears: Sequence[nn.Linear], weights: CpuWeights) -> PackedWeight:

@@ -6,6 +6,8 @@ import sys
 
 import torch
 
+from hfdemo.models.fast_step import forget_records
+
 
 def give_memory_back() -> None:
     """Free what no one holds any more, down to the system.
@@ -14,6 +16,7 @@ def give_memory_back() -> None:
     freed on the CPU.
     """
     gc.collect()
+    forget_records()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():

@@ -36,8 +36,10 @@ def test_there_are_two_endpoints_and_chat_has_named_parameters(client):
 
 
 def test_reply_streams_and_grows(client):
-    texts = list(client.submit(message="What is the capital of France?", temperature=0, api_name="/chat"))
-    assert texts[-1] == "The capital of France is Paris."
+    question = {"message": "Tell me a story about a fox.", "temperature": 0, "max_new_tokens": 60}
+    texts = list(client.submit(**question, api_name="/chat"))
+    client.reset_session()
+    assert texts[-1] == ask(client, "Tell me a story about a fox.", max_new_tokens=60)
     assert len(set(texts)) > 3
     assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
 
