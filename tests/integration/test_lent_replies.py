@@ -129,7 +129,7 @@ def test_a_reply_cut_by_its_length_goes_on_as_if_it_had_never_been_cut(engine, c
 
 def test_a_stopped_reply_has_a_receipt_and_goes_on(engine):
     whole, _ = run(engine, story(60))
-    run(engine, story(60, chat="stop"), stop_after=5)
+    run(engine, story(60, chat="stop"), stop_after=3)
     kept = engine.last_reply("stop")
     assert kept.receipt.finish_reason == "stopped" and kept.receipt.new_tokens >= 5
     assert whole.startswith(kept.text) and kept.text

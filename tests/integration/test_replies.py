@@ -62,14 +62,14 @@ def test_a_reply_cut_by_its_length_goes_on_as_if_it_had_never_been_cut(engine, c
     assert receipt.new_tokens == 80 - cut
 
 
-@pytest.mark.parametrize("pieces", [1, 5, 17])
+@pytest.mark.parametrize("pieces", [1, 3, 9])
 def test_a_stopped_reply_goes_on_as_if_it_had_never_been_stopped(engine, pieces):
-    whole, _ = run(engine, story(60))
-    run(engine, story(60, chat="stop"), stop_after=pieces)
+    whole, _ = run(engine, story(120))
+    run(engine, story(120, chat="stop"), stop_after=pieces)
     kept = engine.last_reply("stop")
     assert kept.receipt.finish_reason == "stopped"
     assert whole.startswith(kept.text) and kept.text != ""
-    rest = 60 - kept.receipt.new_tokens
+    rest = 120 - kept.receipt.new_tokens
     text, _ = run(engine, story(rest, chat="stop", reply_start=kept.text, continues=True))
     assert text == whole
 
@@ -118,7 +118,11 @@ def test_receipt_tells_the_seed_that_makes_the_same_reply_again(engine):
     assert again == first
 
 
-def test_streamed_text_is_what_transformers_writes(engine):
+@pytest.mark.parametrize("kind", ["single", "batched"])
+def test_streamed_text_is_what_transformers_writes(embedded_model, kind):
+    engine = LocalEngine(Settings(model=str(embedded_model), engine=kind, cpu_weights="bf16"))
+    engine.load()
+    wait_until(lambda: engine.status().stage == "ready", 60)
     model = engine._keeper.model.pipeline.model
     tokenizer = engine._keeper.model.tokenizer
     messages = [{"role": "user", "content": "안녕! Say hello in Korean, Japanese and with emoji."}]
