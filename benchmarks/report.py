@@ -111,7 +111,7 @@ def describe_machine(more: str = "") -> str:
     settings = [f"{name}={os.environ[name]}" for name in SETTINGS if name in os.environ]
     memory = psutil.virtual_memory().total / 1e9
     return (
-        f"{_cpu_name()}, {psutil.cpu_count()} cores, {memory:.0f} GB of memory, no GPU; {platform.system()}, "
+        f"{_cpu_name()}, {psutil.cpu_count()} cores, {memory:.0f} GB of memory, {_gpu_name()}; {platform.system()}, "
         f"Python {platform.python_version()}, {', '.join([*packages, *filter(None, [more]), *settings])}."
     )
 
@@ -126,6 +126,12 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
+
+
+def _gpu_name() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
 
 
 def _cpu_name() -> str:

@@ -1,0 +1,183 @@
+"""One chat and 32 at once on a GPU: tokens per second, beside what the GPU's memory allows.
+
+`python -m benchmarks.gpu` needs a GPU. It measures the attentions that are there, with a cache that grows and with a
+static one and a compiled step, for models of three sizes. Those that are no files have random weights, made on the
+spot, which take as long to compute with.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from benchmarks.processes import model_files
+from benchmarks.report import parse_arguments, progress, publish, spread, table
+
+PROMPT_TOKENS, NEW_TOKENS = 512, 128
+CHATS = (1, 32)
+BANDWIDTH_BYTES = 1_000_000_000
+"""So much is copied to find out how fast the memory is."""
+
+SHAPES = {
+    "tiny": LlamaConfig(
+        vocab_size=4096,
+        hidden_size=256,
+        intermediate_size=768,
+        num_hidden_layers=4,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+    ),
+    "8B": LlamaConfig(
+        vocab_size=128_256,
+        hidden_size=4096,
+        intermediate_size=14_336,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        rope_parameters={"rope_type": "default", "rope_theta": 500_000.0},
+    ),
+}
+"""Models without files; `8B` has the shape of Llama 3.1 8B."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a model computes."""
+
+    attention: str
+    compiled: bool
+
+    @property
+    def title(self) -> str:
+        """What the table calls it."""
+        return f"{self.attention}, {'static cache, compiled' if self.compiled else 'growing cache'}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one way took."""
+
+    model: str
+    way: Way
+    chats: int
+    first_s: list[float]
+    tokens_per_s: list[float]
+    """Of all chats together, after their first tokens."""
+    limit: float
+    """Tokens a second if nothing took time but reading the weights once for each step."""
+
+
+def main() -> None:
+    """Measure, and keep the table."""
+    arguments = parse_arguments(
+        __doc__,
+        ("--models", {"nargs": "+", "default": ["tiny", "embedded", "8B"], "help": "which of tiny, embedded, 8B"}),
+        ("--device", {"default": "cuda", "help": "cpu only tells whether this program runs"}),
+    )
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("There is no GPU here that PyTorch can use.")
+    bandwidth = _bandwidth(arguments.device)
+    progress(f"memory: {bandwidth / 1e9:.0f} GB/s")
+    results = []
+    for name in arguments.models:
+        for way in _ways(arguments.device):
+            model = _model(name, way.attention, arguments.device)
+            limit = bandwidth / sum(weight.nbytes for weight in model.parameters())
+            for chats in CHATS:
+                runs = [_generate(model, way, chats) for _ in range(arguments.runs + 1)][1:]  # the first one warms up
+                first_s, rates = [list(figures) for figures in zip(*runs, strict=True)]
+                results.append(Result(name, way, chats, first_s, rates, limit * chats))
+                progress(f"{name}, {way.title}, {chats} chats: {spread(rates).text(0)} tokens/s")
+            del model
+    publish("gpu", _table(results), [asdict(result) for result in results], arguments.runs)
+
+
+def _ways(device: str) -> Iterator[Way]:
+    attentions = ["sdpa", *(["flash_attention_2"] if device == "cuda" and find_spec("flash_attn") else [])]
+    for attention in attentions:
+        yield Way(attention, compiled=False)
+        yield Way(attention, compiled=True)
+
+
+def _model(name: str, attention: str, device: str) -> Any:
+    if name == "embedded":
+        model = AutoModelForCausalLM.from_pretrained(
+            model_files()["model"], dtype=torch.bfloat16, attn_implementation=attention
+        )
+    else:
+        with torch.device(device):
+            model = LlamaForCausalLM._from_config(SHAPES[name], dtype=torch.bfloat16, attn_implementation=attention)
+    return model.to(device).eval()
+
+
+class Clock:
+    """A stopping criterion that notes when tokens come; a streamer works for one chat only."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def __call__(self, ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        """Note the time, when the GPU is done; never end a chat."""
+        if ids.is_cuda:
+            torch.cuda.synchronize()
+        self.times.append(time.perf_counter())
+        return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+
+
+def _generate(model: Any, way: Way, chats: int) -> tuple[float, float]:
+    """Return the time to the first tokens, and how many came a second after them, of all chats together."""
+    ids = torch.randint(100, model.config.vocab_size, (chats, PROMPT_TOKENS), device=model.device)
+    clock = Clock()
+    started = time.perf_counter()
+    with torch.inference_mode():
+        model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=NEW_TOKENS,
+            min_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            pad_token_id=0,
+            stopping_criteria=[clock],
+            **({"cache_implementation": "static"} if way.compiled else {}),
+        )
+    first, last = clock.times[0], clock.times[-1]
+    return first - started, chats * (len(clock.times) - 1) / (last - first)
+
+
+def _bandwidth(device: str) -> float:
+    """Return how many bytes a second the memory is read or written at, while one part of it is copied to another."""
+    source = torch.ones(BANDWIDTH_BYTES, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    best = 0.0
+    for _ in range(10):
+        started = time.perf_counter()
+        target.copy_(source)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = max(best, 2 * BANDWIDTH_BYTES / (time.perf_counter() - started))
+    return best
+
+
+def _table(results: list[Result]) -> str:
+    rows = [
+        [
+            result.model,
+            result.way.title,
+            str(result.chats),
+            spread(result.first_s).text(),
+            spread(result.tokens_per_s).text(0),
+            f"{result.limit:,.0f}",
+            f"{100 * spread(result.tokens_per_s).median / result.limit:.0f} %",
+        ]
+        for result in results
+    ]
+    head = ["Model", "Attention", "Chats", "First token, s", "Tokens/s together", "The memory allows", "Share"]
+    return table(head, rows)
+
+
+if __name__ == "__main__":
+    main()
