@@ -35,6 +35,12 @@ from hfdemo.page.transcript import (
 )
 from hfdemo.words import Language, as_language, say
 
+MOST_LEFT = 1000
+"""So many conversations are known to be left; a reply that is being stopped closes its turn within seconds."""
+
+ChatName = str | int | None
+"""The secret name of a conversation; when it was left, how many entries stayed; None before the first message."""
+
 CLOSE_BOX = "() => ({interactive: false, submit_btn: false, stop_btn: true, __type__: 'update'})"
 """Done in the browser, at once: what was typed until the server answers would be lost."""
 
@@ -62,6 +68,7 @@ class Chat(gr.ChatInterface):
     def __init__(self, engine: Engine, controls: Controls) -> None:
         self._engine = engine
         self._controls = controls
+        self._left: dict[str, int] = {}  # conversations that were left lately, and how many entries stayed
         self.continue_button = gr.Button(
             label("continue"), visible=False, size="sm", scale=0, elem_id="continue", render=False
         )
@@ -138,10 +145,10 @@ class Chat(gr.ChatInterface):
         )
         replies = [self._reply_after(event) for event in (sent, retried, continued, started)]
 
-        ended = [self.textbox, self.chatbot, self.continue_button, self.meter]
+        left = [self.textbox, self.chatbot, self.chat_name, self.continue_button, self.meter]
         self.textbox.stop(None, cancels=replies, api_visibility="private")
-        self.chatbot.clear(self._clear, None, ended, cancels=replies, **QUIETLY)
-        self.chatbot.undo(self._undo, [self.chatbot, self.textbox], ended, cancels=replies, **QUIETLY)
+        self.chatbot.clear(self._clear, self.chat_name, left, cancels=replies, **QUIETLY)
+        self.chatbot.undo(self._undo, [self.chatbot, self.textbox, self.chat_name], left, cancels=replies, **QUIETLY)
         self.prompt_button.click(
             self._show_prompt,
             [self.shown_prompt, self.textbox, self.chatbot, language, *wishes],
@@ -191,7 +198,7 @@ class Chat(gr.ChatInterface):
         return reply
 
     def _accept(
-        self, message: object, entries: list[Entry], name: str | None, language: object, *wishes: object
+        self, message: object, entries: list[Entry], name: ChatName, language: object, *wishes: object
     ) -> tuple[Any, ...]:
         """Take a message out of the box, if it can be answered; if not, it stays there."""
         with said_kindly(as_language(language)):
@@ -200,24 +207,25 @@ class Chat(gr.ChatInterface):
             self._engine.check(_request(asked, read_wishes(wishes)))
         return self._begin(asked, name, value="")
 
-    def _retry(self, entries: list[Entry], name: str | None) -> tuple[Any, ...]:
+    def _retry(self, entries: list[Entry], name: ChatName) -> tuple[Any, ...]:
         """Take the last reply away, to ask for another."""
         return self._begin(split_at_reply(entries)[0], name)
 
-    def _continue(self, entries: list[Entry], name: str | None) -> tuple[Any, ...]:
+    def _continue(self, entries: list[Entry], name: ChatName) -> tuple[Any, ...]:
         """Leave the last reply as it is, to be gone on with."""
         asked, reply = split_at_reply(entries)
         return self._begin(asked + without(reply, "receipt"), name)
 
-    def _start(self, event: gr.SelectData, language: object, name: str | None) -> tuple[Any, ...]:
+    def _start(self, event: gr.SelectData, language: object, name: ChatName) -> tuple[Any, ...]:
         """Begin a conversation with a starter, and with the system prompt that suits it."""
         starter = STARTERS[int(event.index)]
         spoken = as_language(language)
         return *self._begin([entry("user", starter.message(spoken))], name), starter.system_prompt(spoken)
 
-    def _begin(self, entries: list[Entry], name: str | None, **changes: str) -> tuple[Any, ...]:
+    def _begin(self, entries: list[Entry], name: ChatName, **changes: str) -> tuple[Any, ...]:
         """Return box, transcript, the chat's name and the button, as they are while a reply comes."""
-        return _answering(**changes), entries, name or secrets.token_urlsafe(16), gr.update(visible=False)
+        chat_name = name if isinstance(name, str) else secrets.token_urlsafe(16)
+        return _answering(**changes), entries, chat_name, gr.update(visible=False)
 
     async def _reply(
         self, entries: list[Entry], name: str, language: object, *wishes: object
@@ -259,17 +267,20 @@ class Chat(gr.ChatInterface):
             return progress_text(status, language)
         return say("status.ahead", language, ahead=reply.ahead) if reply.ahead else say("status.reading", language)
 
-    def _close_turn(self, entries: list[Entry], name: str | None, language: object) -> tuple[Any, ...]:
-        """Give the box back, and put the receipt under the reply.
+    def _close_turn(self, entries: list[Entry], name: ChatName, language: object) -> tuple[Any, ...]:
+        """Give the box back, and put the receipt under the reply, unless the visitor left the turn meanwhile.
 
         A message that got no reply at all goes back into the box, so that nothing is lost.
         """
         spoken = as_language(language)
+        finished = self._engine.last_reply(name) if isinstance(name, str) else None
+        kept_entries = name if isinstance(name, int) else self._left.get(name or "")
+        if kept_entries is not None:  # cleared or undone meanwhile, but the browser may have drawn late updates
+            return gr.skip(), entries[:kept_entries], gr.skip(), gr.skip()
         asked, reply = split_at_reply(without(entries, "progress"))
         if not reply:
             kept, text = take_back(asked)
             return _ready(**({"value": text} if asked else {})), kept, gr.update(visible=False), gr.skip()
-        finished = self._engine.last_reply(name) if name else None
         if finished is None or any(kind_of(message) == "receipt" for message in reply):
             return _ready(), asked + reply, gr.update(visible=False), gr.skip()
         receipt = finished.receipt
@@ -281,14 +292,23 @@ class Chat(gr.ChatInterface):
         can_continue = receipt.finish_reason in CUT_OFF and bool(finished.text)
         return _ready(), closed, gr.update(visible=can_continue), self._meter(used_tokens(receipt), spoken)
 
-    def _undo(self, entries: list[Entry], draft: object) -> tuple[Any, ...]:
+    def _undo(self, entries: list[Entry], draft: object, name: ChatName) -> tuple[Any, ...]:
         """Take the last turn back into the box, before what is being typed there."""
         kept, text = take_back(entries)
         value = "\n\n".join(part for part in (text, draft) if isinstance(part, str) and part)
-        return _ready(value=value), kept, gr.update(visible=False), ""
+        return self._leave(name, kept, value=value)
 
-    def _clear(self) -> tuple[Any, ...]:
-        return _ready(), [], gr.update(visible=False), ""
+    def _clear(self, name: ChatName) -> tuple[Any, ...]:
+        return self._leave(name, [])
+
+    def _leave(self, name: ChatName, entries: list[Entry], **changes: str) -> tuple[Any, ...]:
+        """Return what the page shows when a turn is left; a reply that is being stopped won't bring it back."""
+        if isinstance(name, str):
+            self._engine.forget(name)
+            self._left[name] = len(entries)
+            if len(self._left) > MOST_LEFT:
+                del self._left[next(iter(self._left))]
+        return _ready(**changes), entries, len(entries), gr.update(visible=False), ""
 
     def _show_prompt(
         self, shown: object, draft: object, entries: list[Entry], language: object, *wishes: object
@@ -312,8 +332,8 @@ class Chat(gr.ChatInterface):
         # A function, for with each page Gradio makes a deep copy of this, and of whatever a method belongs to.
         return gr.State(None, time_to_live=3600, delete_callback=lambda name: self._forget(name))
 
-    def _forget(self, name: str | None) -> None:
-        if name:
+    def _forget(self, name: ChatName) -> None:
+        if isinstance(name, str):
             self._engine.forget(name)
 
     async def chat(
