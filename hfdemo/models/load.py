@@ -88,7 +88,7 @@ def load_model(
         pickled = settings.allow_pickle and not any(files.folder.glob("*.safetensors"))
         options["use_safetensors"] = not pickled
     placement = _placement(plan)
-    if plan.way == "cpu" and plan.quantize:
+    if plan.way == "cpu" and (plan.quantize or plan.cpu_weights != "bf16"):
         free_at_once()
     with _weights_reported(progress, plan.weights_bytes):
         model = AutoModelForCausalLM.from_pretrained(
