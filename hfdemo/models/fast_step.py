@@ -355,10 +355,11 @@ def forget_records() -> None:
 
     Source: `clear_class_registry` in torch/testing/_internal/jit_utils.py.
     """
+    jit: Any = torch.jit  # typed in some releases of torch only
     if not _steps:
         torch._C._jit_clear_class_registry()
-        torch.jit._recursive.concrete_type_store = torch.jit._recursive.ConcreteTypeStore()
-        torch.jit._state._clear_class_state()
+        jit._recursive.concrete_type_store = jit._recursive.ConcreteTypeStore()
+        jit._state._clear_class_state()
 
 
 def _script(operation: Operation) -> Operation:
