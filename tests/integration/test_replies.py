@@ -156,7 +156,7 @@ def test_time_limit_of_the_host_ends_a_reply(embedded_model):
     long = dataclasses.replace(story(10), messages=(Message("user", "word " * 7000),))
     _, receipt = run(engine, long)
     assert receipt.finish_reason == "time_limit"
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 15
     engine.load()
 
 
