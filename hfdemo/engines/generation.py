@@ -64,14 +64,14 @@ class Turn:
             Finished, Stopped: it was the last one.
             GenerationFailed: the logits are no numbers.
         """
-        written = self.streamer.token_ids[self.begun_with :]
+        written = self.streamer.token_ids
         penalised = self.options.repetition_penalty != 1
-        seen = torch.tensor([*self.prompt.ids, *written]) if penalised else logits
+        seen = torch.tensor([*self.prompt.ids, *written[self.begun_with :]]) if penalised else logits
         token = choose_token(logits, self.options, seen, self.random)
         self.streamer.add(token)
         if token in self.model.end_ids:
             raise Finished("end_of_turn")
-        if len(written) + 1 >= self.options.max_new_tokens:
+        if len(written) - self.begun_with >= self.options.max_new_tokens:
             raise Finished("max_new_tokens")
         return token
 

@@ -23,6 +23,19 @@ def is_greedy(options: Options) -> bool:
     return options.temperature < GREEDY_BELOW
 
 
+def refuse_no_number(greatest: Tensor) -> None:
+    """Refuse logits that are no numbers any more; greedy decoding would write token 0 for ever.
+
+    Args:
+        greatest: of the logits; it is NaN if any of them is.
+
+    Raises:
+        GenerationFailed: it is NaN or plus infinity.
+    """
+    if not greatest < math.inf:
+        raise GenerationFailed("not_a_number")
+
+
 def choose_token(logits: Tensor, options: Options, seen: Tensor, generator: torch.Generator) -> int:
     """Return the next token.
 
@@ -38,8 +51,7 @@ def choose_token(logits: Tensor, options: Options, seen: Tensor, generator: torc
     if options.repetition_penalty != 1:
         logits = _penalised(logits.float(), seen, options.repetition_penalty)
     score, best = logits.max(0)  # four times as fast as argmax in bfloat16
-    if not score < math.inf:  # NaN counts as the greatest
-        raise GenerationFailed("not_a_number")
+    refuse_no_number(score)
     if is_greedy(options):
         return int(best)
     likely, tokens = candidates(logits.float() / options.temperature, options)

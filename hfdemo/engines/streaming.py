@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import Module
 from transformers import LogitsProcessor, TextIteratorStreamer
 
+from hfdemo.engines.sampling import refuse_no_number
 from hfdemo.engines.thought import hold_back
-from hfdemo.errors import GenerationFailed
 from hfdemo.messages import FinishReason
 
 REPLACEMENT = "\ufffd"
@@ -85,7 +85,7 @@ class Detokenizer:
 
 
 class FiniteLogits(LogitsProcessor):
-    """Ends a reply whose logits are no numbers any more; greedy decoding would write token 0 for ever."""
+    """Ends a reply whose logits are no numbers any more, where `generate` chooses the tokens."""
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return the scores, of shape [1, vocabulary], as they are.
@@ -93,8 +93,7 @@ class FiniteLogits(LogitsProcessor):
         Raises:
             GenerationFailed: one of them is NaN or plus infinity.
         """
-        if not scores.max() < math.inf:  # the maximum is NaN if any score is
-            raise GenerationFailed("not_a_number")
+        refuse_no_number(scores.max())
         return scores
 
 

@@ -15,12 +15,11 @@ from hfdemo.engines.gpu_worker import FromWorker
 from hfdemo.engines.local import LocalEngine
 from hfdemo.engines.zerogpu import ZeroGpuEngine
 from hfdemo.errors import Busy, GenerationFailed, InvalidInput, ModelLoadError, NoGpu
-from hfdemo.messages import ChatRequest, Message, Options, Receipt
+from hfdemo.messages import Message, Options
 from hfdemo.models import machine as machine_module
 from hfdemo.settings import Settings
 from tests.conftest import wait_until
-
-STORY = (Message("user", "Write a story about a fox who finds a map."),)
+from tests.integration.story import loaded, run, story
 
 
 class Lender:
@@ -82,29 +81,7 @@ def lender(lending: tuple[ZeroGpuEngine, Lender], engine: ZeroGpuEngine) -> Lend
 
 @pytest.fixture(scope="module")
 def local(settings: Settings) -> LocalEngine:
-    engine = LocalEngine(settings)
-    engine.load()
-    wait_until(lambda: engine.status().stage == "ready", 200)
-    return engine
-
-
-def story(tokens: int, chat: str = "", **changes: Any) -> ChatRequest:
-    options = Options(temperature=0, max_new_tokens=tokens)
-    return dataclasses.replace(ChatRequest(STORY, "", options, chat=chat), **changes)
-
-
-def run(
-    engine: ZeroGpuEngine | LocalEngine, request: ChatRequest, stop_after: int | None = None
-) -> tuple[str, Receipt | None]:
-    """Return the reply's text and receipt; stop after so many pieces of text."""
-    stop, text, pieces, receipt = Event(), "", 0, None
-    for delta in engine.stream(request, stop):
-        text += delta.text
-        pieces += bool(delta.text)
-        receipt = delta.receipt or receipt
-        if pieces == stop_after:
-            stop.set()
-    return text, receipt
+    return loaded(settings, timeout_s=200)
 
 
 def test_a_reply_is_the_same_as_the_local_engines_and_so_is_its_receipt(engine, local):

@@ -14,38 +14,16 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from hfdemo.engines.local import LocalEngine
 from hfdemo.errors import GenerationFailed
-from hfdemo.messages import ChatRequest, Message, Options, Receipt
+from hfdemo.messages import Message, Options
 from hfdemo.settings import Settings
-from tests.conftest import ROOT, wait_until
+from tests.conftest import ROOT
+from tests.integration.story import STORY, loaded, run, story
 from tests.unit.families import all_families
-
-STORY = (Message("user", "Write a story about a fox who finds a map."),)
 
 
 @pytest.fixture(scope="module", params=["single", "batched"])
 def engine(embedded_model: Path, request: pytest.FixtureRequest) -> LocalEngine:
-    engine = LocalEngine(Settings(model=str(embedded_model), engine=request.param))
-    engine.load()
-    wait_until(lambda: engine.status().stage == "ready", 60)
-    return engine
-
-
-def story(tokens: int, chat: str = "", **changes: object) -> ChatRequest:
-    options = Options(temperature=0, max_new_tokens=tokens)
-    request = ChatRequest(STORY, "", options, chat=chat)
-    return dataclasses.replace(request, **changes)
-
-
-def run(engine: LocalEngine, request: ChatRequest, stop_after: int | None = None) -> tuple[str, Receipt | None]:
-    """Return the reply's text and receipt; stop after so many pieces of text."""
-    stop, text, pieces, receipt = threading.Event(), "", 0, None
-    for delta in engine.stream(request, stop):
-        text += delta.text
-        pieces += bool(delta.text)
-        receipt = delta.receipt or receipt
-        if pieces == stop_after:
-            stop.set()
-    return text, receipt
+    return loaded(Settings(model=str(embedded_model), engine=request.param))
 
 
 @pytest.mark.parametrize("cut", [1, 7, 20, 39])
@@ -120,9 +98,7 @@ def test_receipt_tells_the_seed_that_makes_the_same_reply_again(engine):
 
 @pytest.mark.parametrize("kind", ["single", "batched"])
 def test_streamed_text_is_what_transformers_writes(embedded_model, kind):
-    engine = LocalEngine(Settings(model=str(embedded_model), engine=kind, cpu_weights="bf16"))
-    engine.load()
-    wait_until(lambda: engine.status().stage == "ready", 60)
+    engine = loaded(Settings(model=str(embedded_model), engine=kind, cpu_weights="bf16"))
     model = engine._keeper.model.pipeline.model
     tokenizer = engine._keeper.model.tokenizer
     messages = [{"role": "user", "content": "안녕! Say hello in Korean, Japanese and with emoji."}]
