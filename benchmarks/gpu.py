@@ -1,21 +1,22 @@
 """One chat and 32 at once on a GPU: tokens per second, beside what the GPU's memory allows.
 
-`python -m benchmarks.gpu` needs a GPU. It measures the attentions that are there, with a cache that grows and with a
-static one and a compiled step, for models of three sizes. Those that are no files have random weights, made on the
-spot, which take as long to compute with.
+`python -m benchmarks.gpu` needs a GPU. It measures the attentions that are there, with a cache that grows, with a
+static one and a compiled step, and with the step that hfdemo's chats share, for models of three sizes. Those that are
+no files have random weights, made on the spot, which take as long to compute with.
 """
 
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from benchmarks.processes import model_files
 from benchmarks.report import parse_arguments, progress, publish, spread, table
+from hfdemo.models.shared_step import SharedStep
 
 PROMPT_TOKENS, NEW_TOKENS = 512, 128
 CHATS = (1, 32)
@@ -49,12 +50,12 @@ class Way:
     """How a model computes."""
 
     attention: str
-    compiled: bool
+    step: Literal["growing cache", "static cache, compiled", "hfdemo's shared step"]
 
     @property
     def title(self) -> str:
         """What the table calls it."""
-        return f"{self.attention}, {'static cache, compiled' if self.compiled else 'growing cache'}"
+        return f"{self.attention}, {self.step}"
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def main() -> None:
             model = _model(name, way.attention, arguments.device)
             limit = bandwidth / sum(weight.nbytes for weight in model.parameters())
             for chats in CHATS:
-                runs = [_generate(model, way, chats) for _ in range(arguments.runs + 1)][1:]  # the first one warms up
+                measure = _share if way.step == "hfdemo's shared step" else _generate
+                runs = [measure(model, way, chats) for _ in range(arguments.runs + 1)][1:]  # the first one warms up
                 first_s, rates = [list(figures) for figures in zip(*runs, strict=True)]
                 results.append(Result(name, way, chats, first_s, rates, limit * chats))
                 progress(f"{name}, {way.title}, {chats} chats: {spread(rates).text(0)} tokens/s")
@@ -99,8 +101,9 @@ def main() -> None:
 def _ways(device: str) -> Iterator[Way]:
     attentions = ["sdpa", *(["flash_attention_2"] if device == "cuda" and find_spec("flash_attn") else [])]
     for attention in attentions:
-        yield Way(attention, compiled=False)
-        yield Way(attention, compiled=True)
+        yield Way(attention, "growing cache")
+        yield Way(attention, "static cache, compiled")
+    yield Way("sdpa", "hfdemo's shared step")
 
 
 def _model(name: str, attention: str, device: str) -> Any:
@@ -142,10 +145,26 @@ def _generate(model: Any, way: Way, chats: int) -> tuple[float, float]:
             do_sample=False,
             pad_token_id=0,
             stopping_criteria=[clock],
-            **({"cache_implementation": "static"} if way.compiled else {}),
+            **({"cache_implementation": "static"} if way.step == "static cache, compiled" else {}),
         )
     first, last = clock.times[0], clock.times[-1]
     return first - started, chats * (len(clock.times) - 1) / (last - first)
+
+
+def _share(model: Any, _way: Way, chats: int) -> tuple[float, float]:
+    """Return the same for chats that each have a cache of their own; their prompts are read one after the other."""
+    step = SharedStep(model)
+    caches = [step.new_cache() for _ in range(chats)]
+    prompts = torch.randint(100, model.config.vocab_size, (chats, 1, PROMPT_TOKENS), device=model.device)
+    started = time.perf_counter()
+    with torch.inference_mode():
+        for ids, cache in zip(prompts, caches, strict=True):
+            model(ids[:, :-1], cache=cache, use_cache=True, logits_to_keep=1)
+        tokens = step(prompts[:, 0, -1], caches).argmax(-1).cpu()
+        first = time.perf_counter()
+        for _ in range(NEW_TOKENS - 1):
+            tokens = step(tokens, caches).argmax(-1).cpu()
+    return first - started, chats * (NEW_TOKENS - 1) / (time.perf_counter() - first)
 
 
 def _bandwidth(device: str) -> float:

@@ -23,6 +23,9 @@ SHARE_USED = 0.9
 
 DISK_SPARE_BYTES = 500_000_000
 
+MOST_CHATS: dict[Way, int] = {"gpu": 32, "mps": 16, "split": 1, "cpu": 16, "none": 1}
+"""So many are answered at one time at most; with more, each would come more slowly than people read."""
+
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 PACKED_BYTES: dict[Bits, float] = {"8bit": 1.0, "4bit": 0.5 + 1 / 64 + 4 / (64 * 256)}
@@ -211,6 +214,13 @@ class Plan:
     def needed_bytes(self) -> int:
         """All the memory it takes."""
         return self.weights_bytes + self.packed_bytes + self.cache_bytes + self.activation_bytes + self.program_bytes
+
+    @property
+    def chats(self) -> int:
+        """How many chats may be answered at one time: there is room for each to be as long as planned."""
+        spare = SHARE_USED * self.free_bytes - self.needed_bytes
+        others = spare / ((1 + HOLES) * max(1, self.cache_bytes))
+        return max(1, min(MOST_CHATS[self.way], 1 + int(others)))
 
     @property
     def fits(self) -> bool:

@@ -46,7 +46,7 @@ class Batch:
 
     def __init__(self, compute: ComputeThread, most: int) -> None:
         self._compute = compute
-        self._most = most
+        self.most = most
         self._lock = Lock()
         self._waiting: deque[_Running] = deque()
         self._running: list[_Running] = []
@@ -91,7 +91,7 @@ class Batch:
                 self._fail(running, error)
 
     def _begin(self) -> None:
-        while len(self._running) < self._most:
+        while len(self._running) < self.most:
             with self._lock:
                 if not self._waiting:
                     return
@@ -130,7 +130,7 @@ class Batch:
         writing = [running for running in self._running if not running.unread]
         if not writing:
             return
-        step = writing[0].turn.model.fast_step
+        step = writing[0].turn.model.step
         assert step is not None
         tokens = torch.tensor([running.token for running in writing])
         logits = step(tokens, [running.turn.cache for running in writing])

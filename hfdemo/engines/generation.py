@@ -7,7 +7,7 @@ makes several at once, a token of each at a time, from the same parts.
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
@@ -20,7 +20,7 @@ from hfdemo.engines.sampling import choose_token, is_greedy
 from hfdemo.engines.streaming import Finished, FiniteLogits, Stopped, TokenStreamer, interruptible
 from hfdemo.engines.thought import split_thought
 from hfdemo.messages import FinishedReply, FinishReason, Options, Receipt
-from hfdemo.models.fast_step import ChatCache
+from hfdemo.models.chat_cache import ChatCache
 from hfdemo.models.load import LoadedModel
 from hfdemo.prompt import Prompt
 
@@ -65,8 +65,9 @@ class Turn:
             GenerationFailed: the logits are no numbers.
         """
         written = self.streamer.token_ids
-        penalised = self.options.repetition_penalty != 1
-        seen = torch.tensor([*self.prompt.ids, *written[self.begun_with :]]) if penalised else logits
+        seen = logits
+        if self.options.repetition_penalty != 1:
+            seen = torch.tensor([*self.prompt.ids, *written[self.begun_with :]], device=logits.device)
         token = choose_token(logits, self.options, seen, self.random)
         self.streamer.add(token)
         if token in self.model.end_ids:
@@ -137,7 +138,7 @@ def _generate(turn: Turn) -> None:
             return_tensors=True,
             eos_token_id=list(model.end_ids),
             logits_processor=[FiniteLogits()],
-            custom_generate=_decoding(turn) if model.fast_step else None,
+            custom_generate=_decoding(turn) if model.step else None,
             **_sampling(turn.options),
         )
 
@@ -148,12 +149,14 @@ def read(turn: Turn, ids: Sequence[int]) -> Tensor:
     The last token is read by the step that writes, so that a reply which is made again, or goes on where it was cut
     off, is computed as it was the first time.
     """
-    model, step = turn.model.pipeline.model, turn.model.fast_step
-    last = len(ids) == len(turn.prompt.ids) - turn.cache.get_seq_length() and step is not None
+    model, step = turn.model.pipeline.model, turn.model.step
+    assert step is not None
+    last = len(ids) == len(turn.prompt.ids) - turn.cache.get_seq_length()
     begin = ids[:-1] if last and len(turn.prompt.ids) > 1 else ids
     if begin:
-        output = model(torch.tensor([list(begin)]), cache=turn.cache, use_cache=True, logits_to_keep=1)
-    if step is None or begin == ids:
+        rows = torch.tensor([list(begin)], device=model.device)
+        output = model(rows, cache=turn.cache, use_cache=True, logits_to_keep=1)
+    if begin == ids:
         logits: Tensor = output.logits[0, -1]
         return logits
     return step(torch.tensor(ids[-1:]), [turn.cache])[0]
@@ -166,7 +169,7 @@ def _decoding(turn: Turn) -> Any:
     """
 
     def decode(_model: Any, input_ids: Tensor, **_: Any) -> Tensor:
-        step = turn.model.fast_step
+        step = turn.model.step
         assert step is not None
         logits = read(turn, turn.prompt.ids[turn.cached_tokens :])
         while True:
@@ -179,16 +182,17 @@ def _decoding(turn: Turn) -> Any:
 def _usable_cache(turn: Turn) -> Any:
     """Return a cache for a turn's keys and values: the one of an earlier reply, an empty one, or None.
 
-    None lets `generate` make its own; some models (Mamba) keep something else.
+    None lets `generate` make its own; some models (Mamba) keep nothing that grows with the tokens, or could be cut.
     """
     model = turn.model.pipeline.model
     if not model._supports_default_dynamic_cache():
         return None
     if turn.cache is not None and _crop(turn.cache, turn.cached_tokens):
         return turn.cache
-    if turn.model.fast_step:
-        return ChatCache(model.config.num_hidden_layers)
-    return DynamicCache(config=model.config)
+    if turn.model.step:
+        return turn.model.step.new_cache()
+    cache = DynamicCache(config=model.config)
+    return None if all(cache.is_linear) and cache.layers else cache
 
 
 def _crop(cache: Any, tokens: int) -> bool:
@@ -209,7 +213,16 @@ def bytes_of(cache: Any) -> int:
         return 0
     if isinstance(cache, ChatCache):
         return cache.nbytes
-    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers if layer.keys is not None)
+    return sum(tensor.nbytes for layer in cache.layers for tensor in _tensors(vars(layer)))
+
+
+def _tensors(held: Any) -> Iterator[Tensor]:
+    """Yield the tensors in what a layer of a cache holds: keys and values, or states in a dictionary of their own."""
+    if isinstance(held, Tensor):
+        yield held
+    elif isinstance(held, dict):
+        for value in held.values():
+            yield from _tensors(value)
 
 
 def _rate(tokens: int, seconds: float) -> float:

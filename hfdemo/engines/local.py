@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 HEARTBEAT_S = 0.25
 """The longest silence of `stream`: how soon a closed tab is noticed."""
 
-MOST_TOGETHER = 16
-"""So many replies are made at once; with more, each would come more slowly than people read."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -57,7 +54,7 @@ class _Place:
 class LocalEngine:
     """Keeps one model and answers with it, first come, first served.
 
-    Several replies are made at once where the settings say so and the model has a fast step.
+    Several replies are made at once where the settings say so and the model can.
 
     Args:
         settings: the host's.
@@ -169,6 +166,7 @@ class LocalEngine:
         """Let go of what belongs to the model; called in the compute thread."""
         if self._batch:
             self._batch.finish()
+            self._batch = None
         self._kept.model_leaves()
 
     def _end_replies(self) -> None:
@@ -201,7 +199,8 @@ class LocalEngine:
         """Return how many replies have to end before this one is begun."""
         with self._lock:
             before = sum(other.job is None or not other.job.done() for other in self._line[: self._line.index(place)])
-        return max(0, before - (MOST_TOGETHER - 1 if self._batch else 0))
+        batch = self._batch
+        return max(0, before - (batch.most - 1 if batch else 0))
 
     def _wait_for_model(self, stop: Event) -> Generator[Delta, None, None]:
         """Yield heartbeats until the model is there or somebody stops."""
@@ -228,8 +227,8 @@ class LocalEngine:
         return turn
 
     def _submit(self, turn: Turn, chat: str) -> Future[FinishedReply]:
-        if self._settings.batched and turn.model.fast_step:
-            job = self._batched().add(turn, lambda reply: self._keep(chat, reply, turn))
+        if self._settings.batched and turn.model.step:
+            job = self._batched(turn.model).add(turn, lambda reply: self._keep(chat, reply, turn))
         else:
             job = self._compute.submit(self._generate, turn, chat)
         streamer = turn.streamer  # not the turn, which holds the model: a future keeps its callbacks
@@ -240,10 +239,10 @@ class LocalEngine:
             job.add_done_callback(lambda _: self._no_longer_working(chat, job))
         return job
 
-    def _batched(self) -> Batch:
+    def _batched(self, model: LoadedModel) -> Batch:
         from hfdemo.engines.batch import Batch
 
-        self._batch = self._batch or Batch(self._compute, MOST_TOGETHER)
+        self._batch = self._batch or Batch(self._compute, model.chats)
         return self._batch
 
     def _no_longer_working(self, chat: str, job: Future[FinishedReply]) -> None:

@@ -43,7 +43,7 @@ def choose_token(logits: Tensor, options: Options, seen: Tensor, generator: torc
         logits: of the vocabulary, of shape [vocabulary], in any type of numbers.
         options: the visitor's.
         seen: the tokens of prompt and reply so far, for the repetition penalty.
-        generator: of the random numbers of this reply alone.
+        generator: of the random numbers of this reply alone, on the CPU, so that a seed means the same everywhere.
 
     Raises:
         GenerationFailed: the logits are no numbers any more.
@@ -55,7 +55,7 @@ def choose_token(logits: Tensor, options: Options, seen: Tensor, generator: torc
     if is_greedy(options):
         return int(best)
     likely, tokens = candidates(logits.float() / options.temperature, options)
-    return int(tokens[torch.multinomial(likely, 1, generator=generator)])
+    return int(tokens[torch.multinomial(likely.cpu(), 1, generator=generator)])
 
 
 def _penalised(scores: Tensor, seen: Tensor, penalty: float) -> Tensor:

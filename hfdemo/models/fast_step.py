@@ -24,9 +24,10 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.cache_utils import Cache, DynamicLayer
 
+from hfdemo.models.chat_cache import ROOM_TOKENS, ChatCache
 from hfdemo.models.cpu_weights import PackedWeight, pack
+from hfdemo.models.step import TOLERANCE, agrees
 from hfdemo.settings import CpuWeights
 
 logger = logging.getLogger(__name__)
@@ -36,94 +37,13 @@ COVERED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3F
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 """Kinds of rotary embeddings whose angles don't change with the length of the conversation."""
 
-ROOM_TOKENS = 256
-"""By so many tokens, or by a half, a cache grows."""
-
 WARM_UP = 3
 """After so many runs, PyTorch has made its plan for a trace."""
-
-TOLERANCE = {torch.bfloat16: 0.2, torch.float32: 0.01}
-"""How far the step's logits may be from those of the model's own forward, relative to their spread. Rounding to
-bfloat16 at other places makes 0.06 in 30 layers; a wrong operation makes 0.5 and more."""
-
 
 Operation = Callable[..., Any]
 
 _steps: "WeakSet[FastStep]" = WeakSet()
 """All that there are in this process: one, as long as there is one model."""
-
-
-class ChatCache(Cache):
-    """The keys and values of one chat, of all layers, in one buffer that has room for more tokens.
-
-    transformers writes to it and reads it as to its own `DynamicCache` while a prompt is read; `FastStep` uses the
-    buffer itself, of shape [layers, 2 * heads of keys, room, head size], values behind keys.
-    """
-
-    def __init__(self, layers: int) -> None:
-        super().__init__(layers=[_LayerView(self, index) for index in range(layers)])
-        self.buffer = torch.empty(0)
-        self.tokens = 0
-
-    def room_for(self, tokens: int, like: Tensor | None = None) -> None:
-        """Make room for so many tokens in all.
-
-        Args:
-            tokens: how many.
-            like: keys of shape [1, heads of keys, tokens, head size], for the first time.
-        """
-        if not self.buffer.numel() and like is not None:
-            _, heads, _, size = like.shape
-            self.buffer = like.new_empty(len(self.layers), 2 * heads, tokens + ROOM_TOKENS, size)
-        elif tokens > self.buffer.shape[2]:
-            layers, heads, room, size = self.buffer.shape
-            grown = self.buffer.new_empty(layers, heads, max(tokens + ROOM_TOKENS, room * 3 // 2), size)
-            grown[:, :, : self.tokens] = self.buffer[:, :, : self.tokens]
-            self.buffer = grown
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Return how many tokens are in it; in the midst of a forward, in one layer."""
-        return int(self.layers[layer_idx].tokens)
-
-    def set_tokens(self, tokens: int) -> None:
-        """Say how many of the buffer's tokens count: fewer than before, or one more after a step."""
-        self.tokens = tokens
-        for layer in self.layers:
-            layer.tokens = tokens
-
-    def crop(self, tokens_to_remove: int) -> None:
-        """Take away the last tokens; a negative number, as in `DynamicCache.crop`."""
-        self.set_tokens(self.tokens - abs(tokens_to_remove))
-
-    @property
-    def nbytes(self) -> int:
-        """The bytes of the buffer."""
-        return int(self.buffer.nbytes)
-
-
-class _LayerView(DynamicLayer):
-    """One layer of a `ChatCache`, as transformers sees it."""
-
-    def __init__(self, cache: ChatCache, index: int) -> None:
-        super().__init__()
-        self._cache, self._index = cache, index
-        self.tokens = 0
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Take keys and values of shape [1, heads of keys, new tokens, head size]; return all there are."""
-        heads, begin, end = key_states.shape[1], self.tokens, self.tokens + key_states.shape[2]
-        self._cache.room_for(end, like=key_states)
-        layer = self._cache.buffer[self._index]
-        layer[:heads, begin:end], layer[heads:, begin:end] = key_states[0], value_states[0]
-        self.tokens = end
-        if self._index == len(self._cache.layers) - 1:
-            self._cache.tokens = end
-        self.is_initialized = True
-        return layer[None, :heads, :end], layer[None, heads:, :end]
-
-    def get_seq_length(self) -> int:
-        """Return how many tokens are in it."""
-        return self.tokens
 
 
 class _Layer(nn.Module):
@@ -263,16 +183,12 @@ class FastStep:
         self._recorded: dict[int, list[tuple[Operation, Operation]]] = {}
         _steps.add(self)
 
+    def new_cache(self) -> ChatCache:
+        """Return what keeps the keys and values of a chat."""
+        return ChatCache(len(self._decoder.layers))
+
     def __call__(self, tokens: Tensor, caches: Sequence[ChatCache]) -> Tensor:
-        """Read one token of each chat.
-
-        Args:
-            tokens: of shape [chats].
-            caches: of the chats; each holds at least one token, and one more afterwards.
-
-        Returns:
-            The logits of the next token, of shape [chats, vocabulary].
-        """
+        """Read one token of each chat; see `step.Step`."""
         for cache in caches:
             cache.room_for(cache.tokens + 1)
         self._know_angles(max(cache.buffer.shape[2] for cache in caches))
@@ -395,11 +311,11 @@ def make_fast_step(model: Any, weights: CpuWeights) -> FastStep | None:
     if not _is_covered(model):
         return None
     try:
-        if not _agrees(FastStep(model, "bf16"), model):
+        if not agrees(FastStep(model, "bf16"), model):
             logger.warning("the fast step differs from this model's own forward, and isn't used")
             return None
         step = FastStep(model, weights)
-        cache = ChatCache(len(model.model.layers))
+        cache = step.new_cache()
         model(torch.zeros(1, 2, dtype=torch.long), cache=cache, use_cache=True)
         step.record(cache)
         return step
@@ -433,20 +349,3 @@ def _linears_of(model: Any) -> Iterator[nn.Module]:
         attention, mlp = layer.self_attn, layer.mlp
         yield from (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj)
         yield from (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
-
-
-def _agrees(step: FastStep, model: Any) -> bool:
-    """Tell whether step and forward say the same of two conversations of different lengths."""
-    vocabulary = model.config.vocab_size
-    for length in (5, 9):
-        ids = (torch.arange(length + 1) * 7919 % vocabulary)[None]
-        stock, fast = ChatCache(len(model.model.layers)), ChatCache(len(model.model.layers))
-        other = ChatCache(len(model.model.layers))
-        for cache in (stock, fast):
-            model(ids[:, :-1], cache=cache, use_cache=True)
-        model(ids[:, :3], cache=other, use_cache=True)
-        expected = model(ids[:, -1:], cache=stock, use_cache=True).logits[0, -1].float()
-        found = step(torch.stack([ids[0, 3], ids[0, -1]]), [other, fast])[1].float()
-        if not (found - expected).norm() <= TOLERANCE[model.dtype] * (expected - expected.mean()).norm():
-            return False
-    return True

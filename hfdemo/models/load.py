@@ -22,9 +22,11 @@ from hfdemo.models.choose import ModelSource, choose_model
 from hfdemo.models.cpu_weights import quantise_linears
 from hfdemo.models.download import ModelFiles, fetch_model
 from hfdemo.models.explain import explain_load_error
-from hfdemo.models.fast_step import FastStep, make_fast_step
-from hfdemo.models.memory import free_at_once
+from hfdemo.models.fast_step import make_fast_step
+from hfdemo.models.memory import free_at_once, reuse_freed
 from hfdemo.models.progress import SILENT, Progress
+from hfdemo.models.shared_step import make_shared_step
+from hfdemo.models.step import Step
 from hfdemo.prompt import Prompt, PromptBuilder
 from hfdemo.settings import Settings
 
@@ -54,8 +56,10 @@ class LoadedModel:
     """The decoder layers, between which a generation can be stopped."""
     device: str
     """Where and how it runs, for people: `CPU · bfloat16`."""
-    fast_step: FastStep | None = None
-    """What writes its tokens, where there is something faster than its own forward."""
+    step: Step | None = None
+    """What writes its tokens, where that isn't left to transformers."""
+    chats: int = 1
+    """How many may be answered at one time, if `step` is there."""
 
     @property
     def tokenizer(self) -> Any:
@@ -103,6 +107,9 @@ def load_model(
     )
     limits = (context_limit(model.config, tokenizer), settings.context)
     prompts = PromptBuilder(tokenizer, min((limit for limit in limits if limit), default=None))
+    step = _make_step(model, plan, settings.batched)
+    if plan.way == "cpu" and not plan.quantize:
+        reuse_freed()
     return LoadedModel(
         name=name,
         pipeline=chat_pipeline,
@@ -110,18 +117,23 @@ def load_model(
         layers=tuple(decoder_layers(model)),
         end_ids=tuple(sorted(end_of_reply_ids(model, tokenizer, prompts))),
         device=_where(plan),
-        fast_step=_speed_up(model, plan),
+        step=step,
+        chats=plan.chats,
     )
 
 
-def _speed_up(model: Any, plan: Plan) -> FastStep | None:
-    """Let a model on the CPU write faster: by a step of our own, or at least with packed weights."""
-    if plan.way != "cpu" or plan.quantize:
-        return None
+def _make_step(model: Any, plan: Plan, several: bool) -> Step | None:
+    """Return what writes a model's tokens, faster than its own forward or for several chats at once.
+
+    On the CPU, what it doesn't speed up gets packed weights at least.
+    """
+    on_cpu = plan.way == "cpu" and not plan.quantize
     with torch.inference_mode():
-        step = make_fast_step(model, plan.cpu_weights)
-        if step is None:
+        step: Step | None = make_fast_step(model, plan.cpu_weights) if on_cpu else None
+        if step is None and on_cpu:
             quantise_linears(model, plan.cpu_weights)
+        if step is None and several and plan.way != "split":
+            step = make_shared_step(model)
     return step
 
 

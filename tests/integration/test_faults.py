@@ -47,8 +47,8 @@ PLACES: dict[str, Callable] = {
     "preprocess": lambda model: (type(model.pipeline), "preprocess", 1),
     "read the prompt": lambda model: (model.pipeline.model, "forward", 1),
     "layer": lambda model: (model.layers[7], "forward", 1),
-    "first step": lambda model: (model.fast_step, "_one", 1),
-    "fifth step": lambda model: (model.fast_step, "_one", 5),
+    "first step": lambda model: (model.step, "_one", 1),
+    "fifth step": lambda model: (model.step, "_one", 5),
     "decode": lambda model: (streaming.Detokenizer, "_decode", 4),
     "put a token": lambda model: (streaming.TokenStreamer, "add", 4),
     "end": lambda model: (streaming.TokenStreamer, "end", 1),
@@ -99,7 +99,7 @@ def test_any_call_of_a_turn_may_fail(served, client, monkeypatch, caplog, place)
 @pytest.mark.parametrize("served", ENGINES, indirect=True)
 def test_a_hundred_failures_in_a_row_leave_nothing_behind(served, client, monkeypatch):
     assert ask(client) == RIGHT
-    step = served.engine._keeper.model.fast_step
+    step = served.engine._keeper.model.step
     write = step._one
     with monkeypatch.context() as patch:
         for at_call in range(100):
@@ -115,7 +115,7 @@ def test_a_hundred_failures_in_a_row_leave_nothing_behind(served, client, monkey
 def test_out_of_memory_is_said_and_survived(served, client, monkeypatch):
     import torch
 
-    step = served.engine._keeper.model.fast_step
+    step = served.engine._keeper.model.step
     with monkeypatch.context() as patch:
         patch.setattr(step, "_one", failing(step._one, 2, torch.OutOfMemoryError))
         with pytest.raises(AppError, match="ran out of memory"):

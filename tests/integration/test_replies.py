@@ -138,7 +138,7 @@ def test_time_limit_of_the_host_ends_a_reply(embedded_model):
 
 @pytest.mark.parametrize("temperature", [0, 1])
 def test_numbers_gone_wrong_end_the_reply_with_an_error(engine, monkeypatch, temperature):
-    step = engine._keeper.model.fast_step
+    step = engine._keeper.model.step
     forward = step._one
     calls = 0
 

@@ -113,8 +113,8 @@ def test_a_step_that_fails_ends_all_and_the_next_reply_is_made(model, monkeypatc
         raise GenerationFailed("out_of_memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(model.fast_step, "_several", broken)
-        patch.setattr(model.fast_step, "_one", broken)
+        patch.setattr(model.step, "_several", broken)
+        patch.setattr(model.step, "_one", broken)
         for job in [batch.add(made, lambda _: None) for made in turns]:
             assert isinstance(job.exception(10), GenerationFailed)
     made = turn(model, 9)

@@ -324,6 +324,15 @@ def test_weights_are_packed_beside_the_others_on_a_cpu_only(name, machine):
     assert make_plan(known_facts(name), machine, cpu_weights="auto").cpu_weights == "bf16"
 
 
+@pytest.mark.parametrize(("gigabytes", "chats"), [(20, 1), (24, 6), (40, 27), (80, 32)])
+def test_so_many_chats_at_one_time_as_there_is_room_for_long_ones(gigabytes, chats):
+    plan = make_plan(known_facts(LLAMA_8B), replace(H100, gpu_free=gigabytes * GB), context=4096)
+    assert plan.way == "gpu" and plan.chats == chats
+    others = (chats - 1) * 1.3 * 2**29  # of 4096 tokens with 128 KiB each
+    spare = 0.9 * plan.free_bytes - plan.needed_bytes - others
+    assert spare >= 0 and (spare < 1.3 * 2**29 or chats == 32)
+
+
 @pytest.mark.parametrize("name", [name for name, known in KNOWN.items() if not known.stored_bytes])
 def test_the_estimate_is_near_the_plan(name):
     """What isn't known of a model is guessed from its size: the memory it needs, within a quarter."""

@@ -12,7 +12,7 @@ from huggingface_hub import constants
 
 from hfdemo.models import machine as machine_module
 from hfdemo.models.machine import can_quantize, look_at_machine
-from hfdemo.models.memory import free_at_once
+from hfdemo.models.memory import free_at_once, reuse_freed
 
 GB = 10**9
 
@@ -163,6 +163,18 @@ def test_bitsandbytes_is_broken(monkeypatch, problem):
     can_quantize.cache_clear()
 
 
-def test_freeing_at_once_harms_nothing():
+def test_what_is_freed_is_given_back_at_once_or_kept_for_the_next():
+    def held_after_use() -> int:
+        before = psutil.Process().memory_info().rss
+        blocks = [torch.ones(2_000_000) for _ in range(3)]
+        assert sum(float(block.sum()) for block in blocks) == 6_000_000
+        del blocks
+        return psutil.Process().memory_info().rss - before
+
+    held_after_use()  # the first time, PyTorch makes its threads
     free_at_once()
-    assert torch.ones(5_000_000).sum() == 5_000_000
+    assert held_after_use() < 1_000_000
+    reuse_freed()
+    held_after_use()
+    assert held_after_use() < 1_000_000, "the same memory is used again"
+    free_at_once()

@@ -1,0 +1,125 @@
+"""One step of any decoder that transformers has, for one token of each of some chats, by the model's own forward.
+
+The weights are read once for all of them. To the model, the chats are the rows of one batch that are padded on their
+left, as `generate` pads prompts of different lengths
+(https://huggingface.co/docs/transformers/llm_tutorial#wrong-padding-side); each chat keeps its keys and values for
+itself, so that it joins and leaves at any step.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
+
+from hfdemo.models.chat_cache import ChatCache
+from hfdemo.models.step import TOLERANCE, agrees
+
+logger = logging.getLogger(__name__)
+
+
+class SharedStep:
+    """The step of one model. Use `make_shared_step`.
+
+    Args:
+        model: a causal language model on one device whose layers keep keys and values.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def new_cache(self) -> ChatCache:
+        """Return what keeps the keys and values of a chat; also of layers that look back through a window only."""
+        return ChatCache(self._model.config.get_text_config(decoder=True).num_hidden_layers)
+
+    def __call__(self, tokens: Tensor, caches: Sequence[ChatCache]) -> Tensor:
+        """Read one token of each chat; see `step.Step`."""
+        device = self._model.device
+        ids = tokens.to(device)[:, None]
+        if len(caches) == 1:
+            alone: Tensor = self._model(ids, cache=caches[0], use_cache=True).logits[:, -1]
+            return alone
+        known = torch.tensor([[cache.tokens] for cache in caches], device=device)
+        longest = max(cache.tokens for cache in caches) + 1
+        logits: Tensor = self._model(
+            ids,
+            attention_mask=(torch.arange(longest, device=device) >= longest - known - 1).long(),
+            position_ids=known,
+            cache=_Rows(caches, longest),
+            use_cache=True,
+        ).logits[:, -1]
+        for cache in caches:
+            cache.set_tokens(cache.tokens + 1)
+        return logits
+
+
+class _Rows(Cache):
+    """The caches of several chats as one, for one more token of each.
+
+    Args:
+        caches: of the chats.
+        longest: how many tokens the longest of them has, with the new one.
+    """
+
+    def __init__(self, caches: Sequence[ChatCache], longest: int) -> None:
+        for cache in caches:
+            cache.room_for(cache.tokens + 1)
+        super().__init__(layers=[_LayerOfRows(self, index) for index in range(len(caches[0].layers))])
+        self.caches = caches
+        self.longest = longest
+        _, heads, _, size = caches[0].buffer.shape
+        # Used by one layer after the other. What is padded must be numbers: attention gives them no weight, but a
+        # weight of 0 does not make a number of NaN.
+        self.padded = caches[0].buffer.new_zeros(len(caches), heads, longest, size)
+        self.ends = [row[:, longest - cache.tokens - 1 :] for row, cache in zip(self.padded, caches, strict=True)]
+
+
+class _LayerOfRows(DynamicLayer):
+    """One layer of `_Rows`, as transformers sees it."""
+
+    def __init__(self, rows: _Rows, index: int) -> None:
+        super().__init__()
+        self._rows, self._index = rows, index
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Take keys and values of shape [chats, heads of keys, 1, head size]; return all, padded on the left."""
+        rows, heads = self._rows, key_states.shape[1]
+        new = torch.cat([key_states, value_states], 1)[:, :, 0]
+        held = [cache.buffer[self._index, :, : cache.tokens + 1] for cache in rows.caches]
+        torch._foreach_copy_([tokens[:, -1] for tokens in held], list(new))  # on a GPU one operation for all chats
+        torch._foreach_copy_(rows.ends, held)
+        return rows.padded[:, :heads], rows.padded[:, heads:]
+
+    def get_seq_length(self) -> int:
+        """Return how many tokens there are before the new one, with those that pad."""
+        return self._rows.longest - 1
+
+
+def make_shared_step(model: Any) -> SharedStep | None:
+    """Return the shared step of a model, or None where it doesn't compute what the model does for each chat alone.
+
+    Args:
+        model: a causal language model.
+    """
+    step = SharedStep(model)
+    try:
+        if not _keeps_keys_and_values(model):
+            reason = "it keeps more than keys and values"
+        elif agrees(step, model):
+            return step
+        else:
+            reason = "it computes something else"
+    except Exception as error:  # whatever a model's own code makes of a cache that isn't its own
+        reason = type(error).__name__
+    logger.warning("this model can't make several replies at once (%s): they come one after the other", reason)
+    return None
+
+
+def _keeps_keys_and_values(model: Any) -> bool:
+    if model.dtype not in TOLERANCE or not model._supports_default_dynamic_cache():
+        return False
+    layers = DynamicCache(config=model.config.get_text_config(decoder=True)).layers
+    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)

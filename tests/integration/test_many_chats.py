@@ -1,0 +1,72 @@
+"""Several chats are answered at once, also by models that hfdemo has no step of its own for."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+
+from hfdemo.messages import Message, Receipt
+from hfdemo.settings import Settings
+from tests.integration.story import loaded, story
+from tests.unit.tiny_models import tiny_model
+
+HEROES = ("fox", "whale", "king", "robot")
+CHATS = len(HEROES)
+TOKENS = 200
+
+
+@pytest.fixture
+def folder(request: pytest.FixtureRequest, embedded_model: Path, tmp_path: Path) -> Path:
+    """A model of the kind that is asked for; those that are made here take the tokenizer of the embedded one."""
+    if request.param == "embedded":
+        return embedded_model
+    tokenizer = AutoTokenizer.from_pretrained(embedded_model)
+    options: dict[str, Any] = {"mamba": {}, "gemma2": {"head_dim": 16, "sliding_window": 24}}[request.param]
+    tiny_model(request.param, vocab_size=len(tokenizer), eos_token_id=None, **options).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def answer_all(folder: Path, kind: str) -> tuple[list[str], list[str], list[Receipt]]:
+    """Return in which order chats got their first token and their last, their texts, and their receipts."""
+    engine = loaded(Settings(model=str(folder), engine=kind))
+    order: list[str] = []
+    begin = threading.Barrier(CHATS)
+
+    def chat(number: int) -> tuple[str, Receipt]:
+        question = Message("user", f"Write a long story about a {HEROES[number]}.")
+        request = story(TOKENS, chat=str(number), messages=(question,))
+        begin.wait(10)
+        text, receipt = "", None
+        for delta in engine.stream(request, threading.Event()):
+            if delta.text and not text:
+                order.append("first")
+            text += delta.text
+            receipt = delta.receipt or receipt
+        order.append("last")
+        assert receipt is not None
+        return text, receipt
+
+    with ThreadPoolExecutor(CHATS) as threads:
+        texts, receipts = zip(*threads.map(chat, range(CHATS)), strict=True)
+    return order, list(texts), list(receipts)
+
+
+@pytest.mark.parametrize("folder", ["embedded", "gemma2"], indirect=True)
+def test_chats_are_answered_at_once(folder):
+    order, texts, receipts = answer_all(folder, "batched")
+    assert order == ["first"] * CHATS + ["last"] * CHATS
+    if "SmolLM2" in folder.name:  # random weights say the same to anybody
+        assert all(hero in text for hero, text in zip(HEROES, texts, strict=True))
+    assert [receipt.new_tokens for receipt in receipts] == [TOKENS] * CHATS
+    assert [receipt.finish_reason for receipt in receipts] == ["max_new_tokens"] * CHATS
+
+
+@pytest.mark.parametrize(("folder", "kind"), [("gemma2", "single"), ("mamba", "batched")], indirect=["folder"])
+def test_else_they_are_answered_one_after_the_other(folder, kind):
+    order, _, receipts = answer_all(folder, kind)
+    assert order == ["first", "last"] * CHATS
+    assert all(receipt.finish_reason in ("max_new_tokens", "end_of_turn") for receipt in receipts)
