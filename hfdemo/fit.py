@@ -172,6 +172,8 @@ class Machine:
     """The faster one of bfloat16 and float32 on this CPU."""
     bytes_per_s: float = CPU_BYTES_PER_S
     """How fast the memory is read, of the GPU if there is one."""
+    packing_pays: bool = True
+    """Whether this CPU multiplies by weights that are packed for it faster than by those that came."""
     can_quantize: bool = False
     """Whether bitsandbytes is here and works."""
 
@@ -258,7 +260,8 @@ def make_plan(
         machine: the machine.
         context: for how many tokens there is to be room; None is `USUAL_CONTEXT`. Never more than the model can hold.
         quantize: whether to pack the weights; `auto` does where nothing else fits on the GPU or in memory.
-        cpu_weights: how to pack weights beside the others on a CPU, if there is room for both.
+        cpu_weights: how to pack weights beside the others on a CPU, if there is room for both; `auto` does it where
+            that is faster.
     """
     limits = [context or USUAL_CONTEXT, *([facts.context_limit] if facts.context_limit else [])]
     ways = _ways(facts, machine, quantize, cpu_weights)
@@ -310,7 +313,8 @@ def _ways(
         return
     if machine.gpu_name and None in bits:  # bitsandbytes packs nothing that stays on the CPU
         yield "split", None, "bf16"
-    if None in bits and cpu_weights != "bf16" and facts.packable_parameters and not facts.own_quantization:
+    pays = cpu_weights != "bf16" and (cpu_weights != "auto" or machine.packing_pays)
+    if None in bits and pays and facts.packable_parameters and not facts.own_quantization:
         yield "cpu", None, cpu_weights
     yield from (("cpu", packed, "bf16") for packed in bits)
 

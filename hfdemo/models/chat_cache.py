@@ -52,6 +52,13 @@ class ChatCache(Cache):
         """Take away the last tokens; a negative number, as in `DynamicCache.crop`."""
         self.set_tokens(self.tokens - abs(tokens_to_remove))
 
+    def copy(self) -> "ChatCache":
+        """Return a cache that holds the same, for itself."""
+        copied = ChatCache(len(self.layers))
+        copied.buffer = self.buffer.clone()
+        copied.set_tokens(self.tokens)
+        return copied
+
     @property
     def nbytes(self) -> int:
         """The bytes of the buffer."""

@@ -72,7 +72,7 @@ class PackedWeight(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return the product with rows of shape [rows, inputs], of shape [rows, outputs]."""
-        if len(rows) > FEW_ROWS.get(self.bits, 0):
+        if len(rows) > self.few_rows:
             product = self._product_as_it_came(rows)
         else:
             multiply, few = torch.ops.aten._weight_int4pack_mm_for_cpu, rows.bfloat16()
@@ -83,6 +83,11 @@ class PackedWeight(nn.Module):
         if self.bias is not None:
             product = product + self.bias
         return product.to(rows.dtype)
+
+    @property
+    def few_rows(self) -> int:
+        """Up to how many rows the packed weight is used."""
+        return FEW_ROWS.get(self.bits, 0)
 
     def is_right(self) -> bool:
         """Tell whether a product with packed weights is nearly that with those that came."""

@@ -75,7 +75,7 @@ class _Layer(nn.Module):
 
         `states` has the shape [chats, hidden size], `cos` and `sin` that of what is returned.
         """
-        qkv: Tensor = self.qkv(self.norm(states)).view(len(states), -1, self.head_size)
+        qkv: Tensor = self.qkv(self.norm(states)).unflatten(1, (-1, self.head_size))
         if self.head_norms is not None:
             qk, values = qkv[:, : len(self.head_norms)], qkv[:, len(self.head_norms) :]
             qkv = torch.cat([F.rms_norm(qk, (self.head_size,), None, self.eps) * self.head_norms, values], 1)
@@ -180,7 +180,9 @@ class FastStep:
         self._one: Operation = self._decoder
         self._several: Operation = self._decoder
         self._attend: Operation = _attend
-        self._recorded: dict[int, list[tuple[Operation, Operation]]] = {}
+        self._records: dict[int, list[tuple[Operation, Operation]]] = {}
+        packed = [module for module in self._decoder.layers.modules() if isinstance(module, PackedWeight)]
+        self._few_rows = sorted({weight.few_rows for weight in packed if weight.few_rows})
         _steps.add(self)
 
     def new_cache(self) -> ChatCache:
@@ -199,41 +201,47 @@ class FastStep:
             cache.set_tokens(cache.tokens + 1)
         return logits
 
-    def record(self, cache: ChatCache) -> None:
+    def record(self, cache: ChatCache, most: int) -> None:
         """Record the operations as TorchScript, so that Python needs no time between them.
 
-        The step of one chat becomes one record. With several chats, each layer has two, made when so many chats come
-        for the first time, and attention goes from chat to chat in a loop.
+        The step of one chat becomes one record. With several chats, each layer has two, and attention goes from chat
+        to chat in a loop.
 
         Args:
             cache: of any conversation; it is longer by some tokens afterwards.
+            most: how many chats there will be at one time.
         """
         token = torch.zeros(1, dtype=torch.long)
         self._know_angles(cache.tokens + ROOM_TOKENS)
         example = (token, *self._angles([0]), cache.buffer[:, :, : cache.tokens + 1])
         self._one = _record(self._decoder, forward=example)
-        for _ in range(WARM_UP):
-            self(token, [cache])
         self._attend = _script(_attend)
         self._several = self._by_layer
+        for chats in (1, 2, *(few + 1 for few in self._few_rows)):
+            caches = [cache, *(cache.copy() for _ in range(1, chats))]
+            for _ in range(WARM_UP if chats <= most else 0):
+                self(token.expand(chats), caches)
 
     def _by_layer(self, tokens: Tensor, cos: Tensor, sin: Tensor, *views: Tensor) -> Tensor:
         """Do what `_Decoder` does for several chats, by what is recorded."""
         states = self._decoder.embedding[tokens]
-        for index, (before, after) in enumerate(self._records(states, cos, sin)):
+        for index, (before, after) in enumerate(self._recorded(states, cos, sin)):
             states = after(states, self._attend(before(states, cos, sin), list(views), index))
         return self._decoder.logits(states)
 
-    def _records(self, states: Tensor, cos: Tensor, sin: Tensor) -> list[tuple[Operation, Operation]]:
-        """Return what each layer does before and after its attention, for so many chats."""
-        chats = len(states)
-        if chats not in self._recorded:
-            attended = states.new_zeros(chats, self._heads * self._head_size)
+    def _recorded(self, states: Tensor, cos: Tensor, sin: Tensor) -> list[tuple[Operation, Operation]]:
+        """Return what each layer does before and after its attention.
+
+        It is the same for any number of chats, but for which weights are used.
+        """
+        key = sum(len(states) > few for few in self._few_rows)
+        if key not in self._records:
+            attended = states.new_zeros(len(states), self._heads * self._head_size)
             layers = [
                 _record(layer, before=(states, cos, sin), after=(states, attended)) for layer in self._decoder.layers
             ]
-            self._recorded[chats] = [(layer.before, layer.after) for layer in layers]
-        return self._recorded[chats]
+            self._records[key] = [(layer.before, layer.after) for layer in layers]
+        return self._records[key]
 
     def _angles(self, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return by what queries, keys and values are turned, of shape [chats, heads of all, head size]."""
@@ -301,12 +309,13 @@ def _head_norms(attention: Any) -> Tensor | None:
     return torch.cat([of_queries.expand(queries, -1), of_keys.expand(keys, -1)])
 
 
-def make_fast_step(model: Any, weights: CpuWeights) -> FastStep | None:
+def make_fast_step(model: Any, weights: CpuWeights, chats: int = 1) -> FastStep | None:
     """Return the fast step of a model, or None where it isn't covered or computes something else.
 
     Args:
         model: a causal language model.
         weights: in how many bits to pack the weights.
+        chats: how many there will be at one time.
     """
     if not _is_covered(model):
         return None
@@ -317,7 +326,7 @@ def make_fast_step(model: Any, weights: CpuWeights) -> FastStep | None:
         step = FastStep(model, weights)
         cache = step.new_cache()
         model(torch.zeros(1, 2, dtype=torch.long), cache=cache, use_cache=True)
-        step.record(cache)
+        step.record(cache, chats)
         return step
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         logger.warning("the fast step doesn't work for this model: %s", type(error).__name__)

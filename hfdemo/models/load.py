@@ -107,7 +107,7 @@ def load_model(
     )
     limits = (context_limit(model.config, tokenizer), settings.context)
     prompts = PromptBuilder(tokenizer, min((limit for limit in limits if limit), default=None))
-    step = _make_step(model, plan, settings.batched)
+    step = _make_step(model, plan, plan.chats if settings.batched else 1)
     if plan.way == "cpu" and not plan.quantize:
         reuse_freed()
     return LoadedModel(
@@ -122,17 +122,17 @@ def load_model(
     )
 
 
-def _make_step(model: Any, plan: Plan, several: bool) -> Step | None:
+def _make_step(model: Any, plan: Plan, chats: int) -> Step | None:
     """Return what writes a model's tokens, faster than its own forward or for several chats at once.
 
     On the CPU, what it doesn't speed up gets packed weights at least.
     """
     on_cpu = plan.way == "cpu" and not plan.quantize
     with torch.inference_mode():
-        step: Step | None = make_fast_step(model, plan.cpu_weights) if on_cpu else None
+        step: Step | None = make_fast_step(model, plan.cpu_weights, chats) if on_cpu else None
         if step is None and on_cpu:
             quantise_linears(model, plan.cpu_weights)
-        if step is None and several and plan.way != "split":
+        if step is None and chats > 1:
             step = make_shared_step(model)
     return step
 

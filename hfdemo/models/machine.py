@@ -35,6 +35,10 @@ USUAL_GPU_BYTES_PER_S = 300e9
 SHARE_REACHED = 0.75
 """How much of its memory's greatest speed a GPU reaches while it reads weights."""
 
+PACKING_PAYS = ("AVX2", "AVX512")
+"""For these CPUs PyTorch's kernel for packed weights is written; on others it goes number by number, ten times slower.
+Source: aten/src/ATen/native/cpu/int4mm_kernel.cpp."""
+
 MPS_BYTES_PER_S = 100e9
 """An M2's."""
 
@@ -56,6 +60,7 @@ def look_at_machine(place: Place) -> Machine:
         disk_free=shutil.disk_usage(_existing(Path(constants.HF_HUB_CACHE))).free,
         cpu_dtype=cpu_dtype,
         bytes_per_s=_cpu_bytes_per_s(cpu_dtype),
+        packing_pays=torch.backends.cpu.get_cpu_capability() in PACKING_PAYS,
         can_quantize=can_quantize(),
     )
     return _with_gpu(machine)

@@ -63,12 +63,13 @@ def test_the_recorded_step_goes_on_beyond_the_room_it_was_recorded_in(family, we
             torch.testing.assert_close(recorded(token, [one]), plain(token, [other]), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("foreseen", [1, 18])
 @pytest.mark.parametrize("weights", ["bf16", "int8", "int4"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_recorded_step_of_several_chats_is_the_plain_one(family, weights):
+def test_the_recorded_step_of_several_chats_is_the_plain_one(family, weights, foreseen):
     model = tiny_model(family, torch.bfloat16, **FAMILIES[family])
     with torch.inference_mode():
-        recorded, plain = make_fast_step(model, weights), FastStep(model, weights)
+        recorded, plain = make_fast_step(model, weights, foreseen), FastStep(model, weights)
         assert recorded is not None
         lengths = range(1, 19)
         ones, others = ([read(model, IDS[:length]) for length in lengths] for _ in range(2))

@@ -319,6 +319,13 @@ def test_without_room_for_both_the_weights_stay_as_they_come():
     assert (plan.way, plan.quantize, plan.cpu_weights, plan.packed_bytes) == ("cpu", None, "bf16", 0)
 
 
+@pytest.mark.parametrize(("asked", "found"), [("auto", "bf16"), ("int8", "int8"), ("int4", "int4")])
+def test_weights_are_packed_where_that_is_slower_only_if_it_is_asked_for(asked, found):
+    machine = replace(LAPTOP, ram_free=24 * GB, packing_pays=False)
+    plan = make_plan(known_facts(QWEN_4B), machine, cpu_weights=asked)
+    assert plan.cpu_weights == found and (plan.packed_bytes > 0) == (found != "bf16")
+
+
 @pytest.mark.parametrize(("name", "machine"), [(QWEN_4B, H100), (QWEN_4B, MAC), (QWEN_4B, ZEROGPU)])
 def test_weights_are_packed_beside_the_others_on_a_cpu_only(name, machine):
     assert make_plan(known_facts(name), machine, cpu_weights="auto").cpu_weights == "bf16"

@@ -55,6 +55,12 @@ def test_this_machine():
     assert 1e8 < found.bytes_per_s < 1e13
 
 
+@pytest.mark.parametrize(("capability", "pays"), [("AVX512", True), ("AVX2", True), ("DEFAULT", False)])
+def test_weights_are_packed_for_cpus_that_the_kernel_is_written_for(monkeypatch, capability, pays):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert look_at_machine("local").packing_pays == pays
+
+
 def test_a_program_with_a_limit_of_its_own(groups):
     folder, say_own = groups
     say_own("0::/\n")
