@@ -6,8 +6,9 @@ the same arithmetic with some 20 operations a layer:
 - the weights of queries, keys and values are one product, and so are those of gate and up;
 - rotary embeddings turn queries and keys in one go: `x * cos + roll(x) * (-sin, sin)`, with cos 1 and sin 0 for the
   values that stand behind them (RoFormer, https://arxiv.org/abs/2104.09864);
-- queries that share a head of keys are rows of one product (grouped-query attention,
-  https://arxiv.org/abs/2305.13245), so that keys and values are never repeated;
+- keys and values are never repeated for the queries that share them (grouped-query attention,
+  https://arxiv.org/abs/2305.13245): where many do, they are rows of one product; where few do, each is a head of its
+  own, so that the cores have equal shares also of an odd number of heads of keys;
 - keys and values are written into a buffer with room for more (`ChatCache`), not into a copy one token longer;
 - weights may be packed into fewer bits (`cpu_weights.py`).
 
@@ -36,6 +37,9 @@ COVERED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3F
 
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 """Kinds of rotary embeddings whose angles don't change with the length of the conversation."""
+
+MANY_QUERIES = 5
+"""From so many queries for each head of keys on, one product for all of them is faster; measured."""
 
 WARM_UP = 3
 """After so many runs, PyTorch has made its plan for a trace."""
@@ -89,7 +93,7 @@ class _Layer(nn.Module):
         return after
 
 
-def _attend(qkv: Tensor, views: list[Tensor], layer: int) -> Tensor:
+def _attend(qkv: Tensor, views: list[Tensor], layer: int, apart: bool) -> Tensor:
     """Return what each chat's token sees of its own conversation, of shape [chats, heads * head size].
 
     Keys and values of the tokens are written into the last place of their chats' views.
@@ -98,15 +102,18 @@ def _attend(qkv: Tensor, views: list[Tensor], layer: int) -> Tensor:
         qkv: queries, keys and values of the tokens, of shape [chats, heads of all, head size].
         views: for each chat, of shape [layers, 2 * heads of keys, tokens with the new one, head size].
         layer: which one of them.
+        apart: whether each query is a head of its own, or those that share keys are rows of one product.
     """
     kept, size = views[0].shape[1], qkv.shape[2]
     heads, kv_heads = qkv.shape[1] - kept, kept // 2
-    queries = qkv[:, :heads].view(len(qkv), 1, kv_heads, -1, size)
+    queries = qkv[:, :heads].view(len(qkv), 1, heads if apart else kv_heads, -1, size)
     seen = []
     for chat, view in enumerate(views):
         mine = view[layer]
         mine[:, -1] = qkv[chat, heads:]
-        attended = F.scaled_dot_product_attention(queries[chat], mine[None, :kv_heads], mine[None, kv_heads:])
+        attended = F.scaled_dot_product_attention(
+            queries[chat], mine[None, :kv_heads], mine[None, kv_heads:], enable_gqa=apart
+        )
         seen.append(attended.view(1, -1))
     return torch.cat(seen) if len(seen) > 1 else seen[0]
 
@@ -144,6 +151,7 @@ class _Decoder(nn.Module):
         super().__init__()
         eps, head = model.config.rms_norm_eps, model.lm_head
         self.register_buffer("embedding", model.model.embed_tokens.weight.detach(), persistent=False)
+        self.apart = model.config.num_attention_heads < MANY_QUERIES * model.config.num_key_value_heads
         self.layers = nn.ModuleList(_Layer(layer, weights, eps, head_size) for layer in model.model.layers)
         self.norm = _Norm(model.model.norm, eps)
         self.head = pack([head.weight.data], weights if weights == "bf16" else "int8", head.bias)
@@ -153,7 +161,8 @@ class _Decoder(nn.Module):
         states = self.embedding[tokens]
         layer: Any
         for index, layer in enumerate(self.layers):
-            states = layer.after(states, _attend(layer.before(states, cos, sin), list(views), index))
+            attended = _attend(layer.before(states, cos, sin), list(views), index, self.apart)
+            states = layer.after(states, attended)
         return self.logits(states)
 
     def logits(self, states: Tensor) -> Tensor:
@@ -226,7 +235,8 @@ class FastStep:
         """Do what `_Decoder` does for several chats, by what is recorded."""
         states = self._decoder.embedding[tokens]
         for index, (before, after) in enumerate(self._recorded(states, cos, sin)):
-            states = after(states, self._attend(before(states, cos, sin), list(views), index))
+            attended = self._attend(before(states, cos, sin), list(views), index, self._decoder.apart)
+            states = after(states, attended)
         return self._decoder.logits(states)
 
     def _recorded(self, states: Tensor, cos: Tensor, sin: Tensor) -> list[tuple[Operation, Operation]]:

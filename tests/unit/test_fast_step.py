@@ -12,7 +12,7 @@ from tests.unit.tiny_models import tiny_model
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
-    "mistral": {"sliding_window": None, "head_dim": 32},
+    "mistral": {"sliding_window": None, "head_dim": 32, "num_attention_heads": 8, "num_key_value_heads": 1},
     "qwen2": {},
     "qwen3": {"head_dim": 32, "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}},
 }
