@@ -1,5 +1,6 @@
 """Start the chat: `python app.py`, here and on a Space. The only place that puts the parts together."""
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -10,6 +11,10 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # private by default
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the page and the log tell the progress
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # plain downloads can be cancelled, and go on where they were cut
+
+# With libraries and the model, hundreds of thousands of objects come that stay. To look through all of them for cycles
+# again and again takes a second and a half of the start.
+gc.set_threshold(50_000, 20, 100)
 
 from hfdemo.engines.local import LocalEngine
 from hfdemo.engines.protocol import Engine

@@ -131,7 +131,15 @@ def table(results: list[Result]) -> str:
 
 
 def _run(case: Case, folder: Path) -> Result:
-    command = [sys.executable, "-m", "benchmarks.prediction", "--folder", str(folder), "--case", json.dumps(asdict(case))]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.prediction",
+        "--folder",
+        str(folder),
+        "--case",
+        json.dumps(asdict(case)),
+    ]
     if case.model != DEMO_MODEL and not (folder / _folder_name(case)).is_dir():
         make = f"from benchmarks.prediction import *; make_model({case.model!r}, Path({str(folder)!r}))"
         subprocess.run([sys.executable, "-c", make], check=True)

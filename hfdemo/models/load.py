@@ -23,7 +23,7 @@ from hfdemo.models.cpu_weights import quantise_linears
 from hfdemo.models.download import ModelFiles, fetch_model
 from hfdemo.models.explain import explain_load_error
 from hfdemo.models.fast_step import make_fast_step
-from hfdemo.models.memory import free_at_once, reuse_freed
+from hfdemo.models.memory import free_at_once, reuse_freed, trim_freed
 from hfdemo.models.progress import SILENT, Progress
 from hfdemo.models.shared_step import make_shared_step
 from hfdemo.models.step import Step
@@ -92,8 +92,8 @@ def load_model(
         pickled = settings.allow_pickle and not any(files.folder.glob("*.safetensors"))
         options["use_safetensors"] = not pickled
     placement = _placement(plan)
-    if plan.way == "cpu" and (plan.quantize or plan.cpu_weights != "bf16"):
-        free_at_once()
+    if plan.way == "cpu":
+        (free_at_once if plan.quantize else reuse_freed)()
     with _weights_reported(progress, plan.weights_bytes):
         model = AutoModelForCausalLM.from_pretrained(
             files.folder, dtype=getattr(torch, plan.dtype), **options, **placement, **_fewer_bits(plan, files)
@@ -108,8 +108,7 @@ def load_model(
     limits = (context_limit(model.config, tokenizer), settings.context)
     prompts = PromptBuilder(tokenizer, min((limit for limit in limits if limit), default=None))
     step = _make_step(model, plan, plan.chats if settings.batched else 1)
-    if plan.way == "cpu" and not plan.quantize:
-        reuse_freed()
+    trim_freed()
     return LoadedModel(
         name=name,
         pipeline=chat_pipeline,

@@ -24,14 +24,19 @@ def give_memory_back() -> None:
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
+    trim_freed()
+
+
+def trim_freed() -> None:
+    """Give back what the C library keeps for those who come next, also between blocks that stay."""
     _call_glibc("malloc_trim", 0)
 
 
 def free_at_once() -> None:
     """Let the C library give each block of memory from 1 MiB on back to the system as soon as it is freed.
 
-    While weights are packed on the CPU, and while those of bitsandbytes compute, large blocks come and go between
-    others that stay, so that the program would grow by half (`benchmarks/README.md`).
+    While the weights of bitsandbytes compute on a CPU, large blocks come and go between others that stay, so that the
+    program would grow by half (`benchmarks/README.md`).
     Source: mallopt(3).
     """
     _call_glibc("mallopt", _M_MMAP_THRESHOLD, 2**20)

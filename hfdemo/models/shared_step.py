@@ -44,11 +44,12 @@ class SharedStep:
             return alone
         known = torch.tensor([[cache.tokens] for cache in caches], device=device)
         longest = max(cache.tokens for cache in caches) + 1
+        rows = _Rows(caches, longest)
         logits: Tensor = self._model(
             ids,
             attention_mask=(torch.arange(longest, device=device) >= longest - known - 1).long(),
             position_ids=known,
-            cache=_Rows(caches, longest),
+            cache=Cache(layers=[_LayerOfRows(rows, index) for index in range(len(caches[0].layers))]),
             use_cache=True,
         ).logits[:, -1]
         for cache in caches:
@@ -56,8 +57,8 @@ class SharedStep:
         return logits
 
 
-class _Rows(Cache):
-    """The caches of several chats as one, for one more token of each.
+class _Rows:
+    """The keys and values of several chats with one more token each, as the rows of a batch.
 
     Args:
         caches: of the chats.
@@ -65,11 +66,9 @@ class _Rows(Cache):
     """
 
     def __init__(self, caches: Sequence[ChatCache], longest: int) -> None:
+        self.caches, self.longest = caches, longest
         for cache in caches:
             cache.room_for(cache.tokens + 1)
-        super().__init__(layers=[_LayerOfRows(self, index) for index in range(len(caches[0].layers))])
-        self.caches = caches
-        self.longest = longest
         _, heads, _, size = caches[0].buffer.shape
         # Used by one layer after the other. What is padded must be numbers: attention gives them no weight, but a
         # weight of 0 does not make a number of NaN.

@@ -1,6 +1,8 @@
 """The fast step computes what the model's own forward does, or isn't used."""
 
+import gc
 import logging
+import weakref
 from typing import Any
 
 import pytest
@@ -144,3 +146,17 @@ def test_a_cache_grows_and_keeps_what_it_holds():
         assert cache.nbytes == before
         cache.room_for(5 + ROOM_TOKENS + 1)
         assert cache.nbytes > before and torch.equal(cache.buffer[:, :, :5], held)
+
+
+def test_the_memory_of_a_chat_that_is_over_is_free_at_once():
+    model = tiny_model("llama")
+    with torch.inference_mode():
+        cache = read(model, IDS[:5])
+        FastStep(model, "bf16")(IDS[5:6], [cache])
+        held = weakref.ref(cache.buffer)
+        gc.disable()
+        try:
+            del cache
+            assert held() is None, "nothing waits for the garbage collector"
+        finally:
+            gc.enable()

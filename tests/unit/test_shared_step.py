@@ -1,13 +1,16 @@
 """Chats that share a step get the logits that each would get alone, or the step isn't used."""
 
+import gc
 import logging
+import weakref
 from typing import Any
 
 import pytest
 import torch
 
+from hfdemo.models import shared_step
 from hfdemo.models.chat_cache import ROOM_TOKENS, ChatCache
-from hfdemo.models.shared_step import SharedStep, make_shared_step
+from hfdemo.models.shared_step import SharedStep, _Rows, make_shared_step
 from tests.unit.tiny_models import tiny_model
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -91,3 +94,26 @@ def test_a_model_that_mixes_its_rows_answers_one_after_the_other(caplog):
     with torch.inference_mode():
         assert make_shared_step(model) is None
     assert "computes something else" in caplog.text
+
+
+def test_the_memory_of_a_step_and_of_a_chat_is_free_at_once(monkeypatch):
+    model = tiny_model("gemma", head_dim=16)
+    made: list[weakref.ref[torch.Tensor]] = []
+
+    class Watched(_Rows):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.append(weakref.ref(self.padded))
+
+    monkeypatch.setattr(shared_step, "_Rows", Watched)
+    with torch.inference_mode():
+        step = SharedStep(model)
+        caches = [read(step, model, IDS[:length]) for length in (3, 5)]
+        made.extend(weakref.ref(cache.buffer) for cache in caches)
+        gc.disable()
+        try:
+            step(IDS[:2], caches)
+            del caches
+            assert [held() for held in made] == [None] * 3, "nothing waits for the garbage collector"
+        finally:
+            gc.enable()
