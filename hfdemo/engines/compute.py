@@ -1,5 +1,6 @@
 """The one thread in which torch computes."""
 
+import atexit
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
@@ -7,6 +8,9 @@ from threading import Thread
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+
+END_S = 2
+"""So long a program that ends waits for the job that runs."""
 
 
 class Compute(Protocol):
@@ -33,12 +37,15 @@ class CallingThread:
 class ComputeThread:
     """Runs jobs one after the other in one thread of its own.
 
-    The thread is a daemon, which a `ThreadPoolExecutor`'s isn't: Ctrl-C needn't wait for a reply or a download.
+    The thread is a daemon, which a `ThreadPoolExecutor`'s isn't: Ctrl-C needn't wait for a reply or a download. A
+    program that comes to its end waits a little, because Python aborts if it ends a thread in the midst of torch.
     """
 
     def __init__(self) -> None:
-        self._jobs: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = SimpleQueue()
-        Thread(target=self._run, name="compute", daemon=True).start()
+        self._jobs: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
+        self._thread = Thread(target=self._run, name="compute", daemon=True)
+        self._thread.start()
+        atexit.register(self._end)
 
     def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
         """Run a function after all that was submitted before, and return its future at once."""
@@ -47,11 +54,15 @@ class ComputeThread:
         return future
 
     def _run(self) -> None:
-        while True:
-            future, function, args = self._jobs.get()
+        while job := self._jobs.get():
+            future, function, args = job
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(function(*args))
                 except BaseException as error:  # whatever it is, the thread lives on
                     future.set_exception(error)
-            del future, function, args  # they may hold a whole conversation
+            del job, future, function, args  # they may hold a whole conversation
+
+    def _end(self) -> None:
+        self._jobs.put(None)
+        self._thread.join(END_S)

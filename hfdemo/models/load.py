@@ -23,7 +23,7 @@ from hfdemo.models.cpu_weights import quantise_linears
 from hfdemo.models.download import ModelFiles, fetch_model
 from hfdemo.models.explain import explain_load_error
 from hfdemo.models.fast_step import make_fast_step
-from hfdemo.models.memory import free_at_once, reuse_freed, trim_freed
+from hfdemo.models.memory import PACKING_BLOCK_BYTES, PROMPT_BLOCK_BYTES, free_at_once, reuse_freed, trim_freed
 from hfdemo.models.progress import SILENT, Progress
 from hfdemo.models.shared_step import make_shared_step
 from hfdemo.models.step import Step
@@ -92,8 +92,11 @@ def load_model(
         pickled = settings.allow_pickle and not any(files.folder.glob("*.safetensors"))
         options["use_safetensors"] = not pickled
     placement = _placement(plan)
-    if plan.way == "cpu":
-        (free_at_once if plan.quantize else reuse_freed)()
+    on_cpu = plan.way == "cpu" and not plan.quantize
+    if on_cpu:
+        reuse_freed(PACKING_BLOCK_BYTES)
+    elif plan.way == "cpu":
+        free_at_once()
     with _weights_reported(progress, plan.weights_bytes):
         model = AutoModelForCausalLM.from_pretrained(
             files.folder, dtype=getattr(torch, plan.dtype), **options, **placement, **_fewer_bits(plan, files)
@@ -109,6 +112,8 @@ def load_model(
     prompts = PromptBuilder(tokenizer, min((limit for limit in limits if limit), default=None))
     step = _make_step(model, plan, plan.chats if settings.batched else 1)
     trim_freed()
+    if on_cpu:
+        reuse_freed(PROMPT_BLOCK_BYTES)
     return LoadedModel(
         name=name,
         pipeline=chat_pipeline,

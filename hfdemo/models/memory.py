@@ -8,6 +8,13 @@ import torch
 
 from hfdemo.models.fast_step import forget_records
 
+PACKING_BLOCK_BYTES = 2**22
+"""Blocks of this size come and go while weights are packed; if greater ones were kept, the peak of memory would rise
+by a fifth."""
+
+PROMPT_BLOCK_BYTES = 2**25
+"""The same while a prompt is read."""
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """As in malloc.h of glibc."""
 
@@ -43,13 +50,16 @@ def free_at_once() -> None:
     _call_glibc("mallopt", _M_TRIM_THRESHOLD, 2**17)
 
 
-def reuse_freed() -> None:
-    """Let the C library keep up to 32 MiB that were freed, and blocks of up to that size, for those who come next.
+def reuse_freed(most: int) -> None:
+    """Let the C library keep freed blocks of up to a size for those who come next.
 
-    A prompt of 2,500 tokens is then read in two thirds of the time: memory that is new to a process is filled with
-    zeros first, page by page.
+    Memory that is new to a process is filled with zeros first, page by page: a prompt of 2,500 tokens takes half as
+    long again where each block is new.
+
+    Args:
+        most: bytes; glibc takes `PROMPT_BLOCK_BYTES` at most.
     """
-    _call_glibc("mallopt", _M_MMAP_THRESHOLD, 2**25)  # the greatest that glibc takes
+    _call_glibc("mallopt", _M_MMAP_THRESHOLD, most)
     _call_glibc("mallopt", _M_TRIM_THRESHOLD, 2**25)
 
 

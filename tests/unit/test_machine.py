@@ -12,7 +12,7 @@ from huggingface_hub import constants
 
 from hfdemo.models import machine as machine_module
 from hfdemo.models.machine import can_quantize, look_at_machine
-from hfdemo.models.memory import free_at_once, reuse_freed
+from hfdemo.models.memory import PROMPT_BLOCK_BYTES, free_at_once, reuse_freed
 
 GB = 10**9
 
@@ -180,6 +180,6 @@ def test_what_is_freed_is_given_back_at_once_or_kept_for_the_next():
     held_after_use()  # the first time, PyTorch makes its threads
     free_at_once()
     assert held_after_use() < 1_000_000
-    reuse_freed()
+    reuse_freed(PROMPT_BLOCK_BYTES)
     assert sum(held_after_use() for _ in range(5)) < 2**25 + 1_000_000, "no more is kept, however often it is used"
     free_at_once()
