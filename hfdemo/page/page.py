@@ -75,6 +75,7 @@ def launch(page: gr.Blocks, **options: Any) -> None:
         max_file_size="1b",
         state_session_capacity=500,
         ssr_mode=False,
+        _frontend=False,  # else Gradio asks itself for the page, and gives up if a busy machine takes 3 seconds for it
         app_kwargs={"middleware": [Middleware(Guard, scripts=[(ASSETS / "page.js").read_text("utf-8")])]},
         **options,
     )
