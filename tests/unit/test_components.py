@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import gradio as gr
 import pytest
 from gradio.components.chatbot import ChatbotDataMessages
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from hfdemo.page.components import RawNumber, RawRadio, RawSlider, RawTextbox, Transcript
 from hfdemo.page.markdown import MARK, make_inert
+from hfdemo.page.page import QUEUE_POLL_S, launch
 from hfdemo.page.transcript import box, conversation, entry, kind_of, text_of
 from tests.conftest import ROOT
 
@@ -106,3 +108,11 @@ def test_importing_writes_nothing_beside_the_module(tmp_path):
     written = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60).stdout
     assert str(tmp_path) in written
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_gradio_looks_for_events_as_seldom_as_it_is_told(monkeypatch):
+    page = gr.Blocks()
+    monkeypatch.setattr(page, "launch", lambda **_: None)
+    by_itself = page.queue()._queue.sleep_when_free
+    launch(page)
+    assert by_itself <= 0.05 and page._queue.sleep_when_free == QUEUE_POLL_S
