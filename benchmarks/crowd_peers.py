@@ -190,8 +190,6 @@ def main() -> None:
         for count in job["counts"]
     }
     sys.stdout.write(f"\n{json.dumps(result)}\n")
-    sys.stdout.flush()
-    os._exit(0)  # a chat that was left may still be computing; to end its thread in the midst of that is an error
 
 
 if __name__ == "__main__":

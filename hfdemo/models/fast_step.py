@@ -227,8 +227,10 @@ class FastStep:
         self._attend = _script(_attend)
         self._several = self._by_layer
         for chats in (1, 2, *(few + 1 for few in self._few_rows)):
+            if chats > most:
+                break
             caches = [cache, *(cache.copy() for _ in range(1, chats))]
-            for _ in range(WARM_UP if chats <= most else 0):
+            for _ in range(WARM_UP):
                 self(token.expand(chats), caches)
 
     def _by_layer(self, tokens: Tensor, cos: Tensor, sin: Tensor, *views: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def reuse_freed(most: int) -> None:
         most: bytes; glibc takes `PROMPT_BLOCK_BYTES` at most.
     """
     _call_glibc("mallopt", _M_MMAP_THRESHOLD, most)
-    _call_glibc("mallopt", _M_TRIM_THRESHOLD, 2**25)
+    _call_glibc("mallopt", _M_TRIM_THRESHOLD, PROMPT_BLOCK_BYTES)
 
 
 def _call_glibc(function: str, *numbers: int) -> None:
