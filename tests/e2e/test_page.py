@@ -36,6 +36,42 @@ def test_message_box_comes_first_for_the_keyboard_and_has_the_focus(scripted_cha
     assert page.evaluate("document.activeElement.closest('#message') !== null")
 
 
+def test_page_at_rest_draws_nothing(scripted, page):
+    page.add_init_script("""
+        window.frames_asked = 0
+        const ask = window.requestAnimationFrame.bind(window)
+        window.requestAnimationFrame = callback => { window.frames_asked++; return ask(callback) }
+    """)
+    chat = ChatPage(page)
+    chat.open(scripted.url)
+    chat.send("hello")
+    chat.wait_for_reply()
+
+    def frames_in_a_second() -> int:
+        before = page.evaluate("window.frames_asked")
+        page.wait_for_timeout(1000)
+        return int(page.evaluate("window.frames_asked")) - before
+
+    wait_until(lambda: frames_in_a_second() < 10, 20, "the page's rest")
+
+
+@pytest.mark.parametrize(("classes", "counts"), [("wrap", True), ("wrap hide", False)])
+def test_seconds_are_counted_where_they_are_shown(scripted_chat, classes: str, counts: bool):
+    came = scripted_chat.page.evaluate(
+        """async classes => {
+            const status = Object.assign(document.createElement('div'), { className: classes })
+            status.dataset.testid = 'status-tracker'
+            document.body.append(status)
+            let seconds = 0
+            requestAnimationFrame(() => { seconds = performance.now() / 1e3 })
+            await new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve)))
+            return seconds > 0
+        }""",
+        classes,
+    )
+    assert came is counts
+
+
 def test_failed_load_says_why_and_can_be_tried_again(scripted, page):
     problem = ModelLoadError(
         "gated_pending",

@@ -50,6 +50,14 @@
     },
   };
 
+  // Gradio counts the seconds of a status in every animation frame, also of one that is hidden or, as its loading sign,
+  // long gone (6.31): 60 frames a second for ever, a tenth of a core. Counted is only what is shown.
+  const nextFrame = window.requestAnimationFrame.bind(window);
+  const countsSeconds = (callback) => /performance\.now\(\).*1e3/.test(callback);
+  const isShown = () => document.querySelector('[data-testid="status-tracker"]:not(.hide)');
+  window.requestAnimationFrame = (callback) =>
+    nextFrame(countsSeconds(callback) ? (time) => { if (isShown()) callback(time); } : callback);
+
   // Where any model may be typed, Enter takes what was typed, and not the first in the list that has it in its name;
   // after an arrow key it takes what that one marked.
   let marked = false;
