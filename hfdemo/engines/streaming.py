@@ -134,9 +134,13 @@ class StopTexts:
         return held
 
 
-GATHERED_S = 0.04
-"""So long text is gathered before it is handed over: no one would see it sooner, and whoever takes it does so on a
-core that computes; done for each token, that costs a twentieth of the speed."""
+def gathering_s(reply_s: float) -> float:
+    """Return how long text is gathered before it is handed over, when its reply has taken so many seconds.
+
+    Whoever takes it does so on a core that computes: a browser on the same machine takes some 20 ms to draw it. So
+    the first words come as they are made, and later ones in larger pieces, when the reader has enough to read.
+    """
+    return min(max(reply_s / 5, 0.04), 0.25)
 
 
 class TokenStreamer(TextIteratorStreamer):
@@ -256,7 +260,8 @@ class TokenStreamer(TextIteratorStreamer):
             return
         self.text += text
         self._gathered += text
-        if time.monotonic() - self._handed_over_at >= GATHERED_S:
+        now = time.monotonic()
+        if now - self._handed_over_at >= gathering_s(now - self.first_token_at if self.first_token_at else 0):
             self._hand_over_all()
 
     def _hand_over_all(self) -> None:

@@ -283,7 +283,7 @@ class TestTokenStreamer:
         assert streamer.token_ids == reply
 
     def test_gathers_what_comes_soon_after_the_first_piece(self, tokenizer: Any, monkeypatch: Any):
-        monkeypatch.setattr(streaming, "GATHERED_S", 60.0)
+        monkeypatch.setattr(streaming, "gathering_s", lambda reply_s: 60.0)
         streamer = TokenStreamer(tokenizer, threading.Event())
         pieces = streamer.pieces(heartbeat_s=0.01)
         first, *others = encode(tokenizer, "The cat sat.")
@@ -298,8 +298,12 @@ class TestTokenStreamer:
         with pytest.raises(Stopped):
             next(pieces)
 
+    @pytest.mark.parametrize(("reply_s", "seconds"), [(0, 0.04), (0.2, 0.04), (1, 0.2), (1.25, 0.25), (60, 0.25)])
+    def test_gathers_longer_when_there_is_enough_to_read(self, reply_s: float, seconds: float):
+        assert streaming.gathering_s(reply_s) == pytest.approx(seconds)
+
     def test_hands_over_each_piece_before_the_next_token_comes(self, tokenizer: Any, monkeypatch: Any):
-        monkeypatch.setattr(streaming, "GATHERED_S", 0.0)
+        monkeypatch.setattr(streaming, "gathering_s", lambda reply_s: 0.0)
         streamer = TokenStreamer(tokenizer, threading.Event())
         pieces = streamer.pieces(heartbeat_s=5)
         streamer.put(torch.tensor([encode(tokenizer, "Where?")]))
