@@ -1,6 +1,7 @@
 """What the page costs: the rate that its clients see, and the time that an update takes to reach them.
 
-`python -m benchmarks.page` first compares the rate at gradio_client and in Chromium with that of the engine alone.
+`python -m benchmarks.page` first compares the rate at several clients with that of the engine alone, in turns, as the
+speed of a machine drifts. All share its cores: what a client computes, it takes from the model.
 Then it measures single updates, at several lengths of reply and chat, with an engine that only says the time.
 """
 
@@ -18,13 +19,16 @@ from typing import Any
 
 import httpx
 from gradio_client import Client
+from gradio_client.client import Job
 from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.page_server import MARK
-from benchmarks.processes import ask_peer, model_files
+from benchmarks.peers import Hfdemo, Peer
+from benchmarks.processes import model_files
 from benchmarks.prompts import SYSTEM_PROMPT, message_of
-from benchmarks.replies import Ask
+from benchmarks.replies import Ask, measure
 from benchmarks.report import parse_arguments, progress, publish, spread, table
+from hfdemo.models.load import load_prompts
 from tests.conftest import ROOT, App, free_port, start_app, wait_until
 from tests.e2e.conftest import ChatPage, find_chromium
 
@@ -33,6 +37,9 @@ LENGTHS = (10, 1000, 8000)
 TURNS = (1, 100)
 TO_REACH = 0.97
 """The share of the engine's rate that clients shall see."""
+
+Rate = dict[str, float]
+"""Tokens a second: as a client saw them, as the engine made them meanwhile, and as it makes them alone."""
 
 STAMP = re.compile(rf"{MARK}(\d+\.\d+)/(\d+\.\d+)")
 
@@ -64,7 +71,8 @@ def main() -> None:
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=arguments)
-        rates = [_rates(browser.new_page, run) for run in range(runs)]
+        engine = Hfdemo(**model_files())
+        rates = [_rates(engine, browser.new_page, run) for run in range(runs)]
         updates = [found for run in range(runs) for found in _updates(browser.new_page, run)]
         note = f"Chromium {browser.version}"
         browser.close()
@@ -73,40 +81,73 @@ def main() -> None:
     )
 
 
-def _rates(new_page: Any, run: int) -> dict[str, float]:
-    """Return the tokens a second of the same reply, as the engine makes them and as clients see them."""
-    from hfdemo.models.load import load_prompts
-
-    model = model_files()["model"]
-    message = message_of(load_prompts(model), 40)
-    ask = Ask([{"role": "user", "content": message}], NEW_TOKENS, chat="page")
-    rates = {"engine": ask_peer("ours", asks=[ask])[0][0].tokens_per_s}
+def _rates(engine: Peer, new_page: Any, run: int) -> dict[str, Rate]:
+    """Return the rates of one reply: as each client sees it, with the engine's alone before and after."""
+    message = message_of(load_prompts(model_files()["model"]), 40)
     with tempfile.TemporaryDirectory() as folder:
-        app = start_app(Path(folder), HFDEMO_MODEL=model, HFDEMO_SYSTEM_PROMPT=SYSTEM_PROMPT)
+        app = start_app(Path(folder), HFDEMO_MODEL=model_files()["model"], HFDEMO_SYSTEM_PROMPT=SYSTEM_PROMPT)
         try:
             app.wait_for_log("CPU")
-            rates["gradio_client"] = _client_rate(app, message)
-            rates["Chromium"] = _browser_rate(app, message, new_page)
+            Client(app.url, verbose=False).predict(
+                message="Count from one to ten.", max_new_tokens=16, api_name="/chat"
+            )
+            clients = {
+                "plain HTTP": lambda: _http_rate(app, message),
+                "gradio_client, asked 30 times a second": lambda: _client_rate(app, message),
+                "gradio_client, as an iterator": lambda: _iterator_rate(app, message),
+                "Chromium": lambda: _browser_rate(app, message, new_page),
+            }
+            alone = [_engine_rate(engine, message)]
+            rates = {}
+            for name, client_rate in clients.items():
+                seen = client_rate()
+                made = float(re.findall(r"then ([\d.]+)/s", app.log())[-1])
+                alone.append(_engine_rate(engine, message))
+                rates[name] = {"seen": seen, "made": made, "alone": sum(alone[-2:]) / 2}
         finally:
             app.stop()
     progress(f"run {run + 1}: {rates}")
     return rates
 
 
+def _engine_rate(engine: Peer, message: str) -> float:
+    return measure(engine.reply(Ask([{"role": "user", "content": message}], NEW_TOKENS))).tokens_per_s
+
+
+def _http_rate(app: App, message: str) -> float:
+    url = f"{app.url}/gradio_api/call/v2/chat"
+    call = httpx.post(url, json={"message": message, "temperature": 0, "max_new_tokens": NEW_TOKENS}).json()
+    with httpx.stream("GET", f"{url}/{call['event_id']}", timeout=120) as response:
+        return _rate(app, [time.perf_counter() for _ in response.iter_raw()])
+
+
 def _client_rate(app: App, message: str) -> float:
+    job = _submit(app, message)
+    times, updates = [], 0
+    while True:
+        ended = job.done()
+        if len(job.outputs()) > updates:
+            updates = len(job.outputs())
+            times.append(time.perf_counter())
+        if ended:
+            return _rate(app, times)
+        time.sleep(1 / 30)
+
+
+def _iterator_rate(app: App, message: str) -> float:
+    return _rate(app, [time.perf_counter() for text in _submit(app, message) if text])
+
+
+def _submit(app: App, message: str) -> Job:
     client = Client(app.url, verbose=False)
-    client.predict(message="Count from one to ten.", max_new_tokens=16, api_name="/chat")
-    client = Client(app.url, verbose=False)
-    job = client.submit(message=message, temperature=0, max_new_tokens=NEW_TOKENS, api_name="/chat")
-    times = [time.perf_counter() for text in job if text]
-    receipt = client.predict(api_name="/receipt")
-    return float((receipt["new_tokens"] - 1) / (times[-1] - times[0]))
+    return client.submit(message=message, temperature=0, max_new_tokens=NEW_TOKENS, api_name="/chat")
 
 
 def _browser_rate(app: App, message: str, new_page: Any) -> float:
     with _open_chat(app.url, new_page) as chat:
         chat.set_option("temperature", 0)
         chat.set_option("max-new-tokens", NEW_TOKENS)
+        chat.page.wait_for_timeout(5000)  # a page that opens draws for some seconds
         replies = app.log().count("reply:")
         chat.page.evaluate(WATCH, None)
         chat.send(message)
@@ -114,8 +155,12 @@ def _browser_rate(app: App, message: str, new_page: Any) -> float:
         chat.page.wait_for_timeout(500)
         seen = chat.page.evaluate("window.seen")
         chat.wait_for_reply()
+    return _rate(app, [time_s for _, time_s in seen])
+
+
+def _rate(app: App, times: list[float]) -> float:
+    """Return the tokens a second of the last reply, whose updates came at these times."""
     new_tokens = int(re.findall(r"(\d+) new tokens", app.log())[-1])
-    times = [time_s for length, time_s in seen]
     return (new_tokens - 1) / (times[-1] - times[0])
 
 
@@ -190,16 +235,19 @@ def _timed_server() -> Iterator[str]:
         server.wait()
 
 
-def _rate_table(rates: list[dict[str, float]]) -> str:
+def _rate_table(rates: list[dict[str, Rate]]) -> str:
     rows = [
         [
-            f"through {name}" if name != "engine" else "the engine alone",
-            spread(run[name] for run in rates).text(1),
-            spread(run[name] / run["engine"] for run in rates).text(),
+            name,
+            spread(run[name]["seen"] for run in rates).text(1),
+            spread(run[name]["alone"] for run in rates).text(1),
+            spread(run[name]["seen"] / run[name]["alone"] for run in rates).text(),
+            spread(run[name]["seen"] / run[name]["made"] for run in rates).text(),
         ]
         for name in rates[0]
     ]
-    return table(["Tokens/s seen", "Rate", f"Share of the engine's; to reach: {TO_REACH}"], rows)
+    shares = [f"Share; to reach: {TO_REACH}", "Share of what the engine made meanwhile"]
+    return table(["Client", "Tokens/s seen", "Engine alone, before and after", *shares], rows)
 
 
 def _update_table(updates: list[dict[str, Any]]) -> str:
