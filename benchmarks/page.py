@@ -5,6 +5,7 @@ speed of a machine drifts. All share its cores: what a client computes, it takes
 Then it measures single updates, at several lengths of reply and chat, with an engine that only says the time.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.page_server import MARK
 from benchmarks.peers import Hfdemo, Peer
-from benchmarks.processes import model_files
+from benchmarks.processes import ask_peer, model_files
 from benchmarks.prompts import SYSTEM_PROMPT, message_of
 from benchmarks.replies import Ask, measure
 from benchmarks.report import parse_arguments, progress, publish, spread, table
@@ -37,6 +38,8 @@ LENGTHS = (10, 1000, 8000)
 TURNS = (1, 100)
 TO_REACH = 0.97
 """The share of the engine's rate that clients shall see."""
+
+APART = "Chromium, server and model on another core"
 
 Rate = dict[str, float]
 """Tokens a second: as a client saw them, as the engine made them meanwhile, and as it makes them alone."""
@@ -73,6 +76,9 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=arguments)
         engine = Hfdemo(**model_files())
         rates = [_rates(engine, browser.new_page, run) for run in range(runs)]
+        for run, found in enumerate(rates):
+            found[APART] = _apart(browser.new_page)
+            progress(f"run {run + 1}, {APART}: {found[APART]}")
         updates = [found for run in range(runs) for found in _updates(browser.new_page, run)]
         note = f"Chromium {browser.version}"
         browser.close()
@@ -101,13 +107,51 @@ def _rates(engine: Peer, new_page: Any, run: int) -> dict[str, Rate]:
             rates = {}
             for name, client_rate in clients.items():
                 seen = client_rate()
-                made = float(re.findall(r"then ([\d.]+)/s", app.log())[-1])
                 alone.append(_engine_rate(engine, message))
-                rates[name] = {"seen": seen, "made": made, "alone": sum(alone[-2:]) / 2}
+                rates[name] = {"seen": seen, "made": _made(app), "alone": sum(alone[-2:]) / 2}
         finally:
             app.stop()
     progress(f"run {run + 1}: {rates}")
     return rates
+
+
+def _apart(new_page: Any) -> Rate:
+    """Return the rates for Chromium while server and model keep to one core: the browser has the other for itself."""
+    message = message_of(load_prompts(model_files()["model"]), 40)
+    asks = [Ask([{"role": "user", "content": message}], NEW_TOKENS)]
+    with _on_one_core():
+        before = ask_peer("ours", asks=asks)[0][0].tokens_per_s
+    with tempfile.TemporaryDirectory() as folder:
+        with _on_one_core():
+            app = start_app(Path(folder), HFDEMO_MODEL=model_files()["model"], HFDEMO_SYSTEM_PROMPT=SYSTEM_PROMPT)
+        try:
+            app.wait_for_log("CPU")
+            Client(app.url, verbose=False).predict(
+                message="Count from one to ten.", max_new_tokens=16, api_name="/chat"
+            )
+            seen = _browser_rate(app, message, new_page)
+            made = _made(app)
+        finally:
+            app.stop()
+    with _on_one_core():
+        after = ask_peer("ours", asks=asks)[0][0].tokens_per_s
+    return {"seen": seen, "made": made, "alone": (before + after) / 2}
+
+
+@contextmanager
+def _on_one_core() -> Iterator[None]:
+    """Let the processes that are started here use the first core only."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def _made(app: App) -> float:
+    """Return the tokens a second of the last reply, as the engine made them."""
+    return float(re.findall(r"then ([\d.]+)/s", app.log())[-1])
 
 
 def _engine_rate(engine: Peer, message: str) -> float:
