@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import AutoTokenizer
 
-from hfdemo.engines import streaming
+from hfdemo.engines import gpu_worker, local, streaming
 from hfdemo.engines.streaming import (
     REPLACEMENT,
     Detokenizer,
@@ -298,9 +298,12 @@ class TestTokenStreamer:
         with pytest.raises(Stopped):
             next(pieces)
 
-    @pytest.mark.parametrize(("reply_s", "seconds"), [(0, 0.04), (0.2, 0.04), (1, 0.2), (1.25, 0.25), (60, 0.25)])
+    @pytest.mark.parametrize(("reply_s", "seconds"), [(0, 0.04), (0.2, 0.04), (0.5, 0.1), (1, 0.2), (60, 0.2)])
     def test_gathers_longer_when_there_is_enough_to_read(self, reply_s: float, seconds: float):
         assert streaming.gathering_s(reply_s) == pytest.approx(seconds)
+
+    def test_no_heartbeat_comes_between_the_pieces_of_a_fast_model(self):
+        assert streaming.gathering_s(60) + 0.04 < min(local.HEARTBEAT_S, gpu_worker.HEARTBEAT_S)
 
     def test_hands_over_each_piece_before_the_next_token_comes(self, tokenizer: Any, monkeypatch: Any):
         monkeypatch.setattr(streaming, "gathering_s", lambda reply_s: 0.0)
