@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -75,10 +75,11 @@ def main() -> None:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=arguments)
         engine = Hfdemo(**model_files())
-        rates = [_rates(engine, browser.new_page, run) for run in range(runs)]
-        for run, found in enumerate(rates):
-            found[APART] = _apart(browser.new_page)
-            progress(f"run {run + 1}, {APART}: {found[APART]}")
+        message = message_of(load_prompts(model_files()["model"]), 40)
+        rates = []
+        for run in range(runs):
+            rates.append(_rates(engine, message, browser.new_page) | {APART: _apart(message, browser.new_page)})
+            progress(f"run {run + 1}: {rates[-1]}")
         updates = [found for run in range(runs) for found in _updates(browser.new_page, run)]
         note = f"Chromium {browser.version}"
         browser.close()
@@ -87,55 +88,59 @@ def main() -> None:
     )
 
 
-def _rates(engine: Peer, new_page: Any, run: int) -> dict[str, Rate]:
+def _rates(engine: Peer, message: str, new_page: Any) -> dict[str, Rate]:
     """Return the rates of one reply: as each client sees it, with the engine's alone before and after."""
-    message = message_of(load_prompts(model_files()["model"]), 40)
-    with tempfile.TemporaryDirectory() as folder:
-        app = start_app(Path(folder), HFDEMO_MODEL=model_files()["model"], HFDEMO_SYSTEM_PROMPT=SYSTEM_PROMPT)
-        try:
-            app.wait_for_log("CPU")
-            Client(app.url, verbose=False).predict(
-                message="Count from one to ten.", max_new_tokens=16, api_name="/chat"
-            )
-            clients = {
-                "plain HTTP": lambda: _http_rate(app, message),
-                "gradio_client, asked 30 times a second": lambda: _client_rate(app, message),
-                "gradio_client, as an iterator": lambda: _iterator_rate(app, message),
-                "Chromium": lambda: _browser_rate(app, message, new_page),
-            }
-            alone = [_engine_rate(engine, message)]
-            rates = {}
-            for name, client_rate in clients.items():
-                seen = client_rate()
-                alone.append(_engine_rate(engine, message))
-                rates[name] = {"seen": seen, "made": _made(app), "alone": sum(alone[-2:]) / 2}
-        finally:
-            app.stop()
-    progress(f"run {run + 1}: {rates}")
+    with _chat_server() as app:
+        clients = {
+            "plain HTTP": lambda: _http_rate(app, message),
+            "gradio_client, asked 30 times a second": lambda: _client_rate(app, message),
+            "gradio_client, as an iterator": lambda: _iterator_rate(app, message),
+            "Chromium": lambda: _browser_rate(app, message, new_page),
+        }
+        alone = [measure(engine.reply(_ask(message))).tokens_per_s]
+        rates = {}
+        for name, client_rate in clients.items():
+            seen = client_rate()
+            alone.append(measure(engine.reply(_ask(message))).tokens_per_s)
+            rates[name] = {"seen": seen, "made": _made(app), "alone": sum(alone[-2:]) / 2}
     return rates
 
 
-def _apart(new_page: Any) -> Rate:
+def _apart(message: str, new_page: Any) -> Rate:
     """Return the rates for Chromium while server and model keep to one core: the browser has the other for itself."""
-    message = message_of(load_prompts(model_files()["model"]), 40)
-    asks = [Ask([{"role": "user", "content": message}], NEW_TOKENS)]
-    with _on_one_core():
-        before = ask_peer("ours", asks=asks)[0][0].tokens_per_s
-    with tempfile.TemporaryDirectory() as folder:
+
+    def alone() -> float:
         with _on_one_core():
+            return ask_peer("ours", asks=[_ask(message)])[0][0].tokens_per_s
+
+    before = alone()
+    with _chat_server(_on_one_core()) as app:
+        seen = _browser_rate(app, message, new_page)
+        made = _made(app)
+    return {"seen": seen, "made": made, "alone": (before + alone()) / 2}
+
+
+def _ask(message: str) -> Ask:
+    return Ask([{"role": "user", "content": message}], NEW_TOKENS)
+
+
+@contextmanager
+def _chat_server(placed: AbstractContextManager[None] | None = None) -> Iterator[App]:
+    """Yield the real chat, with its model loaded and warm.
+
+    Args:
+        placed: in which it is started.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        with placed or nullcontext():
             app = start_app(Path(folder), HFDEMO_MODEL=model_files()["model"], HFDEMO_SYSTEM_PROMPT=SYSTEM_PROMPT)
         try:
             app.wait_for_log("CPU")
-            Client(app.url, verbose=False).predict(
-                message="Count from one to ten.", max_new_tokens=16, api_name="/chat"
-            )
-            seen = _browser_rate(app, message, new_page)
-            made = _made(app)
+            client = Client(app.url, verbose=False)
+            client.predict(message="Count from one to ten.", max_new_tokens=16, api_name="/chat")
+            yield app
         finally:
             app.stop()
-    with _on_one_core():
-        after = ask_peer("ours", asks=asks)[0][0].tokens_per_s
-    return {"seen": seen, "made": made, "alone": (before + after) / 2}
 
 
 @contextmanager
@@ -152,10 +157,6 @@ def _on_one_core() -> Iterator[None]:
 def _made(app: App) -> float:
     """Return the tokens a second of the last reply, as the engine made them."""
     return float(re.findall(r"then ([\d.]+)/s", app.log())[-1])
-
-
-def _engine_rate(engine: Peer, message: str) -> float:
-    return measure(engine.reply(Ask([{"role": "user", "content": message}], NEW_TOKENS))).tokens_per_s
 
 
 def _http_rate(app: App, message: str) -> float:

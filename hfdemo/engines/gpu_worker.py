@@ -10,14 +10,12 @@ from threading import Event
 from hfdemo.engines.failure import explain_failure
 from hfdemo.engines.generation import Turn, generate_reply
 from hfdemo.engines.order import Order, make_streamer
+from hfdemo.engines.protocol import HEARTBEAT_S
 from hfdemo.engines.streaming import Stopped
 from hfdemo.errors import GenerationFailed, HfdemoError
 from hfdemo.messages import FinishedReply
 from hfdemo.models.load import LoadedModel
 from hfdemo.models.thread import in_thread
-
-HEARTBEAT_S = 0.25
-"""The longest silence of a worker."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from hfdemo.engines.failure import explain_failure
 from hfdemo.engines.kept_model import KeptModel, not_there_error
 from hfdemo.engines.kept_replies import KeptReplies, KeptReply
 from hfdemo.engines.order import make_streamer, show_prompt, take_order
+from hfdemo.engines.protocol import HEARTBEAT_S
 from hfdemo.engines.thought import ThoughtSplitter
 from hfdemo.errors import Busy, HfdemoError
 from hfdemo.messages import (
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from hfdemo.engines.streaming import TokenStreamer
     from hfdemo.fit import Machine
     from hfdemo.models.load import LoadedModel
-
-HEARTBEAT_S = 0.25
-"""The longest silence of `stream`: how soon a closed tab is noticed."""
 
 logger = logging.getLogger(__name__)
 

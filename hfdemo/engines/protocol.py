@@ -6,6 +6,9 @@ from typing import Protocol
 
 from hfdemo.messages import ChatRequest, Delta, FinishedReply, ShownPrompt, Status
 
+HEARTBEAT_S = 0.25
+"""The longest silence of `Engine.stream`: how soon a closed tab is noticed."""
+
 
 class Engine(Protocol):
     """Loads one model and answers with it."""

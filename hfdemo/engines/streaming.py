@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import Module
 from transformers import LogitsProcessor, TextIteratorStreamer
 
+from hfdemo.engines.protocol import HEARTBEAT_S
 from hfdemo.engines.sampling import refuse_no_number
 from hfdemo.engines.thought import hold_back
 from hfdemo.messages import FinishReason
@@ -138,10 +139,10 @@ def gathering_s(reply_s: float) -> float:
     """Return how long text is gathered before it is handed over, when its reply has taken so many seconds.
 
     Whoever takes it does so on a core that computes: a browser on the same machine takes some 20 ms to draw it. So
-    the first words come as they are made, and later ones in larger pieces, when the reader has enough to read. It
-    stays under the heartbeats' 0.25 s: one between two pieces would be drawn, too.
+    the first words come as they are made, and later ones in larger pieces, when the reader has enough to read. No
+    heartbeat comes between two pieces: it would be drawn, too.
     """
-    return min(max(reply_s / 5, 0.04), 0.2)
+    return min(max(reply_s / 5, 0.04), 0.8 * HEARTBEAT_S)
 
 
 class TokenStreamer(TextIteratorStreamer):

@@ -17,10 +17,11 @@ from typing import Any
 from hfdemo.engines.compute import CallingThread
 from hfdemo.engines.gpu_refusal import explain_refusal
 from hfdemo.engines.gpu_time import GpuTime
-from hfdemo.engines.gpu_worker import HEARTBEAT_S, Ended, FromWorker, Piece, SharedStop, make_reply
+from hfdemo.engines.gpu_worker import Ended, FromWorker, Piece, SharedStop, make_reply
 from hfdemo.engines.kept_model import KeptModel, not_there_error
 from hfdemo.engines.kept_replies import KeptReplies, KeptReply
 from hfdemo.engines.order import Order, show_prompt, take_order
+from hfdemo.engines.protocol import HEARTBEAT_S
 from hfdemo.engines.thought import ThoughtSplitter
 from hfdemo.errors import Busy, GenerationFailed, HfdemoError, InvalidInput
 from hfdemo.messages import ChatRequest, Delta, FinishedReply, ShownPrompt, Status

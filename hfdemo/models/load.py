@@ -92,7 +92,7 @@ def load_model(
         pickled = settings.allow_pickle and not any(files.folder.glob("*.safetensors"))
         options["use_safetensors"] = not pickled
     placement = _placement(plan)
-    on_cpu = plan.way == "cpu" and not plan.quantize
+    on_cpu = _packs_on_cpu(plan)
     if on_cpu:
         reuse_freed(PACKING_BLOCK_BYTES)
     elif plan.way == "cpu":
@@ -131,7 +131,7 @@ def _make_step(model: Any, plan: Plan, chats: int) -> Step | None:
 
     On the CPU, what it doesn't speed up gets packed weights at least.
     """
-    on_cpu = plan.way == "cpu" and not plan.quantize
+    on_cpu = _packs_on_cpu(plan)
     with torch.inference_mode():
         step: Step | None = make_fast_step(model, plan.cpu_weights, chats) if on_cpu else None
         if step is None and on_cpu:
@@ -139,6 +139,11 @@ def _make_step(model: Any, plan: Plan, chats: int) -> Step | None:
         if step is None and chats > 1:
             step = make_shared_step(model)
     return step
+
+
+def _packs_on_cpu(plan: Plan) -> bool:
+    """Return whether the weights may be packed here, on the CPU: bitsandbytes packs them by itself."""
+    return plan.way == "cpu" and not plan.quantize
 
 
 def _device(plan: Plan) -> torch.device:

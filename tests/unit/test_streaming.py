@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import AutoTokenizer
 
-from hfdemo.engines import gpu_worker, local, streaming
+from hfdemo.engines import streaming
+from hfdemo.engines.protocol import HEARTBEAT_S
 from hfdemo.engines.streaming import (
     REPLACEMENT,
     Detokenizer,
@@ -303,7 +304,7 @@ class TestTokenStreamer:
         assert streaming.gathering_s(reply_s) == pytest.approx(seconds)
 
     def test_no_heartbeat_comes_between_the_pieces_of_a_fast_model(self):
-        assert streaming.gathering_s(60) + 0.04 < min(local.HEARTBEAT_S, gpu_worker.HEARTBEAT_S)
+        assert streaming.gathering_s(60) + 0.04 < HEARTBEAT_S
 
     def test_hands_over_each_piece_before_the_next_token_comes(self, tokenizer: Any, monkeypatch: Any):
         monkeypatch.setattr(streaming, "gathering_s", lambda reply_s: 0.0)
