@@ -26,10 +26,10 @@ from hfdemo.settings import SIGN_IN_NAME, Settings, from_env
 
 def begin(settings: Settings) -> tuple[Engine, Catalog | None]:
     """Begin to load the model; return what answers with it, and the models that can be chosen, if any can."""
-    if settings.place == "zerogpu":
+    if settings.platform == "zerogpu":
         import spaces  # before torch, which it makes believe that there is a GPU
 
-        from hfdemo.engines.zerogpu import ZeroGpuEngine
+        from hfdemo.engines.zerogpu.engine import ZeroGpuEngine
 
         lending = ZeroGpuEngine(settings, spaces.GPU)
         lending.load()

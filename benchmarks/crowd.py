@@ -39,7 +39,7 @@ def main() -> None:
 
 def _questions() -> dict[str, Any]:
     """Return what is asked, as messages for hfdemo and as ids for llama.cpp."""
-    from hfdemo.messages import Message
+    from hfdemo.chat.messages import Message
     from hfdemo.models.load import load_prompts
 
     builder = load_prompts(model_files()["model"])

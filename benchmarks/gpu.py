@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from benchmarks.processes import model_files
 from benchmarks.report import parse_arguments, progress, publish, spread, table
-from hfdemo.models.shared_step import SharedStep
+from hfdemo.compute.shared_step import SharedStep
 
 PROMPT_TOKENS, NEW_TOKENS = 512, 128
 CHATS = (1, 32)

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from threading import Event
 
 from benchmarks.prompts import TEXT
-from hfdemo.messages import ChatRequest, Delta, FinishedReply
+from hfdemo.chat.messages import ChatRequest, Delta, FinishedReply
 from hfdemo.page.page import create_page, launch
 from hfdemo.settings import Settings
 from tests.fakes import RECEIPT, ScriptedEngine

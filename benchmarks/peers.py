@@ -191,7 +191,7 @@ def start_engine(model: str) -> Any:
 
 def engine_reply(engine: Any, ask: Ask) -> Reply:
     """Yield an engine's reply in pieces, and return its tokens."""
-    from hfdemo.messages import ChatRequest, Message, Options
+    from hfdemo.chat.messages import ChatRequest, Message, Options
 
     messages = tuple(Message(message["role"], message["content"]) for message in ask.messages)
     temperature = TEMPERATURE if ask.sampled else 0

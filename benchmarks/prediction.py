@@ -194,13 +194,13 @@ def measure(case: Case, folder: Path) -> Result:
     import gradio
 
     import hfdemo.page.page  # noqa: F401  # the page is part of the program
-    from hfdemo.fit import make_plan
+    from hfdemo.compute.allocator import free_at_once
     from hfdemo.models.download import ModelFiles
     from hfdemo.models.embedded import ensure_embedded_model
     from hfdemo.models.facts import facts_from_folder
     from hfdemo.models.load import load_model
     from hfdemo.models.machine import look_at_machine
-    from hfdemo.models.memory import free_at_once
+    from hfdemo.models.plan import make_plan
 
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of each layer, for each token
     gradio.ChatInterface(lambda message, history: message).launch(prevent_thread_lock=True, quiet=True)

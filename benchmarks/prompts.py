@@ -17,7 +17,7 @@ def message_of(builder: Any, tokens: int) -> str:
         builder: the `PromptBuilder` of the model.
         tokens: how long the prompt shall be, with system prompt and control tokens.
     """
-    from hfdemo.messages import Message
+    from hfdemo.chat.messages import Message
 
     words = TEXT.split(" ")
     while len(words) < tokens:

@@ -22,10 +22,10 @@ from urllib.error import URLError
 
 import psutil  # type: ignore[import-untyped]
 
+from hfdemo.background import in_thread
 from hfdemo.commands.terminal import EXIT_STATUS
 from hfdemo.environment import ROOT
-from hfdemo.fit import gigabytes_text
-from hfdemo.models.thread import in_thread
+from hfdemo.models.plan import gigabytes_text
 from hfdemo.settings import SIGN_IN_NAME
 from hfdemo.words import Language, say
 

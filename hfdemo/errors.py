@@ -3,11 +3,15 @@
 No other module should build such a sentence: an error names its text in `words/` and brings the facts.
 """
 
+import logging
 import re
+import traceback
 from collections.abc import Callable
 from functools import partial
 
 from hfdemo.words import Language, say
+
+logger = logging.getLogger(__name__)
 
 _ACCESS_TOKEN = re.compile(r"hf_(?!oauth_(?:scopes|expiration_minutes|authorized_org)\b)[A-Za-z0-9_]{8,}")
 """All that may be one, but for the settings of a Space whose names look alike."""
@@ -75,3 +79,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 def hide_tokens(text: str) -> str:
     """Return `text` with Hugging Face access tokens masked."""
     return _ACCESS_TOKEN.sub("hf_***", text)
+
+
+def explain_failure(error: Exception) -> GenerationFailed:
+    """Return what to tell a person of an error during a reply that nobody foresaw, and log it."""
+    log_failure("a reply", error)
+    return GenerationFailed("out_of_memory" if is_out_of_memory(error) else "generation")
+
+
+def log_failure(what: str, error: Exception) -> None:
+    """Log where an error happened, without its text, which may quote a visitor; free what its frames hold."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    logger.warning("%s failed: %s\n%s", what, type(error).__name__, hide_tokens(where))
+    traceback.clear_frames(error.__traceback__)

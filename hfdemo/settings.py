@@ -6,7 +6,7 @@ from typing import Literal, TypeVar, get_args
 
 from hfdemo.errors import SettingsError
 
-Place = Literal["local", "colab", "space", "zerogpu"]
+Platform = Literal["local", "colab", "space", "zerogpu"]
 """Where this runs: a machine of one's own, a Google Colab notebook, a Space, or a Space with ZeroGPU."""
 
 Quantize = Literal["auto", "off", "8bit", "4bit"]
@@ -67,7 +67,7 @@ class Settings:
     password: str | None = field(default=None, repr=False)
     """`HFDEMO_PASSWORD`: what the page asks for, with the name `SIGN_IN_NAME`; None lets everybody in."""
 
-    place: Place = "local"
+    platform: Platform = "local"
     """Where this runs; told from the variables that Colab and Spaces set."""
 
     private: bool = True
@@ -76,7 +76,7 @@ class Settings:
     @property
     def batched(self) -> bool:
         """Whether several replies are made at once."""
-        if self.place == "zerogpu":
+        if self.platform == "zerogpu":
             return False  # there each reply has the GPU for itself
         return self.engine == "batched" or (self.engine == "auto" and not self.private)
 
@@ -110,12 +110,12 @@ def from_env(environ: Mapping[str, str]) -> Settings:
         time_limit_s=_whole_number(environ, "HFDEMO_TIME_LIMIT_S", defaults.time_limit_s, low=1, high=86_400),
         max_waiting=_whole_number(environ, "HFDEMO_MAX_WAITING", defaults.max_waiting, low=1, high=1000),
         password=environ.get("HFDEMO_PASSWORD", "").strip() or None,
-        place=(place := find_place(environ)),
-        private=place == "local" and _listens_here_only(environ),
+        platform=(platform := find_platform(environ)),
+        private=platform == "local" and _listens_here_only(environ),
     )
 
 
-def find_place(environ: Mapping[str, str]) -> Place:
+def find_platform(environ: Mapping[str, str]) -> Platform:
     """Return where this runs, by the variables that Colab and Spaces set for their programs.
 
     Source: the Spaces documentation on environment variables; `huggingface_hub.utils._runtime`.

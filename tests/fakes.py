@@ -7,9 +7,9 @@ from dataclasses import replace
 from threading import Event
 from typing import TypeVar
 
+from hfdemo.chat.messages import ChatRequest, Delta, FinishedReply, ModelChoice, Receipt, ShownPrompt, Status
 from hfdemo.errors import HfdemoError, InvalidInput
-from hfdemo.fit import Machine, Plan, make_plan, usual_facts
-from hfdemo.messages import ChatRequest, Delta, FinishedReply, ModelChoice, Receipt, ShownPrompt, Status
+from hfdemo.models.plan import Machine, Plan, make_plan, usual_facts
 
 RECEIPT = Receipt(
     prompt_tokens=30,

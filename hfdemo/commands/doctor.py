@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from hfdemo.commands.check import table
 from hfdemo.commands.terminal import exit_status, language_of_terminal, prepare_terminal
 from hfdemo.errors import HfdemoError
-from hfdemo.fit import Machine, gigabytes_text
-from hfdemo.settings import Place, Settings, from_env
+from hfdemo.models.plan import Machine, gigabytes_text
+from hfdemo.settings import Platform, Settings, from_env
 from hfdemo.words import Language, say
 
 PACKAGES = ("gradio", "transformers", "torch", "huggingface_hub", "accelerate", "bitsandbytes", "spaces")
@@ -33,7 +33,7 @@ def run(named: str | None, language: Language | None) -> int:
         try:
             _examine(named or settings.model, settings, language)
         except HfdemoError as error:
-            if not _may_ask(error) or not _ask_for_token(error, settings.place, language):
+            if not _may_ask(error) or not _ask_for_token(error, settings.platform, language):
                 raise
             _examine(named or settings.model, settings, language)
     except HfdemoError as error:
@@ -54,7 +54,7 @@ def _examine(named: str | None, settings: Settings, language: Language) -> None:
     from hfdemo.models.machine import look_at_machine
 
     _say(f"✓ {_versions()}")
-    machine = look_at_machine(settings.place)
+    machine = look_at_machine(settings.platform)
     _say(f"✓ {_machine(machine, settings, language)}")
     _say(f"✓ {_disk(machine, language)}")
     check_disk(settings)
@@ -84,7 +84,7 @@ def _machine(machine: Machine, settings: Settings, language: Language) -> str:
     ram = say(
         "doctor.memory", language, free=gigabytes_text(machine.ram_free), total=gigabytes_text(machine.ram_total)
     )
-    return f"{say(f'doctor.place_{settings.place}', language)} · {ram} · {gpu}"
+    return f"{say(f'doctor.platform_{settings.platform}', language)} · {ram} · {gpu}"
 
 
 def _disk(machine: Machine, language: Language) -> str:
@@ -104,16 +104,16 @@ def _account(settings: Settings, language: Language) -> str:
     from hfdemo.models.explain import explain_load_error
     from hfdemo.models.tokens import check_token, token_source
 
-    source = token_source(settings.place)
+    source = token_source(settings.platform)
     if source is None:
         return say("doctor.no_token", language)
     try:
-        account = check_token(settings.place)
+        account = check_token(settings.platform)
     except HfdemoError:
         raise
     except Exception as error:
         if not _is_offline(error):
-            raise explain_load_error(error, None, settings.place) from None
+            raise explain_load_error(error, None, settings.platform) from None
         account = None
     if account is None:
         return say("doctor.token_unknown", language, source=source)
@@ -132,7 +132,7 @@ def _may_ask(error: HfdemoError) -> bool:
     return error.key in A_TOKEN_HELPS and not from_environment and sys.stdin.isatty()
 
 
-def _ask_for_token(error: HfdemoError, place: Place, language: Language) -> bool:
+def _ask_for_token(error: HfdemoError, platform: Platform, language: Language) -> bool:
     """Ask for an access token without showing it, and keep it as `hf auth login` does; False if none was given.
 
     Raises:
@@ -147,11 +147,11 @@ def _ask_for_token(error: HfdemoError, place: Place, language: Language) -> bool
     try:
         login(token=token, add_to_git_credential=False)
     except Exception as problem:
-        raise _login_error(problem, place) from None
+        raise _login_error(problem, platform) from None
     return True
 
 
-def _login_error(problem: Exception, place: Place) -> HfdemoError:
+def _login_error(problem: Exception, platform: Platform) -> HfdemoError:
     """Return the error to show for a token that could not be taken."""
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -159,10 +159,10 @@ def _login_error(problem: Exception, place: Place) -> HfdemoError:
 
     refused = isinstance(problem, HfHubHTTPError) and problem.response.status_code == 401
     if refused or isinstance(problem, ValueError):  # it has characters that no token has, or is an organisation's
-        return bad_token_error(None, place)
+        return bad_token_error(None, platform)
     if isinstance(problem, HfHubHTTPError) or _is_offline(problem):
         return explain_search_error(problem)
-    return explain_load_error(problem, None, place)
+    return explain_load_error(problem, None, platform)
 
 
 def _say(text: str) -> None:

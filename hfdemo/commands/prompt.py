@@ -9,10 +9,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from hfdemo.chat.messages import Message, replace_surrogates
+from hfdemo.chat.prompt import Prompt, PromptBuilder
 from hfdemo.commands.terminal import prepare_terminal
 from hfdemo.errors import HfdemoError, InvalidInput
-from hfdemo.messages import Message, replace_surrogates
-from hfdemo.prompt import Prompt, PromptBuilder
 from hfdemo.settings import from_env
 
 CONTROL = "\x1b[7m{}\x1b[0m"

@@ -22,7 +22,7 @@ from hfdemo.publish.life import FAILED, RESTING, RUNNING, last_log_lines, wait_f
 from hfdemo.publish.name import read_name
 from hfdemo.publish.smoke import ask_space
 from hfdemo.publish.space import PRIVATE, Found, Wish, changed_files, check_metadata, configure, create, look, upload
-from hfdemo.settings import find_place
+from hfdemo.settings import find_platform
 from hfdemo.words import Language, say, texts
 
 LEAST_ANSWER_S = 60.0
@@ -105,7 +105,7 @@ class _Publishing:
 
     def _who(self) -> Publisher | None:
         """Tell whose the access token is; a dry run can do without one."""
-        publisher = who_publishes(find_place(self._environ))
+        publisher = who_publishes(find_platform(self._environ))
         if publisher:
             facts = {"source": publisher.source, "name": publisher.name, "role": publisher.role}
             _print("✓", say("doctor.token", self._language, **facts))

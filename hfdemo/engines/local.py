@@ -14,29 +14,28 @@ from dataclasses import dataclass, replace
 from threading import Event, RLock
 from typing import TYPE_CHECKING
 
-from hfdemo.engines.compute import ComputeThread
-from hfdemo.engines.failure import explain_failure
-from hfdemo.engines.kept_model import KeptModel, not_there_error
-from hfdemo.engines.kept_replies import KeptReplies, KeptReply
-from hfdemo.engines.order import make_streamer, show_prompt, take_order
-from hfdemo.engines.protocol import HEARTBEAT_S
-from hfdemo.engines.thought import ThoughtSplitter
-from hfdemo.errors import Busy, HfdemoError
-from hfdemo.messages import (
+from hfdemo.chat.messages import (
     ChatRequest,
     Delta,
     FinishedReply,
     ShownPrompt,
     Status,
 )
+from hfdemo.chat.reply_format import ThoughtSplitter
+from hfdemo.compute.thread import ComputeThread
+from hfdemo.decoding.prefix_cache import KeptReplies, KeptReply
+from hfdemo.decoding.request import make_streamer, show_prompt, take_order
+from hfdemo.engines.model_host import KeptModel, not_there_error
+from hfdemo.engines.protocol import HEARTBEAT_S
+from hfdemo.errors import Busy, HfdemoError, explain_failure
 from hfdemo.settings import Settings
 
 if TYPE_CHECKING:
-    from hfdemo.engines.batch import Batch
-    from hfdemo.engines.generation import Turn
-    from hfdemo.engines.streaming import TokenStreamer
-    from hfdemo.fit import Machine
+    from hfdemo.decoding.generation import Turn
+    from hfdemo.decoding.loop import Batch
+    from hfdemo.decoding.streamer import TokenStreamer
     from hfdemo.models.load import LoadedModel
+    from hfdemo.models.plan import Machine
 
 logger = logging.getLogger(__name__)
 
@@ -215,7 +214,7 @@ class LocalEngine:
 
     def _prepare(self, model: LoadedModel, request: ChatRequest, stop: Event) -> Turn:
         """Build the prompt, and find out whether the model can go on where it was."""
-        from hfdemo.engines.generation import Turn
+        from hfdemo.decoding.generation import Turn
 
         order = take_order(model.prompts, request, self._kept.get(request.chat))
         order = replace(order, time_limit_s=self._settings.time_limit_s)
@@ -238,7 +237,7 @@ class LocalEngine:
         return job
 
     def _batched(self, model: LoadedModel) -> Batch:
-        from hfdemo.engines.batch import Batch
+        from hfdemo.decoding.loop import Batch
 
         self._batch = self._batch or Batch(self._compute, model.chats)
         return self._batch
@@ -249,7 +248,7 @@ class LocalEngine:
 
     def _generate(self, turn: Turn, chat: str) -> FinishedReply:
         """Make one reply and keep it; runs in the compute thread."""
-        from hfdemo.engines.generation import generate_reply
+        from hfdemo.decoding.generation import generate_reply
 
         reply = generate_reply(turn)
         self._keep(chat, reply, turn)
@@ -257,7 +256,7 @@ class LocalEngine:
 
     def _keep(self, chat: str, reply: FinishedReply, turn: Turn) -> None:
         """Keep a reply for its receipt, what it takes to go on with it, and what the next prompt begins with."""
-        from hfdemo.engines.generation import bytes_of
+        from hfdemo.decoding.generation import bytes_of
 
         receipt = reply.receipt
         logger.info(

@@ -4,7 +4,7 @@ from collections.abc import Generator
 from threading import Event
 from typing import Protocol
 
-from hfdemo.messages import ChatRequest, Delta, FinishedReply, ShownPrompt, Status
+from hfdemo.chat.messages import ChatRequest, Delta, FinishedReply, ShownPrompt, Status
 
 HEARTBEAT_S = 0.25
 """The longest silence of `Engine.stream`: how soon a closed tab is noticed."""

@@ -15,7 +15,7 @@ from hfdemo.errors import ModelLoadError
 from hfdemo.models.choose import HubModel
 from hfdemo.models.explain import explain_load_error, gated_error
 from hfdemo.models.tokens import check_token, token_source
-from hfdemo.settings import Place
+from hfdemo.settings import Platform
 
 TRY_AGAIN_AFTER_S = 1.0
 """The Hub sometimes answers 401 to a question without a token about a public model, when it is busy."""
@@ -24,7 +24,7 @@ HEADS_THAT_WRITE = ("ForCausalLM", "LMHeadModel", "WithLMHead", "ForConditionalG
 """How the class of a model ends that writes text."""
 
 
-def ask_hub(source: HubModel, place: Place) -> ModelInfo:
+def ask_hub(source: HubModel, platform: Platform) -> ModelInfo:
     """Return what the Hub says of a model that may be downloaded from here.
 
     Raises:
@@ -32,13 +32,13 @@ def ask_hub(source: HubModel, place: Place) -> ModelInfo:
     """
     try:
         if not source.public:
-            check_token(place)
+            check_token(platform)
         info = _model_info(source)
-        if info.gated and not source.public and token_source(place) is None:
-            raise gated_error("gated_no_token", source, place)
+        if info.gated and not source.public and token_source(platform) is None:
+            raise gated_error("gated_no_token", source, platform)
         _check_permission(source)
     except Exception as error:
-        raise explain_load_error(error, source, place) from None
+        raise explain_load_error(error, source, platform) from None
     return info
 
 

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from hfdemo.chat.messages import ModelChoice
 from hfdemo.errors import ModelLoadError
-from hfdemo.fit import Machine, Plan, estimate_fits
-from hfdemo.messages import ModelChoice
+from hfdemo.models.plan import Machine, Plan, estimate_fits
 from hfdemo.settings import Settings
 
 if TYPE_CHECKING:

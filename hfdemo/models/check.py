@@ -8,8 +8,8 @@ from typing import Any
 
 from huggingface_hub import ModelInfo, constants, try_to_load_from_cache
 
+from hfdemo.background import in_thread
 from hfdemo.errors import HfdemoError, ModelLoadError
-from hfdemo.fit import Machine, ModelFacts, Plan, gigabytes_text, make_plan, usual_facts
 from hfdemo.models.access import ask_hub, check_kind, read_config, read_json
 from hfdemo.models.choose import HUB_TIMEOUT_S, EmbeddedModel, HubModel, LocalModel, ModelSource
 from hfdemo.models.download import ModelFiles, cached_files, wanted_files
@@ -18,7 +18,7 @@ from hfdemo.models.explain import NO_ROOM, advice, explain_load_error
 from hfdemo.models.facts import facts_from_folder, facts_from_hub
 from hfdemo.models.machine import look_at_machine
 from hfdemo.models.partial import RemoteFile, kept_bytes
-from hfdemo.models.thread import in_thread
+from hfdemo.models.plan import Machine, ModelFacts, Plan, gigabytes_text, make_plan, usual_facts
 from hfdemo.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -45,13 +45,13 @@ def check_model(source: ModelSource, settings: Settings, machine: Machine | None
     Raises:
         ModelLoadError: the model can't be had; the text says why and what to do.
     """
-    machine = machine or look_at_machine(settings.place)
+    machine = machine or look_at_machine(settings.platform)
     try:
         facts, missing, files = _find_facts(source, settings)
         plan = make_plan(facts, machine, settings.context, settings.quantize, settings.cpu_weights)
         return Checked(source, plan, missing, files)
     except Exception as error:
-        raise explain_load_error(error, source, settings.place) from None
+        raise explain_load_error(error, source, settings.platform) from None
 
 
 def refuse_misfit(plan: Plan, settings: Settings) -> None:
@@ -66,7 +66,9 @@ def refuse_misfit(plan: Plan, settings: Settings) -> None:
         check_disk(settings)
     if not plan.disk_fits:
         needed = gigabytes_text(plan.download_bytes)
-        raise ModelLoadError("disk_full", advice("disk", settings.place), folder=constants.HF_HUB_CACHE, needed=needed)
+        raise ModelLoadError(
+            "disk_full", advice("disk", settings.platform), folder=constants.HF_HUB_CACHE, needed=needed
+        )
     if plan.way == "none":
         needed, free = gigabytes_text(plan.needed_bytes), gigabytes_text(plan.free_bytes)
         raise ModelLoadError(
@@ -87,7 +89,7 @@ def check_disk(settings: Settings) -> None:
             file.write(b"\0" * 4096)
     except OSError as error:
         if error.errno in NO_ROOM:
-            raise explain_load_error(error, None, settings.place) from None
+            raise explain_load_error(error, None, settings.platform) from None
         raise ModelLoadError("no_permission", folder=folder) from None
 
 
@@ -113,7 +115,7 @@ def _find_facts(
 
 
 def _facts_on_hub(source: HubModel, settings: Settings) -> tuple[ModelFacts, tuple[RemoteFile, ...]]:
-    info = ask_hub(source, settings.place)
+    info = ask_hub(source, settings.platform)
     sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or []}
     wanted = wanted_files(list(sizes), source.gguf_file, settings.allow_pickle)
     config: dict[str, Any] = {}

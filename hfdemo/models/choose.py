@@ -9,8 +9,8 @@ from typing import Literal
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
+from hfdemo.background import in_thread
 from hfdemo.errors import HfdemoError, ModelLoadError
-from hfdemo.models.thread import in_thread
 
 DEFAULT_ON_CPU = "Qwen/Qwen3-0.6B"
 """Small enough for two cores; Apache-2.0, not gated, speaks Korean."""

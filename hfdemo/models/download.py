@@ -10,11 +10,11 @@ from huggingface_hub import constants, hf_hub_download, snapshot_download
 from huggingface_hub.utils import filter_repo_objects
 from tqdm.auto import tqdm
 
+from hfdemo.background import in_thread
 from hfdemo.models.choose import HubModel, LocalModel, ModelSource
 from hfdemo.models.embedded import ensure_embedded_model
 from hfdemo.models.partial import RemoteFile, fetch_large_file
 from hfdemo.models.progress import SILENT, Progress
-from hfdemo.models.thread import in_thread
 
 # Configuration, tokenizer, chat template and safetensors weights: what transformers reads, and nothing else.
 # Sub-folders hold other formats of the same weights (original/, onnx/), which would double the download.

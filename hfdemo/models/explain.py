@@ -22,7 +22,7 @@ from huggingface_hub.utils import parse_ratelimit_headers
 
 from hfdemo.errors import HfdemoError, ModelLoadError, is_out_of_memory
 from hfdemo.models.choose import HubModel, ModelSource
-from hfdemo.settings import Place
+from hfdemo.settings import Platform
 
 SIGN_IN = "https://huggingface.co"
 """Where people sign in, ask for access and make tokens: there only, also when files come from a mirror of the Hub."""
@@ -40,7 +40,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 NO_RIGHTS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def explain_load_error(error: BaseException, source: ModelSource | None, place: Place = "local") -> HfdemoError:
+def explain_load_error(error: BaseException, source: ModelSource | None, platform: Platform = "local") -> HfdemoError:
     """Return the error to show for whatever checking, fetching or loading a model raised.
 
     transformers and huggingface_hub wrap what happened in other errors, so the whole chain of causes is read.
@@ -48,16 +48,16 @@ def explain_load_error(error: BaseException, source: ModelSource | None, place: 
     Args:
         error: what was raised.
         source: the model, once it is known.
-        place: where this runs; the advice depends on it.
+        platform: where this runs; the advice depends on it.
     """
     name = source.name if source else ""
     for cause in _causes(error):
         if isinstance(cause, HfdemoError):
             return cause
-        if isinstance(source, HubModel) and (found := _explain_hub_error(cause, source, place)):
+        if isinstance(source, HubModel) and (found := _explain_hub_error(cause, source, platform)):
             return found
         if isinstance(cause, OSError) and cause.errno in NO_ROOM:
-            return ModelLoadError("disk_ran_full", advice("disk", place), folder=constants.HF_HOME)
+            return ModelLoadError("disk_ran_full", advice("disk", platform), folder=constants.HF_HOME)
         if isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno in NO_RIGHTS):
             return ModelLoadError("no_permission", folder=cause.filename or constants.HF_HOME)
         if is_out_of_memory(cause):
@@ -72,9 +72,9 @@ def explain_search_error(error: Exception) -> HfdemoError:
     return ModelLoadError("hub_unreachable", endpoint=constants.ENDPOINT, problem=type(error).__name__)
 
 
-def _explain_hub_error(cause: BaseException, source: HubModel, place: Place) -> HfdemoError | None:
+def _explain_hub_error(cause: BaseException, source: HubModel, platform: Platform) -> HfdemoError | None:
     if isinstance(cause, HfHubHTTPError):
-        return _explain_answer(cause, source, place)
+        return _explain_answer(cause, source, platform)
     if isinstance(cause, OfflineModeIsEnabled):
         return ModelLoadError("offline_not_cached", model=source.name)
     if isinstance(cause, LocalEntryNotFoundError | httpx2.TransportError):
@@ -82,16 +82,16 @@ def _explain_hub_error(cause: BaseException, source: HubModel, place: Place) -> 
     return None
 
 
-def _explain_answer(error: HfHubHTTPError, source: HubModel, place: Place) -> HfdemoError:
+def _explain_answer(error: HfHubHTTPError, source: HubModel, platform: Platform) -> HfdemoError:
     """Explain what the Hub answered."""
     name, page = source.name, f"{SIGN_IN}/{source.repo_id}"
     said = _words_of(error)
     if isinstance(error, GatedRepoError):
-        return _explain_gate(said, source, place)
+        return _explain_gate(said, source, platform)
     if isinstance(error, DisabledRepoError) or "access to this resource is disabled" in said:
         return ModelLoadError("disabled", model=name, page=page)
     if "fine-grained token" in said:
-        return ModelLoadError("token_lacks_right", advice("new_token", place), model=name, **_token_pages())
+        return ModelLoadError("token_lacks_right", advice("new_token", platform), model=name, **_token_pages())
     if isinstance(error, RevisionNotFoundError):
         return ModelLoadError("no_such_revision", model=name, revision=source.revision, page=f"{page}/refs")
     if isinstance(error, RemoteEntryNotFoundError):
@@ -100,48 +100,48 @@ def _explain_answer(error: HfHubHTTPError, source: HubModel, place: Place) -> Hf
         if _sends_token(source):
             return ModelLoadError("no_such_model", model=name, page=page)
         return ModelLoadError(
-            "no_such_model_anonymous", advice("set_token", place), model=name, page=page, **_token_pages()
+            "no_such_model_anonymous", advice("set_token", platform), model=name, page=page, **_token_pages()
         )
     if _status(error) == 429:
-        more = None if _sends_token(source) else advice("set_token", place)  # who has a token may ask more often
+        more = None if _sends_token(source) else advice("set_token", platform)  # who has a token may ask more often
         return ModelLoadError("rate_limited", more, model=name, seconds=seconds_to_wait(error), **_token_pages())
     return ModelLoadError("hub_refused", model=name, status=_status(error))
 
 
-def _explain_gate(said: str, source: HubModel, place: Place) -> HfdemoError:
+def _explain_gate(said: str, source: HubModel, platform: Platform) -> HfdemoError:
     """Tell apart why a gated model isn't open to this token."""
     key = next((key for words, key in GATES.items() if words in said), "gated_not_asked")
     if not _sends_token(source):
         key = "gated_no_token"
-    return gated_error(key, source, place)
+    return gated_error(key, source, platform)
 
 
-def gated_error(key: str, source: HubModel, place: Place) -> HfdemoError:
+def gated_error(key: str, source: HubModel, platform: Platform) -> HfdemoError:
     """Return the error of a gated model; `key` is one of those of `GATES`."""
     facts = {
         "model": source.name,
         "page": f"{SIGN_IN}/{source.repo_id}",
         "requests": f"{SIGN_IN}/settings/gated-repos",
     }
-    token_advice = advice("set_token", place) if key == "gated_no_token" else None
+    token_advice = advice("set_token", platform) if key == "gated_no_token" else None
     return ModelLoadError(key, token_advice, **facts, **_token_pages())
 
 
-def bad_token_error(source: str | None, place: Place) -> HfdemoError:
+def bad_token_error(source: str | None, platform: Platform) -> HfdemoError:
     """Return the error of a token that the Hub doesn't know.
 
     Args:
         source: where the token comes from; None if somebody has just typed it.
-        place: where this runs.
+        platform: where this runs.
     """
     return ModelLoadError(
-        "bad_token" if source else "bad_typed_token", advice("new_token", place), source=source, **_token_pages()
+        "bad_token" if source else "bad_typed_token", advice("new_token", platform), source=source, **_token_pages()
     )
 
 
-def advice(topic: str, place: Place) -> str:
+def advice(topic: str, platform: Platform) -> str:
     """Return the name of the advice on a topic, for where this runs."""
-    return f"{topic}_{'space' if place == 'zerogpu' else place}"
+    return f"{topic}_{'space' if platform == 'zerogpu' else platform}"
 
 
 def _token_pages() -> dict[str, str]:

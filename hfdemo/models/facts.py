@@ -20,8 +20,8 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.pytorch_utils import Conv1D
 
-from hfdemo.fit import ModelFacts, usual_facts
 from hfdemo.models.download import wanted_files
+from hfdemo.models.plan import ModelFacts, usual_facts
 
 WEIGHTS = (".safetensors", ".bin", ".gguf")
 

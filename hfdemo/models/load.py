@@ -17,17 +17,17 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar, set_tqdm_hook
 
-from hfdemo.fit import Plan
+from hfdemo.chat.prompt import Prompt, PromptBuilder
+from hfdemo.compute.allocator import PACKING_BLOCK_BYTES, PROMPT_BLOCK_BYTES, free_at_once, reuse_freed, trim_freed
+from hfdemo.compute.cpu_weights import quantise_linears
+from hfdemo.compute.fast_step import make_fast_step
+from hfdemo.compute.shared_step import make_shared_step
+from hfdemo.compute.step import Step
 from hfdemo.models.choose import ModelSource, choose_model
-from hfdemo.models.cpu_weights import quantise_linears
 from hfdemo.models.download import ModelFiles, fetch_model
 from hfdemo.models.explain import explain_load_error
-from hfdemo.models.fast_step import make_fast_step
-from hfdemo.models.memory import PACKING_BLOCK_BYTES, PROMPT_BLOCK_BYTES, free_at_once, reuse_freed, trim_freed
+from hfdemo.models.plan import Plan
 from hfdemo.models.progress import SILENT, Progress
-from hfdemo.models.shared_step import make_shared_step
-from hfdemo.models.step import Step
-from hfdemo.prompt import Prompt, PromptBuilder
 from hfdemo.settings import Settings
 
 
@@ -157,7 +157,7 @@ def _placement(plan: Plan) -> dict[str, Any]:
         return {"device_map": "auto", "max_memory": room}
     # Straight to the GPU: by way of the CPU, the weights would need as much of its memory, too. On ZeroGPU, where the
     # GPU comes later, only a model that is moved is known to work.
-    straight = plan.way == "gpu" and plan.machine.place != "zerogpu"
+    straight = plan.way == "gpu" and plan.machine.platform != "zerogpu"
     return {"device_map": {"": _device(plan)}} if straight or plan.quantize else {}
 
 

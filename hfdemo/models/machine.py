@@ -15,8 +15,8 @@ import psutil  # type: ignore[import-untyped]
 import torch
 from huggingface_hub import constants
 
-from hfdemo.fit import Machine
-from hfdemo.settings import Place
+from hfdemo.models.plan import Machine
+from hfdemo.settings import Platform
 
 CGROUPS = Path("/sys/fs/cgroup")
 """Where Linux tells how much a container may use."""
@@ -43,7 +43,7 @@ MPS_BYTES_PER_S = 100e9
 """An M2's."""
 
 
-def look_at_machine(place: Place) -> Machine:
+def look_at_machine(platform: Platform) -> Machine:
     """Return what is free now for this program and its model.
 
     What this program holds itself counts as free, as another model would come in the place of the one that is there.
@@ -54,7 +54,7 @@ def look_at_machine(place: Place) -> Machine:
     memory = psutil.virtual_memory()
     limited = list(_cgroup_rooms(CGROUPS, OWN_CGROUPS))
     machine = Machine(
-        place=place,
+        platform=platform,
         ram_free=min([memory.available, *(free for _, free in limited)]) + _own_bytes(),
         ram_total=min([memory.total, *(limit for limit, _ in limited)]),
         disk_free=shutil.disk_usage(_existing(Path(constants.HF_HUB_CACHE))).free,
@@ -96,7 +96,7 @@ def _seconds_of_product(row: torch.Tensor, weight: torch.Tensor) -> float:
 
 
 def _with_gpu(machine: Machine) -> Machine:
-    if machine.place == "zerogpu":
+    if machine.platform == "zerogpu":
         return replace(
             machine,
             gpu_name="ZeroGPU",

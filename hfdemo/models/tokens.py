@@ -10,7 +10,7 @@ from huggingface_hub import constants, get_token, whoami
 from huggingface_hub.errors import HfHubHTTPError
 
 from hfdemo.models.explain import bad_token_error
-from hfdemo.settings import Place
+from hfdemo.settings import Platform
 
 TokenSource = Literal["HF_TOKEN", "hf auth login", "Colab", "Space"]
 
@@ -25,7 +25,7 @@ class Account:
     source: TokenSource
 
 
-def token_source(place: Place, environ: Mapping[str, str] = os.environ) -> TokenSource | None:
+def token_source(platform: Platform, environ: Mapping[str, str] = os.environ) -> TokenSource | None:
     """Return where the access token comes from, or None if there is none.
 
     The order is that of `huggingface_hub.get_token`: environment, login, Colab's vault.
@@ -34,12 +34,12 @@ def token_source(place: Place, environ: Mapping[str, str] = os.environ) -> Token
     if token is None:
         return None
     if token in (environ.get("HF_TOKEN", "").strip(), environ.get("HUGGING_FACE_HUB_TOKEN", "").strip()):
-        return "Space" if place in ("space", "zerogpu") else "HF_TOKEN"
+        return "Space" if platform in ("space", "zerogpu") else "HF_TOKEN"
     login = Path(constants.HF_TOKEN_PATH)
-    return "hf auth login" if login.is_file() or place != "colab" else "Colab"
+    return "hf auth login" if login.is_file() or platform != "colab" else "Colab"
 
 
-def check_token(place: Place) -> Account | None:
+def check_token(platform: Platform) -> Account | None:
     """Ask the Hub whose the access token is; None if there is no token, or the Hub doesn't say.
 
     The answer is kept, because the Hub limits this question strictly.
@@ -48,14 +48,14 @@ def check_token(place: Place) -> Account | None:
         ModelLoadError: the Hub doesn't know the token.
         httpx2.TransportError, OfflineModeIsEnabled: the Hub can't be reached.
     """
-    source = token_source(place)
+    source = token_source(platform)
     if source is None:
         return None
     try:
         answer = whoami(cache=True)
     except HfHubHTTPError as error:
         if error.response is not None and error.response.status_code == 401:
-            raise bad_token_error(source, place) from None
+            raise bad_token_error(source, platform) from None
         return None
     role = answer.get("auth", {}).get("accessToken", {}).get("role", "")
     return Account(str(answer.get("name", "")), str(role), source)

@@ -9,9 +9,9 @@ from typing import Any
 import gradio as gr
 from gradio.events import Dependency
 
+from hfdemo.chat.messages import CUT_OFF, ChatRequest, read_message
 from hfdemo.engines.protocol import Engine
 from hfdemo.errors import GenerationFailed, InvalidInput
-from hfdemo.messages import CUT_OFF, ChatRequest, read_message
 from hfdemo.page.components import RawTextbox, Transcript
 from hfdemo.page.controls import Controls, Wishes, read_wishes
 from hfdemo.page.events import QUIETLY, REFUSING

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import gradio as gr
 from gradio.components.chatbot import ChatbotDataMessages
 
-from hfdemo.messages import replace_surrogates
+from hfdemo.chat.messages import replace_surrogates
 from hfdemo.page.markdown import make_inert, restore
 
 

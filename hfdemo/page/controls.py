@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from hfdemo.messages import (
+from hfdemo.chat.messages import (
     LIMITS,
     OPTION_NAMES,
     THINKING,

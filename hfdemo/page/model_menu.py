@@ -5,10 +5,10 @@ from typing import Any, Protocol
 
 import gradio as gr
 
+from hfdemo.chat.messages import ModelChoice, replace_surrogates
 from hfdemo.engines.protocol import Engine
 from hfdemo.errors import HfdemoError, InvalidInput
-from hfdemo.fit import Plan, size_text
-from hfdemo.messages import ModelChoice, replace_surrogates
+from hfdemo.models.plan import Plan, size_text
 from hfdemo.page.components import RawDropdown, RawTextbox
 from hfdemo.page.events import QUIETLY, REFUSING
 from hfdemo.page.language import label
@@ -52,7 +52,7 @@ class Catalog(Protocol):
 
 def offers_models(settings: Settings) -> bool:
     """Tell whether there is anything to choose. On ZeroGPU models are loaded at the start only."""
-    return settings.place != "zerogpu" and (settings.private or len(settings.models) > 1)
+    return settings.platform != "zerogpu" and (settings.private or len(settings.models) > 1)
 
 
 class ModelMenu:

@@ -10,13 +10,13 @@ from hfdemo.engines.protocol import Engine
 from hfdemo.page.chat import Chat
 from hfdemo.page.controls import draw_controls, make_controls
 from hfdemo.page.events import QUIETLY
-from hfdemo.page.guard import Guard
 from hfdemo.page.language import label, translations
 from hfdemo.page.model_menu import Catalog, ModelMenu, offers_models
 from hfdemo.page.starters import starter_cards
 from hfdemo.page.status_bar import StatusBar
 from hfdemo.page.theme import make_theme
 from hfdemo.settings import Settings
+from hfdemo.web.guard import Guard
 from hfdemo.words import as_language, say
 
 ASSETS = Path(__file__).parent / "assets"

@@ -1,6 +1,6 @@
 """A reply's receipt in a person's words."""
 
-from hfdemo.messages import FinishedReply, Receipt
+from hfdemo.chat.messages import FinishedReply, Receipt
 from hfdemo.page.transcript import Entry, box
 from hfdemo.words import Language, say
 

@@ -10,9 +10,9 @@ from threading import Event
 
 import gradio as gr
 
+from hfdemo.chat.messages import ChatRequest, Receipt
 from hfdemo.engines.protocol import Engine
 from hfdemo.errors import HfdemoError, hide_tokens
-from hfdemo.messages import ChatRequest, Receipt
 from hfdemo.page.bridge import iterate_in_thread
 from hfdemo.words import Language, say
 

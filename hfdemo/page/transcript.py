@@ -8,7 +8,7 @@ not part of the conversation.
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from hfdemo.messages import Message, Role, replace_surrogates
+from hfdemo.chat.messages import Message, Role, replace_surrogates
 
 Entry = dict[str, Any]
 """A Gradio message: `role`, `content` (text, or a list of parts), perhaps `metadata`."""

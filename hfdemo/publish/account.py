@@ -11,7 +11,7 @@ from hfdemo.errors import PublishError
 from hfdemo.models.explain import bad_token_error
 from hfdemo.models.tokens import TokenSource, token_source
 from hfdemo.publish.explain import TOKENS, explained, status_of
-from hfdemo.settings import Place
+from hfdemo.settings import Platform
 
 WRITE = "repo.write"
 """What a fine-grained token calls the right to make and change repositories."""
@@ -34,14 +34,14 @@ class Publisher:
     """Where a fine-grained token may write: accounts, organisations, single Spaces; None if the Hub doesn't say."""
 
 
-def who_publishes(place: Place) -> Publisher | None:
+def who_publishes(platform: Platform) -> Publisher | None:
     """Return whose the access token is; None if there is none.
 
     Raises:
         ModelLoadError: the Hub doesn't know the token.
         PublishError: the Hub can't be asked.
     """
-    source = token_source(place)
+    source = token_source(platform)
     if source is None:
         return None
     with explained(""):
@@ -49,7 +49,7 @@ def who_publishes(place: Place) -> Publisher | None:
             answer = whoami(cache=True)
         except HfHubHTTPError as error:
             if status_of(error) == 401:
-                raise bad_token_error(source, place) from None
+                raise bad_token_error(source, platform) from None
             raise
     return _read(answer, source)
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from hfdemo.chat.messages import ModelChoice, Status
 from hfdemo.errors import ModelLoadError
-from hfdemo.messages import ModelChoice, Status
 from hfdemo.page.page import create_page, launch
 from hfdemo.settings import Settings
 from hfdemo.words import say

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from hfdemo.chat.messages import Message, Status
 from hfdemo.errors import Busy, GenerationFailed, ModelLoadError
-from hfdemo.messages import Message, Status
 from hfdemo.words import say
 from tests.conftest import start_app, wait_until
 from tests.e2e.conftest import ChatPage

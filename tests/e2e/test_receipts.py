@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import expect
 
-from hfdemo.messages import Message, Status
+from hfdemo.chat.messages import Message, Status
 from tests.e2e.conftest import TEXT_WITHOUT_BOXES
 
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 from threading import Event
 from typing import Any
 
+from hfdemo.chat.messages import ChatRequest, Message, Options, Receipt
 from hfdemo.engines.local import LocalEngine
 from hfdemo.engines.protocol import Engine
-from hfdemo.messages import ChatRequest, Message, Options, Receipt
 from hfdemo.settings import Settings
 from tests.conftest import wait_until
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from hfdemo.chat.messages import ChatRequest, Delta, Message, Options
 from hfdemo.engines.local import LocalEngine
-from hfdemo.messages import ChatRequest, Delta, Message, Options
 from hfdemo.settings import Settings
 from tests.conftest import run_program, wait_until
 
@@ -81,7 +81,7 @@ MEMORY = """
 import json, sys, threading
 import psutil
 from hfdemo.engines.local import LocalEngine
-from hfdemo.messages import ChatRequest, Message, Options
+from hfdemo.chat.messages import ChatRequest, Message, Options
 from hfdemo.settings import Settings
 
 first, second = sys.argv[1:]

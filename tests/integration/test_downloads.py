@@ -35,7 +35,7 @@ except Exception as error:
 ENGINE = """
 import json, sys, threading, time
 from hfdemo.engines.local import LocalEngine
-from hfdemo.messages import ChatRequest, Message, Options
+from hfdemo.chat.messages import ChatRequest, Message, Options
 from hfdemo.settings import Settings
 
 engine = LocalEngine(Settings(model="org/tiny"))

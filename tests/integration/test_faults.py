@@ -10,9 +10,9 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from hfdemo.engines import streaming
+from hfdemo.chat.prompt import PromptBuilder
+from hfdemo.decoding import streamer as streaming
 from hfdemo.page import chat, reply
-from hfdemo.prompt import PromptBuilder
 from hfdemo.words import say
 from tests.conftest import wait_until
 

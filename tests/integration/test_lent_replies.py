@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from hfdemo.engines.gpu_time import GpuTime
-from hfdemo.engines.gpu_worker import FromWorker
+from hfdemo.chat.messages import Message, Options
 from hfdemo.engines.local import LocalEngine
-from hfdemo.engines.zerogpu import ZeroGpuEngine
+from hfdemo.engines.zerogpu.duration import GpuTime
+from hfdemo.engines.zerogpu.engine import ZeroGpuEngine
+from hfdemo.engines.zerogpu.worker import FromWorker
 from hfdemo.errors import Busy, GenerationFailed, InvalidInput, ModelLoadError, NoGpu
-from hfdemo.messages import Message, Options
 from hfdemo.models import machine as machine_module
 from hfdemo.settings import Settings
 from tests.conftest import wait_until

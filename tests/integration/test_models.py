@@ -15,8 +15,8 @@ import httpx
 import pytest
 from gradio_client import Client
 
+from hfdemo.chat.messages import ChatRequest, Message, Options
 from hfdemo.engines.local import LocalEngine
-from hfdemo.messages import ChatRequest, Message, Options
 from hfdemo.models import embedded
 from hfdemo.models.choose import DEFAULT_ON_CPU
 from hfdemo.models.progress import SILENT
@@ -156,7 +156,7 @@ def test_ten_first_messages_share_one_load(embedded_model, monkeypatch):
 FEWER_BITS = """
 import sys, threading
 from hfdemo.engines.local import LocalEngine
-from hfdemo.messages import ChatRequest, Message, Options
+from hfdemo.chat.messages import ChatRequest, Message, Options
 from hfdemo.settings import Settings
 
 engine = LocalEngine(Settings(model=sys.argv[1], quantize=sys.argv[2]))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from hfdemo.messages import Message, replace_surrogates
+from hfdemo.chat.messages import Message, replace_surrogates
 from hfdemo.page.page import create_page, launch
 from hfdemo.settings import Settings
 from tests.conftest import free_port

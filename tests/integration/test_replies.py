@@ -12,9 +12,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from hfdemo.chat.messages import Message, Options
 from hfdemo.engines.local import LocalEngine
 from hfdemo.errors import GenerationFailed
-from hfdemo.messages import Message, Options
 from hfdemo.settings import Settings
 from tests.conftest import ROOT
 from tests.integration.story import STORY, loaded, run, story

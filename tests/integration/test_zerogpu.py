@@ -22,8 +22,8 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from safetensors.torch import load_file, save_file
 
+from hfdemo.chat.messages import ChatRequest, Message, Options
 from hfdemo.engines.local import LocalEngine
-from hfdemo.messages import ChatRequest, Message, Options
 from hfdemo.models import machine as machine_module
 from hfdemo.settings import Settings
 from tests.conftest import App, start_app, wait_until

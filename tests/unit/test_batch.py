@@ -9,15 +9,15 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from hfdemo.engines.batch import CHUNK_TOKENS, Batch
-from hfdemo.engines.compute import ComputeThread
-from hfdemo.engines.generation import Turn
-from hfdemo.engines.streaming import Stopped, TokenStreamer
+from hfdemo.chat.messages import FinishedReply, Options
+from hfdemo.chat.prompt import Prompt
+from hfdemo.compute.fast_step import FastStep
+from hfdemo.compute.thread import ComputeThread
+from hfdemo.decoding.generation import Turn
+from hfdemo.decoding.loop import CHUNK_TOKENS, Batch
+from hfdemo.decoding.streamer import Stopped, TokenStreamer
 from hfdemo.errors import GenerationFailed
-from hfdemo.messages import FinishedReply, Options
-from hfdemo.models.fast_step import FastStep
 from hfdemo.models.load import LoadedModel
-from hfdemo.prompt import Prompt
 from tests.unit.families import byte_level
 from tests.unit.tiny_models import tiny_model
 

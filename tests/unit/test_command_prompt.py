@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from hfdemo.__main__ import main
+from hfdemo.chat.messages import Message
+from hfdemo.chat.prompt import PromptBuilder
 from hfdemo.commands.prompt import CONTROL, read_messages, run
 from hfdemo.errors import InvalidInput
-from hfdemo.messages import Message
-from hfdemo.prompt import PromptBuilder
 from tests.unit.families import Family, all_families, base_models
 
 CHAT = [

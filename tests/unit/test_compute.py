@@ -10,7 +10,7 @@ from threading import Event
 
 import pytest
 
-from hfdemo.engines.compute import ComputeThread
+from hfdemo.compute.thread import ComputeThread
 from tests.conftest import ROOT, wait_until
 
 
@@ -89,13 +89,13 @@ def test_nothing_of_a_finished_job_is_kept():
 
 
 def test_the_program_can_end_in_the_midst_of_a_job():
-    program = "import time; from hfdemo.engines.compute import ComputeThread; ComputeThread().submit(time.sleep, 60)"
+    program = "import time; from hfdemo.compute.thread import ComputeThread; ComputeThread().submit(time.sleep, 60)"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=20)
 
 
 def test_a_program_that_ends_lets_a_short_job_come_to_its_end():
     program = (
-        "import threading, time; from hfdemo.engines.compute import ComputeThread; begun = threading.Event();"
+        "import threading, time; from hfdemo.compute.thread import ComputeThread; begun = threading.Event();"
         "ComputeThread().submit(lambda: (begun.set(), time.sleep(0.5), print('done', flush=True))); begun.wait()"
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=20, capture_output=True)

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hfdemo.models import cpu_weights
-from hfdemo.models.cpu_weights import FEW_ROWS, QuantisedLinear, pack, quantise_linears
+from hfdemo.compute import cpu_weights
+from hfdemo.compute.cpu_weights import FEW_ROWS, QuantisedLinear, pack, quantise_linears
 from tests.unit.tiny_models import tiny_model
 
 

@@ -12,8 +12,8 @@ import torch
 from huggingface_hub import ModelInfo
 from safetensors.torch import save_file
 
-from hfdemo.fit import ModelFacts, make_plan
 from hfdemo.models.facts import facts_from_folder, facts_from_hub
+from hfdemo.models.plan import ModelFacts, make_plan
 from tests.unit.known_models import KNOWN, Known
 from tests.unit.test_fit import T4
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from hfdemo.models.fast_step import ROOM_TOKENS, ChatCache, FastStep, make_fast_step
+from hfdemo.compute.fast_step import ROOM_TOKENS, ChatCache, FastStep, make_fast_step
 from tests.unit.tiny_models import tiny_model
 
 FAMILIES: dict[str, dict[str, Any]] = {

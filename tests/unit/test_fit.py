@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from hfdemo.fit import (
+from hfdemo.models.plan import (
     SPEEDS,
     USUAL_CONTEXT,
     Machine,
@@ -27,7 +27,7 @@ from hfdemo.words import LANGUAGES
 from tests.unit.known_models import GB, KNOWN
 
 T4 = Machine(
-    place="colab",
+    platform="colab",
     ram_free=11 * GB,
     ram_total=13 * GB,
     disk_free=70 * GB,
@@ -52,7 +52,12 @@ H100 = Machine(
 RTX4090 = replace(H100, ram_free=56 * GB, ram_total=64 * GB, gpu_name="RTX 4090", gpu_free=24 * GB, bytes_per_s=750e9)
 MAC = Machine(ram_free=12 * GB, ram_total=16 * GB, disk_free=100 * GB, mps=True, bytes_per_s=100e9)
 ZEROGPU = Machine(
-    place="zerogpu", ram_free=60 * GB, disk_free=50 * GB, gpu_name="ZeroGPU", gpu_free=48 * GB, gpu_capability=(12, 0)
+    platform="zerogpu",
+    ram_free=60 * GB,
+    disk_free=50 * GB,
+    gpu_name="ZeroGPU",
+    gpu_free=48 * GB,
+    gpu_capability=(12, 0),
 )
 
 
@@ -414,7 +419,6 @@ def test_the_speeds_leave_no_gap():
 
 def test_it_is_imported_at_once():
     """The page imports it, and stands before anything slow is loaded."""
-    program = (
-        "import sys, hfdemo.fit; print(len({'torch', 'transformers', 'huggingface_hub', 'gradio'} & set(sys.modules)))"
-    )
+    slow = "{'torch', 'transformers', 'huggingface_hub', 'gradio'}"
+    program = f"import sys, hfdemo.models.plan; print(len({slow} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout == b"0\n"

@@ -3,7 +3,7 @@
 import gradio as gr
 import pytest
 
-from hfdemo.engines.gpu_refusal import explain_refusal
+from hfdemo.engines.zerogpu.refusal import explain_refusal
 from hfdemo.errors import GenerationFailed, InvalidInput, NoGpu
 
 QUOTA = "You have exceeded your {whose} quota (57s requested vs. 12s left). Try again in {wait}. "

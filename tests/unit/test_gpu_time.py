@@ -2,7 +2,7 @@
 
 import pytest
 
-from hfdemo.engines.gpu_time import LONGEST_S, GpuTime
+from hfdemo.engines.zerogpu.duration import LONGEST_S, GpuTime
 
 GB = 1_000_000_000
 

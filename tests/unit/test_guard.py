@@ -16,7 +16,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
-from hfdemo.page.guard import MAX_BODY_BYTES, Guard, content_security_policy
+from hfdemo.web.guard import MAX_BODY_BYTES, Guard, content_security_policy
 
 OWN = "const 안녕 = 1; // </b> <head>"
 PAGE = (

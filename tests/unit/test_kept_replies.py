@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from hfdemo.engines.kept_replies import MAX_REPLIES, KeptReplies, KeptReply
-from hfdemo.messages import FinishedReply
+from hfdemo.chat.messages import FinishedReply
+from hfdemo.decoding.prefix_cache import MAX_REPLIES, KeptReplies, KeptReply
 from tests.fakes import RECEIPT
 
 MAX_CACHE_BYTES = 1_000_000

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hfdemo.fit import Machine, make_plan, usual_facts
 from hfdemo.models.load import _placement
+from hfdemo.models.plan import Machine, make_plan, usual_facts
 
 GB = 10**9
 CPU = Machine(ram_free=12 * GB, disk_free=50 * GB, can_quantize=True)
@@ -20,7 +20,7 @@ GPU = replace(CPU, gpu_name="A", gpu_free=8 * GB, gpu_capability=(9, 0))
         (CPU, 10**9, "4bit", "cpu", {"device_map": {"": torch.device("cpu")}}),
         (GPU, 10**9, "off", "gpu", {"device_map": {"": torch.device("cuda:0")}}),
         (GPU, 10**9, "8bit", "gpu", {"device_map": {"": torch.device("cuda:0")}}),
-        (replace(GPU, place="zerogpu"), 10**9, "off", "gpu", {}),
+        (replace(GPU, platform="zerogpu"), 10**9, "off", "gpu", {}),
         (replace(CPU, mps=True), 10**9, "off", "mps", {}),
         (
             GPU,

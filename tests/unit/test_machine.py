@@ -10,9 +10,9 @@ import pytest
 import torch
 from huggingface_hub import constants
 
+from hfdemo.compute.allocator import PROMPT_BLOCK_BYTES, free_at_once, reuse_freed
 from hfdemo.models import machine as machine_module
 from hfdemo.models.machine import can_quantize, look_at_machine
-from hfdemo.models.memory import PROMPT_BLOCK_BYTES, free_at_once, reuse_freed
 
 GB = 10**9
 
@@ -48,7 +48,7 @@ def on_gpu(monkeypatch):
 
 def test_this_machine():
     found = look_at_machine("local")
-    assert found.place == "local"
+    assert found.platform == "local"
     assert 0 < found.ram_free <= found.ram_total <= psutil.virtual_memory().total
     assert found.disk_free > 0
     assert found.cpu_dtype in ("bfloat16", "float32")

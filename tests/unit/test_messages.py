@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hfdemo.errors import InvalidInput
-from hfdemo.messages import (
+from hfdemo.chat.messages import (
     LIMITS,
     MAX_MESSAGE_CHARS,
     MAX_STOP_TEXT_CHARS,
@@ -23,6 +22,7 @@ from hfdemo.messages import (
     read_system_prompt,
     replace_surrogates,
 )
+from hfdemo.errors import InvalidInput
 
 READERS = [(read_message, "message"), (read_system_prompt, "system_prompt"), (read_reply_start, "reply_start")]
 WHOLE = [name for name in OPTION_NAMES if LIMITS[name].whole]

@@ -6,8 +6,8 @@ from html import unescape
 import gradio as gr
 import pytest
 
+from hfdemo.chat.messages import ModelChoice, Status
 from hfdemo.errors import ModelLoadError
-from hfdemo.messages import ModelChoice, Status
 from hfdemo.page.model_menu import offers_models
 from hfdemo.page.page import create_page
 from hfdemo.settings import Settings
@@ -49,9 +49,9 @@ class Opened:
         (Settings(private=False), False),
         (Settings(private=False, models=("a",)), False),
         (Settings(private=False, models=("a", "b")), True),
-        (Settings(private=False, models=("a", "b"), place="space"), True),
-        (Settings(private=False, models=("a", "b"), place="zerogpu"), False),
-        (Settings(place="zerogpu"), False),
+        (Settings(private=False, models=("a", "b"), platform="space"), True),
+        (Settings(private=False, models=("a", "b"), platform="zerogpu"), False),
+        (Settings(platform="zerogpu"), False),
     ],
 )
 def test_the_menu_is_there_if_there_is_something_to_choose(settings, offers):

@@ -11,10 +11,10 @@ import pytest
 from gradio.components.chatbot import ChatbotDataMessages
 from transformers import AutoTokenizer
 
-from hfdemo.messages import Message, read_message, replace_surrogates
+from hfdemo.chat.messages import Message, read_message, replace_surrogates
+from hfdemo.chat.prompt import PromptBuilder
 from hfdemo.page.components import Transcript
 from hfdemo.page.transcript import box, conversation, entry, text_of
-from hfdemo.prompt import PromptBuilder
 from tests.unit.families import all_families
 
 BIG_LIST: list[str] = json.loads((Path(__file__).parent.parent / "data" / "blns.json").read_text("utf-8"))

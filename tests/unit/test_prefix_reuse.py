@@ -7,11 +7,11 @@ import pytest
 import torch
 from transformers import pipeline
 
-from hfdemo.engines.generation import Turn, bytes_of, generate_reply
-from hfdemo.engines.streaming import TokenStreamer
-from hfdemo.messages import Options
+from hfdemo.chat.messages import Options
+from hfdemo.chat.prompt import Prompt
+from hfdemo.decoding.generation import Turn, bytes_of, generate_reply
+from hfdemo.decoding.streamer import TokenStreamer
 from hfdemo.models.load import ChatPipeline, LoadedModel, decoder_layers
-from hfdemo.prompt import Prompt
 from tests.unit.families import byte_level
 from tests.unit.tiny_models import tiny_model
 

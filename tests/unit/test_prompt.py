@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from hfdemo.chat.messages import THINKING as THINKING_WISHES
+from hfdemo.chat.messages import Message, Thinking
+from hfdemo.chat.prompt import PromptBuilder, normalise
 from hfdemo.errors import GenerationFailed, InvalidInput
-from hfdemo.messages import THINKING as THINKING_WISHES
-from hfdemo.messages import Message, Thinking
-from hfdemo.prompt import PromptBuilder, normalise
 from tests.unit.families import (
     CHATML,
     CHATML_TOKENS,

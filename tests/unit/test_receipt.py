@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from hfdemo.messages import FinishedReply, FinishReason, Receipt
+from hfdemo.chat.messages import FinishedReply, FinishReason, Receipt
 from hfdemo.page.receipt import meter_text, receipt_box, used_tokens
 from hfdemo.page.transcript import BOX_MARK, conversation, kind_of, text_of
 from hfdemo.words import say

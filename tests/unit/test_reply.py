@@ -11,8 +11,8 @@ from threading import Event
 import gradio as gr
 import pytest
 
+from hfdemo.chat.messages import ChatRequest, Delta, Message, Options, Receipt
 from hfdemo.errors import Busy, GenerationFailed
-from hfdemo.messages import ChatRequest, Delta, Message, Options, Receipt
 from hfdemo.page import reply
 from hfdemo.page.reply import Reply, page_error, said_kindly, stream_reply, update_interval_s
 from tests.conftest import wait_until

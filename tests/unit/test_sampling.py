@@ -12,9 +12,9 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from hfdemo.engines.sampling import candidates, choose_token
+from hfdemo.chat.messages import Options
+from hfdemo.decoding.sampling import candidates, choose_token
 from hfdemo.errors import GenerationFailed
-from hfdemo.messages import Options
 
 VOCABULARY = 5000
 

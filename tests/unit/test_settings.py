@@ -20,7 +20,7 @@ def test_an_empty_environment_gives_the_defaults():
         time_limit_s=300,
         max_waiting=32,
         password=None,
-        place="local",
+        platform="local",
         private=True,
     )
 
@@ -75,7 +75,7 @@ def test_the_first_of_the_models_is_the_one_to_start_with():
 )
 def test_the_place_is_told_from_what_it_sets(environ, place):
     settings = from_env(environ)
-    assert (settings.place, settings.private) == (place, place == "local")
+    assert (settings.platform, settings.private) == (place, place == "local")
 
 
 @pytest.mark.parametrize(

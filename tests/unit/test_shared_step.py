@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from hfdemo.models import shared_step
-from hfdemo.models.chat_cache import ROOM_TOKENS, ChatCache
-from hfdemo.models.shared_step import SharedStep, _Rows, make_shared_step
+from hfdemo.compute import shared_step
+from hfdemo.compute.chat_cache import ROOM_TOKENS, ChatCache
+from hfdemo.compute.shared_step import SharedStep, _Rows, make_shared_step
 from tests.unit.tiny_models import tiny_model
 
 FAMILIES: dict[str, dict[str, Any]] = {

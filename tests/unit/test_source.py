@@ -16,24 +16,37 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-VOCABULARY = ("hfdemo", "hfdemo.settings", "hfdemo.errors", "hfdemo.messages", "hfdemo.fit", "hfdemo.words")
+BASE = ("hfdemo", "hfdemo.settings", "hfdemo.errors", "hfdemo.words", "hfdemo.background")
+"""What any room may import."""
+
+PLAN = ("hfdemo.models.plan", "hfdemo.models.plan_text")
+"""What the page shows of a model's plan; pure."""
 
 OWN_IMPORTS = {
     "hfdemo.settings": ("hfdemo.errors", "hfdemo.words"),
     "hfdemo.errors": ("hfdemo.words",),
-    "hfdemo.words": (),
-    "hfdemo.fit": ("hfdemo.errors", "hfdemo.settings", "hfdemo.words"),
-    "hfdemo.messages": ("hfdemo.errors", "hfdemo.fit", "hfdemo.settings", "hfdemo.words"),
-    "hfdemo.prompt": ("hfdemo.errors", "hfdemo.messages"),
-    "hfdemo.models": ("hfdemo.models", "hfdemo.prompt", *VOCABULARY[1:]),
-    "hfdemo.engines": ("hfdemo.engines", "hfdemo.models", "hfdemo.prompt", *VOCABULARY[1:]),
-    "hfdemo.page": ("hfdemo.page", "hfdemo.engines.protocol", *VOCABULARY[1:]),
-    "hfdemo.publish": ("hfdemo.publish", "hfdemo.models", *VOCABULARY[1:]),
-    "hfdemo.commands": (
-        *("hfdemo.commands", "hfdemo.environment", "hfdemo.models", "hfdemo.prompt", "hfdemo.publish"),
-        *VOCABULARY,
+    "hfdemo.words": ("hfdemo.words",),
+    "hfdemo.background": (),
+    "hfdemo.chat": ("hfdemo.chat", "hfdemo.models.plan", *BASE[1:]),
+    "hfdemo.compute": ("hfdemo.compute", *BASE[1:]),
+    "hfdemo.models": ("hfdemo.models", "hfdemo.compute", "hfdemo.chat", *BASE[1:]),
+    "hfdemo.decoding": ("hfdemo.decoding", "hfdemo.models", "hfdemo.compute", "hfdemo.chat", *BASE[1:]),
+    "hfdemo.engines": (
+        *("hfdemo.engines", "hfdemo.decoding", "hfdemo.models", "hfdemo.compute", "hfdemo.chat"),
+        *BASE[1:],
     ),
-    "hfdemo.colab": ("hfdemo.commands.terminal", "hfdemo.environment", "hfdemo.models.thread", *VOCABULARY[1:]),
+    "hfdemo.answering": ("hfdemo.engines.protocol", "hfdemo.chat", *BASE[1:]),
+    "hfdemo.web": ("hfdemo.web", "hfdemo.answering", "hfdemo.chat", *BASE[1:]),
+    "hfdemo.page": (
+        *("hfdemo.page", "hfdemo.answering", "hfdemo.engines.protocol", "hfdemo.chat", "hfdemo.web"),
+        *(*PLAN, *BASE[1:]),
+    ),
+    "hfdemo.publish": ("hfdemo.publish", "hfdemo.models", *BASE[1:]),
+    "hfdemo.commands": (
+        *("hfdemo.commands", "hfdemo.environment", "hfdemo.models", "hfdemo.chat", "hfdemo.publish"),
+        *BASE,
+    ),
+    "hfdemo.colab": ("hfdemo.commands.terminal", "hfdemo.environment", *BASE[1:]),
     "hfdemo.__main__": ("hfdemo.environment", "hfdemo.commands"),
 }
 """What the modules of each room may import of hfdemo."""
@@ -41,10 +54,14 @@ OWN_IMPORTS = {
 OTHER_IMPORTS = {
     "hfdemo.settings": (),
     "hfdemo.errors": (),
-    "hfdemo.messages": (),
-    "hfdemo.fit": (),
+    "hfdemo.background": (),
     "hfdemo.words": (),
-    "hfdemo.prompt": ("jinja2", "tokenizers"),
+    "hfdemo.chat.prompt": ("jinja2", "tokenizers"),
+    "hfdemo.chat": (),
+    "hfdemo.answering": (),
+    "hfdemo.engines.protocol": (),
+    "hfdemo.web": ("starlette",),
+    "hfdemo.compute": ("torch", "transformers"),
     "hfdemo.colab": ("IPython", "google", "psutil"),
     "hfdemo.environment": (),
     "hfdemo.__main__": (),
@@ -119,7 +136,7 @@ def test_a_room_needs_only_the_packages_that_belong_there(module):
 
 
 def test_the_prompt_needs_no_package_to_be_imported():
-    at_import = {name.split(".")[0] for name in imports(MODULES["hfdemo.prompt"], at_import=True)}
+    at_import = {name.split(".")[0] for name in imports(MODULES["hfdemo.chat.prompt"], at_import=True)}
     assert at_import - sys.stdlib_module_names == {"hfdemo"}
 
 
@@ -138,9 +155,9 @@ def test_only_app_py_puts_the_parts_together():
     ("module", "unwanted"),
     [
         ("hfdemo", "torch transformers gradio huggingface_hub tokenizers argparse"),
-        ("hfdemo.prompt", "torch transformers gradio huggingface_hub tokenizers jinja2"),
+        ("hfdemo.chat.prompt", "torch transformers gradio huggingface_hub tokenizers jinja2"),
         ("hfdemo.models.catalog", "torch transformers gradio huggingface_hub"),
-        ("hfdemo.fit", "torch transformers gradio huggingface_hub"),
+        ("hfdemo.models.plan", "torch transformers gradio huggingface_hub"),
         ("hfdemo.engines.local", "torch transformers gradio huggingface_hub"),
         ("hfdemo.page.page", "torch transformers"),
     ],

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import AutoTokenizer
 
-from hfdemo.engines import streaming
-from hfdemo.engines.protocol import HEARTBEAT_S
-from hfdemo.engines.streaming import (
+from hfdemo.decoding import streamer as streaming
+from hfdemo.decoding.streamer import (
     REPLACEMENT,
     Detokenizer,
     Finished,
@@ -27,6 +26,7 @@ from hfdemo.engines.streaming import (
     TokenStreamer,
     interruptible,
 )
+from hfdemo.engines.protocol import HEARTBEAT_S
 from hfdemo.errors import GenerationFailed
 from tests.unit.families import CHATML_TOKENS, THINKING, byte_level, metaspace, unigram
 
@@ -562,7 +562,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("hfdemo.engines.streaming.time", clock)
+    monkeypatch.setattr("hfdemo.decoding.streamer.time", clock)
     return clock
 
 

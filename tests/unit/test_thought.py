@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from hfdemo.engines.thought import ThoughtSplitter, hold_back, split_thought
-from hfdemo.prompt import THOUGHT_TAGS
+from hfdemo.chat.prompt import THOUGHT_TAGS
+from hfdemo.chat.reply_format import ThoughtSplitter, hold_back, split_thought
 
 TAGS = [tag for pair in THOUGHT_TAGS for tag in pair]
 FRAGMENTS = [*TAGS, "<", "<th", "<think", "</th", "</", ">", "\n", " ", "Hm", "서울", "a<b", "thought"]

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from hfdemo.messages import Message
+from hfdemo.chat.messages import Message
 from hfdemo.page.transcript import (
     BOX_MARK,
     box,

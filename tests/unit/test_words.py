@@ -7,13 +7,13 @@ from typing import get_args, get_type_hints
 import pytest
 
 from hfdemo import errors
-from hfdemo.fit import Bits, Speed, Way
-from hfdemo.messages import OPTION_NAMES, THINKING, FinishReason, Status
+from hfdemo.chat.messages import OPTION_NAMES, THINKING, FinishReason, Status
 from hfdemo.models.explain import GATES
+from hfdemo.models.plan import Bits, Speed, Way
 from hfdemo.page.language import label, translations
 from hfdemo.page.starters import STARTERS, starter_cards
 from hfdemo.publish.life import FAILED, RESTING, RUNNING, WORKING
-from hfdemo.settings import Place
+from hfdemo.settings import Platform
 from hfdemo.words import LANGUAGES, as_language, choose_language, say, texts
 from tests.conftest import ROOT
 
@@ -67,7 +67,7 @@ def computed_keys() -> set[str]:
         *(f"colab.{key}" for key in notebook),
         *(f"advice.{topic}_{place}" for topic in ("set_token", "new_token", "disk") for place in places),
         *(f"advice.gpu_{more}" for more in ("sign_in", "pro", "credits")),
-        *(f"doctor.place_{place}" for place in get_args(Place)),
+        *(f"doctor.platform_{place}" for place in get_args(Platform)),
         *(f"error.{key}" for key in GATES.values()),
         *(f"fit.{label}" for label in plan),
         *(f"fit.way_{way}" for way in get_args(Way)),

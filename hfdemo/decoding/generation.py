@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from hfdemo.engines.sampling import choose_token, is_greedy
-from hfdemo.engines.streaming import Finished, FiniteLogits, Stopped, TokenStreamer, interruptible
-from hfdemo.engines.thought import split_thought
-from hfdemo.messages import FinishedReply, FinishReason, Options, Receipt
-from hfdemo.models.chat_cache import ChatCache
+from hfdemo.chat.messages import FinishedReply, FinishReason, Options, Receipt
+from hfdemo.chat.prompt import Prompt
+from hfdemo.chat.reply_format import split_thought
+from hfdemo.compute.chat_cache import ChatCache
+from hfdemo.decoding.sampling import choose_token, is_greedy
+from hfdemo.decoding.streamer import Finished, FiniteLogits, Stopped, TokenStreamer, interruptible
 from hfdemo.models.load import LoadedModel
-from hfdemo.prompt import Prompt
 
 logger = logging.getLogger(__name__)
 

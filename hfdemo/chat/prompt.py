@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from hfdemo.chat.messages import Message, Thinking
 from hfdemo.errors import GenerationFailed, InvalidInput
-from hfdemo.messages import Message, Thinking
 
 EncodeText = Callable[[str, bool], list[int]]
 """`encode(text, at_start) -> ids`, which never makes a control token of text.

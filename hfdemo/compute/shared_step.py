@@ -15,8 +15,8 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
-from hfdemo.models.chat_cache import ChatCache
-from hfdemo.models.step import TOLERANCE, agrees
+from hfdemo.compute.chat_cache import ChatCache
+from hfdemo.compute.step import TOLERANCE, agrees
 
 logger = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import TYPE_CHECKING
 
-from hfdemo.messages import ChatRequest, Options, ShownPrompt
-from hfdemo.prompt import Prompt, PromptBuilder
+from hfdemo.chat.messages import ChatRequest, Options, ShownPrompt
+from hfdemo.chat.prompt import Prompt, PromptBuilder
 
 if TYPE_CHECKING:
-    from hfdemo.engines.kept_replies import KeptReply
-    from hfdemo.engines.streaming import TokenStreamer
+    from hfdemo.decoding.prefix_cache import KeptReply
+    from hfdemo.decoding.streamer import TokenStreamer
     from hfdemo.models.load import LoadedModel
 
 
@@ -63,7 +63,7 @@ def take_order(prompts: PromptBuilder, request: ChatRequest, kept: KeptReply | N
 
 def make_streamer(model: LoadedModel, order: Order, stop: Event) -> TokenStreamer:
     """Return what takes the reply's tokens; what the reply begins with is its first piece."""
-    from hfdemo.engines.streaming import TokenStreamer
+    from hfdemo.decoding.streamer import TokenStreamer
 
     streamer = TokenStreamer(
         model.tokenizer,

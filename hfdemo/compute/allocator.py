@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-from hfdemo.models.fast_step import forget_records
+from hfdemo.compute.fast_step import forget_records
 
 PACKING_BLOCK_BYTES = 2**22
 """Blocks of this size come and go while weights are packed; if greater ones were kept, the peak of memory would rise

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import Module
 from transformers import LogitsProcessor, TextIteratorStreamer
 
+from hfdemo.chat.messages import FinishReason
+from hfdemo.chat.reply_format import hold_back
+from hfdemo.decoding.sampling import refuse_no_number
 from hfdemo.engines.protocol import HEARTBEAT_S
-from hfdemo.engines.sampling import refuse_no_number
-from hfdemo.engines.thought import hold_back
-from hfdemo.messages import FinishReason
 
 REPLACEMENT = "\ufffd"
 """What a decoder writes for bytes that aren't a character, or not yet."""

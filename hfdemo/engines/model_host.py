@@ -14,18 +14,17 @@ from dataclasses import replace
 from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING
 
-from hfdemo.engines.compute import Compute
-from hfdemo.engines.failure import log_failure
-from hfdemo.errors import HfdemoError, ModelLoadError
-from hfdemo.messages import Status
+from hfdemo.chat.messages import Status
+from hfdemo.compute.thread import Compute
+from hfdemo.errors import HfdemoError, ModelLoadError, log_failure
 from hfdemo.settings import Settings
 from hfdemo.words import say
 
 if TYPE_CHECKING:
-    from hfdemo.fit import Machine
     from hfdemo.models.check import Checked
     from hfdemo.models.choose import ModelSource
     from hfdemo.models.load import LoadedModel
+    from hfdemo.models.plan import Machine
     from hfdemo.models.progress import Step
 
 logger = logging.getLogger(__name__)
@@ -166,7 +165,7 @@ class KeptModel:
 
     def _unload(self) -> None:
         """Let the model go and give its memory back to the system; runs in the compute thread."""
-        from hfdemo.models.memory import give_memory_back
+        from hfdemo.compute.allocator import give_memory_back
 
         self.model = None
         self._leave()
@@ -245,7 +244,7 @@ class _Work:
         """Return what to tell people of an error, and log it."""
         from hfdemo.models.explain import explain_load_error
 
-        explained = explain_load_error(error, self._source, self._kept._settings.place)
+        explained = explain_load_error(error, self._source, self._kept._settings.platform)
         if explained is not error:
             log_failure("loading the model", error)
         logger.error("%s", explained)
@@ -272,7 +271,7 @@ def not_there_error(status: Status) -> HfdemoError:
 def _machine(settings: Settings) -> Machine:
     from hfdemo.models.machine import look_at_machine
 
-    return look_at_machine(settings.place)
+    return look_at_machine(settings.platform)
 
 
 def _ready(status: Status, model: LoadedModel) -> Status:

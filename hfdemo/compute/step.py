@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from hfdemo.models.chat_cache import ChatCache
+from hfdemo.compute.chat_cache import ChatCache
 
 TOLERANCE = {torch.bfloat16: 0.2, torch.float16: 0.2, torch.float32: 0.01}
 """How far a step's logits may be from those of the model's own forward, relative to their spread. Rounding to

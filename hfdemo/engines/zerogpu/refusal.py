@@ -7,8 +7,7 @@ numbers and words in their text. Source: spaces 0.51, `zero/client.py` and `zero
 import logging
 import re
 
-from hfdemo.engines.failure import log_failure
-from hfdemo.errors import GenerationFailed, HfdemoError, NoGpu, hide_tokens
+from hfdemo.errors import GenerationFailed, HfdemoError, NoGpu, hide_tokens, log_failure
 
 QUOTA = re.compile(
     r"(?P<asked>\d+)s requested vs\. (?P<left>-?\d+)s left\)\. "

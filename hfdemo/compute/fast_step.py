@@ -26,9 +26,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hfdemo.models.chat_cache import ROOM_TOKENS, ChatCache
-from hfdemo.models.cpu_weights import PackedWeight, pack
-from hfdemo.models.step import TOLERANCE, agrees
+from hfdemo.compute.chat_cache import ROOM_TOKENS, ChatCache
+from hfdemo.compute.cpu_weights import PackedWeight, pack
+from hfdemo.compute.step import TOLERANCE, agrees
 from hfdemo.settings import CpuWeights
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from hfdemo.errors import HfdemoError, InvalidInput
-from hfdemo.fit import Plan
+from hfdemo.models.plan import Plan
 
 Role = Literal["user", "assistant"]
 

@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor
 
+from hfdemo.chat.messages import Options
 from hfdemo.errors import GenerationFailed
-from hfdemo.messages import Options
 
 GREEDY_BELOW = 0.01
 """Lower temperatures are greedy: dividing by them overflows, and no one could tell the difference."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from hfdemo.prompt import THOUGHT_TAGS
+from hfdemo.chat.prompt import THOUGHT_TAGS
 
 
 class ThoughtSplitter:

@@ -14,19 +14,19 @@ from queue import Empty, SimpleQueue
 from threading import Event, RLock
 from typing import Any
 
-from hfdemo.engines.compute import CallingThread
-from hfdemo.engines.gpu_refusal import explain_refusal
-from hfdemo.engines.gpu_time import GpuTime
-from hfdemo.engines.gpu_worker import Ended, FromWorker, Piece, SharedStop, make_reply
-from hfdemo.engines.kept_model import KeptModel, not_there_error
-from hfdemo.engines.kept_replies import KeptReplies, KeptReply
-from hfdemo.engines.order import Order, show_prompt, take_order
+from hfdemo.background import in_thread
+from hfdemo.chat.messages import ChatRequest, Delta, FinishedReply, ShownPrompt, Status
+from hfdemo.chat.reply_format import ThoughtSplitter
+from hfdemo.compute.thread import CallingThread
+from hfdemo.decoding.prefix_cache import KeptReplies, KeptReply
+from hfdemo.decoding.request import Order, show_prompt, take_order
+from hfdemo.engines.model_host import KeptModel, not_there_error
 from hfdemo.engines.protocol import HEARTBEAT_S
-from hfdemo.engines.thought import ThoughtSplitter
+from hfdemo.engines.zerogpu.duration import GpuTime
+from hfdemo.engines.zerogpu.refusal import explain_refusal
+from hfdemo.engines.zerogpu.worker import Ended, FromWorker, Piece, SharedStop, make_reply
 from hfdemo.errors import Busy, GenerationFailed, HfdemoError, InvalidInput
-from hfdemo.messages import ChatRequest, Delta, FinishedReply, ShownPrompt, Status
 from hfdemo.models.load import LoadedModel
-from hfdemo.models.thread import in_thread
 from hfdemo.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
-from hfdemo.messages import FinishedReply
+from hfdemo.chat.messages import FinishedReply
 
 MAX_REPLIES = 256
 

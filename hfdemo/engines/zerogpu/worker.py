@@ -7,15 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event
 
-from hfdemo.engines.failure import explain_failure
-from hfdemo.engines.generation import Turn, generate_reply
-from hfdemo.engines.order import Order, make_streamer
+from hfdemo.background import in_thread
+from hfdemo.chat.messages import FinishedReply
+from hfdemo.decoding.generation import Turn, generate_reply
+from hfdemo.decoding.request import Order, make_streamer
+from hfdemo.decoding.streamer import Stopped
 from hfdemo.engines.protocol import HEARTBEAT_S
-from hfdemo.engines.streaming import Stopped
-from hfdemo.errors import GenerationFailed, HfdemoError
-from hfdemo.messages import FinishedReply
+from hfdemo.errors import GenerationFailed, HfdemoError, explain_failure
 from hfdemo.models.load import LoadedModel
-from hfdemo.models.thread import in_thread
 
 
 @dataclass(frozen=True, slots=True)

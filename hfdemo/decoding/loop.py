@@ -14,10 +14,10 @@ from threading import Lock
 
 import torch
 
-from hfdemo.engines.compute import ComputeThread
-from hfdemo.engines.generation import Turn, read
-from hfdemo.engines.streaming import Finished, Stopped, interruptible
-from hfdemo.messages import FinishedReply
+from hfdemo.chat.messages import FinishedReply
+from hfdemo.compute.thread import ComputeThread
+from hfdemo.decoding.generation import Turn, read
+from hfdemo.decoding.streamer import Finished, Stopped, interruptible
 
 CHUNK_TOKENS = 256
 """So much of a prompt is read between two steps of the others; it takes about a quarter of a second on two cores."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from hfdemo.settings import CpuWeights, Place, Quantize
+from hfdemo.settings import CpuWeights, Platform, Quantize
 from hfdemo.words import Language, say
 
 Bits = Literal["8bit", "4bit"]
@@ -75,7 +75,7 @@ HOLES = 0.3
 """By how much the blocks that come and go take more memory than they fill, as what lies between them isn't given back:
 the cache, which moves with each token, and the activations. Measured."""
 
-DOWNLOAD_BYTES_PER_S: dict[Place, float] = {"local": 12.5e6, "colab": 100e6, "space": 100e6, "zerogpu": 100e6}
+DOWNLOAD_BYTES_PER_S: dict[Platform, float] = {"local": 12.5e6, "colab": 100e6, "space": 100e6, "zerogpu": 100e6}
 """An assumption, which the card states: 100 Mbit/s at home, 800 Mbit/s in a data centre."""
 
 CPU_BYTES_PER_S = 20e9
@@ -156,7 +156,7 @@ class ModelFacts:
 class Machine:
     """What a machine has for a model. Sizes in bytes."""
 
-    place: Place = "local"
+    platform: Platform = "local"
     ram_free: int = 0
     """What this program may use: what is free, and what it holds already."""
     ram_total: int = 0
@@ -309,7 +309,7 @@ def _ways(
         yield from (("gpu", packed, "bf16") for packed in bits)
     if machine.mps:
         yield "mps", None, "bf16"
-    if machine.place == "zerogpu":
+    if machine.platform == "zerogpu":
         return
     if machine.gpu_name and None in bits:  # bitsandbytes packs nothing that stays on the CPU
         yield "split", None, "bf16"
@@ -357,7 +357,7 @@ def _plan(
         program_bytes=_program_bytes(facts, machine, way),
         free_bytes={"gpu": machine.gpu_free, "split": machine.gpu_free + machine.ram_free}.get(way, machine.ram_free),
         download_bytes=facts.download_bytes,
-        download_s=facts.download_bytes / DOWNLOAD_BYTES_PER_S[machine.place],
+        download_s=facts.download_bytes / DOWNLOAD_BYTES_PER_S[machine.platform],
         disk_fits=not facts.download_bytes or facts.download_bytes + DISK_SPARE_BYTES <= machine.disk_free,
         tokens_per_s=tokens_per_s,
         speed=next(speed for speed, least in SPEEDS if tokens_per_s >= least),
@@ -491,7 +491,7 @@ def _download_text(plan: Plan, language: Language) -> str:
         language,
         size=size_text(plan.download_bytes),
         minutes=round(plan.download_s / 60),
-        mbits=round(DOWNLOAD_BYTES_PER_S[plan.machine.place] * 8 / 1e6),
+        mbits=round(DOWNLOAD_BYTES_PER_S[plan.machine.platform] * 8 / 1e6),
     )
 
 

@@ -1,0 +1,1 @@
+"""The engine of a Space with ZeroGPU."""
