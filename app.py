@@ -6,26 +6,29 @@ import multiprocessing
 import os
 import signal
 import sys
+from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # private by default; read when gradio is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the page and the log tell the progress
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # plain downloads can be cancelled, and go on where they were cut
 
-# With libraries and the model, hundreds of thousands of objects come that stay. To look through all of them for cycles
-# again and again takes a second and a half of the start.
+# Libraries and the model bring hundreds of thousands of objects that stay. Looking through all of them for cycles,
+# again and again, takes a second and a half of the start.
 gc.set_threshold(50_000, 20, 100)
 
+from hfdemo.answering import Answering
+from hfdemo.compute.thread import ComputeThread
 from hfdemo.engines.local import LocalEngine
-from hfdemo.engines.protocol import Engine
+from hfdemo.engines.model_host import LocalModelHost
 from hfdemo.errors import SettingsError
 from hfdemo.models.catalog import Catalog
 from hfdemo.page.page import create_page, launch
 from hfdemo.settings import SIGN_IN_NAME, Settings, from_env
 
 
-def begin(settings: Settings) -> tuple[Engine, Catalog | None]:
-    """Begin to load the model; return what answers with it, and the models that can be chosen, if any can."""
+def make_page(settings: Settings) -> Any:
+    """Begin to load the model; return the page that answers with it."""
     if settings.platform == "zerogpu":
         import spaces  # before torch, which it makes believe that there is a GPU
 
@@ -33,14 +36,16 @@ def begin(settings: Settings) -> tuple[Engine, Catalog | None]:
 
         lending = ZeroGpuEngine(settings, spaces.GPU)
         lending.load()
-        return lending, None
-    engine = LocalEngine(settings)
-    engine.load()
-    return engine, Catalog(settings, engine.machine)
+        return create_page(Answering(lending, settings.max_waiting), settings, viewer=lending)
+    host = LocalModelHost(settings, ComputeThread())
+    engine = LocalEngine(settings, host)
+    host.load()
+    answering = Answering(engine, settings.max_waiting)
+    return create_page(answering, settings, host, viewer=engine, catalog=Catalog(settings, host.machine))
 
 
 def end(number: int, _: object) -> None:
-    """End at once, with ZeroGPU's workers: a thread may be in the midst of torch, which nothing interrupts cleanly."""
+    """End at once, with ZeroGPU's workers: a thread may be inside torch, which nothing interrupts cleanly."""
     for worker in multiprocessing.active_children():
         worker.kill()
     os._exit(128 + number)
@@ -56,9 +61,8 @@ def main() -> None:
         sys.exit(str(error))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    engine, catalog = begin(settings)
     sign_in = (SIGN_IN_NAME, settings.password) if settings.password else None
-    launch(create_page(engine, settings, catalog), auth=sign_in)
+    launch(make_page(settings), auth=sign_in)
 
 
 if __name__ == "__main__":

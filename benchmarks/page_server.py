@@ -10,8 +10,11 @@ import time
 from collections.abc import Generator
 from threading import Event
 
+from hfdemo.chat.UNKNOWN import FinishedReply
+
 from benchmarks.prompts import TEXT
-from hfdemo.chat.messages import ChatRequest, Delta, FinishedReply
+from hfdemo.chat.reply import Delta
+from hfdemo.chat.request import ChatRequest
 from hfdemo.page.page import create_page, launch
 from hfdemo.settings import Settings
 from tests.fakes import RECEIPT, ScriptedEngine

@@ -1,15 +1,19 @@
-"""An engine and a catalog of models that say what they are told to."""
+"""An engine, and what can stand beside it, that say what they are told to."""
 
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Iterator
 from dataclasses import replace
-from threading import Event
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from hfdemo.chat.messages import ChatRequest, Delta, FinishedReply, ModelChoice, Receipt, ShownPrompt, Status
+from hfdemo.answering import Answering
+from hfdemo.chat.reply import Delta, Receipt, StopSignal
+from hfdemo.chat.request import ChatRequest, ShownPrompt
+from hfdemo.engines.protocol import ModelCatalog, ModelChoice, Status
 from hfdemo.errors import HfdemoError, InvalidInput
 from hfdemo.models.plan import Machine, Plan, make_plan, usual_facts
+from hfdemo.page.page import create_page
+from hfdemo.settings import Settings
 
 RECEIPT = Receipt(
     prompt_tokens=30,
@@ -28,95 +32,80 @@ RECEIPT = Receipt(
 
 
 class ScriptedEngine:
-    """Answers with the replies that were enqueued, in pieces; remembers what it was asked.
-
-    What stands between <think> and </think> as a piece of its own is sent as thought.
-
-    It is an engine by having the methods of one, no more.
-    """
+    """Answers with the replies that were enqueued, in pieces; remembers what it was asked."""
 
     def __init__(self) -> None:
         self.requests: list[ChatRequest] = []
         self.stopped: list[bool] = []
-        self.now = Status("ready", model="scripted", device="nowhere")
-        self.loads = 0
-        self.chosen: list[str] = []
-        self.cancels = 0
-        self.last: FinishedReply | None = None
+        self.now = Status("ready", model="scripted", device="nowhere", context_limit=100)
         self.receipt = RECEIPT
         self._replies: deque[list[str | Exception | float]] = deque()
 
     def enqueue(self, *pieces: str | Exception | float) -> None:
-        """Add a reply: texts are sent one after the other, numbers are seconds to wait, an error is raised."""
+        """Add a reply: a text is a piece, a thought between <think> tags; a number is a wait, an error is raised."""
         self._replies.append(list(pieces))
-
-    def load(self) -> None:
-        self.loads += 1
 
     def status(self) -> Status:
         return self.now
 
+    def stream(self, request: ChatRequest, stop: StopSignal) -> Iterator[Delta]:
+        self.requests.append(request)
+        if self.now.error:
+            raise self.now.error
+        start = [request.reply_start] if request.reply_start else []
+        for piece in [*start, *(self._replies.popleft() if self._replies else ["ok"])]:
+            if isinstance(piece, Exception):
+                raise piece
+            if isinstance(piece, float | int):
+                end = time.monotonic() + piece
+                while time.monotonic() < end and not stop.is_set():
+                    yield Delta()
+                    stop.wait(min(0.25, max(0.0, end - time.monotonic())))
+            elif piece.startswith("<think>"):
+                yield Delta(thought=piece.removeprefix("<think>").removesuffix("</think>"), used_tokens=40)
+            else:
+                yield Delta(piece, used_tokens=40)
+            if stop.is_set():
+                break
+        self.stopped.append(stop.is_set())
+        receipt = replace(self.receipt, finish_reason=stop.reason) if stop.is_set() else self.receipt
+        yield Delta(used_tokens=40, receipt=receipt)
+
+
+class ScriptedHost:
+    """Stands beside a scripted engine; remembers what it was asked for."""
+
+    def __init__(self, engine: ScriptedEngine) -> None:
+        self.engine = engine
+        self.loads = self.cancels = 0
+        self.chosen: list[str] = []
+
+    def load(self) -> None:
+        self.loads += 1
+
     def choose(self, model: str) -> None:
         self.chosen.append(model)
-        self.now = Status("resolving", model=model)
+        self.engine.now = Status("resolving", model=model)
 
     def cancel(self) -> None:
         self.cancels += 1
-        self.now = Status("cancelled", model=self.now.model)
+        self.engine.now = Status("cancelled", model=self.engine.now.model)
 
-    def last_reply(self, chat: str) -> FinishedReply | None:
-        return self.last
 
-    def forget(self, chat: str) -> None:
-        self.last = None
-
-    def check(self, request: ChatRequest) -> None:
-        pass
+class ScriptedViewer:
+    """Shows each message as one token, behind a control token."""
 
     def show_prompt(self, request: ChatRequest) -> ShownPrompt:
         tokens = [("<|start|>", True), *((message.content, False) for message in request.messages)]
         return ShownPrompt(tuple(tokens), dropped_messages=0, context_limit=100)
 
-    def stream(self, request: ChatRequest, stop: Event) -> Generator[Delta, None, None]:
-        self.requests.append(request)
-        pieces = self._replies.popleft() if self._replies else ["ok"]
-        finished = False
-        self.last = None
-        if request.reply_start:
-            pieces = [request.reply_start, *pieces]
-        try:
-            if self.now.error:
-                raise self.now.error
-            before, sent = len(self.chosen), []
-            for piece in pieces:
-                if len(self.chosen) > before:
-                    break
-                sent.append(piece)
-                if isinstance(piece, Exception):
-                    raise piece
-                if isinstance(piece, str) and piece.startswith("<think>"):
-                    yield Delta(thought=piece.removeprefix("<think>").removesuffix("</think>"))
-                elif isinstance(piece, str):
-                    yield Delta(piece, used_tokens=40)
-                else:
-                    yield from self._wait(piece, stop)
-            finished = True
-            changed = len(self.chosen) > before
-            receipt = replace(self.receipt, finish_reason="model_changed") if changed else self.receipt
-            texts = [piece for piece in sent if isinstance(piece, str)]
-            thought = "".join(text for text in texts if text.startswith("<think>"))
-            answer = "".join(text for text in texts if not text.startswith("<think>"))
-            self.last = FinishedReply(answer, thought, receipt)
-            yield Delta(used_tokens=40, receipt=receipt)
-        finally:
-            self.stopped.append(not finished)
 
-    def _wait(self, seconds: float, stop: Event) -> Generator[Delta, None, None]:
-        end = time.monotonic() + seconds
-        before = len(self.chosen)
-        while time.monotonic() < end and not stop.is_set() and len(self.chosen) == before:
-            yield Delta()
-            stop.wait(min(0.25, max(0.0, end - time.monotonic())))
+def scripted_page(
+    engine: ScriptedEngine, settings: Settings | None = None, catalog: ModelCatalog | None = None
+) -> Any:
+    """Return the page of a scripted engine, with all that can stand beside it."""
+    host = ScriptedHost(engine)
+    return create_page(Answering(engine), settings or Settings(), host, ScriptedViewer(), catalog)
 
 
 def make_any_plan(name: str, parameters: int = 600_000_000) -> Plan:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from hfdemo.chat.messages import Message, Thinking
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import Thinking
 from hfdemo.errors import GenerationFailed, InvalidInput
 
 EncodeText = Callable[[str, bool], list[int]]

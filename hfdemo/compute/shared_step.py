@@ -97,15 +97,18 @@ class _LayerOfRows(DynamicLayer):
         return self._rows.longest - 1
 
 
-def make_shared_step(model: Any) -> SharedStep | None:
+def make_shared_step(model: Any, chats: int = 1) -> SharedStep | None:
     """Return the shared step of a model, or None where it doesn't compute what the model does for each chat alone.
 
     Args:
         model: a causal language model.
+        chats: how many there will be at one time. For one, layers that look back through a window are left to
+            transformers, whose caches forget what is behind the window.
     """
     step = SharedStep(model)
+    covered = (DynamicLayer,) if chats == 1 else (DynamicLayer, DynamicSlidingWindowLayer)
     try:
-        if not _keeps_keys_and_values(model):
+        if not _keeps_keys_and_values(model, covered):
             reason = "it keeps more than keys and values"
         elif agrees(step, model):
             return step
@@ -113,12 +116,13 @@ def make_shared_step(model: Any) -> SharedStep | None:
             reason = "it computes something else"
     except Exception as error:  # whatever a model's own code makes of a cache that isn't its own
         reason = type(error).__name__
-    logger.warning("this model can't make several replies at once (%s): they come one after the other", reason)
+    level = logging.WARNING if chats > 1 else logging.INFO
+    logger.log(level, "no step writes this model's tokens (%s): replies are written one by one, by generate", reason)
     return None
 
 
-def _keeps_keys_and_values(model: Any) -> bool:
+def _keeps_keys_and_values(model: Any, covered: tuple[type, ...]) -> bool:
     if model.dtype not in TOLERANCE or not model._supports_default_dynamic_cache():
         return False
     layers = DynamicCache(config=model.config.get_text_config(decoder=True)).layers
-    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
+    return all(type(layer) in covered for layer in layers)

@@ -20,6 +20,10 @@ class Compute(Protocol):
         """Run a function after all that was submitted before, and return its future."""
         ...
 
+    def has_waiting_jobs(self) -> bool:
+        """Tell whether a job waits for the one that runs."""
+        ...
+
 
 class CallingThread:
     """Runs each job at once, in the thread that brings it."""
@@ -32,6 +36,10 @@ class CallingThread:
         except Exception as error:
             future.set_exception(error)
         return future
+
+    def has_waiting_jobs(self) -> bool:
+        """Tell that none does."""
+        return False
 
 
 class ComputeThread:
@@ -52,6 +60,10 @@ class ComputeThread:
         future: Future[Any] = Future()
         self._jobs.put((future, function, args))
         return future
+
+    def has_waiting_jobs(self) -> bool:
+        """Tell whether a job waits for the one that runs."""
+        return not self._jobs.empty()
 
     def _run(self) -> None:
         while job := self._jobs.get():

@@ -1,4 +1,4 @@
-"""Several replies at once, a token of each at a time.
+"""The loop that writes tokens: one of each reply at a time, for one reply or many.
 
 One step of the model reads all weights once, for however many tokens (continuous batching as in Orca,
 https://www.usenix.org/conference/osdi22/presentation/yu). A reply joins when its prompt is read and leaves when it
@@ -7,158 +7,188 @@ other, so that a change of models comes in between.
 """
 
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import suppress
 from threading import Lock
 
 import torch
+from torch import Tensor
 
-from hfdemo.chat.messages import FinishedReply
-from hfdemo.compute.thread import ComputeThread
-from hfdemo.decoding.generation import Turn, read
-from hfdemo.decoding.streamer import Finished, Stopped, interruptible
+from hfdemo.chat.reply import FinishReason
+from hfdemo.compute.thread import Compute
+from hfdemo.decoding.generate import write_whole_reply
+from hfdemo.decoding.running import Interrupted, RunningReply
 
 CHUNK_TOKENS = 256
 """So much of a prompt is read between two steps of the others; it takes about a quarter of a second on two cores."""
 
 
-@dataclass(eq=False, slots=True)
-class _Running:
-    """A reply that is being made."""
-
-    turn: Turn
-    keep: Callable[[FinishedReply], None]
-    job: Future[FinishedReply] = field(default_factory=Future)
-    unread: list[int] = field(default_factory=list)
-    """What is left of the prompt."""
-    token: int = -1
-    """The last token that was written; the model has not read it yet."""
-
-
-class Batch:
-    """The replies that one model makes at the same time.
+class Loop:
+    """The replies of one model: those that are written, and those that wait.
 
     Args:
-        compute: the thread in which torch works.
-        most: how many replies there are at one time; the others wait, first come, first served.
+        compute: where the rounds run.
+        most: how many replies are written at one time; the others wait, first come, first served.
     """
 
-    def __init__(self, compute: ComputeThread, most: int) -> None:
+    def __init__(self, compute: Compute, most: int = 1) -> None:
         self._compute = compute
-        self.most = most
+        self._most = most
         self._lock = Lock()
-        self._waiting: deque[_Running] = deque()
-        self._running: list[_Running] = []
-        self._goes_round = False
+        self._waiting: deque[RunningReply] = deque()
+        self._running: list[RunningReply] = []
+        self._is_scheduled = False
 
-    def add(self, turn: Turn, keep: Callable[[FinishedReply], None]) -> Future[FinishedReply]:
-        """Make a reply, beside those that are being made. Its streamer learns of the end or the error, always.
+    @property
+    def is_busy(self) -> bool:
+        """Whether there are replies that have not ended."""
+        return self._is_scheduled
 
-        Args:
-            turn: the reply to make.
-            keep: called with it in the compute thread, before its future is done.
-        """
-        running = _Running(turn, keep)
+    def add(self, reply: RunningReply) -> None:
+        """Write a reply, beside the others. Its streamer gets an end, always, and its `done` before."""
         with self._lock:
-            self._waiting.append(running)
-            if not self._goes_round:
-                self._goes_round = True
-                self._compute.submit(self._round)
-        return running.job
+            self._waiting.append(reply)
+            was_scheduled, self._is_scheduled = self._is_scheduled, True
+        if not was_scheduled:
+            self._compute.submit(self._run)
+
+    def ahead(self, reply: RunningReply) -> int:
+        """Return how many replies have to end before this one is begun."""
+        with self._lock:
+            if reply not in self._waiting:
+                return 0
+            return max(0, len(self._running) + self._waiting.index(reply) - self._most + 1)
+
+    def end_all(self, reason: FinishReason) -> None:
+        """Let all replies end with what they have, at the next step; may be called from any thread."""
+        with self._lock:
+            for reply in (*self._running, *self._waiting):
+                reply.stop.set(reason)
 
     def finish(self) -> None:
-        """Make all replies to their end, which was said to be near; called in the compute thread."""
+        """Run until all replies have ended; called in the compute thread, when they are to end soon."""
         while self._running or self._waiting:
-            self._advance()
+            self._round()
+
+    def _run(self) -> None:
+        """Run rounds until nothing is left, or another job waits for the compute thread."""
+        while True:
+            self._round()
+            with self._lock:
+                self._is_scheduled = bool(self._running or self._waiting)
+                if not self._is_scheduled:
+                    return
+            if self._compute.has_waiting_jobs():
+                self._compute.submit(self._run)
+                return
 
     def _round(self) -> None:
-        self._advance()
-        with self._lock:
-            self._goes_round = bool(self._running or self._waiting)
-            if self._goes_round:
-                self._compute.submit(self._round)
-
-    def _advance(self) -> None:
         """Begin what can begin, read on in one prompt, and write a token of each reply."""
         try:
             with torch.inference_mode():
-                self._begin()
-                self._read_on()
-                self._step()
+                self._admit()
+                self._prefill()
+                self._decode()
         except BaseException as error:  # the model failed for all
-            for running in list(self._running):
-                self._fail(running, error)
+            for reply in list(self._running):
+                self._fail(reply, error)
 
-    def _begin(self) -> None:
-        while len(self._running) < self.most:
+    def _admit(self) -> None:
+        while len(self._running) < self._most:
             with self._lock:
                 if not self._waiting:
                     return
-                running = self._waiting.popleft()
-            self._running.append(running)
-            turn = running.turn
+                reply = self._waiting.popleft()
+                self._running.append(reply)
             try:
-                turn.start()
-                turn.streamer.begin()
-                running.unread = list(turn.prompt.ids[turn.cached_tokens :])
+                if not self._ends(reply):
+                    reply.begin()
+                    if reply.model.step is None:
+                        self._take_detour(reply)
             except BaseException as error:
-                self._end(running, error)
+                self._fail(reply, error)
 
-    def _read_on(self) -> None:
-        """Read a piece of the prompt that came first."""
-        running = next((running for running in self._running if running.unread), None)
-        if running is None:
+    def _take_detour(self, reply: RunningReply) -> None:
+        with suppress(Interrupted):
+            write_whole_reply(reply)
+        self._finish(reply, reply.finish_reason() or "end_of_turn")
+
+    def _prefill(self) -> None:
+        """Read a piece of the prompt that came first; all of it where nobody else's tokens wait for that."""
+        reply = next((reply for reply in self._running if reply.unread), None)
+        if reply is None:
             return
-        turn, piece = running.turn, running.unread[:CHUNK_TOKENS]
+        piece = reply.unread if self._most == 1 else reply.unread[:CHUNK_TOKENS]
         try:
-            with interruptible(turn.model.layers, turn.streamer.check):
-                logits = read(turn, piece)
-            running.unread = running.unread[CHUNK_TOKENS:]
-            if not running.unread:
-                running.token = turn.take(logits)
+            with suppress(Interrupted):
+                with reply.interruptible():
+                    logits = read(reply, piece)
+                reply.unread = reply.unread[len(piece) :]
+                if not reply.unread:
+                    self._write(reply, logits)
+                    return
+            self._ends(reply)
         except BaseException as error:
-            self._end(running, error)
+            self._fail(reply, error)
 
-    def _step(self) -> None:
+    def _decode(self) -> None:
         """Write the next token of each reply whose prompt is read."""
-        for running in list(self._running):
-            try:
-                running.turn.streamer.check()
-            except BaseException as error:
-                self._end(running, error)
-        writing = [running for running in self._running if not running.unread]
+        writing = [reply for reply in list(self._running) if not self._ends(reply) and not reply.unread]
         if not writing:
             return
-        step = writing[0].turn.model.step
+        step = writing[0].model.step
         assert step is not None
-        tokens = torch.tensor([running.token for running in writing])
-        logits = step(tokens, [running.turn.cache for running in writing])
-        for running, scores in zip(writing, logits, strict=True):
-            try:
-                running.token = running.turn.take(scores)
-            except BaseException as error:
-                self._end(running, error)
+        tokens = torch.tensor([reply.last_id for reply in writing])
+        logits = step(tokens, [reply.cache for reply in writing])
+        for reply, scores in zip(writing, logits, strict=True):
+            self._write(reply, scores)
 
-    def _end(self, running: _Running, error: BaseException) -> None:
-        """End a reply by what was raised: it is complete, somebody stopped it, or it failed."""
-        streamer = running.turn.streamer
+    def _write(self, reply: RunningReply, logits: Tensor) -> None:
         try:
-            if isinstance(error, Finished):
-                streamer.end()
-            elif isinstance(error, Stopped):
-                streamer.fail(error)
-            else:
-                raise error
-            reply = running.turn.finish(error.reason if isinstance(error, Finished) else "stopped")
-            running.keep(reply)
-        except BaseException as failure:
-            self._fail(running, failure)
-            return
-        self._running.remove(running)
-        running.job.set_result(reply)
+            reply.write(reply.choose(logits))
+            self._ends(reply)
+        except BaseException as error:
+            self._fail(reply, error)
 
-    def _fail(self, running: _Running, error: BaseException) -> None:
-        self._running.remove(running)
-        running.turn.streamer.fail(error)
-        running.job.set_exception(error)
+    def _ends(self, reply: RunningReply) -> bool:
+        """End a reply if it has to end here, and tell whether it did."""
+        reason = reply.finish_reason()
+        if reason:
+            self._finish(reply, reason)
+        return reason is not None
+
+    def _finish(self, reply: RunningReply, reason: FinishReason) -> None:
+        self._leave(reply)
+        try:
+            reply.finish(reason)
+        except BaseException as error:
+            reply.fail(error)
+
+    def _fail(self, reply: RunningReply, error: BaseException) -> None:
+        self._leave(reply)
+        reply.fail(error)
+
+    def _leave(self, reply: RunningReply) -> None:
+        with self._lock:
+            if reply in self._running:
+                self._running.remove(reply)
+
+
+def read(reply: RunningReply, ids: Sequence[int]) -> Tensor:
+    """Let the model read some tokens of a prompt, and return the logits of the next one, of shape [vocabulary].
+
+    The last token is read by the step that writes, so that a reply which is made again, or goes on where it was cut
+    off, is computed as it was the first time.
+    """
+    model, step = reply.model.pipeline.model, reply.model.step
+    assert step is not None
+    prompt_ids = reply.request.prompt.ids
+    last = len(ids) == len(prompt_ids) - reply.cache.get_seq_length()
+    begin = ids[:-1] if last and len(prompt_ids) > 1 else ids
+    if begin:
+        rows = torch.tensor([list(begin)], device=model.device)
+        output = model(rows, cache=reply.cache, use_cache=True, logits_to_keep=1)
+    if len(begin) == len(ids):
+        logits: Tensor = output.logits[0, -1]
+        return logits
+    return step(torch.tensor(ids[-1:]), [reply.cache])[0]

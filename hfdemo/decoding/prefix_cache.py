@@ -1,67 +1,72 @@
-"""The last reply of each chat, kept to go on with it where it was cut off, and to read only what is new next time.
+"""What was read and written of each conversation, kept so that the next turn reads only what is new.
 
-What is kept is found only under the chat's secret name, which the server made. The caches of keys and values are
-bounded by bytes: the chat that was silent longest loses its own first, and is then read anew.
+It is found only under the conversation's cache key, a secret that the server made: no visitor's text is reused for
+another. The keys and values are bounded by bytes; the conversation that was silent longest loses its own first.
 """
 
+import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
-from hfdemo.chat.messages import FinishedReply
-
 MAX_REPLIES = 256
+
+MAX_IDLE_S = 3600
+"""After so long without a message, a conversation's prompt is read anew."""
 
 
 @dataclass(frozen=True, slots=True)
-class KeptReply:
-    """A reply with what the model needs to go on with it."""
+class CachedReply:
+    """The last reply of a conversation, with what the model needs to go on with it."""
 
-    finished: FinishedReply
+    text: str
+    """The answer as people read it."""
     token_ids: tuple[int, ...]
     """What the model wrote, thought included, without a token that ended it."""
     prompt_ids: tuple[int, ...]
     cache: Any = None
     """The model's keys and values of prompt and reply, as far as it read them."""
     cache_bytes: int = 0
+    used_at: float = field(default_factory=time.monotonic)
 
 
-class KeptReplies:
-    """The last replies, by the chats' secret names; safe to use from several threads.
+class PrefixCache:
+    """The last replies by cache key; safe to use from several threads.
 
     Args:
-        max_cache_bytes: how much the caches may take together.
+        max_bytes: how much the keys and values may take together.
     """
 
-    def __init__(self, max_cache_bytes: int = 0) -> None:
-        self._max_cache_bytes = max_cache_bytes
-        self._replies: OrderedDict[str, KeptReply] = OrderedDict()
+    def __init__(self, max_bytes: int = 0) -> None:
+        self._max_bytes = max_bytes
+        self._replies: OrderedDict[str, CachedReply] = OrderedDict()
         self._lock = Lock()
 
-    def put(self, chat: str, reply: KeptReply) -> None:
-        """Keep the last reply of a chat in place of the one before."""
+    def put(self, key: str, reply: CachedReply) -> None:
+        """Keep the last reply of a conversation in place of the one before; without a key, nothing is kept."""
+        if not key:
+            return
         with self._lock:
-            self._replies.pop(chat, None)
-            self._replies[chat] = reply
-            while len(self._replies) > MAX_REPLIES:
-                self._replies.popitem(last=False)
-            self._free_caches()
+            self._replies.pop(key, None)
+            self._replies[key] = reply
+            self._evict()
 
-    def get(self, chat: str) -> KeptReply | None:
-        """Return the last reply of a chat, if it is still kept."""
+    def reply_ids(self, key: str, text: str) -> tuple[int, ...]:
+        """Return the tokens of a conversation's last reply, if it says this text; else none."""
         with self._lock:
-            return self._replies.get(chat)
+            kept = self._replies.get(key)
+        return kept.token_ids if kept is not None and kept.text == text else ()
 
-    def take_prefix(self, chat: str, ids: tuple[int, ...]) -> tuple[Any, int]:
-        """Take away what is kept of a chat that goes on.
+    def take(self, key: str, ids: tuple[int, ...]) -> tuple[Any, int]:
+        """Take away what is kept of a conversation that goes on.
 
         Returns:
-            The cache, and how many of the prompt's tokens it holds that need not be read again: as many as are the
-            same, compared one by one, but never the last, whose logits are wanted. None and 0 if there are none.
+            The keys and values, and how many of the prompt's tokens they hold: as many as are the same, compared one
+            by one, but never the last, whose logits are wanted. None and 0 if there are none.
         """
         with self._lock:
-            kept = self._replies.pop(chat, None)
+            kept = self._replies.pop(key, None)
         if kept is None or kept.cache is None:
             return None, 0
         held = (*kept.prompt_ids, *kept.token_ids)[: kept.cache.get_seq_length()]
@@ -69,21 +74,22 @@ class KeptReplies:
         same = next((index for index, (one, other) in pairs if one != other), min(len(held), len(ids) - 1))
         return (kept.cache, same) if same else (None, 0)
 
-    def forget(self, chat: str) -> None:
-        """Drop the reply of a chat that is over, or that goes on."""
+    def clear(self) -> None:
+        """Drop everything: no other model understands it."""
         with self._lock:
-            self._replies.pop(chat, None)
+            self._replies.clear()
 
-    def model_leaves(self) -> None:
-        """Drop what no other model understands; the replies as people read them stay."""
-        with self._lock:
-            for chat, reply in self._replies.items():
-                self._replies[chat] = replace(reply, token_ids=(), prompt_ids=(), cache=None, cache_bytes=0)
-
-    def _free_caches(self) -> None:
-        in_all = sum(reply.cache_bytes for reply in self._replies.values())
-        for chat, reply in self._replies.items():
-            if in_all <= self._max_cache_bytes:
+    def _evict(self) -> None:
+        """Drop what is too old or too much, the oldest first."""
+        too_old = time.monotonic() - MAX_IDLE_S
+        while self._replies and (len(self._replies) > MAX_REPLIES or self._oldest().used_at < too_old):
+            self._replies.popitem(last=False)
+        total = sum(reply.cache_bytes for reply in self._replies.values())
+        for key, reply in self._replies.items():
+            if total <= self._max_bytes:
                 return
-            in_all -= reply.cache_bytes
-            self._replies[chat] = replace(reply, cache=None, cache_bytes=0)
+            total -= reply.cache_bytes
+            self._replies[key] = replace(reply, cache=None, cache_bytes=0)
+
+    def _oldest(self) -> CachedReply:
+        return next(iter(self._replies.values()))

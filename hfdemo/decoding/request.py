@@ -1,24 +1,23 @@
-"""A reply that is to be made, as plain data: what it takes is found out in one process and may be used in another."""
+"""A reply that is to be written, as plain data: it is made in one process and may be used in another."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from threading import Event
 from typing import TYPE_CHECKING
 
-from hfdemo.chat.messages import ChatRequest, Options, ShownPrompt
+from hfdemo.chat.options import Options
 from hfdemo.chat.prompt import Prompt, PromptBuilder
+from hfdemo.chat.request import ChatRequest, ShownPrompt
 
 if TYPE_CHECKING:
-    from hfdemo.decoding.prefix_cache import KeptReply
     from hfdemo.decoding.streamer import TokenStreamer
     from hfdemo.models.load import LoadedModel
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What to make."""
+class DecodeRequest:
+    """What to write."""
 
     prompt: Prompt
     options: Options
@@ -28,28 +27,36 @@ class Order:
     """The text that the prompt ends in, if its tokens aren't known."""
     time_limit_s: float = math.inf
     """How long it may take from when the model begins to read."""
+    update_interval_s: float = 0.0
+    """Pieces of the reply come no more often than this."""
 
     @property
-    def asked_tokens(self) -> int:
+    def prompt_tokens(self) -> int:
         """How many tokens of the prompt aren't part of the reply."""
         return len(self.prompt.ids) - len(self.reply_ids)
 
+    @property
+    def asked_ids(self) -> tuple[int, ...]:
+        """The prompt without the tokens of the reply."""
+        return self.prompt.ids[: self.prompt_tokens]
 
-def take_order(prompts: PromptBuilder, request: ChatRequest, kept: KeptReply | None = None) -> Order:
-    """Build the prompt of a request, and find out whether the reply goes on exactly where it was cut off.
+
+def make_decode_request(
+    prompts: PromptBuilder, request: ChatRequest, reply_ids: tuple[int, ...] = (), time_limit_s: float = math.inf
+) -> DecodeRequest:
+    """Build the prompt of a request.
 
     Args:
         prompts: the model's.
         request: what is asked.
-        kept: the last reply of the chat; it is of use only if the request goes on with it, unchanged.
+        reply_ids: the tokens of `request.reply_start`, where this model wrote it.
+        time_limit_s: how long the reply may take.
 
     Raises:
         InvalidInput: the request doesn't fit the model.
         GenerationFailed: the chat template refuses the conversation.
     """
     options = _within_context(request.options, prompts.context_limit)
-    goes_on = kept is not None and request.continues and kept.finished.text == request.reply_start
-    reply_ids = kept.token_ids if kept is not None and goes_on else ()  # none if another model wrote it
     prompt = prompts.build(
         request.messages,
         request.system_prompt,
@@ -58,24 +65,25 @@ def take_order(prompts: PromptBuilder, request: ChatRequest, kept: KeptReply | N
         reply_ids=reply_ids,
         thinking=options.thinking,
     )
-    return Order(prompt, options, reply_ids, reply_start="" if reply_ids else request.reply_start)
+    reply_start = "" if reply_ids else request.reply_start
+    return DecodeRequest(prompt, options, reply_ids, reply_start, time_limit_s, request.update_interval_s)
 
 
-def make_streamer(model: LoadedModel, order: Order, stop: Event) -> TokenStreamer:
+def make_streamer(model: LoadedModel, request: DecodeRequest) -> TokenStreamer:
     """Return what takes the reply's tokens; what the reply begins with is its first piece."""
     from hfdemo.decoding.streamer import TokenStreamer
 
     streamer = TokenStreamer(
         model.tokenizer,
-        stop,
-        stop_texts=(*model.prompts.stop_texts, *order.options.stop_texts),
-        time_limit_s=order.time_limit_s,
-        before=order.prompt.ids[-8:] if order.reply_start else (),
+        end_ids=model.end_ids,
+        stop_texts=(*model.prompts.stop_texts, *request.options.stop_texts),
+        open_thought=request.prompt.open_thought,
+        before=request.prompt.ids[-8:] if request.reply_start else (),
     )
-    if order.reply_ids:
-        streamer.resume(order.reply_ids)
-    elif order.reply_start:
-        streamer.begin_with(order.reply_start)
+    if request.reply_ids:
+        streamer.resume(request.reply_ids)
+    elif request.reply_start:
+        streamer.begin_with(request.reply_start)
     return streamer
 
 
@@ -86,7 +94,7 @@ def show_prompt(prompts: PromptBuilder, request: ChatRequest) -> ShownPrompt:
         InvalidInput: the request doesn't fit the model.
         GenerationFailed: the chat template refuses the conversation.
     """
-    prompt = take_order(prompts, request).prompt
+    prompt = make_decode_request(prompts, request).prompt
     return ShownPrompt(tuple(prompts.show(prompt.ids)), prompt.dropped, prompts.context_limit)
 
 

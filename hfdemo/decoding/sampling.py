@@ -4,11 +4,12 @@ They sort the whole vocabulary for each token. Here only the candidates are sort
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from hfdemo.chat.messages import Options
+from hfdemo.chat.options import Options
 from hfdemo.errors import GenerationFailed
 
 GREEDY_BELOW = 0.01
@@ -18,13 +19,35 @@ CANDIDATES = 1024
 """So many tokens are looked at first where only `top_p` limits them; nearly always they are enough."""
 
 
+Sampler = Callable[[Tensor, Sequence[int]], int]
+"""`sample(logits, ids) -> id`: from logits of shape [vocabulary], and the tokens of prompt and reply so far, to the
+next token. It raises `GenerationFailed` if the logits are no numbers."""
+
+
+def make_sampler(options: Options, seed: int) -> Sampler:
+    """Return what chooses the tokens of one reply.
+
+    Args:
+        options: the visitor's; all that bear on the choice are honoured here, for every way to step a model.
+        seed: of the random numbers of this reply alone.
+    """
+    generator = torch.Generator()
+    generator.manual_seed(seed)
+
+    def sample(logits: Tensor, ids: Sequence[int]) -> int:
+        seen = torch.tensor(ids, device=logits.device) if options.repetition_penalty != 1 else logits
+        return choose_token(logits, options, seen, generator)
+
+    return sample
+
+
 def is_greedy(options: Options) -> bool:
     """Tell whether the most likely token is always taken."""
     return options.temperature < GREEDY_BELOW
 
 
-def refuse_no_number(greatest: Tensor) -> None:
-    """Refuse logits that are no numbers any more; greedy decoding would write token 0 for ever.
+def check_finite(greatest: Tensor) -> None:
+    """Raise an error for logits that are no longer finite; greedy decoding would write token 0 for ever.
 
     Args:
         greatest: of the logits; it is NaN if any of them is.
@@ -51,7 +74,7 @@ def choose_token(logits: Tensor, options: Options, seen: Tensor, generator: torc
     if options.repetition_penalty != 1:
         logits = _penalised(logits.float(), seen, options.repetition_penalty)
     score, best = logits.max(0)  # four times as fast as argmax in bfloat16
-    refuse_no_number(score)
+    check_finite(score)
     if is_greedy(options):
         return int(best)
     likely, tokens = candidates(logits.float() / options.temperature, options)

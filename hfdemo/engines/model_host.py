@@ -1,21 +1,20 @@
-"""The one model of this process: it comes, is changed for another, and goes when nobody uses it.
+"""The one model of this process: loaded, changed for another, and unloaded when idle.
 
 Whatever computes runs in the compute thread. While another model is checked and downloaded, the old one goes on
-answering, and it stays if the other can't be had.
+answering, and it stays if the other one can't be used.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from threading import Event, RLock, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from hfdemo.chat.messages import Status
 from hfdemo.compute.thread import Compute
+from hfdemo.engines.protocol import Status
 from hfdemo.errors import HfdemoError, ModelLoadError, log_failure
 from hfdemo.settings import Settings
 from hfdemo.words import say
@@ -30,37 +29,40 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class KeptModel:
-    """Finds, loads, changes and unloads the model, and tells how far it is.
+class ModelUser(Protocol):
+    """What answers with a host's model."""
+
+    def in_use(self) -> bool:
+        """Tell whether somebody gets a reply, or waits for one."""
+        ...
+
+    def end_replies(self) -> None:
+        """Let the replies under way end, because the model is changed."""
+        ...
+
+    def release(self) -> None:
+        """Let go of all that belongs to the model; called in the compute thread."""
+        ...
+
+
+class LocalModelHost:
+    """Finds, loads, changes and unloads the model, and tells how far it is; see `protocol.ModelHost`.
 
     Args:
         settings: the host's.
         compute: the thread in which torch works.
-        lock: held while it is decided whether the model is in use.
-        is_used: tells whether somebody waits for a reply, or gets one.
-        leave: called in the compute thread before a model goes, so that nothing else of it is kept.
-        end_replies: called before a model is changed, so that the replies under way end.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        compute: Compute,
-        lock: RLock,
-        is_used: Callable[[], bool],
-        leave: Callable[[], None],
-        end_replies: Callable[[], None],
-    ) -> None:
+    def __init__(self, settings: Settings, compute: Compute) -> None:
+        self.compute = compute
+        self.lock = RLock()
+        """Held while it is decided whether the model is in use."""
         self.model: LoadedModel | None = None
         self.status = Status("resolving", model=settings.model or "")
         self.last_used = time.monotonic()
         self._settings = settings
-        self._compute = compute
-        self._lock = lock
-        self._is_used = is_used
-        self._leave = leave
-        self._end_replies = end_replies
-        self._named = settings.model
+        self._user: ModelUser | None = None
+        self._wanted = settings.model
         self._cancel = Event()
         self._measured = Event()  # set when the compute thread has found out how fast this machine is
         self._loading: Future[None] | None = None
@@ -69,21 +71,25 @@ class KeptModel:
         if settings.idle_unload_s:
             Thread(target=self._watch_idleness, name="idle-unload", daemon=True).start()
 
+    def attach(self, user: ModelUser) -> None:
+        """Let an engine answer with the model; there is one."""
+        self._user = user
+
     def load(self) -> None:
         """Begin to load the model and return at once. Does nothing while it loads or when it is there."""
-        with self._lock:
+        with self.lock:
             if self.model is None and (self._loading is None or self._loading.done()):
-                self._begin(self._named)
+                self._begin(self._wanted)
 
     def choose(self, named: str) -> None:
         """Begin to change to another model and return at once."""
-        with self._lock:
+        with self.lock:
             self._cancel.set()  # of a change that is under way
             if self.model is None:
                 self._begin(named)
                 return
             self._cancel = Event()
-            self._named = named
+            self._wanted = named
             Thread(target=self._change, args=(named, self._cancel), name="model-change", daemon=True).start()
 
     def cancel(self) -> None:
@@ -96,14 +102,14 @@ class KeptModel:
         return _machine(self._settings)
 
     def _begin(self, named: str | None) -> None:
-        self._named = named
+        self._wanted = named
         self._cancel = Event()
         self.status = Status("resolving", model=named or "")
-        self._loading = self._compute.submit(self._load, named, self._cancel)
+        self._loading = self.compute.submit(self._load, named, self._cancel)
 
     def _load(self, named: str | None, cancel: Event) -> None:
         """Bring a model here where there is none; runs in the compute thread."""
-        work = _Work(self, cancel)
+        work = _Loading(self, cancel)
         try:
             machine = _machine(self._settings)
             self._measured.set()
@@ -114,21 +120,22 @@ class KeptModel:
 
     def _change(self, named: str, cancel: Event) -> None:
         """Check and fetch another model while the old one goes on, then let the two change places."""
-        work = _Work(self, cancel)
+        work = _Loading(self, cancel)
         try:
             work.prepare(named, self._settings, self.machine())
         except Exception as error:
             if work.is_wanted():
                 self._stay(work, error)
             return
-        with self._lock:
+        with self.lock:
             if cancel.is_set():
                 return
             self.model = None  # from now on messages wait for the new model
-            self._end_replies()
-            self._loading = self._compute.submit(self._swap, work)
+            if self._user:
+                self._user.end_replies()
+            self._loading = self.compute.submit(self._swap, work)
 
-    def _swap(self, work: _Work) -> None:
+    def _swap(self, work: _Loading) -> None:
         """Let the old model go and load the other; runs in the compute thread."""
         try:
             self._unload()
@@ -136,7 +143,7 @@ class KeptModel:
         except Exception as error:
             self._fail(work, error)
 
-    def _take(self, work: _Work) -> None:
+    def _take(self, work: _Loading) -> None:
         """Load what was prepared."""
         from hfdemo.models.load import load_model
 
@@ -147,7 +154,7 @@ class KeptModel:
         self.status = self._ready = _ready(self.status, model)
         logger.info("%s", say("status.ready", model=source.name, device=model.device))
 
-    def _fail(self, work: _Work, error: Exception) -> None:
+    def _fail(self, work: _Loading, error: Exception) -> None:
         """Say why there is no model now."""
         if not work.is_wanted():
             return
@@ -157,10 +164,10 @@ class KeptModel:
             return
         self.status = replace(self.status, stage="failed", error=work.explain(error))
 
-    def _stay(self, work: _Work, error: Exception) -> None:
+    def _stay(self, work: _Loading, error: Exception) -> None:
         """Say why the old model stays."""
-        with self._lock:
-            self._named = self._loaded_name
+        with self.lock:
+            self._wanted = self._loaded_name
             self.status = replace(self._ready, error=None if work.cancelled_by(error) else work.explain(error))
 
     def _unload(self) -> None:
@@ -168,11 +175,12 @@ class KeptModel:
         from hfdemo.compute.allocator import give_memory_back
 
         self.model = None
-        self._leave()
+        if self._user:
+            self._user.release()
         give_memory_back()
 
     def _unload_if_idle(self) -> None:
-        with self._lock:
+        with self.lock:
             if not self._is_idle():
                 return
             self.model = None
@@ -184,21 +192,22 @@ class KeptModel:
         while True:
             time.sleep(min(1.0, self._settings.idle_unload_s / 4))
             if self._is_idle():
-                self._compute.submit(self._unload_if_idle).exception()
+                self.compute.submit(self._unload_if_idle).exception()
 
     def _is_idle(self) -> bool:
         idle_s = time.monotonic() - self.last_used
         ready = self.model is not None and self.status.stage == "ready"
-        return ready and not self._is_used() and idle_s >= self._settings.idle_unload_s
+        in_use = self._user is not None and self._user.in_use()
+        return ready and not in_use and idle_s >= self._settings.idle_unload_s
 
 
-class _Work:
+class _Loading:
     """One model on its way: what was found out, and where it is."""
 
-    def __init__(self, kept: KeptModel, cancel: Event) -> None:
+    def __init__(self, host: LocalModelHost, cancel: Event) -> None:
         from hfdemo.models.progress import Progress
 
-        self._kept = kept
+        self._host = host
         self._cancel = cancel
         self.progress = Progress(self._show, cancel)
         self.named: str | None = None
@@ -206,7 +215,7 @@ class _Work:
 
     def is_wanted(self) -> bool:
         """Tell whether no other model was asked for meanwhile; if so, the status is about that one."""
-        return self._cancel is self._kept._cancel
+        return self._cancel is self._host._cancel
 
     def prepare(self, named: str | None, settings: Settings, machine: Machine) -> None:
         """Find, check and fetch the model; nothing is loaded.
@@ -221,13 +230,13 @@ class _Work:
         self.named = named
         self._source = source = choose_model(named, machine.has_gpu)
         fallback = source.reason if isinstance(source, EmbeddedModel) else None
-        kept = self._kept
-        kept.status = replace(kept.status, model=source.name, fallback=fallback, plan=None, error=None)
+        host = self._host
+        host.status = replace(host.status, model=source.name, fallback=fallback, plan=None, error=None)
         if fallback:
             logger.warning("%s", say("status.embedded", reason=fallback))
         self.progress.report("checking")
         self.checked: Checked = check_model(source, settings, machine)
-        kept.status = replace(kept.status, plan=self.checked.plan)
+        host.status = replace(host.status, plan=self.checked.plan)
         self.progress.check()
         refuse_misfit(self.checked.plan, settings)
         self.files = self.checked.files or fetch_model(
@@ -244,19 +253,19 @@ class _Work:
         """Return what to tell people of an error, and log it."""
         from hfdemo.models.explain import explain_load_error
 
-        explained = explain_load_error(error, self._source, self._kept._settings.platform)
+        explained = explain_load_error(error, self._source, self._host._settings.platform)
         if explained is not error:
             log_failure("loading the model", error)
         logger.error("%s", explained)
         return explained
 
     def _show(self, step: Step, done_bytes: int, total_bytes: int, file: str, bytes_per_s: float) -> None:
-        status = self._kept.status
+        status = self._host.status
         if not self.is_wanted():
             return
         if step != status.stage:
             logger.info("%s", say(f"status.{step}", model=status.model))
-        self._kept.status = replace(
+        self._host.status = replace(
             status, stage=step, file=file, done_bytes=done_bytes, total_bytes=total_bytes, bytes_per_s=bytes_per_s
         )
 

@@ -1,31 +1,109 @@
-"""What the page may ask of an engine. An engine needs no base class: having these methods is enough."""
+"""What may be asked of an engine, and of what stands beside it. No base class is needed: the methods are enough.
 
-from collections.abc import Generator
-from threading import Event
-from typing import Protocol
+An engine answers. Where it runs a model on this machine, a `ModelHost` beside it loads, changes and unloads that, and
+a `PromptViewer` shows what the model reads. A remote endpoint has neither.
+"""
 
-from hfdemo.chat.messages import ChatRequest, Delta, FinishedReply, ShownPrompt, Status
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
-HEARTBEAT_S = 0.25
-"""The longest silence of `Engine.stream`: how soon a closed tab is noticed."""
+from hfdemo.chat.options import Thinking
+from hfdemo.chat.reply import Delta, StopSignal
+from hfdemo.chat.request import ChatRequest, ShownPrompt
+from hfdemo.errors import HfdemoError
+from hfdemo.models.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """A model that can be chosen."""
+
+    name: str
+    """As in `HFDEMO_MODEL`."""
+    stored_bytes: int | None
+    """How much is to be downloaded, or lies on the disk; None if that isn't known."""
+    on_disk: bool
+    fits: bool | None
+    """Whether it fits this machine; None if that isn't known."""
+
+
+Stage = Literal[
+    "resolving", "checking", "downloading", "converting", "loading", "ready", "unloaded", "cancelled", "failed"
+]
+"""The stages of a model from 'not there' to 'ready', and how they may end. `unloaded`: it was idle, and the next
+message loads it again. `cancelled`: somebody stopped the download."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the engine is doing with its model: the way from 'not there' to 'ready'."""
+
+    stage: Stage
+    model: str = ""
+    """The model's name, once it is known."""
+    device: str = ""
+    """Where it runs, once it is ready."""
+    file: str = ""
+    """Which file is being downloaded."""
+    done_bytes: int = 0
+    """Of all that is to be downloaded or loaded."""
+    total_bytes: int = 0
+    """0 while the size isn't known."""
+    bytes_per_s: float = 0.0
+    """How fast the download is; 0 while that isn't known."""
+    plan: Plan | None = None
+    """What the model needs and how it will run, once that is known."""
+    context_limit: int | None = None
+    """How many tokens the model can hold, once it is ready."""
+    thinking_modes: tuple[Thinking, ...] = ()
+    """What the model's chat template can be asked for; empty if it can't be asked."""
+    base_model: bool = False
+    """Whether the model has no chat template: it was not tuned for chat."""
+    takes_system_prompt: bool = True
+    """Whether the chat template has a place for a system prompt; if not, it goes before the first message."""
+    instruct_sibling: str | None = None
+    """The model tuned for chat that belongs to this base model, if one is known."""
+    fallback: HfdemoError | None = None
+    """Why the embedded demo model stands in for the default model."""
+    error: HfdemoError | None = None
+    """Why loading failed."""
 
 
 class Engine(Protocol):
-    """Loads one model and answers with it."""
+    """Answers one turn, and tells how it is."""
+
+    def stream(self, request: ChatRequest, stop: StopSignal) -> Iterator[Delta]:
+        """Yield the reply in pieces, at least one each quarter of a second (without text if there is none).
+
+        A request that can't be answered is refused before the first piece, as far as that is known by then. Setting
+        `stop` ends the reply, also while the prompt is read; the last piece carries the receipt, however it ended.
+
+        Raises:
+            InvalidInput: the request doesn't fit the model.
+            ModelLoadError: the model could not be loaded.
+            NoGpu: no GPU is lent for this reply now.
+            GenerationFailed: the model could not finish.
+        """
+        ...
+
+    def status(self) -> Status:
+        """Return which model answers, or how far it is on its way."""
+        ...
+
+
+class ModelHost(Protocol):
+    """Brings one model to this machine, changes it for another, and lets it go."""
 
     def load(self) -> None:
         """Begin to load the model and return at once. Does nothing while it loads or when it is there."""
         ...
 
-    def status(self) -> Status:
-        """Return how far loading is."""
-        ...
-
     def choose(self, model: str) -> None:
         """Change to another model, named as in `HFDEMO_MODEL`, and return at once.
 
-        The old model leaves the memory first. Replies under way end with what they have (`model_changed`); messages
-        that wait are answered by the new model.
+        While the other one is checked and downloaded, the old one goes on answering. Then replies under way end with
+        what they have (`model_changed`), and messages that wait are answered by the new model.
         """
         ...
 
@@ -33,38 +111,9 @@ class Engine(Protocol):
         """Stop finding, downloading or loading the model, within a second or so; what is on the disk stays there."""
         ...
 
-    def stream(self, request: ChatRequest, stop: Event) -> Generator[Delta, None, None]:
-        """Yield the reply in pieces, at least one each quarter of a second (without text if there is none).
 
-        Setting `stop` ends the generation, also while the prompt is read; so does closing the generator.
-
-        Raises:
-            InvalidInput: the request doesn't fit the model.
-            ModelLoadError: the model could not be loaded.
-            Busy: too many visitors wait already.
-            GenerationFailed: the model could not finish.
-        """
-        ...
-
-    def last_reply(self, chat: str) -> FinishedReply | None:
-        """Return the last reply of a chat as it ended, or None: it failed, or is no longer kept.
-
-        While the reply is being stopped, this waits for its end, a moment.
-        """
-        ...
-
-    def forget(self, chat: str) -> None:
-        """Drop what is kept of a chat that is over."""
-        ...
-
-    def check(self, request: ChatRequest) -> None:
-        """Refuse a request that can't be answered, as far as that is known; quick, and nothing is generated.
-
-        Raises:
-            InvalidInput: the request doesn't fit the model.
-            GenerationFailed: the model's chat template refuses the conversation.
-        """
-        ...
+class PromptViewer(Protocol):
+    """Shows what a model reads."""
 
     def show_prompt(self, request: ChatRequest) -> ShownPrompt:
         """Return exactly what the model would read for a request.
@@ -73,5 +122,29 @@ class Engine(Protocol):
             ModelLoadError: the model isn't there yet.
             InvalidInput: the request doesn't fit the model.
             GenerationFailed: the model's chat template refuses the conversation.
+        """
+        ...
+
+
+class ModelCatalog(Protocol):
+    """The models that can be chosen."""
+
+    def choices(self) -> list[ModelChoice]:
+        """Return the host's list. Quick, but may ask the Hub."""
+        ...
+
+    def plan(self, name: str) -> Plan:
+        """Return what a model needs and how it would run here.
+
+        Raises:
+            HfdemoError: it can't be used; the text says why.
+        """
+        ...
+
+    def search(self, words: str) -> list[ModelChoice]:
+        """Return the models on the Hub that match some words, those that fit first.
+
+        Raises:
+            HfdemoError: the Hub doesn't answer.
         """
         ...

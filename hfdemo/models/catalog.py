@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hfdemo.chat.messages import ModelChoice
+from hfdemo.engines.protocol import ModelChoice
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.plan import Machine, Plan, estimate_fits
 from hfdemo.settings import Settings

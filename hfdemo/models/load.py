@@ -110,6 +110,7 @@ def load_model(
     )
     limits = (context_limit(model.config, tokenizer), settings.context)
     prompts = PromptBuilder(tokenizer, min((limit for limit in limits if limit), default=None))
+    end_ids = tuple(sorted(end_of_reply_ids(model, tokenizer, prompts)))
     step = _make_step(model, plan, plan.chats if settings.batched else 1)
     trim_freed()
     if on_cpu:
@@ -119,7 +120,7 @@ def load_model(
         pipeline=chat_pipeline,
         prompts=prompts,
         layers=tuple(decoder_layers(model)),
-        end_ids=tuple(sorted(end_of_reply_ids(model, tokenizer, prompts))),
+        end_ids=end_ids,
         device=_where(plan),
         step=step,
         chats=plan.chats,
@@ -127,17 +128,17 @@ def load_model(
 
 
 def _make_step(model: Any, plan: Plan, chats: int) -> Step | None:
-    """Return what writes a model's tokens, faster than its own forward or for several chats at once.
+    """Return what writes a model's tokens, or None where that is left to `generate`.
 
-    On the CPU, what it doesn't speed up gets packed weights at least.
+    On the CPU, what no fast step covers gets packed weights at least. Layers on several devices have no step.
     """
     on_cpu = _packs_on_cpu(plan)
     with torch.inference_mode():
         step: Step | None = make_fast_step(model, plan.cpu_weights, chats) if on_cpu else None
         if step is None and on_cpu:
             quantise_linears(model, plan.cpu_weights)
-        if step is None and chats > 1:
-            step = make_shared_step(model)
+        if step is None and plan.way != "split":
+            step = make_shared_step(model, chats)
     return step
 
 

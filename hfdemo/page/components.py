@@ -1,18 +1,17 @@
 """Gradio components that hand over what was sent as it is.
 
 Gradio's own ones change values on their way: a Chatbot dedents text, a Textbox makes text of anything, a Slider
-lets NaN through and writes its own error. Here the truth is kept, and `messages.py` alone judges it.
+lets NaN through and writes its own error. Here the truth is kept, and `hfdemo.chat` alone judges it.
 """
 
 from functools import lru_cache
 from typing import Any
-from unittest.mock import patch
 
 import gradio as gr
-from gradio.components.chatbot import ChatbotDataMessages
 
 from hfdemo.chat.messages import replace_surrogates
-from hfdemo.page.markdown import make_inert, restore
+from hfdemo.page.gradio_private import ChatbotDataMessages, no_stub_files
+from hfdemo.page.markdown import make_inert
 
 
 class _AsSent:
@@ -29,15 +28,10 @@ class _AsSent:
         return payload
 
 
-# Gradio writes a .pyi file beside every module that subclasses a component.
-with patch("gradio.component_meta.create_or_modify_pyi"):
+with no_stub_files():
 
     class Transcript(gr.Chatbot):
-        """A Chatbot whose value is the conversation exactly as it was typed and generated.
-
-        What is displayed is made harmless by invisible marks (`markdown.make_inert`); what comes back from the
-        page has them taken out again. So the page itself keeps the conversation, also over a server restart.
-        """
+        """A Chatbot whose texts are made harmless by invisible marks (`markdown.make_inert`). It is never read."""
 
         def get_block_name(self) -> str:
             """Name the frontend part that draws this component."""
@@ -51,14 +45,10 @@ with patch("gradio.component_meta.create_or_modify_pyi"):
             data: ChatbotDataMessages = super().postprocess(displayed)
             return data
 
-        def preprocess(self, payload: ChatbotDataMessages | None) -> list[Any]:
-            """Turn what the page displays back into the messages."""
-            messages = super().preprocess(payload)
-            for message in messages:
-                for part in message["content"]:
-                    if part["type"] == "text":
-                        part["text"] = restore(part["text"])
-            return list(messages)
+    class ConversationStore(_AsSent, gr.JSON):
+        """Holds the conversation as data in the browser; nothing of it is drawn."""
+
+        block_name = "json"
 
     class RawTextbox(_AsSent, gr.Textbox):
         """A Textbox that passes on what was sent, text or not."""

@@ -1,19 +1,12 @@
 """The settings beside the chat: system prompt, sampling options, language."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import gradio as gr
 
-from hfdemo.chat.messages import (
-    LIMITS,
-    OPTION_NAMES,
-    THINKING,
-    Options,
-    Thinking,
-    read_options,
-    read_reply_start,
-    read_system_prompt,
-)
+from hfdemo.chat.messages import read_reply_start, read_system_prompt
+from hfdemo.chat.options import LIMITS, OPTION_NAMES, THINKING, Options, Thinking, read_options
 from hfdemo.page.components import RawNumber, RawRadio, RawSlider, RawTextbox
 from hfdemo.page.language import label
 
@@ -35,12 +28,12 @@ class Controls:
 
     @property
     def inputs(self) -> list[gr.components.Component]:
-        """What an event takes, in the order in which `read_wishes` reads it and the API names it."""
+        """What an event takes, in the order in which `read_page_options` reads it and the API names it."""
         return [self.system_prompt, *self.numbers, self.stop_texts, self.reply_start, self.thinking]
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class PageOptions:
     """What a visitor set, checked."""
 
     system_prompt: str
@@ -48,14 +41,14 @@ class Wishes:
     reply_start: str
 
 
-def read_wishes(values: tuple[object, ...]) -> Wishes:
+def read_page_options(values: Sequence[object]) -> PageOptions:
     """Check the values of `Controls.inputs`.
 
     Raises:
         InvalidInput: one of them can't be used; the text says which and why.
     """
     system_prompt, *numbers, stop_texts, reply_start, thinking = values
-    return Wishes(
+    return PageOptions(
         read_system_prompt(system_prompt),
         read_options(*numbers, stop_texts=stop_texts, thinking=thinking),
         read_reply_start(reply_start),
@@ -119,7 +112,7 @@ def _make_number(name: str) -> gr.components.Component:
     limit = LIMITS[name]
     texts = {"label": label(name), "info": label(f"{name}_info"), "elem_id": name.replace("_", "-"), "render": False}
     default = int(limit.default) if limit.whole else limit.default
-    if name == "seed":  # a slider can't be set to one of four thousand million values
+    if name == "seed":  # a slider can't be set to one of four billion values
         return RawNumber(default, minimum=limit.low, maximum=limit.high, step=1, **texts)
     return RawSlider(limit.low, limit.high, default, step=limit.step, **texts)
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-QUIETLY: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-"""At once, without Gradio's progress bars, and not as part of the API."""
+AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+"""Without Gradio's queue and progress bars, and not as part of the API."""
 
-REFUSING = QUIETLY | {"queue": True}
-"""The same for events that may refuse: the page shows an error only if it comes through the queue."""
+QUEUED = AT_ONCE | {"queue": True}
+"""The same for events that take their time or may be refused: the page shows an error only if it comes through the
+queue."""

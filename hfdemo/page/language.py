@@ -5,8 +5,8 @@ language of the page's language control, which each event hands over; an API cal
 """
 
 import gradio as gr
-from gradio.i18n import I18nData
 
+from hfdemo.page.gradio_private import I18nData
 from hfdemo.words import LANGUAGES, Language, choose_language, texts
 
 # Gradio's Korean has no words for its chat interface.

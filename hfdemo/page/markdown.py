@@ -3,7 +3,7 @@
 Gradio's sanitiser lets through forms, external images, overlays and some script links. Filters that rewrite
 Markdown break it (`if a<b and …`) and can't be undone. So an invisible character, U+2060 WORD JOINER, is put
 where HTML, an image and a few other things would begin. It is put everywhere, code included: a scanner for code
-could disagree with the renderer about what is code. `restore` takes the marks out; `restore(make_inert(t)) == t`.
+could disagree with the renderer about what is code. Copies have none: `page.js` halves each run of marks.
 """
 
 import re
@@ -17,7 +17,6 @@ _BOLD_BEFORE_LETTER = re.compile(r"(?<=[^\w\s*\u2060])\*\*(?=\w)")
 # A fence named mermaid would become a diagram, with links and styles of its own. One named cpp makes Gradio 6.31
 # draw the whole message empty: its highlighter raises.
 _FENCE = re.compile(r"((?:(?<!`)`{3,}+|(?<!~)~{3,}+)[ \t]*+)(?=\u2060*(?:cpp|mermaid)\b)")
-_MARKS = re.compile(MARK + "+")
 
 
 def make_inert(text: str) -> str:
@@ -26,8 +25,3 @@ def make_inert(text: str) -> str:
     text = _IMAGE.sub("!" + MARK, text)
     text = _BOLD_BEFORE_LETTER.sub(MARK + "**", text)
     return _FENCE.sub(r"\1" + MARK, text)
-
-
-def restore(text: str) -> str:
-    """Return the text that `make_inert` was given: each run of marks loses the odd one and is halved."""
-    return _MARKS.sub(lambda run: MARK * (len(run[0]) // 2), text)

@@ -1,20 +1,21 @@
 """Choosing a model on the page: the host's list and, for a host's own use, any model and a search of the Hub."""
 
 from html import escape
-from typing import Any, Protocol
+from typing import Any
 
 import gradio as gr
 
-from hfdemo.chat.messages import ModelChoice, replace_surrogates
-from hfdemo.engines.protocol import Engine
+from hfdemo.answering import Answering
+from hfdemo.chat.messages import replace_surrogates
+from hfdemo.engines.protocol import ModelCatalog, ModelChoice, ModelHost
 from hfdemo.errors import HfdemoError, InvalidInput
-from hfdemo.models.plan import Plan, size_text
+from hfdemo.models.plan import size_text
 from hfdemo.page.components import RawDropdown, RawTextbox
-from hfdemo.page.events import QUIETLY, REFUSING
+from hfdemo.page.errors import shown_errors
+from hfdemo.page.events import AT_ONCE, QUEUED
 from hfdemo.page.language import label
 from hfdemo.page.links import with_links
 from hfdemo.page.model_names import shown_names
-from hfdemo.page.reply import said_kindly
 from hfdemo.page.status import CAN_BE_TRIED_AGAIN, card_html, folded_card_html
 from hfdemo.page.status_bar import StatusBar
 from hfdemo.settings import Settings
@@ -24,30 +25,6 @@ CLOSE_SIDEBAR_ON_PHONES = "() => window.innerWidth > 1100 ? {__type__: 'update'}
 """There the sidebar covers the status, where the progress is shown."""
 
 OPEN_MENU = "() => document.querySelector('#model input').focus()"
-
-
-class Catalog(Protocol):
-    """The models that can be chosen. It needs no base class: having these methods is enough."""
-
-    def choices(self) -> list[ModelChoice]:
-        """Return the host's list. Quick, but may ask the Hub."""
-        ...
-
-    def plan(self, name: str) -> Plan:
-        """Return what a model needs and how it would run here.
-
-        Raises:
-            HfdemoError: it can't be used; the text says why.
-        """
-        ...
-
-    def search(self, words: str) -> list[ModelChoice]:
-        """Return the models on the Hub that match some words, those that fit first.
-
-        Raises:
-            HfdemoError: the Hub doesn't answer.
-        """
-        ...
 
 
 def offers_models(settings: Settings) -> bool:
@@ -62,13 +39,15 @@ class ModelMenu:
     unless nobody but the host reaches the page.
 
     Args:
-        engine: loads what is chosen.
+        answering: tells which model answers.
+        host: loads what is chosen.
         settings: say what may be chosen.
         catalog: knows the models.
     """
 
-    def __init__(self, engine: Engine, settings: Settings, catalog: Catalog) -> None:
-        self._engine = engine
+    def __init__(self, answering: Answering, host: ModelHost, settings: Settings, catalog: ModelCatalog) -> None:
+        self._answering = answering
+        self._host = host
         self._settings = settings
         self._catalog = catalog
         self._chosen = settings.model
@@ -98,10 +77,10 @@ class ModelMenu:
 
     def connect(self, status: StatusBar, language: gr.Radio, sidebar: gr.Sidebar) -> None:
         """Connect the events."""
-        asking = REFUSING | {"show_progress": "minimal"}  # the Hub may take its time
-        status.in_use.change(self._refresh, [language, self._menu, status.in_use], self._menu, **QUIETLY)
+        asking = QUEUED | {"show_progress": "minimal"}  # the Hub may take its time
+        status.in_use.change(self._refresh, [language, self._menu, status.in_use], self._menu, **AT_ONCE)
         self._menu.change(self._show_model, [language, self._menu], [self._card, self._use], **asking)
-        used = self._use.click(self._use_model, [language, self._menu], self._use, **REFUSING)
+        used = self._use.click(self._use_model, [language, self._menu], self._use, **QUEUED)
         status.show_after(used).success(None, None, sidebar, js=CLOSE_SIDEBAR_ON_PHONES)
         if self._settings.private:
             found = self._search.submit(self._find, [language, self._search], [self._menu, self._found], **asking)
@@ -123,9 +102,9 @@ class ModelMenu:
             return "", hidden
         in_use = self._in_use()
         if in_use and picked == self._shows(in_use):
-            plan = self._engine.status().plan
+            plan = self._answering.status().plan
             return folded_card_html(plan, spoken) if plan else "", hidden
-        with said_kindly(spoken):
+        with shown_errors(spoken):
             try:
                 plan = self._catalog.plan(self._offered(picked))
             except HfdemoError as error:
@@ -134,9 +113,9 @@ class ModelMenu:
 
     def _use_model(self, language: object, picked: object) -> Any:
         """Change to the model that was picked, for everybody."""
-        with said_kindly(as_language(language)):
+        with shown_errors(as_language(language)):
             model = self._offered(picked)
-            self._engine.choose(model)
+            self._host.choose(model)
         self._chosen = model
         return gr.update(visible=False)
 
@@ -146,7 +125,7 @@ class ModelMenu:
         asked = replace_surrogates(words).strip() if isinstance(words, str) else ""
         if not asked:
             return gr.update(choices=self._host_list(spoken)), ""
-        with said_kindly(spoken):
+        with shown_errors(spoken):
             found = self._catalog.search(asked)
         choices = [(self._label(choice, spoken), self._shows(choice.name)) for choice in found]
         note = say("page.found", spoken, count=len(found)) if found else say("page.found_nothing", spoken)
@@ -175,7 +154,7 @@ class ModelMenu:
 
     def _current(self) -> str | None:
         """Return the model that was chosen last, by the name it was chosen by; None while the demo model stands in."""
-        now = self._engine.status()
+        now = self._answering.status()
         return self._chosen or (None if now.fallback else now.model or None)
 
     def _shows(self, model: str) -> str:
@@ -183,7 +162,7 @@ class ModelMenu:
         return self._shown.get(model, model)
 
     def _in_use(self) -> str | None:
-        return None if self._engine.status().stage in CAN_BE_TRIED_AGAIN else self._current()
+        return None if self._answering.status().stage in CAN_BE_TRIED_AGAIN else self._current()
 
     def _label(self, choice: ModelChoice, language: Language) -> str:
         """Return a choice with what helps to choose."""

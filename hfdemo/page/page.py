@@ -6,12 +6,14 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from hfdemo.engines.protocol import Engine
-from hfdemo.page.chat import Chat
+from hfdemo.answering import Answering
+from hfdemo.engines.protocol import ModelCatalog, ModelHost, PromptViewer
+from hfdemo.page import gradio_private
+from hfdemo.page.chat import ChatPage
 from hfdemo.page.controls import draw_controls, make_controls
-from hfdemo.page.events import QUIETLY
+from hfdemo.page.events import AT_ONCE
 from hfdemo.page.language import label, translations
-from hfdemo.page.model_menu import Catalog, ModelMenu, offers_models
+from hfdemo.page.model_menu import ModelMenu, offers_models
 from hfdemo.page.starters import starter_cards
 from hfdemo.page.status_bar import StatusBar
 from hfdemo.page.theme import make_theme
@@ -26,36 +28,45 @@ QUEUE_POLL_S = 0.03
 a twelfth of the speed of a model that computes on the same cores. Source: `sleep_when_free` in gradio/queueing.py."""
 
 OPEN_PAGE = "() => window.hfdemo.open()"
-CHANGE_LANGUAGE = "(language, chat) => window.hfdemo.changeLanguage(language, chat)"
+CHANGE_LANGUAGE = "(language, conversation) => window.hfdemo.changeLanguage(language, conversation)"
 """Both are in `assets/page.js`."""
 
 
-def create_page(engine: Engine, settings: Settings, catalog: Catalog | None = None) -> gr.Blocks:
-    """Build the page for an engine.
+def create_page(
+    answering: Answering,
+    settings: Settings,
+    host: ModelHost | None = None,
+    viewer: PromptViewer | None = None,
+    catalog: ModelCatalog | None = None,
+) -> gr.Blocks:
+    """Build the page.
 
     Args:
-        engine: answers.
+        answering: answers.
         settings: the host's.
+        host: brings models to this machine; without it, there is nothing to load or cancel.
+        viewer: shows the exact prompt; without it, there is no button for that.
         catalog: the models that can be chosen; without it, there is no menu.
     """
     with gr.Blocks(title=say("page.title"), fill_height=True, analytics_enabled=False) as page:
         gr.HTML(f"<h1>{say('page.title')}</h1>", elem_id="title")
         controls = make_controls(settings.system_prompt)
-        status = StatusBar(engine, controls, can_cancel=settings.private)
-        chat = Chat(engine, controls)
+        status = StatusBar(answering, controls, host, can_cancel=settings.private)
+        chat = ChatPage(answering, controls, viewer)
         # After the chat, as it is read and as the Tab key goes; it stands beside the chat all the same.
         with gr.Sidebar(label=label("settings"), position="right", open=False, elem_id="settings") as sidebar:
-            if catalog and offers_models(settings):
-                ModelMenu(engine, settings, catalog).connect(status, controls.language, sidebar)
+            if host and catalog and offers_models(settings):
+                ModelMenu(answering, host, settings, catalog).connect(status, controls.language, sidebar)
             gr.Markdown(f"### {label('settings')}")
             draw_controls(controls)
 
         def show_starters(language: object) -> Any:
             return gr.update(examples=starter_cards(as_language(language)))
 
-        opened = page.load(None, None, [controls.language, sidebar, chat.chatbot], js=OPEN_PAGE)
-        status.show_after(opened.then(show_starters, controls.language, chat.chatbot, **QUIETLY))
-        controls.language.input(None, [controls.language, chat.chatbot], None, js=CHANGE_LANGUAGE)
+        opened = page.load(None, None, [controls.language, sidebar, chat.conversation], js=OPEN_PAGE)
+        drawn = opened.then(chat.draw, [chat.conversation, controls.language], chat.chatbot, **AT_ONCE)
+        status.show_after(drawn.then(show_starters, controls.language, chat.chatbot, **AT_ONCE))
+        controls.language.input(None, [controls.language, chat.conversation], None, js=CHANGE_LANGUAGE)
     return page
 
 
@@ -67,7 +78,7 @@ def launch(page: gr.Blocks, **options: Any) -> None:
         options: more arguments for `Blocks.launch`.
     """
     page.queue(api_open=False, max_size=64, default_concurrency_limit=None)
-    page._queue.sleep_when_free = QUEUE_POLL_S
+    gradio_private.set_queue_poll_interval(page, QUEUE_POLL_S)
     page.launch(
         theme=make_theme(),
         css=(ASSETS / "page.css").read_text("utf-8"),
@@ -80,7 +91,7 @@ def launch(page: gr.Blocks, **options: Any) -> None:
         max_file_size="1b",
         state_session_capacity=500,
         ssr_mode=False,
-        _frontend=False,  # else Gradio asks itself for the page, and gives up if a busy machine takes 3 seconds for it
+        **gradio_private.launch_options(),
         app_kwargs={"middleware": [Middleware(Guard, scripts=[(ASSETS / "page.js").read_text("utf-8")])]},
         **options,
     )

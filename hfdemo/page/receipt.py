@@ -1,40 +1,20 @@
 """A reply's receipt in a person's words."""
 
-from hfdemo.chat.messages import FinishedReply, Receipt
-from hfdemo.page.transcript import Entry, box
+from hfdemo.chat.conversation import Turn
+from hfdemo.chat.reply import Receipt
 from hfdemo.words import Language, say
 
 
-def receipt_box(reply: FinishedReply, language: Language) -> Entry:
-    """Return the small folded box under a reply: why it ended, and what it took."""
-    receipt = reply.receipt
-    why = say(f"receipt.{_why(reply)}", language)
+def receipt_title(turn: Turn, receipt: Receipt, language: Language) -> str:
+    """Return why a reply ended, how long it is, and how fast it came."""
+    only_thought = receipt.finish_reason == "max_new_tokens" and turn.thought and not turn.content
+    why = say("receipt.only_thought" if only_thought else f"receipt.{receipt.finish_reason}", language)
     speed = f" · {receipt.tokens_per_s:.1f}/s" if receipt.tokens_per_s else ""
-    title = say("receipt.title", language, why=why, tokens=f"{receipt.new_tokens:,}", speed=speed)
-    return box("receipt", title, _lines(receipt, language))
+    return say("receipt.title", language, why=why, tokens=f"{receipt.new_tokens:,}", speed=speed)
 
 
-def meter_text(used_tokens: int, limit: int | None, language: Language) -> str:
-    """Return how much of the model's context a chat takes."""
-    if not used_tokens:
-        return ""
-    if limit is None:
-        return say("receipt.meter_unlimited", language, used=f"{used_tokens:,}")
-    return say("receipt.meter", language, used=f"{used_tokens:,}", limit=f"{limit:,}")
-
-
-def used_tokens(receipt: Receipt) -> int:
-    """Return how many tokens of the context a chat takes after a reply."""
-    return receipt.prompt_tokens + receipt.new_tokens
-
-
-def _why(reply: FinishedReply) -> str:
-    reason = reply.receipt.finish_reason
-    only_thought = reason == "max_new_tokens" and reply.thought and not reply.text
-    return "only_thought" if only_thought else reason
-
-
-def _lines(receipt: Receipt, language: Language) -> str:
+def receipt_lines(receipt: Receipt, language: Language) -> str:
+    """Return all of a receipt, as a list in Markdown."""
     rows = {
         "prompt_tokens": f"{receipt.prompt_tokens:,}",
         "cached_tokens": f"{receipt.cached_tokens:,}",
@@ -47,3 +27,12 @@ def _lines(receipt: Receipt, language: Language) -> str:
         "device": receipt.device,
     }
     return "\n".join(f"- {say(f'receipt.{name}', language)}: {value}" for name, value in rows.items())
+
+
+def meter_text(used_tokens: int, limit: int | None, language: Language) -> str:
+    """Return how much of the model's context a conversation takes."""
+    if not used_tokens:
+        return ""
+    if limit is None:
+        return say("receipt.meter_unlimited", language, used=f"{used_tokens:,}")
+    return say("receipt.meter", language, used=f"{used_tokens:,}", limit=f"{limit:,}")

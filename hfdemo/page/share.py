@@ -5,7 +5,7 @@ import signal
 import sys
 from urllib.parse import urlsplit
 
-from gradio import networking, tunneling
+from hfdemo.page import gradio_private
 
 
 def hold_link(port: int) -> None:
@@ -16,15 +16,14 @@ def hold_link(port: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # an exit closes the tunnel, a kill would leave it open
     signal.signal(signal.SIGINT, lambda *_: sys.exit())
     try:
-        address = networking.setup_tunnel("127.0.0.1", port, secrets.token_urlsafe(32), None, None)
+        address = gradio_private.open_tunnel(port, secrets.token_urlsafe(32))
     except Exception as error:  # whatever it is, there is no link
         _print(_last_line(error))
         return
-    own_server = networking.GRADIO_SHARE_SERVER_ADDRESS is not None  # Gradio's own has a certificate
-    _print(address if own_server else urlsplit(address)._replace(scheme="https").geturl())
-    for tunnel in tunneling.CURRENT_TUNNELS:
-        if tunnel.proc:
-            tunnel.proc.wait()
+    if not gradio_private.is_own_share_server():  # Gradio's own has a certificate
+        address = urlsplit(address)._replace(scheme="https").geturl()
+    _print(address)
+    gradio_private.wait_for_tunnels()
 
 
 def _last_line(error: Exception) -> str:

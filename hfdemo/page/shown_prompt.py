@@ -2,7 +2,7 @@
 
 from html import escape
 
-from hfdemo.chat.messages import ShownPrompt
+from hfdemo.chat.request import ShownPrompt
 from hfdemo.words import Language, say
 
 MAX_TOKENS_DRAWN = 4000

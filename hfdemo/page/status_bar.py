@@ -6,9 +6,10 @@ from typing import Any
 import gradio as gr
 from gradio.events import Dependency
 
-from hfdemo.engines.protocol import Engine
+from hfdemo.answering import Answering
+from hfdemo.engines.protocol import ModelHost
 from hfdemo.page.controls import Controls, thinking_choices
-from hfdemo.page.events import QUIETLY
+from hfdemo.page.events import AT_ONCE
 from hfdemo.page.language import label
 from hfdemo.page.model_names import without_folders
 from hfdemo.page.status import BUSY, CAN_BE_CANCELLED, CAN_BE_TRIED_AGAIN, status_card_html, status_html
@@ -26,19 +27,23 @@ class StatusBar:
     """Status line, card, Cancel and Try again; drawn where it is made.
 
     Args:
-        engine: is asked.
+        answering: is asked.
         controls: one of them depends on what the model can do.
+        host: brings the model, where it is on this machine.
         can_cancel: whether a visitor may stop the download, which is everybody's.
     """
 
-    def __init__(self, engine: Engine, controls: Controls, can_cancel: bool) -> None:
-        self._engine = engine
-        self._can_cancel = can_cancel
+    def __init__(
+        self, answering: Answering, controls: Controls, host: ModelHost | None = None, can_cancel: bool = False
+    ) -> None:
+        self._answering = answering
+        self._can_load = host is not None
+        self._can_cancel = can_cancel and host is not None
         self._language = controls.language
         # Hidden, not a State: the changes of a State are told only by events that go through the queue.
         self.in_use = gr.HTML(visible="hidden", elem_id="in-use")
         """The model this page was last told of, empty after a failure; its `change` tells that it is another."""
-        line = gr.HTML(status_html(engine.status(), "en"), elem_id="status")
+        line = gr.HTML(status_html(answering.status(), "en"), elem_id="status")
         with gr.Row(elem_id="status-buttons"):
             cancel = gr.Button(label("cancel"), visible=False, size="sm", elem_id="cancel")
             try_again = gr.Button(label("try_again"), visible=False, size="sm", elem_id="try-again")
@@ -48,15 +53,16 @@ class StatusBar:
 
         self._shown = [line, card, cancel, try_again, timer, controls.thinking, self.in_use]
         timer.tick(None, None, None, js=IF_SERVER_ANSWERS).success(
-            self._show_changes, [self._language, line, card], self._shown, **QUIETLY
+            self._show_changes, [self._language, line, card], self._shown, **AT_ONCE
         )
-        self.show_after(try_again.click(engine.load, **QUIETLY))
-        if can_cancel:
-            self.show_after(cancel.click(engine.cancel, **QUIETLY))
+        if host:
+            self.show_after(try_again.click(host.load, **AT_ONCE))
+        if host and can_cancel:
+            self.show_after(cancel.click(host.cancel, **AT_ONCE))
 
     def show_after(self, event: Dependency) -> Dependency:
         """Show the state anew after an event that went well."""
-        return event.success(self._show, self._language, self._shown, **QUIETLY)
+        return event.success(self._show, self._language, self._shown, **AT_ONCE)
 
     def _show_changes(self, language: object, line: object, card: object) -> Any:
         """Show the state if it isn't what the page shows; an idle page is sent nothing."""
@@ -64,13 +70,13 @@ class StatusBar:
         return gr.skip() if now[:2] == (line or "", card or "") else now
 
     def _show(self, language: object) -> tuple[Any, ...]:
-        now = self._engine.status()
+        now = self._answering.status()
         spoken = as_language(language)
         return (
             status_html(now, spoken),
             status_card_html(now, spoken),
             gr.update(visible=self._can_cancel and now.stage in CAN_BE_CANCELLED),
-            gr.update(visible=now.stage in CAN_BE_TRIED_AGAIN),
+            gr.update(visible=self._can_load and now.stage in CAN_BE_TRIED_AGAIN),
             gr.update(value=WHILE_BUSY_S if now.stage in BUSY else OTHERWISE_S),
             gr.update(visible=bool(now.thinking_modes), choices=thinking_choices(now.thinking_modes)),
             "" if now.stage in CAN_BE_TRIED_AGAIN else escape(without_folders(now.model)),

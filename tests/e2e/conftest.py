@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, expect
 
-from hfdemo.page.page import create_page, launch
-from hfdemo.settings import Settings
+from hfdemo.page.page import launch
 from tests.conftest import App, free_port
-from tests.fakes import ScriptedEngine
+from tests.fakes import ScriptedEngine, scripted_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -59,7 +58,7 @@ class Scripted:
 @pytest.fixture
 def scripted() -> Iterator[Scripted]:
     engine = ScriptedEngine()
-    page = create_page(engine, Settings())
+    page = scripted_page(engine)
     port = free_port()
     launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
     yield Scripted(engine, f"http://127.0.0.1:{port}")

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from hfdemo.chat.messages import ModelChoice, Status
+from hfdemo.engines.protocol import ModelChoice, Status
 from hfdemo.errors import ModelLoadError
 from hfdemo.page.page import create_page, launch
 from hfdemo.settings import Settings

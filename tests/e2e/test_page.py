@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from hfdemo.chat.messages import Message, Status
+from hfdemo.chat.messages import Message
+from hfdemo.engines.protocol import Status
 from hfdemo.errors import Busy, GenerationFailed, ModelLoadError
 from hfdemo.words import say
 from tests.conftest import start_app, wait_until

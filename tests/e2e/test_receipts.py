@@ -6,8 +6,10 @@ import re
 
 from playwright.sync_api import expect
 
-from hfdemo.chat.messages import Message, Status
+from hfdemo.chat.messages import Message
+from hfdemo.engines.protocol import Status
 from tests.e2e.conftest import TEXT_WITHOUT_BOXES
+from tests.fakes import RECEIPT
 
 
 def test_receipt_says_why_the_reply_ended_and_unfolds(chat):
@@ -150,4 +152,4 @@ def test_chat_is_saved_as_it_was_said_with_its_receipts(scripted, scripted_chat)
     assert question == {"role": "user", "content": "  <i>question</i>\n"}
     assert (answer["role"], answer["content"]) == ("assistant", "\t<b>answer</b> ![](x)\n")
     assert answer["thought"] == "Hm."
-    assert answer["receipt"][:2] == ["Finished · 10 tokens · 20.0/s", "Prompt tokens: 30"]
+    assert answer["receipt"] == dataclasses.asdict(RECEIPT)

@@ -4,7 +4,10 @@ from dataclasses import replace
 from threading import Event
 from typing import Any
 
-from hfdemo.chat.messages import ChatRequest, Message, Options, Receipt
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import Options
+from hfdemo.chat.reply import Receipt
+from hfdemo.chat.request import ChatRequest
 from hfdemo.engines.local import LocalEngine
 from hfdemo.engines.protocol import Engine
 from hfdemo.settings import Settings

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from hfdemo.chat.messages import ChatRequest, Delta, Message, Options
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import Options
+from hfdemo.chat.reply import Delta
+from hfdemo.chat.request import ChatRequest
 from hfdemo.engines.local import LocalEngine
 from hfdemo.settings import Settings
 from tests.conftest import run_program, wait_until
@@ -81,7 +84,9 @@ MEMORY = """
 import json, sys, threading
 import psutil
 from hfdemo.engines.local import LocalEngine
-from hfdemo.chat.messages import ChatRequest, Message, Options
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import Options
+from hfdemo.chat.request import ChatRequest
 from hfdemo.settings import Settings
 
 first, second = sys.argv[1:]

@@ -35,7 +35,9 @@ except Exception as error:
 ENGINE = """
 import json, sys, threading, time
 from hfdemo.engines.local import LocalEngine
-from hfdemo.chat.messages import ChatRequest, Message, Options
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import Options
+from hfdemo.chat.request import ChatRequest
 from hfdemo.settings import Settings
 
 engine = LocalEngine(Settings(model="org/tiny"))

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from hfdemo.chat.messages import Message, Options
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import Options
 from hfdemo.engines.local import LocalEngine
 from hfdemo.engines.zerogpu.duration import GpuTime
 from hfdemo.engines.zerogpu.engine import ZeroGpuEngine

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from hfdemo.chat.messages import Message, Receipt
+from hfdemo.chat.messages import Message
+from hfdemo.chat.reply import Receipt
 from hfdemo.settings import Settings
 from tests.integration.story import loaded, story
 from tests.unit.tiny_models import tiny_model

@@ -15,7 +15,9 @@ import httpx
 import pytest
 from gradio_client import Client
 
-from hfdemo.chat.messages import ChatRequest, Message, Options
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import Options
+from hfdemo.chat.request import ChatRequest
 from hfdemo.engines.local import LocalEngine
 from hfdemo.models import embedded
 from hfdemo.models.choose import DEFAULT_ON_CPU
@@ -156,7 +158,9 @@ def test_ten_first_messages_share_one_load(embedded_model, monkeypatch):
 FEWER_BITS = """
 import sys, threading
 from hfdemo.engines.local import LocalEngine
-from hfdemo.chat.messages import ChatRequest, Message, Options
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import Options
+from hfdemo.chat.request import ChatRequest
 from hfdemo.settings import Settings
 
 engine = LocalEngine(Settings(model=sys.argv[1], quantize=sys.argv[2]))

@@ -16,7 +16,7 @@ import yaml
 from packaging.requirements import Requirement
 from playwright.sync_api import Page
 
-from hfdemo.chat.messages import LIMITS
+from hfdemo.chat.options import LIMITS
 from hfdemo.settings import from_env
 from tests.conftest import ROOT, App
 from tests.e2e.conftest import browser_type_launch_args  # noqa: F401  # the same Chromium here

@@ -12,7 +12,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from hfdemo.chat.messages import Message, Options
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import Options
 from hfdemo.engines.local import LocalEngine
 from hfdemo.errors import GenerationFailed
 from hfdemo.settings import Settings

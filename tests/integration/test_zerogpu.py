@@ -22,7 +22,9 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from safetensors.torch import load_file, save_file
 
-from hfdemo.chat.messages import ChatRequest, Message, Options
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import Options
+from hfdemo.chat.request import ChatRequest
 from hfdemo.engines.local import LocalEngine
 from hfdemo.models import machine as machine_module
 from hfdemo.settings import Settings

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from hfdemo.chat.UNKNOWN import FinishedReply
+from hfdemo.decoding.generation import Turn
 from transformers import PreTrainedTokenizerFast
 
-from hfdemo.chat.messages import FinishedReply, Options
+from hfdemo.chat.options import Options
 from hfdemo.chat.prompt import Prompt
 from hfdemo.compute.fast_step import FastStep
 from hfdemo.compute.thread import ComputeThread
-from hfdemo.decoding.generation import Turn
 from hfdemo.decoding.loop import CHUNK_TOKENS, Batch
 from hfdemo.decoding.streamer import Stopped, TokenStreamer
 from hfdemo.errors import GenerationFailed

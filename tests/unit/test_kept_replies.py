@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
+from hfdemo.chat.UNKNOWN import FinishedReply
 
-from hfdemo.chat.messages import FinishedReply
 from hfdemo.decoding.prefix_cache import MAX_REPLIES, KeptReplies, KeptReply
 from tests.fakes import RECEIPT
 

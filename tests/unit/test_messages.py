@@ -8,19 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfdemo.chat.messages import (
-    LIMITS,
     MAX_MESSAGE_CHARS,
+    read_message,
+    read_reply_start,
+    read_system_prompt,
+    replace_surrogates,
+)
+from hfdemo.chat.options import (
+    LIMITS,
     MAX_STOP_TEXT_CHARS,
     MAX_STOP_TEXTS,
     OPTION_NAMES,
     THINKING,
     Limit,
     Options,
-    read_message,
     read_options,
-    read_reply_start,
-    read_system_prompt,
-    replace_surrogates,
 )
 from hfdemo.errors import InvalidInput
 

@@ -6,7 +6,7 @@ from html import unescape
 import gradio as gr
 import pytest
 
-from hfdemo.chat.messages import ModelChoice, Status
+from hfdemo.engines.protocol import ModelChoice, Status
 from hfdemo.errors import ModelLoadError
 from hfdemo.page.model_menu import offers_models
 from hfdemo.page.page import create_page

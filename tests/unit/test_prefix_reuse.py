@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from hfdemo.decoding.generation import Turn, bytes_of, generate_reply
 from transformers import pipeline
 
-from hfdemo.chat.messages import Options
+from hfdemo.chat.options import Options
 from hfdemo.chat.prompt import Prompt
-from hfdemo.decoding.generation import Turn, bytes_of, generate_reply
 from hfdemo.decoding.streamer import TokenStreamer
 from hfdemo.models.load import ChatPipeline, LoadedModel, decoder_layers
 from tests.unit.families import byte_level

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from hfdemo.chat.messages import THINKING as THINKING_WISHES
-from hfdemo.chat.messages import Message, Thinking
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import THINKING as THINKING_WISHES
+from hfdemo.chat.options import Thinking
 from hfdemo.chat.prompt import PromptBuilder, normalise
 from hfdemo.errors import GenerationFailed, InvalidInput
 from tests.unit.families import (

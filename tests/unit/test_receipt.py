@@ -4,10 +4,11 @@ from dataclasses import replace
 from typing import get_args
 
 import pytest
-
-from hfdemo.chat.messages import FinishedReply, FinishReason, Receipt
-from hfdemo.page.receipt import meter_text, receipt_box, used_tokens
+from hfdemo.chat.UNKNOWN import FinishedReply
 from hfdemo.page.transcript import BOX_MARK, conversation, kind_of, text_of
+
+from hfdemo.chat.reply import FinishReason, Receipt
+from hfdemo.page.receipt import meter_text, receipt_box, used_tokens
 from hfdemo.words import say
 from tests import fakes
 

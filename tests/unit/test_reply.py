@@ -10,11 +10,14 @@ from threading import Event
 
 import gradio as gr
 import pytest
+from hfdemo.page.reply import Reply, page_error, said_kindly, stream_reply, update_interval_s
 
-from hfdemo.chat.messages import ChatRequest, Delta, Message, Options, Receipt
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import Options
+from hfdemo.chat.reply import Delta, Receipt
+from hfdemo.chat.request import ChatRequest
 from hfdemo.errors import Busy, GenerationFailed
 from hfdemo.page import reply
-from hfdemo.page.reply import Reply, page_error, said_kindly, stream_reply, update_interval_s
 from tests.conftest import wait_until
 from tests.fakes import ScriptedEngine
 

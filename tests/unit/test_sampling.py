@@ -12,7 +12,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from hfdemo.chat.messages import Options
+from hfdemo.chat.options import Options
 from hfdemo.decoding.sampling import candidates, choose_token
 from hfdemo.errors import GenerationFailed
 

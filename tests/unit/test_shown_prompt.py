@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hfdemo.chat.messages import ShownPrompt
+from hfdemo.chat.request import ShownPrompt
 from hfdemo.page.shown_prompt import MAX_TOKENS_DRAWN, prompt_html
 
 NASTY = "<img src=x onerror=alert(1)>\"'&</span></pre><script>"

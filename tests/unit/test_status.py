@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from hfdemo.chat.messages import Stage, Status
+from hfdemo.engines.protocol import Stage, Status
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.plan import card_lines, size_text
 from hfdemo.page.amounts import rate_text, time_left_text

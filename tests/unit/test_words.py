@@ -7,7 +7,9 @@ from typing import get_args, get_type_hints
 import pytest
 
 from hfdemo import errors
-from hfdemo.chat.messages import OPTION_NAMES, THINKING, FinishReason, Status
+from hfdemo.chat.options import OPTION_NAMES, THINKING
+from hfdemo.chat.reply import FinishReason
+from hfdemo.engines.protocol import Status
 from hfdemo.models.explain import GATES
 from hfdemo.models.plan import Bits, Speed, Way
 from hfdemo.page.language import label, translations

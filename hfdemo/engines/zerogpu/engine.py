@@ -6,26 +6,27 @@ What goes there and back is plain data. Imported after `spaces`, which has to co
 
 import logging
 import mmap
-from collections.abc import Callable, Generator
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
-from threading import Event, RLock
+from threading import Lock
 from typing import Any
 
 from hfdemo.background import in_thread
-from hfdemo.chat.messages import ChatRequest, Delta, FinishedReply, ShownPrompt, Status
-from hfdemo.chat.reply_format import ThoughtSplitter
+from hfdemo.chat.reply import HEARTBEAT_S, Delta, StopSignal
+from hfdemo.chat.request import ChatRequest, ShownPrompt
 from hfdemo.compute.thread import CallingThread
-from hfdemo.decoding.prefix_cache import KeptReplies, KeptReply
-from hfdemo.decoding.request import Order, show_prompt, take_order
-from hfdemo.engines.model_host import KeptModel, not_there_error
-from hfdemo.engines.protocol import HEARTBEAT_S
+from hfdemo.decoding.prefix_cache import CachedReply, PrefixCache
+from hfdemo.decoding.request import DecodeRequest, make_decode_request, show_prompt
+from hfdemo.engines.model_host import LocalModelHost, not_there_error
+from hfdemo.engines.protocol import Status
+from hfdemo.engines.receipts import log_receipt, nothing_written
 from hfdemo.engines.zerogpu.duration import GpuTime
 from hfdemo.engines.zerogpu.refusal import explain_refusal
-from hfdemo.engines.zerogpu.worker import Ended, FromWorker, Piece, SharedStop, make_reply
-from hfdemo.errors import Busy, GenerationFailed, HfdemoError, InvalidInput
+from hfdemo.engines.zerogpu.worker import FromWorker, SharedStop, write_reply
+from hfdemo.errors import Busy, GenerationFailed, HfdemoError
 from hfdemo.models.load import LoadedModel
 from hfdemo.settings import Settings
 
@@ -36,13 +37,12 @@ logger = logging.getLogger(__name__)
 class Loan:
     """A GPU that is asked for, or lent, for one reply."""
 
-    order: Order
-    chat: str
-    place: int
+    request: DecodeRequest
+    slot: int
     """Which of the shared stops is this reply's."""
     items: SimpleQueue[FromWorker] = field(default_factory=SimpleQueue)
     """What came from the worker."""
-    job: Future[None] | None = None
+    returned: Future[None] | None = None
     """Done when the GPU was given back."""
 
 
@@ -55,23 +55,16 @@ class ZeroGpuEngine:
     """
 
     def __init__(self, settings: Settings, gpu: Callable[..., Callable[..., Any]]) -> None:
-        self._settings = replace(settings, idle_unload_s=0)  # what is unloaded could not be loaded again
-        self._lock = RLock()
+        self._settings = settings
+        self._lock = Lock()
         memory = mmap.mmap(-1, settings.max_waiting)
-        self._stops = [SharedStop(memory, place) for place in range(settings.max_waiting)]
-        self._free = list(range(settings.max_waiting))  # the places that no reply has
-        self._loans: dict[str, Loan] = {}  # the last one of each chat that has an unfinished one
-        self._kept = KeptReplies()
+        self._stops = [SharedStop(memory, slot) for slot in range(settings.max_waiting)]
+        self._free = list(range(settings.max_waiting))  # the slots that no reply has
+        self._prefixes = PrefixCache()
         self._time = GpuTime()
-        self._keeper = KeptModel(
-            self._settings,
-            CallingThread(),
-            self._lock,
-            is_used=lambda: True,
-            leave=self._kept.model_leaves,
-            end_replies=lambda: None,
-        )
-        self._make_reply_on_gpu = gpu(duration=self._duration_s)(self._make_reply)
+        never_idle = replace(settings, idle_unload_s=0)  # what is unloaded could not be loaded again
+        self._host = LocalModelHost(never_idle, CallingThread())
+        self._write_reply_on_gpu = gpu(duration=self._duration_s)(self._write_reply)
 
     def load(self) -> None:
         """Load the model, the first time; return when it is there or has failed.
@@ -81,147 +74,107 @@ class ZeroGpuEngine:
         """
         if self.status().stage != "resolving":
             return
-        self._keeper.load()
+        self._host.load()
         if plan := self.status().plan:
             self._time = GpuTime(plan.tokens_per_s, plan.weights_bytes, duration_factor())
 
     def status(self) -> Status:
         """Return how loading went."""
-        return self._keeper.status
-
-    def choose(self, model: str) -> None:
-        """Refuse another model: none can be loaded any more.
-
-        Raises:
-            InvalidInput: always.
-        """
-        raise InvalidInput("model_not_offered", models=self.status().model)
-
-    def cancel(self) -> None:
-        """Do nothing: when somebody can ask for it, loading is over."""
-
-    def last_reply(self, chat: str) -> FinishedReply | None:
-        """Return the last reply of a chat; while it is being stopped, wait for its end, two seconds at most."""
-        loan = self._loans.get(chat)
-        if loan and loan.job:
-            wait([loan.job], timeout=2)
-        kept = self._kept.get(chat)
-        return kept.finished if kept else None
-
-    def forget(self, chat: str) -> None:
-        """Drop what is kept of a chat that is over, and of a reply to it that still comes."""
-        self._loans.pop(chat, None)
-        self._kept.forget(chat)
-
-    def check(self, request: ChatRequest) -> None:
-        """Refuse a request that doesn't fit the model; that takes no GPU."""
-        if model := self._keeper.model:
-            take_order(model.prompts, request)
+        return self._host.status
 
     def show_prompt(self, request: ChatRequest) -> ShownPrompt:
-        """Return exactly what the model would read for a request; see `protocol.Engine.show_prompt`."""
+        """Return exactly what the model would read for a request; see `protocol.PromptViewer.show_prompt`."""
         return show_prompt(self._model().prompts, request)
 
-    def stream(self, request: ChatRequest, stop: Event) -> Generator[Delta, None, None]:
+    def stream(self, request: ChatRequest, stop: StopSignal) -> Iterator[Delta]:
         """Yield the reply to a request; see `protocol.Engine.stream`.
 
         While a GPU is waited for, and while it starts, heartbeats are yielded, too.
 
         Raises:
+            Busy: more replies are asked for than the host allows.
             NoGpu: ZeroGPU lends none for this reply now.
         """
         loan = self._ask_for_gpu(request)
         try:
-            yield from self._deltas(loan, stop)
+            yield from self._deltas(loan, request, stop)
         finally:
-            self._stops[loan.place].set()  # never wait here for the worker: it sees this by itself
-            if loan.job:
-                loan.job.add_done_callback(lambda _: self._end(loan))
+            self._stops[loan.slot].set()  # never wait here for the worker: it sees this by itself
+            if loan.returned:
+                loan.returned.add_done_callback(lambda _: self._free_slot(loan))
 
-    def _deltas(self, loan: Loan, stop: Event) -> Generator[Delta, None, None]:
-        asked, tokens = loan.order.asked_tokens, 0
-        splitter = ThoughtSplitter(loan.order.prompt.open_thought)
-        while not stop.is_set():
+    def _deltas(self, loan: Loan, request: ChatRequest, stop: StopSignal) -> Iterator[Delta]:
+        last = Delta(used_tokens=loan.request.prompt_tokens)
+        has_gpu = False
+        yield last
+        while True:
+            if stop.is_set():
+                self._stops[loan.slot].set(stop.reason)
+                if not has_gpu:
+                    yield Delta(receipt=nothing_written(stop.reason, self.status()))
+                    return
             try:
                 item = loan.items.get(timeout=HEARTBEAT_S)
             except Empty:
-                item = Piece(tokens=tokens)
+                item = Delta(used_tokens=last.used_tokens)
+            else:
+                has_gpu = True
             if isinstance(item, HfdemoError):
                 raise item
-            if isinstance(item, Ended):
-                thought, text = splitter.end()
-                yield Delta(text, thought, asked + len(item.token_ids), receipt=item.reply.receipt)
+            if isinstance(item, CachedReply):
+                self._prefixes.put(request.cache_key, item)
+                continue
+            last = item
+            if item.receipt:
+                self._time.learn(item.receipt.new_tokens, item.receipt.tokens_per_s)
+                log_receipt(logger, item.receipt)
+            yield item
+            if item.receipt:
                 return
-            tokens = item.tokens
-            thought, text = splitter.add(item.text)
-            yield Delta(text, thought, asked + tokens)
 
     def _model(self) -> LoadedModel:
-        if self._keeper.model is None:
+        if self._host.model is None:
             raise not_there_error(self.status())
-        return self._keeper.model
+        return self._host.model
 
     def _ask_for_gpu(self, request: ChatRequest) -> Loan:
-        """Begin to make a reply, in a thread that may wait for the GPU as long as it takes."""
+        """Begin a reply, in a thread that may wait for the GPU as long as it takes."""
         model = self._model()
-        order = take_order(model.prompts, request, self._kept.get(request.chat))
-        work_s = self._time.work_s(len(order.prompt.ids), order.options.max_new_tokens, self._settings.time_limit_s)
-        order = replace(order, time_limit_s=work_s)
+        reply_ids = self._prefixes.reply_ids(request.cache_key, request.reply_start) if request.continues else ()
+        decode_request = make_decode_request(model.prompts, request, reply_ids)
+        new_tokens = decode_request.options.max_new_tokens
+        work_s = self._time.work_s(len(decode_request.prompt.ids), new_tokens, self._settings.time_limit_s)
         with self._lock:
             if not self._free:
                 raise Busy("busy", waiting=len(self._stops))
-            loan = Loan(order, request.chat, self._free.pop())
-            self._kept.forget(request.chat)
-            self._loans[request.chat] = loan
-        self._stops[loan.place].clear()
+            loan = Loan(replace(decode_request, time_limit_s=work_s), self._free.pop())
+        self._stops[loan.slot].clear()
         context = copy_context()  # in it, `spaces` finds the token with which the visitor pays
-        loan.job = in_thread(lambda: context.run(self._use_gpu, loan), "gpu-loan")
+        loan.returned = in_thread(lambda: context.run(self._use_gpu, loan), "gpu-loan")
         return loan
 
-    def _duration_s(self, order: Order, place: int) -> int:
-        """Return for how long a reply needs the GPU; `spaces` asks with what it gives to `_make_reply`."""
-        return self._time.duration_s(order.time_limit_s)
+    def _duration_s(self, request: DecodeRequest, slot: int) -> int:
+        """Return for how long a reply needs the GPU; `spaces` asks with what it gives to `_write_reply`."""
+        return self._time.duration_s(request.time_limit_s)
 
     def _use_gpu(self, loan: Loan) -> None:
         """Ask for a GPU and hand on what comes from the worker, to its end: then the GPU was given back."""
         try:
-            for item in self._make_reply_on_gpu(loan.order, loan.place):
-                if isinstance(item, Ended):
-                    self._keep(loan, item)
+            for item in self._write_reply_on_gpu(loan.request, loan.slot):
                 loan.items.put(item)
         except Exception as error:
             loan.items.put(explain_refusal(error))
         finally:
             loan.items.put(GenerationFailed("generation"))  # nobody reads this if the end was told
 
-    def _make_reply(self, order: Order, place: int) -> Generator[FromWorker, None, None]:
-        """Make a reply; runs in a worker."""
-        yield from make_reply(self._model(), order, self._stops[place])
+    def _write_reply(self, request: DecodeRequest, slot: int) -> Generator[FromWorker, None, None]:
+        """Write a reply; runs in a worker."""
+        yield from write_reply(self._model(), request, self._stops[slot])
 
-    def _keep(self, loan: Loan, ended: Ended) -> None:
-        """Keep a reply for its receipt, and what it takes to go on with it."""
-        receipt, prompt = ended.reply.receipt, loan.order.prompt
-        self._time.learn(receipt.new_tokens, receipt.tokens_per_s)
+    def _free_slot(self, loan: Loan) -> None:
+        """Let another reply have the slot, once nobody reads this one and its GPU was given back."""
         with self._lock:
-            if loan.chat and self._loans.get(loan.chat) is loan:  # else the chat is over, or has asked again
-                prompt_ids = prompt.ids[: loan.order.asked_tokens]
-                self._kept.put(loan.chat, KeptReply(ended.reply, ended.token_ids, prompt_ids))
-        logger.info(
-            "reply: %d prompt tokens, %d new tokens, first after %.2f s, then %.1f/s, %s, of %.0f s that it had",
-            receipt.prompt_tokens,
-            receipt.new_tokens,
-            receipt.first_token_s,
-            receipt.tokens_per_s,
-            receipt.finish_reason,
-            loan.order.time_limit_s,
-        )
-
-    def _end(self, loan: Loan) -> None:
-        """Take back what a reply had, once nobody reads it and its GPU was given back."""
-        with self._lock:
-            self._free.append(loan.place)
-            if self._loans.get(loan.chat) is loan:
-                del self._loans[loan.chat]
+            self._free.append(loan.slot)
 
 
 def duration_factor() -> float:

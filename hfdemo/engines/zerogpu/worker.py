@@ -3,80 +3,72 @@
 import mmap
 from collections.abc import Generator
 from concurrent.futures import wait
-from contextlib import suppress
-from dataclasses import dataclass
-from threading import Event
 
 from hfdemo.background import in_thread
-from hfdemo.chat.messages import FinishedReply
-from hfdemo.decoding.generation import Turn, generate_reply
-from hfdemo.decoding.request import Order, make_streamer
-from hfdemo.decoding.streamer import Stopped
-from hfdemo.engines.protocol import HEARTBEAT_S
+from hfdemo.chat.reply import FINISH_REASONS, Delta, FinishReason, StopSignal
+from hfdemo.compute.thread import CallingThread
+from hfdemo.decoding.loop import Loop
+from hfdemo.decoding.prefix_cache import CachedReply
+from hfdemo.decoding.request import DecodeRequest
+from hfdemo.decoding.running import RunningReply
 from hfdemo.errors import GenerationFailed, HfdemoError, explain_failure
 from hfdemo.models.load import LoadedModel
 
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """The next piece of a reply, on its way from a worker; an empty one says that the worker is alive."""
-
-    text: str = ""
-    tokens: int = 0
-    """How many tokens the reply has by now."""
+FromWorker = Delta | CachedReply | HfdemoError
+"""Pieces of the reply; before the last one, what the next turn can use of it; or why there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The last that comes from a worker if all went well."""
+class SharedStop(StopSignal):
+    """An event that a worker sees set, too: a byte of memory that this process shares with its forks.
 
-    reply: FinishedReply
-    token_ids: tuple[int, ...]
+    Args:
+        memory: shared; 0 says that the reply goes on, else the byte names the reason.
+        slot: which byte it is.
+    """
 
-
-FromWorker = Piece | Ended | HfdemoError
-
-
-class SharedStop(Event):
-    """An event that a worker sees set, too: it is a byte of memory that this process shares with its forks."""
-
-    def __init__(self, memory: mmap.mmap, place: int) -> None:
+    def __init__(self, memory: mmap.mmap, slot: int) -> None:
         super().__init__()
         self._memory = memory
-        self._place = place
+        self._slot = slot
 
     def is_set(self) -> bool:
         """Tell whether the reply is to end."""
-        return bool(self._memory[self._place])
+        return bool(self._memory[self._slot])
 
-    def set(self) -> None:
+    def set(self, reason: FinishReason = "stopped") -> None:
         """Let the reply end."""
-        self._memory[self._place] = 1
+        super().set(reason)
+        self._memory[self._slot] = 1 + FINISH_REASONS.index(self._reason)
 
     def clear(self) -> None:
         """Make ready for another reply."""
-        self._memory[self._place] = 0
+        super().clear()
+        self._memory[self._slot] = 0
+
+    @property
+    def reason(self) -> FinishReason:
+        """Why the reply is to end."""
+        return FINISH_REASONS[self._memory[self._slot] - 1] if self.is_set() else "stopped"
 
 
-def make_reply(model: LoadedModel, order: Order, stop: Event) -> Generator[FromWorker, None, None]:
-    """Make a reply and yield it in pieces, as data that can go to another process; errors, too.
+def write_reply(model: LoadedModel, request: DecodeRequest, stop: StopSignal) -> Generator[FromWorker, None, None]:
+    """Write a reply and yield it in pieces, as data that can go to another process; errors, too.
 
     Args:
         model: what the fork inherited.
-        order: what to make.
+        request: what to write.
         stop: ends the reply; so does closing the generator.
 
     Raises:
         GenerationFailed: an error that nobody foresaw was yielded before.
     """
-    streamer = make_streamer(model, order, stop)
-    turn = Turn(model, order.prompt, order.options, streamer, stop, begun_with=len(order.reply_ids))
-    job = in_thread(lambda: generate_reply(turn), "generate")
+    reply = RunningReply(model, request, stop)
+    job = in_thread(lambda: Loop(CallingThread()).add(reply), "decode")
     try:
-        with suppress(Stopped):
-            for text in streamer.pieces(HEARTBEAT_S):
-                yield Piece(text, len(streamer.token_ids))
-        yield Ended(job.result(), tuple(streamer.token_ids))
+        for delta in reply.streamer.deltas(request.prompt_tokens, request.update_interval_s):
+            if delta.receipt:
+                yield reply.cached(with_cache=False)
+            yield delta
     except Exception as error:
         failure = error if isinstance(error, HfdemoError) else explain_failure(error)
         yield failure

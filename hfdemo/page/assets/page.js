@@ -2,6 +2,8 @@
 (() => {
   const CHAT = "hfdemo_chat";
   const LANGUAGE = "hfdemo_language";
+  const EMPTY = { turns: [], head: null };
+  const stopButton = () => document.querySelector("#message .stop-button");
   const storage = (name) => { try { return window[name]; } catch { return null; } }; // refused in some frames
   const chosen = storage("localStorage")?.getItem(LANGUAGE);
   const language = chosen || (navigator.language.toLowerCase().startsWith("ko") ? "ko" : "en");
@@ -12,36 +14,50 @@
   document.documentElement.lang = language;
 
   window.hfdemo = {
-    // The page has opened: returns the language, the settings' sidebar (open where there is room) and the chat.
+    // The page has opened: returns the language, the settings' sidebar (open where there is room), the conversation.
     open() {
       const kept = storage("sessionStorage")?.getItem(CHAT);
       storage("sessionStorage")?.removeItem(CHAT);
-      return [language, { open: window.innerWidth > 1100, __type__: "update" }, kept ? JSON.parse(kept) : []];
+      return [language, { open: window.innerWidth > 1100, __type__: "update" }, kept ? JSON.parse(kept) : EMPTY];
     },
     // Fails if the server doesn't answer.
     async ping() {
       if (!(await fetch("gradio_api/app_id")).ok) throw new Error("The server does not answer.");
     },
-    // Labels change when the page loads, so the chat is kept over the load.
-    changeLanguage(next, chat) {
+    // Labels change when the page loads, so the conversation is kept over the load.
+    changeLanguage(next, conversation) {
       storage("localStorage")?.setItem(LANGUAGE, next);
-      storage("sessionStorage")?.setItem(CHAT, JSON.stringify(chat));
+      storage("sessionStorage")?.setItem(CHAT, JSON.stringify(conversation));
       location.reload();
     },
-    // Saves the chat as a JSON file, as it was typed and generated, with thoughts and receipts.
-    save(chat, systemPrompt) {
+    // Closes the box at once: what was typed until the server answers would be lost. One reply comes at a time.
+    lock() {
+      if (stopButton()) throw new Error("A reply comes already.");
+      return { interactive: false, submit_btn: false, stop_btn: true, __type__: "update" };
+    },
+    unlock() {
+      return { interactive: true, submit_btn: true, stop_btn: false, __type__: "update" };
+    },
+    // Typing goes on without a click; on a phone the keyboard would jump up, so not there.
+    focusBox() {
+      if (matchMedia("(hover: hover)").matches) document.querySelector("#message textarea").focus();
+    },
+    // Ends the reply that comes, and waits until its event has ended: then nothing more of it is drawn.
+    async stopReply() {
+      stopButton()?.click();
+      while (stopButton()) await new Promise((resolve) => setTimeout(resolve, 50));
+    },
+    // Box, transcript, conversation, Continue and meter of an empty chat.
+    cleared() {
+      return [this.unlock(), [], EMPTY, { visible: false, __type__: "update" }, ""];
+    },
+    // Saves the path that is shown as a JSON file: what was typed and generated, thoughts, and the receipts' values.
+    save(conversation, systemPrompt) {
+      const byId = Object.fromEntries(conversation.turns.map((turn) => [turn.id, turn]));
       const messages = [];
-      let thought;
-      for (const { role, content, metadata } of chat) {
-        const text = restore(content.map((part) => part.text ?? "").join("").replace(/\u2061/g, ""));
-        const kind = metadata?.title ? metadata.id : null;
-        if (kind === "thought") thought = text;
-        else if (kind === "receipt" && messages.length)
-          messages.at(-1).receipt = [metadata.title.replace(/\u2061/g, ""), ...text.replace(/^- /gm, "").split("\n")];
-        else if (!kind) {
-          messages.push(thought && role === "assistant" ? { role, content: text, thought } : { role, content: text });
-          thought = undefined;
-        }
+      for (let turn = byId[conversation.head]; turn; turn = byId[turn.parent]) {
+        const { role, content, thought, receipt } = turn;
+        messages.unshift({ role, content, ...(thought && { thought }), ...(receipt && { receipt }) });
       }
       const file = new Blob([JSON.stringify({ system_prompt: systemPrompt, messages }, null, 2)], { type: "application/json" });
       const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: "chat.json" });
@@ -71,7 +87,7 @@
   }, true);
 
   // The server marks what would be HTML with U+2060 (see page/markdown.py); no copy has the marks. "Copy message"
-  // takes a reply with its boxes, whose texts stand between U+2061 (see page/transcript.py); the boxes stay behind.
+  // takes a reply with its boxes, whose texts stand between U+2061 (see page/drawing.py); the boxes stay behind.
   const restore = (text) => text.replace(/\u2060+/g, (run) => "\u2060".repeat(run.length >> 1));
   const clipboard = navigator.clipboard;
   if (clipboard) {

@@ -1,0 +1,136 @@
+"""One turn, for every door: a page, a program's call, whatever comes next.
+
+A door hands over a request and reads an async stream of pieces, whose last one carries the receipt. Stop, a closed
+tab, a cut connection and a time limit all set one event, and the same stream then ends by itself with its reason.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import copy_context
+from threading import Lock
+
+from hfdemo.background import in_thread
+from hfdemo.chat.reply import Delta, Receipt, StopSignal
+from hfdemo.chat.request import ChatRequest
+from hfdemo.engines.protocol import Engine, Status
+from hfdemo.errors import Busy
+
+STOP_WAITS_S = 1.0
+"""So long a Stop waits for the message that it has overtaken on its way to the server."""
+
+
+class Answering:
+    """Lets an engine answer, for a bounded number of visitors at a time.
+
+    Args:
+        engine: answers.
+        max_waiting: how many replies may come, or wait for their turn, at one time.
+    """
+
+    def __init__(self, engine: Engine, max_waiting: int = 32) -> None:
+        self._engine = engine
+        self._max_waiting = max_waiting
+        self._lock = Lock()
+        self._answers: list[Answer] = []
+
+    def status(self) -> Status:
+        """Return which model answers, or how far it is on its way."""
+        return self._engine.status()
+
+    def answer(self, request: ChatRequest, visitor: str = "") -> "Answer":
+        """Begin to answer, and return the reply that comes; called in the event loop that will read it.
+
+        Args:
+            request: the turn.
+            visitor: whose it is, for `stop`.
+
+        Raises:
+            Busy: too many visitors wait already.
+        """
+        answer = Answer(visitor)
+        with self._lock:
+            if len(self._answers) >= self._max_waiting:
+                raise Busy("busy", waiting=len(self._answers))
+            self._answers.append(answer)
+        answer.ended.add_done_callback(lambda _: self._remove(answer))
+        answer.begin(self._engine, request)
+        return answer
+
+    async def stop(self, visitor: str) -> None:
+        """Let a visitor's replies end with what they have; what comes of them comes as before."""
+        deadline = asyncio.get_running_loop().time() + STOP_WAITS_S
+        while not (answers := [answer for answer in self._answers if answer.visitor == visitor]):
+            if asyncio.get_running_loop().time() > deadline:
+                return
+            await asyncio.sleep(0.05)
+        for answer in answers:
+            answer.stop.set()
+
+    def _remove(self, answer: "Answer") -> None:
+        with self._lock:
+            self._answers.remove(answer)
+
+
+class Answer:
+    """One reply that comes. A thread of its own follows the engine to the end, whether anyone reads or not.
+
+    Args:
+        visitor: whose it is.
+    """
+
+    def __init__(self, visitor: str = "") -> None:
+        self.visitor = visitor
+        self.stop = StopSignal()
+        self.ended: Future[Receipt | None] = Future()
+        """Done when the engine has ended, with the receipt; None if it failed."""
+        self.thought = ""
+        self._loop = asyncio.get_running_loop()
+        self._pieces: asyncio.Queue[Delta | BaseException] = asyncio.Queue()
+
+    def begin(self, engine: Engine, request: ChatRequest) -> None:
+        """Let the engine write, in the caller's context: there ZeroGPU keeps a visitor's quota token."""
+        context = copy_context()
+        in_thread(lambda: context.run(self._follow, engine, request), "reply")
+
+    async def deltas(self) -> AsyncGenerator[Delta, None]:
+        """Yield the pieces of the reply; what came together is one piece. Who stops reading stops the reply.
+
+        Raises:
+            HfdemoError: it failed; the text says why.
+        """
+        try:
+            while True:
+                piece = await self._pieces.get()
+                together = Delta()
+                while isinstance(piece, Delta):
+                    together = together.then(piece)
+                    if piece.receipt or self._pieces.empty():
+                        break
+                    piece = self._pieces.get_nowait()
+                if together != Delta() or isinstance(piece, Delta):
+                    yield together
+                if isinstance(piece, BaseException):
+                    raise piece
+                if together.receipt:
+                    return
+        finally:
+            self.stop.set()
+
+    def _follow(self, engine: Engine, request: ChatRequest) -> None:
+        """Hand on what the engine gives; runs in a thread of its own."""
+        receipt: Receipt | None = None
+        try:
+            for delta in engine.stream(request, self.stop):
+                self.thought += delta.thought
+                receipt = delta.receipt or receipt
+                self._hand_on(delta)
+        except BaseException as error:
+            self._hand_on(error)
+        finally:
+            self.ended.set_result(receipt)
+
+    def _hand_on(self, piece: Delta | BaseException) -> None:
+        with suppress(RuntimeError):  # the event loop has ended: nobody reads any more
+            self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)

@@ -1,0 +1,159 @@
+"""A conversation as data: a tree of turns, of which a page shows one path.
+
+Raw text is the truth here: what was typed, what was generated. What a page draws is made from it and never read back.
+Another try at a reply, or another wording of a message, is a sibling; nothing is deleted.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, cast, get_args
+
+from hfdemo.chat.messages import Message, Role, read_text
+from hfdemo.chat.reply import FINISH_REASONS, FinishReason, Receipt
+from hfdemo.errors import InvalidInput
+
+ROLES: tuple[Role, ...] = get_args(Role)
+
+MAX_ID_CHARS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one side said at one point of a conversation."""
+
+    id: str
+    parent: str | None
+    """The turn before it; None for the first."""
+    role: Role
+    content: str
+    thought: str = ""
+    receipt: Receipt | None = None
+    """None while a reply comes, and for what a person said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """All turns, each behind its parent, and the last one of the path that is shown."""
+
+    turns: tuple[Turn, ...] = ()
+    head: str | None = None
+
+    @property
+    def path(self) -> tuple[Turn, ...]:
+        """The turns from the first one to the head."""
+        by_id = {turn.id: turn for turn in self.turns}
+        path: list[Turn] = []
+        at = self.head
+        while at is not None:
+            path.append(by_id[at])
+            at = by_id[at].parent
+        return tuple(reversed(path))
+
+    @property
+    def question(self) -> Turn | None:
+        """The last message on the path that a person wrote."""
+        return next((turn for turn in reversed(self.path) if turn.role == "user"), None)
+
+    @property
+    def reply(self) -> Turn | None:
+        """The reply to the question; None if there is none yet."""
+        path = self.path
+        return path[-1] if path and path[-1].role == "assistant" else None
+
+    def add(self, role: Role, content: str) -> "Conversation":
+        """Return the conversation with a new turn behind the head, which becomes the head."""
+        return self.put(Turn(new_id(), self.head, role, content))
+
+    def put(self, turn: Turn) -> "Conversation":
+        """Return the conversation with a turn as its head: a new one, or another state of the one with its id."""
+        others = tuple(turn if other.id == turn.id else other for other in self.turns)
+        known = any(other.id == turn.id for other in self.turns)
+        return Conversation(others if known else (*self.turns, turn), turn.id)
+
+    def at(self, turn_id: str | None) -> "Conversation":
+        """Return the conversation with another head; None is the very beginning."""
+        return replace(self, head=turn_id)
+
+
+def new_id() -> str:
+    """Return an id that no other turn has."""
+    return secrets.token_hex(8)
+
+
+def messages_of(path: Sequence[Turn]) -> tuple[Message, ...]:
+    """Return what was said, as an engine takes it."""
+    return tuple(Message(turn.role, turn.content) for turn in path)
+
+
+def to_data(conversation: Conversation) -> dict[str, Any]:
+    """Return a conversation as JSON has it; `read_conversation` is the way back."""
+    return {"turns": [asdict(turn) for turn in conversation.turns], "head": conversation.head}
+
+
+def read_conversation(value: object) -> Conversation:
+    """Check a conversation that a page or a file sends; None is an empty one.
+
+    Raises:
+        InvalidInput: it is none: a field is missing or has another type, or a turn stands before its parent.
+    """
+    if value is None:
+        return Conversation()
+    data = _read_mapping(value)
+    items = data.get("turns")
+    if not isinstance(items, list):
+        raise InvalidInput("bad_conversation")
+    turns = tuple(_read_turn(_read_mapping(item)) for item in items)
+    known: set[str | None] = {None}
+    for turn in turns:
+        if turn.parent not in known or turn.id in known:
+            raise InvalidInput("bad_conversation")
+        known.add(turn.id)
+    head = data.get("head")
+    if not (head is None or isinstance(head, str)) or head not in known:
+        raise InvalidInput("bad_conversation")
+    return Conversation(turns, head)
+
+
+def _read_turn(data: Mapping[str, Any]) -> Turn:
+    turn_id, parent, role = data.get("id"), data.get("parent"), data.get("role")
+    named = isinstance(turn_id, str) and 0 < len(turn_id) <= MAX_ID_CHARS
+    if not named or not (parent is None or isinstance(parent, str)) or role not in ROLES:
+        raise InvalidInput("bad_conversation")
+    content, thought = read_text("content", data.get("content")), read_text("thought", data.get("thought") or "")
+    receipt = data.get("receipt")
+    return Turn(
+        str(turn_id),
+        parent,
+        role,
+        content,
+        thought,
+        None if receipt is None else _read_receipt(_read_mapping(receipt)),
+    )
+
+
+def _read_receipt(data: Mapping[str, Any]) -> Receipt:
+    """Check a receipt: it is drawn again, so that each field must be of its type."""
+    if data.get("finish_reason") not in FINISH_REASONS:
+        raise InvalidInput("bad_conversation")
+    return Receipt(**{field.name: _read_field(field.type, data.get(field.name)) for field in fields(Receipt)})
+
+
+def _read_field(kind: object, value: object) -> Any:
+    """Check a number or a text; JavaScript writes 1.0 as 1."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float and is_number:
+        return float(cast(float, value))
+    if kind in (int, int | None) and is_number and isinstance(value, int):
+        return value
+    if kind == int | None and value is None:
+        return None
+    if kind in (str, FinishReason):
+        return read_text("receipt", value)
+    raise InvalidInput("bad_conversation")
+
+
+def _read_mapping(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidInput("bad_conversation")
+    return value

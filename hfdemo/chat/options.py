@@ -1,0 +1,115 @@
+"""How a reply is made: the sampling options with their ranges, and how a visitor's values are checked."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from hfdemo.chat.messages import read_text, shorten
+from hfdemo.errors import InvalidInput
+
+Thinking = Literal["auto", "off", "on", "low", "medium", "high"]
+"""Whether and how hard a thinking model thinks before it answers; `auto` is off where it can be off."""
+
+THINKING: tuple[Thinking, ...] = get_args(Thinking)
+
+MAX_STOP_TEXTS = 16
+MAX_STOP_TEXT_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The range of one option; the page's sliders and the server's check both read it."""
+
+    low: float
+    high: float
+    step: float
+    default: float
+
+    @property
+    def whole(self) -> bool:
+        """Whether only whole numbers are meant."""
+        return float(self.step).is_integer()
+
+
+LIMITS: dict[str, Limit] = {
+    "temperature": Limit(low=0, high=2, step=0.05, default=0.7),
+    "top_p": Limit(low=0, high=1, step=0.01, default=0.9),
+    "max_new_tokens": Limit(low=1, high=4096, step=1, default=512),
+    "top_k": Limit(low=0, high=1000, step=1, default=50),
+    "repetition_penalty": Limit(low=0.5, high=2, step=0.05, default=1),
+    "seed": Limit(low=-1, high=2**32 - 1, step=1, default=-1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a reply is sampled. The order of the fields is the order of the API's parameters."""
+
+    temperature: float = LIMITS["temperature"].default
+    """0 always takes the most likely token (greedy)."""
+    top_p: float = LIMITS["top_p"].default
+    max_new_tokens: int = int(LIMITS["max_new_tokens"].default)
+    top_k: int = int(LIMITS["top_k"].default)
+    """0 switches it off."""
+    repetition_penalty: float = LIMITS["repetition_penalty"].default
+    seed: int = int(LIMITS["seed"].default)
+    """-1 draws a new seed for each reply."""
+    stop_texts: tuple[str, ...] = ()
+    """Texts that end the reply; they are not part of it."""
+    thinking: Thinking = "auto"
+
+
+OPTION_NAMES: tuple[str, ...] = tuple(LIMITS)
+"""The options that are numbers, in the order in which the page and the API send them."""
+
+
+def read_options(*values: object, stop_texts: object = "", thinking: object = "auto") -> Options:
+    r"""Check a visitor's option values.
+
+    Args:
+        values: the numbers, in the order of `OPTION_NAMES`.
+        stop_texts: one on each line, where `\n` and `\t` stand for a new line and a tab; or a list.
+        thinking: one of `Thinking`.
+
+    Raises:
+        InvalidInput: a value isn't a finite number in its range, or one of those allowed; the text says which.
+    """
+    read = {name: _read_number(name, value) for name, value in zip(OPTION_NAMES, values, strict=True)}
+    return Options(
+        **read,  # type: ignore[arg-type]  # whole limits give int, the others float
+        stop_texts=_read_stop_texts(stop_texts),
+        thinking=_read_thinking(thinking),
+    )
+
+
+def _read_number(name: str, value: object) -> float | int:
+    limit = LIMITS[name]
+    facts = {"name": name, "value": shorten(value), "low": _plain(limit.low), "high": _plain(limit.high)}
+    # Python compares a whole number of any size with a float, so 10**400 needs no conversion to be refused.
+    if not isinstance(value, int | float) or isinstance(value, bool) or not limit.low <= value <= limit.high:
+        raise InvalidInput("bad_number", **facts)
+    if not limit.whole:
+        return float(value)
+    if value != int(value):
+        raise InvalidInput("not_whole", **facts)
+    return int(value)
+
+
+def _read_stop_texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        lines = read_text("stop_texts", value).split("\n")
+        value = [line.replace("\\n", "\n").replace("\\t", "\t") for line in lines]
+    texts = tuple(text for text in (read_text("stop_texts", item) for item in value) if text)
+    if len(texts) > MAX_STOP_TEXTS or any(len(text) > MAX_STOP_TEXT_CHARS for text in texts):
+        raise InvalidInput("too_many_stop_texts", texts=MAX_STOP_TEXTS, chars=MAX_STOP_TEXT_CHARS)
+    return texts
+
+
+def _read_thinking(value: object) -> Thinking:
+    for thinking in THINKING:
+        if thinking == value:
+            return thinking
+    raise InvalidInput("not_one_of", name="thinking", value=shorten(value), allowed=", ".join(THINKING))
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if float(number).is_integer() else str(number)

@@ -1,0 +1,100 @@
+"""What an engine sends back: pieces of a reply, the receipt on the last one, and the event that ends it early."""
+
+from dataclasses import dataclass
+from threading import Event, Lock
+from typing import Literal, get_args
+
+FinishReason = Literal["end_of_turn", "max_new_tokens", "stopped", "stop_text", "time_limit", "model_changed"]
+"""Why a reply ended: the model ended it, it reached `max_new_tokens`, somebody stopped it, a stop text came, the
+host's time limit passed, or somebody chose another model."""
+
+FINISH_REASONS: tuple[FinishReason, ...] = get_args(FinishReason)
+
+CUT_OFF: tuple[FinishReason, ...] = ("max_new_tokens", "stopped", "time_limit", "model_changed")
+"""The reasons after which there is more to say."""
+
+
+HEARTBEAT_S = 0.25
+"""The longest silence of a reply: how soon a closed tab is noticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What one reply took."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    """How many of the prompt's tokens were not read again."""
+    new_tokens: int
+    first_token_s: float
+    """From the beginning of the work, without the time in the queue."""
+    tokens_per_s: float
+    """After the first token; 0 if there was one only."""
+    finish_reason: FinishReason
+    seed: int
+    model: str
+    device: str
+    context_limit: int | None
+    """How many tokens the model can hold."""
+    dropped_messages: int
+    """How many of the oldest messages the model was not shown, because its context was full."""
+    thought_s: float = 0.0
+    """From the first token to the answer's first, if the model thought."""
+
+    @property
+    def used_tokens(self) -> int:
+        """How many tokens of the context the conversation takes after the reply."""
+        return self.prompt_tokens + self.new_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """The next piece of a reply. One without text is a heartbeat: the engine is alive and still at work."""
+
+    text: str = ""
+    thought: str = ""
+    """What a thinking model thinks before it answers."""
+    used_tokens: int = 0
+    """How many tokens of the model's context are used up to now; 0 before the prompt is built."""
+    ahead: int = 0
+    """How many replies have to be finished before this one is begun."""
+    receipt: Receipt | None = None
+    """Set on the last piece, and only there."""
+
+    def then(self, later: "Delta") -> "Delta":
+        """Return two pieces as one."""
+        return Delta(
+            self.text + later.text,
+            self.thought + later.thought,
+            later.used_tokens or self.used_tokens,
+            later.ahead,
+            later.receipt,
+        )
+
+
+class StopSignal(Event):
+    """The one event that ends a reply early, whoever sets it: a person, a closed tab, a time limit, a new model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reason: FinishReason = "stopped"
+        self._changing = Lock()
+
+    @property
+    def reason(self) -> FinishReason:
+        """Why the reply is to end, once it is set."""
+        return self._reason
+
+    def set(self, reason: FinishReason = "stopped") -> None:
+        """Let the reply end with what it has. The first reason counts, but nothing outweighs a person's wish."""
+        with self._changing:
+            if reason == "stopped" or not self.is_set():
+                self._reason = reason
+            super().set()
+
+    def revert(self, reason: FinishReason) -> bool:
+        """Let the reply go on if it was to end for this reason; tell whether it goes on."""
+        with self._changing:
+            if self.reason == reason:
+                self.clear()
+            return not self.is_set()

@@ -1,0 +1,34 @@
+"""What a door asks of an engine: one turn to answer."""
+
+from dataclasses import dataclass
+
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import Options
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One turn to answer: the conversation, whose last message is the user's, and how to answer it."""
+
+    messages: tuple[Message, ...]
+    system_prompt: str
+    options: Options
+    cache_key: str = ""
+    """A secret that the server made for this conversation. Under it an engine may keep what it has read, so that the
+    next turn reads only what is new."""
+    reply_start: str = ""
+    """What the reply begins with; the model goes on from there."""
+    continues: bool = False
+    """Whether `reply_start` is the last reply of this conversation, which was cut off and is to go on."""
+    update_interval_s: float = 0.0
+    """How long the reader needs for an update: pieces of the reply come no more often."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPrompt:
+    """A prompt for people to look at."""
+
+    tokens: tuple[tuple[str, bool], ...]
+    """Each token as text, and whether it is a control token."""
+    dropped_messages: int
+    context_limit: int | None

@@ -1,0 +1,55 @@
+"""From token ids to text, as soon as its characters are whole."""
+
+from collections.abc import Sequence
+from typing import Any
+
+REPLACEMENT = "\ufffd"
+"""What a decoder writes for bytes that aren't a character, or not yet."""
+
+
+class Detokenizer:
+    """Turns token ids into text as soon as its characters are whole.
+
+    Only the last few tokens are decoded again, so a step costs the same at any length. They are decoded behind
+    the tokens before them, because a tokenizer may write a word differently at the start of a text.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        before: the last tokens before the text, if it goes on from one.
+
+    Source: the offsets of text-generation-inference, `Model.decode_token`
+    (https://github.com/huggingface/text-generation-inference/blob/main/server/text_generation_server/models/model.py).
+    """
+
+    def __init__(self, tokenizer: Any, before: Sequence[int] = ()) -> None:
+        self._tokenizer = tokenizer
+        self._hidden = set(tokenizer.all_special_ids)
+        self._before = list(before)  # already told in full: only context for what follows
+        self._before_text = self._decode(self._before)
+        self._ids: list[int] = []
+        self._told = ""  # what has been told of `_ids`
+
+    def add(self, token_id: int) -> str:
+        """Take one token and return the text that became complete, which may be none."""
+        if token_id in self._hidden:
+            return ""
+        self._ids.append(token_id)
+        text = self._text()
+        whole = text.rstrip(REPLACEMENT)  # a character that is still coming ends in U+FFFD
+        new = whole[len(self._told) :]
+        if text and whole == text:
+            self._before, self._ids, self._told = self._ids, [], ""
+            self._before_text = self._decode(self._before)
+        elif new:
+            self._told = whole
+        return new
+
+    def end(self) -> str:
+        """Return what is left, also half a character, so that all pieces together are the decoded reply."""
+        return self._text()[len(self._told) :]
+
+    def _text(self) -> str:
+        return self._decode(self._before + self._ids)[len(self._before_text) :]
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))

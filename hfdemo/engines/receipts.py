@@ -1,0 +1,36 @@
+"""The receipt of a reply that was never begun, and the log line of one that has ended: numbers, and no word of it."""
+
+import logging
+
+from hfdemo.chat.reply import FinishReason, Receipt
+from hfdemo.engines.protocol import Status
+
+
+def nothing_written(reason: FinishReason, status: Status) -> Receipt:
+    """Return the receipt of a reply that ended before the model began to read."""
+    return Receipt(
+        prompt_tokens=0,
+        cached_tokens=0,
+        new_tokens=0,
+        first_token_s=0.0,
+        tokens_per_s=0.0,
+        finish_reason=reason,
+        seed=0,
+        model=status.model,
+        device=status.device,
+        context_limit=status.context_limit,
+        dropped_messages=0,
+    )
+
+
+def log_receipt(logger: logging.Logger, receipt: Receipt) -> None:
+    """Log what a reply took, in one line."""
+    logger.info(
+        "reply: %d prompt tokens, %d of them cached, %d new tokens, first after %.2f s, then %.1f/s, %s",
+        receipt.prompt_tokens,
+        receipt.cached_tokens,
+        receipt.new_tokens,
+        receipt.first_token_s,
+        receipt.tokens_per_s,
+        receipt.finish_reason,
+    )

@@ -1,0 +1,118 @@
+"""All that the page uses of Gradio beyond its public interface, each with its reason.
+
+`tests/unit/test_gradio_private.py` fails first if Gradio changes any of it. Seen in Gradio 6.31.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import gradio as gr
+from gradio import component_meta, networking, tunneling
+from gradio.components.chatbot import ChatbotDataMessages
+from gradio.context import LocalContext
+from gradio.i18n import I18nData
+
+__all__ = ["ChatbotDataMessages", "I18nData"]  # what signatures name, and the public modules don't export
+
+
+class BareChatInterface(gr.ChatInterface):
+    """Gradio's chat interface with events of its own.
+
+    The stock events keep the conversation in the server's memory, take it from what was displayed, can't stop an
+    edited message, and lose what was typed when the queue is full. There is no public way to leave them out.
+    """
+
+    def connect(self) -> None:
+        """Connect the events, in place of the stock ones."""
+        raise NotImplementedError
+
+    def draw_below_box(self) -> None:
+        """Draw what stands under the message box."""
+        raise NotImplementedError
+
+    def add_endpoint(self, function: Any, inputs: list[Any], outputs: list[Any], **options: Any) -> None:
+        """Offer a function to programs: the hidden button that the stock interface has for its own endpoint."""
+        self.fake_api_btn.click(function, inputs, [self.api_response, *outputs], postprocess=False, **options)
+
+    def _setup_events(self) -> None:
+        self.connect()
+
+    def _render_footer(self) -> None:
+        self.draw_below_box()
+
+
+@contextmanager
+def no_stub_files() -> Iterator[None]:
+    """Keep Gradio from writing a .pyi file beside each module that subclasses a component."""
+    write = component_meta.create_or_modify_pyi
+    component_meta.create_or_modify_pyi = lambda *_: None
+    try:
+        yield
+    finally:
+        component_meta.create_or_modify_pyi = write
+
+
+def set_queue_poll_interval(page: gr.Blocks, seconds: float) -> None:
+    """Let Gradio look for new events so often; by itself it does so 1,000 times a second, 20 times on Windows."""
+    page._queue.sleep_when_free = seconds
+
+
+def launch_options() -> dict[str, Any]:
+    """Return options of `Blocks.launch` that its documentation doesn't name.
+
+    Without `_frontend=False` Gradio asks itself for the page, and gives up if a busy machine takes 3 seconds for it.
+    """
+    return {"_frontend": False}
+
+
+def leave_call() -> None:
+    """Say of the call that runs, as soon as it has ended, that nobody waits for it any more.
+
+    While `spaces` waits for a GPU, it looks at this; else it would take one from the visitor's quota in the end. It must
+    not be said sooner: Gradio sends nothing more to a call that was left.
+    """
+    blocks, call = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    queue = blocks._queue if blocks else None
+    event = next((event for event in _running_events(queue) if event._id == call), None)
+    if event is not None:
+        leaving = asyncio.create_task(_leave(queue, event))
+        _leaving.add(leaving)
+        leaving.add_done_callback(_leaving.discard)
+
+
+_leaving: set[asyncio.Task[None]] = set()  # the event loop itself keeps no task alive
+
+
+async def _leave(queue: Any, event: Any) -> None:
+    while event in _running_events(queue):
+        await asyncio.sleep(0.05)
+    event.alive = False
+
+
+def _running_events(queue: Any) -> list[Any]:
+    return list(chain.from_iterable(events or () for events in (queue.active_jobs if queue else ())))
+
+
+def open_tunnel(port: int, share_token: str) -> str:
+    """Return a public address that leads to a port of this machine, through Gradio's share server.
+
+    Raises:
+        Exception: there is none; the last line of its text says why.
+    """
+    address: str = networking.setup_tunnel("127.0.0.1", port, share_token, None, None)
+    return address
+
+
+def is_own_share_server() -> bool:
+    """Tell whether share links go through a server of the host's, which may have no certificate."""
+    return networking.GRADIO_SHARE_SERVER_ADDRESS is not None
+
+
+def wait_for_tunnels() -> None:
+    """Wait until all tunnels are closed."""
+    for tunnel in tunneling.CURRENT_TUNNELS:
+        if tunnel.proc:
+            tunnel.proc.wait()

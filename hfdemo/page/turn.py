@@ -1,0 +1,224 @@
+"""One turn on the page: from a question to what the page shows while its reply comes, and when it has ended."""
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+
+from hfdemo.answering import Answering
+from hfdemo.chat.conversation import Conversation, Turn, messages_of, new_id, to_data
+from hfdemo.chat.reply import CUT_OFF, Delta
+from hfdemo.chat.request import ChatRequest
+from hfdemo.engines.protocol import Status
+from hfdemo.errors import GenerationFailed
+from hfdemo.page.controls import PageOptions
+from hfdemo.page.drawing import Entry, draw, draw_live, draw_progress
+from hfdemo.page.gradio_private import leave_call
+from hfdemo.page.receipt import meter_text
+from hfdemo.page.status import progress_text
+from hfdemo.words import Language, say
+
+KEEP_S = 1.0
+"""So often the browser gets a reply that comes as data, too, to keep it if the server goes."""
+
+Update = tuple[Any, ...]
+"""What an event gives to box, transcript, conversation, Continue, meter and cache key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be answered."""
+
+    before: Conversation
+    """What the page goes back to if no reply comes at all."""
+    asked: Conversation
+    """Up to the message that is answered."""
+    draft: str = ""
+    """What goes back into the box then."""
+    goes_on: Turn | None = None
+    """The reply that is to go on."""
+
+
+class TurnView:
+    """What the page shows of one turn, as the outputs of its event.
+
+    Args:
+        question: what is answered.
+        status: tells which model answers, and how much it holds.
+        language: of the page.
+    """
+
+    def __init__(self, question: Question, status: Callable[[], Status], language: Language) -> None:
+        self.question = question
+        self.language = language
+        self._status = status
+        self._asked: list[Entry] = []
+        self._reply = question.goes_on or Turn(new_id(), question.asked.head, "assistant", "")
+        self._so_far = Turn(self._reply.id, self._reply.parent, "assistant", "")
+        self._began = time.monotonic()
+        self._thought_s = 0.0
+        self._kept_at = 0.0
+
+    @property
+    def drawn(self) -> list[Entry]:
+        """The conversation to which the page goes back."""
+        return draw(self.question.before.path, self.language)
+
+    def begun(self, delta: Delta) -> Update:
+        """Return the page when the first piece has come: the message leaves the box."""
+        self._asked = draw(self.question.asked.path, self.language)
+        self._add(delta)
+        self._kept_at = time.monotonic()
+        box = gr.update(submit_btn=False, stop_btn=True, interactive=False, **({"value": ""} if self._sent else {}))
+        data = gr.skip() if self.question.goes_on else to_data(self.question.asked)
+        return box, self._shown(delta), data, gr.update(visible=False), self._meter(delta.used_tokens)
+
+    def going_on(self, delta: Delta) -> Update:
+        """Return the page with the next piece."""
+        self._add(delta)
+        data = gr.skip()
+        if self._so_far.content and time.monotonic() - self._kept_at > KEEP_S:
+            self._kept_at = time.monotonic()
+            data = to_data(self._with_reply(self._so_far))
+        return gr.skip(), self._shown(delta), data, gr.skip(), self._meter(delta.used_tokens)
+
+    def ended(self, delta: Delta) -> Update:
+        """Return the page when the last piece has come.
+
+        Raises:
+            GenerationFailed: the model ended its turn without a word.
+        """
+        self._add(delta)
+        reply, receipt = self._so_far, delta.receipt
+        if receipt and self.question.goes_on and self.question.goes_on.receipt:
+            receipt = replace(receipt, thought_s=max(receipt.thought_s, self.question.goes_on.receipt.thought_s))
+        if not reply.content and not reply.thought:
+            if receipt and receipt.finish_reason == "end_of_turn":
+                raise GenerationFailed("empty_reply")
+            return self.at_rest(self.question.draft)
+        return self._rest(self._with_reply(replace(reply, receipt=receipt)))
+
+    def failed(self) -> Update:
+        """Return the page after an error: with what came of the reply, else as it was before."""
+        if self._so_far.content and self._so_far.content != self._start:
+            return self._rest(self._with_reply(self._so_far))
+        return self.at_rest(self.question.draft)
+
+    def at_rest(self, draft: str) -> Update:
+        """Return the page as it was before, with the message in the box."""
+        return self._rest(self.question.before, **({"value": draft} if draft else {}))
+
+    @property
+    def _sent(self) -> bool:
+        return bool(self.question.draft)
+
+    @property
+    def _start(self) -> str:
+        return self.question.goes_on.content if self.question.goes_on else ""
+
+    def _add(self, delta: Delta) -> None:
+        so_far = self._so_far
+        thought = so_far.thought or (self.question.goes_on.thought if self.question.goes_on else "")
+        self._so_far = replace(so_far, content=so_far.content + delta.text, thought=thought + delta.thought)
+        if delta.thought and not self._so_far.content:
+            self._thought_s = time.monotonic() - self._began
+
+    def _with_reply(self, reply: Turn) -> Conversation:
+        base = self.question.before if self.question.goes_on else self.question.asked
+        return base.put(reply)
+
+    def _shown(self, delta: Delta) -> list[Entry]:
+        reply = self._so_far if self._so_far.content or self._so_far.thought else self.question.goes_on
+        if reply:
+            return [*self._asked, *draw_live(reply, self._thought_s, self.language)]
+        return [*self._asked, *draw_progress(self._waiting_for(delta))]
+
+    def _waiting_for(self, delta: Delta) -> str:
+        status = self._status()
+        if status.stage != "ready":
+            return progress_text(status, self.language)
+        key = "status.ahead" if delta.ahead else "status.reading"
+        return say(key, self.language, ahead=delta.ahead)
+
+    def _meter(self, tokens: int) -> str:
+        return meter_text(tokens, self._status().context_limit, self.language)
+
+    def _rest(self, conversation: Conversation, **box: str) -> Update:
+        """Return the page when a message can be sent."""
+        path = conversation.path
+        receipt = next((turn.receipt for turn in reversed(path) if turn.receipt), None)
+        ready = gr.update(submit_btn=True, stop_btn=False, interactive=True, **box)
+        can_continue = gr.update(visible=_can_continue(conversation.reply))
+        used = receipt.used_tokens if receipt else 0
+        return ready, draw(path, self.language), to_data(conversation), can_continue, self._meter(used)
+
+
+async def stream_turn(
+    answering: Answering, view: TurnView, options: PageOptions, key: str, visitor: str
+) -> AsyncIterator[Update]:
+    """Yield what the page shows until the reply has ended, however it does.
+
+    Args:
+        answering: answers.
+        view: of the turn.
+        options: the visitor's.
+        key: of what the engine keeps of this conversation; a new one is made for its first message.
+        visitor: whose message it is; their Stop ends the reply.
+
+    Raises:
+        HfdemoError: there is no reply, or only a part of it; what the page shows then was yielded before, unless the
+            message was refused before the first piece.
+    """
+    key = key or secrets.token_urlsafe(16)
+    question = view.question
+    request = replace(request_of(question.asked.path, options), cache_key=key)
+    if question.goes_on:
+        request = replace(request, reply_start=question.goes_on.content, continues=True)
+    begun = False
+    try:
+        async with aclosing(answering.answer(request, visitor).deltas()) as deltas:
+            async for delta in deltas:
+                if delta.receipt:
+                    yield *view.ended(delta), key
+                elif begun:
+                    yield *view.going_on(delta), key
+                else:
+                    begun = True
+                    yield *view.begun(delta), key
+    except Exception:
+        if begun:
+            yield *view.failed(), key
+        raise
+    finally:
+        leave_call()
+
+
+def request_of(path: Sequence[Turn], options: PageOptions) -> ChatRequest:
+    """Return what to ask for the last turn of a path, which is the visitor's."""
+    return ChatRequest(
+        messages_of(path),
+        options.system_prompt,
+        options.options,
+        reply_start=options.reply_start,
+        update_interval_s=update_interval_s(len(path)),
+    )
+
+
+def update_interval_s(turns: int) -> float:
+    """Return the shortest time between two updates of a page.
+
+    A browser takes about 6 ms for one, and 0.45 ms more for each turn that it shows (measured with Chromium 156 and
+    Gradio 6.31); a third of its time is taken.
+    """
+    return max(1 / 30, 3 * (6 + 0.45 * turns) / 1000)
+
+
+def _can_continue(reply: Turn | None) -> bool:
+    """Tell whether there is more to say: the reply was cut off, or its end never came."""
+    if reply is None or not reply.content:
+        return False
+    return reply.receipt is None or reply.receipt.finish_reason in CUT_OFF

@@ -1,0 +1,38 @@
+"""A model on this machine: its engine and its host, as `app.py` puts them together."""
+
+from hfdemo.answering import Answering
+from hfdemo.compute.thread import ComputeThread
+from hfdemo.engines.local import LocalEngine
+from hfdemo.engines.model_host import LocalModelHost
+from hfdemo.models.load import LoadedModel
+from hfdemo.page.page import create_page
+from hfdemo.settings import Settings
+from tests.conftest import wait_until
+
+
+class Local:
+    """The engine and the host of some settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.host = LocalModelHost(settings, ComputeThread())
+        self.engine = LocalEngine(settings, self.host)
+        self.answering = Answering(self.engine, settings.max_waiting)
+        self.stream, self.status, self.show_prompt = self.engine.stream, self.engine.status, self.engine.show_prompt
+        self.load, self.choose, self.cancel = self.host.load, self.host.choose, self.host.cancel
+
+    @property
+    def model(self) -> LoadedModel | None:
+        return self.host.model
+
+    def page(self):
+        """Return the page that answers with it."""
+        return create_page(self.answering, self.settings, self.host, self.engine)
+
+
+def loaded(settings: Settings, timeout_s: float = 60) -> Local:
+    """Return the engine of a model that is there."""
+    local = Local(settings)
+    local.load()
+    wait_until(lambda: local.status().stage == "ready", timeout_s)
+    return local
