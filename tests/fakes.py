@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from hfdemo.answering import Answering
 from hfdemo.chat.reply import Delta, Receipt, StopSignal
 from hfdemo.chat.request import ChatRequest, ShownPrompt
-from hfdemo.engines.protocol import ModelCatalog, ModelChoice, Status
+from hfdemo.engines.protocol import ModelCatalog, Status
 from hfdemo.errors import HfdemoError, InvalidInput
+from hfdemo.models.choice import ModelChoice
 from hfdemo.models.plan import Machine, Plan, make_plan, usual_facts
 from hfdemo.page.page import create_page
 from hfdemo.settings import Settings

@@ -97,16 +97,16 @@ class _LayerOfRows(DynamicLayer):
         return self._rows.longest - 1
 
 
-def make_shared_step(model: Any, chats: int = 1) -> SharedStep | None:
+def make_shared_step(model: Any, windows: bool = True) -> SharedStep | None:
     """Return the shared step of a model, or None where it doesn't compute what the model does for each chat alone.
 
     Args:
         model: a causal language model.
-        chats: how many there will be at one time. For one, layers that look back through a window are left to
-            transformers, whose caches forget what is behind the window.
+        windows: whether layers are covered that look back through a window. Their keys and values are kept whole here,
+            where transformers' own caches forget what is behind the window.
     """
     step = SharedStep(model)
-    covered = (DynamicLayer,) if chats == 1 else (DynamicLayer, DynamicSlidingWindowLayer)
+    covered = (DynamicLayer, DynamicSlidingWindowLayer) if windows else (DynamicLayer,)
     try:
         if not _keeps_keys_and_values(model, covered):
             reason = "it keeps more than keys and values"
@@ -116,8 +116,7 @@ def make_shared_step(model: Any, chats: int = 1) -> SharedStep | None:
             reason = "it computes something else"
     except Exception as error:  # whatever a model's own code makes of a cache that isn't its own
         reason = type(error).__name__
-    level = logging.WARNING if chats > 1 else logging.INFO
-    logger.log(level, "no step writes this model's tokens (%s): replies are written one by one, by generate", reason)
+    logger.warning("no step writes this model's tokens (%s): replies are written one by one, by generate", reason)
     return None
 
 

@@ -12,21 +12,8 @@ from hfdemo.chat.options import Thinking
 from hfdemo.chat.reply import Delta, StopSignal
 from hfdemo.chat.request import ChatRequest, ShownPrompt
 from hfdemo.errors import HfdemoError
+from hfdemo.models.choice import ModelChoice
 from hfdemo.models.plan import Plan
-
-
-@dataclass(frozen=True, slots=True)
-class ModelChoice:
-    """A model that can be chosen."""
-
-    name: str
-    """As in `HFDEMO_MODEL`."""
-    stored_bytes: int | None
-    """How much is to be downloaded, or lies on the disk; None if that isn't known."""
-    on_disk: bool
-    fits: bool | None
-    """Whether it fits this machine; None if that isn't known."""
-
 
 Stage = Literal[
     "resolving", "checking", "downloading", "converting", "loading", "ready", "unloaded", "cancelled", "failed"

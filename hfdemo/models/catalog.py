@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hfdemo.engines.protocol import ModelChoice
 from hfdemo.errors import ModelLoadError
+from hfdemo.models.choice import ModelChoice
 from hfdemo.models.plan import Machine, Plan, estimate_fits
 from hfdemo.settings import Settings
 

@@ -11,6 +11,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    GenerationConfig,
     GgufConfig,
     TextGenerationPipeline,
     pipeline,
@@ -101,6 +102,10 @@ def load_model(
         model = AutoModelForCausalLM.from_pretrained(
             files.folder, dtype=getattr(torch, plan.dtype), **options, **placement, **_fewer_bits(plan, files)
         )
+    limits = (context_limit(model.config, tokenizer), settings.context)
+    prompts = PromptBuilder(tokenizer, min((limit for limit in limits if limit), default=None))
+    end_ids = tuple(sorted(end_of_reply_ids(model, tokenizer, prompts)))
+    forget_wishes(model)
     chat_pipeline = pipeline(
         "text-generation",
         model=model,
@@ -108,9 +113,6 @@ def load_model(
         device=None if placement else _device(plan),
         pipeline_class=ChatPipeline,
     )
-    limits = (context_limit(model.config, tokenizer), settings.context)
-    prompts = PromptBuilder(tokenizer, min((limit for limit in limits if limit), default=None))
-    end_ids = tuple(sorted(end_of_reply_ids(model, tokenizer, prompts)))
     step = _make_step(model, plan, plan.chats if settings.batched else 1)
     trim_freed()
     if on_cpu:
@@ -138,7 +140,7 @@ def _make_step(model: Any, plan: Plan, chats: int) -> Step | None:
         if step is None and on_cpu:
             quantise_linears(model, plan.cpu_weights)
         if step is None and plan.way != "split":
-            step = make_shared_step(model, chats)
+            step = make_shared_step(model, windows=chats > 1)
     return step
 
 
@@ -241,6 +243,18 @@ def end_of_reply_ids(model: Any, tokenizer: Any, prompts: PromptBuilder) -> set[
     configured = model.generation_config.eos_token_id
     ids = set(configured if isinstance(configured, list) else [configured])
     return (ids | {tokenizer.eos_token_id} | prompts.end_of_turn_ids()) - {None}
+
+
+def forget_wishes(model: Any) -> None:
+    """Let `generate` do nothing that a model's `generation_config.json` wishes for.
+
+    Beams, forced or forbidden tokens, least lengths and the like would change what the visitor's options say, and only
+    where a reply is left to `generate`. Which tokens end a reply is known by then (`end_of_reply_ids`).
+    """
+    wishes = model.generation_config
+    model.generation_config = GenerationConfig(
+        bos_token_id=wishes.bos_token_id, eos_token_id=wishes.eos_token_id, pad_token_id=wishes.pad_token_id
+    )
 
 
 def context_limit(config: Any, tokenizer: Any) -> int | None:

@@ -71,8 +71,8 @@ def launch_options() -> dict[str, Any]:
 def leave_call() -> None:
     """Say of the call that runs, as soon as it has ended, that nobody waits for it any more.
 
-    While `spaces` waits for a GPU, it looks at this; else it would take one from the visitor's quota in the end. It must
-    not be said sooner: Gradio sends nothing more to a call that was left.
+    While `spaces` waits for a GPU, it looks at this; else it would take one from the visitor's quota in the end. It
+    must not be said sooner: Gradio sends nothing more to a call that was left.
     """
     blocks, call = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
     queue = blocks._queue if blocks else None

@@ -7,8 +7,9 @@ import gradio as gr
 
 from hfdemo.answering import Answering
 from hfdemo.chat.messages import replace_surrogates
-from hfdemo.engines.protocol import ModelCatalog, ModelChoice, ModelHost
+from hfdemo.engines.protocol import ModelCatalog, ModelHost
 from hfdemo.errors import HfdemoError, InvalidInput
+from hfdemo.models.choice import ModelChoice
 from hfdemo.models.plan import size_text
 from hfdemo.page.components import RawDropdown, RawTextbox
 from hfdemo.page.errors import shown_errors

@@ -61,6 +61,7 @@ class TurnView:
         self._so_far = Turn(self._reply.id, self._reply.parent, "assistant", "")
         self._began = time.monotonic()
         self._thought_s = 0.0
+        self._in_box = bool(question.draft)
         self._kept_at = 0.0
 
     @property
@@ -73,7 +74,7 @@ class TurnView:
         self._asked = draw(self.question.asked.path, self.language)
         self._add(delta)
         self._kept_at = time.monotonic()
-        box = gr.update(submit_btn=False, stop_btn=True, interactive=False, **({"value": ""} if self._sent else {}))
+        box = gr.update(submit_btn=False, stop_btn=True, interactive=False, **self._emptied())
         data = gr.skip() if self.question.goes_on else to_data(self.question.asked)
         return box, self._shown(delta), data, gr.update(visible=False), self._meter(delta.used_tokens)
 
@@ -100,7 +101,7 @@ class TurnView:
             if receipt and receipt.finish_reason == "end_of_turn":
                 raise GenerationFailed("empty_reply")
             return self.at_rest(self.question.draft)
-        return self._rest(self._with_reply(replace(reply, receipt=receipt)))
+        return self._rest(self._with_reply(replace(reply, receipt=receipt)), **self._emptied())
 
     def failed(self) -> Update:
         """Return the page after an error: with what came of the reply, else as it was before."""
@@ -112,9 +113,10 @@ class TurnView:
         """Return the page as it was before, with the message in the box."""
         return self._rest(self.question.before, **({"value": draft} if draft else {}))
 
-    @property
-    def _sent(self) -> bool:
-        return bool(self.question.draft)
+    def _emptied(self) -> dict[str, str]:
+        """Return what takes the message out of the box, once: the visitor may type the next one soon."""
+        sent, self._in_box = self._in_box, False
+        return {"value": ""} if sent else {}
 
     @property
     def _start(self) -> str:

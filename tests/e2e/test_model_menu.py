@@ -10,8 +10,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from hfdemo.engines.protocol import ModelChoice, Status
+from hfdemo.engines.protocol import Status
 from hfdemo.errors import ModelLoadError
+from hfdemo.models.choice import ModelChoice
 from hfdemo.page.page import create_page, launch
 from hfdemo.settings import Settings
 from hfdemo.words import say

@@ -6,13 +6,15 @@ from html import unescape
 import gradio as gr
 import pytest
 
-from hfdemo.engines.protocol import ModelChoice, Status
+from hfdemo.answering import Answering
+from hfdemo.engines.protocol import Status
 from hfdemo.errors import ModelLoadError
+from hfdemo.models.choice import ModelChoice
 from hfdemo.page.model_menu import offers_models
 from hfdemo.page.page import create_page
 from hfdemo.settings import Settings
 from hfdemo.words import say
-from tests.fakes import ScriptedCatalog, ScriptedEngine, make_any_plan
+from tests.fakes import ScriptedCatalog, ScriptedEngine, ScriptedHost, make_any_plan
 
 LISTED = ("org/here", "org/there", "org/big", "org/unknown")
 PUBLIC = Settings(model="org/here", models=LISTED, private=False)
@@ -33,7 +35,8 @@ class Opened:
         )
         self.catalog.plans["org/there"] = make_any_plan("org/there")
         self.catalog.plans["org/big"] = make_any_plan("org/big", 70_000_000_000)
-        self.page = create_page(self.engine, settings, self.catalog)
+        self.host = ScriptedHost(self.engine)
+        self.page = create_page(Answering(self.engine), settings, self.host, catalog=self.catalog)
 
     def call(self, name, *inputs):
         return next(event.fn for event in self.page.fns.values() if event.name == name)(*inputs)
@@ -60,7 +63,8 @@ def test_the_menu_is_there_if_there_is_something_to_choose(settings, offers):
 
 
 def test_without_a_catalog_there_is_no_menu():
-    page = create_page(ScriptedEngine(), Settings())
+    engine = ScriptedEngine()
+    page = create_page(Answering(engine), Settings(), ScriptedHost(engine))
     assert "_use_model" not in {event.name for event in page.fns.values()}
 
 
@@ -149,7 +153,7 @@ def test_a_public_page_shows_the_name_of_a_folder_and_not_where_it_is(language):
         opened.call("_use_model", language, "/srv/secret/small")
     assert "srv" not in refusal.value.message and "small (2)" in refusal.value.message
     opened.call("_use_model", language, "small (2)")
-    assert opened.engine.chosen == ["/srv/other/small"]
+    assert opened.host.chosen == ["/srv/other/small"]
     assert opened.call("_refresh", language, "small (2)", "small")["value"] == "small (2)"
     opened.engine.now = Status("resolving", model="/srv/secret/small")
     assert "srv" not in str(opened.call("_show", language))
@@ -194,7 +198,7 @@ def test_an_accident_is_told_without_its_text():
 def test_using_a_model_changes_the_engine_and_is_remembered():
     opened = Opened(PUBLIC)
     button = opened.call("_use_model", "en", "org/there")
-    assert opened.engine.chosen == ["org/there"]
+    assert opened.host.chosen == ["org/there"]
     assert button["visible"] is False
     choices = opened.call("_refresh", "en", "org/there", "org/there")["choices"]
     assert [label for label, _ in choices if label.endswith("in use")] == ["org/there · 271 MB · in use"]
@@ -208,14 +212,14 @@ def test_a_public_page_refuses_what_it_does_not_offer(name, language):
         opened.call("_use_model", language, name)
     assert refusal.value.message == say("error.model_not_offered", language, models=", ".join(LISTED))
     assert "<table" not in opened.call("_show_model", language, name)[0]
-    assert opened.engine.chosen == opened.catalog.planned == []
+    assert opened.host.chosen == opened.catalog.planned == []
 
 
 @pytest.mark.parametrize("name", ["org/other", "org/other@main", "/a folder/model", "~/a.gguf"])
 def test_a_private_page_takes_any_name(name):
     opened = Opened(PRIVATE)
     opened.call("_use_model", "en", f" {name}\n")
-    assert opened.engine.chosen == [name]
+    assert opened.host.chosen == [name]
     opened.call("_show_model", "en", "org/\ud800")
     assert opened.catalog.planned == ["org/\ufffd"]
     with pytest.raises(gr.Error):

@@ -2,19 +2,20 @@
 
 import json
 import unicodedata
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
-from gradio.components.chatbot import ChatbotDataMessages
 from transformers import AutoTokenizer
 
+from hfdemo.chat.conversation import Conversation, Turn, messages_of, new_id, read_conversation, to_data
 from hfdemo.chat.messages import Message, read_message, replace_surrogates
 from hfdemo.chat.prompt import PromptBuilder
-from hfdemo.page.components import Transcript
-from hfdemo.page.transcript import box, conversation, entry, text_of
+from hfdemo.page.components import ConversationStore, Transcript
+from hfdemo.page.drawing import draw, draw_turn
+from tests.fakes import RECEIPT
 from tests.unit.families import all_families
 
 BIG_LIST: list[str] = json.loads((Path(__file__).parent.parent / "data" / "blns.json").read_text("utf-8"))
@@ -44,7 +45,7 @@ OWN_LIST = [
 ]
 STRINGS = [*BIG_LIST, *OWN_LIST]
 
-transcript = Transcript()
+transcript, store = Transcript(), ConversationStore()
 
 
 @cache
@@ -75,10 +76,10 @@ def decode(prompts: PromptBuilder, ids: tuple[int, ...]) -> str:
     return str(prompts.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def page_sends_back(entries: list[Any]) -> list[Any]:
+def page_sends_back(conversation: Conversation) -> Conversation:
     """Return what comes back from the page: Gradio writes with orjson, and what it reads is JSON."""
-    displayed = orjson.dumps(transcript.postprocess(entries).model_dump())
-    return transcript.preprocess(ChatbotDataMessages.model_validate(json.loads(displayed)))
+    sent = orjson.dumps(store.postprocess(to_data(conversation)).model_dump())
+    return read_conversation(store.preprocess(json.loads(sent)))
 
 
 def test_the_big_list_is_whole():
@@ -116,29 +117,37 @@ def test_each_string_that_is_not_blank_is_a_message_as_it_is():
         assert read_message(string) == replace_surrogates(string)
 
 
+def conversation_of(strings: list[str]) -> Conversation:
+    """Return a conversation in which each string is said, thought, and the name of the model."""
+    conversation = Conversation()
+    for index, string in enumerate(strings):
+        if index % 2:
+            conversation = conversation.add("user", string)
+        else:
+            receipt = replace(RECEIPT, model=string)
+            conversation = conversation.put(Turn(new_id(), conversation.head, "assistant", string, string, receipt))
+    return conversation
+
+
 def test_each_string_is_exact_in_the_next_turn_and_in_the_one_after():
-    entries = [entry("user" if index % 2 else "assistant", string) for index, string in enumerate(STRINGS)]
     said = [replace_surrogates(string) for string in STRINGS]
-    back = page_sends_back(entries)
-    assert [message.content for message in conversation(back)] == said
-    again = page_sends_back(back)
-    assert [message.content for message in conversation(again)] == said
-    assert [text_of(message) for message in again] == said
-
-
-@pytest.mark.parametrize("kind", ["thought", "receipt", "progress"])
-def test_each_string_can_be_shown_in_a_box_that_is_no_part_of_the_conversation(kind: Any):
-    boxes = [box(kind, replace_surrogates(string) or "empty", string) for string in STRINGS]
-    assert conversation(page_sends_back(boxes)) == ()
+    begun = conversation_of(said)
+    back = page_sends_back(begun)
+    assert back == begun == page_sends_back(back)
+    assert [message.content for message in messages_of(back.path)] == said
+    assert [turn.thought for turn in back.path if turn.role == "assistant"] == said[::2]
+    assert [turn.receipt.model for turn in back.path if turn.receipt] == said[::2]
 
 
 def test_what_is_displayed_is_json_for_gradio():
-    for string in STRINGS:
-        for displayed in (transcript.postprocess([entry(role, string)]) for role in ("user", "assistant")):
-            assert orjson.loads(orjson.dumps(displayed.model_dump())) == displayed.model_dump()
+    for string in map(replace_surrogates, STRINGS):
+        turn = Turn("a", None, "assistant", string, string, replace(RECEIPT, model=string))
+        displayed = transcript.postprocess(draw_turn(turn, "en")).model_dump()
+        assert orjson.loads(orjson.dumps(displayed)) == displayed
 
 
-def test_what_a_page_sends_with_half_a_surrogate_pair_can_be_displayed_again():
-    sent = json.loads('[{"role": "user", "content": [{"type": "text", "text": "a\\ud800"}]}]')
-    entries = transcript.preprocess(ChatbotDataMessages.model_validate(sent))
-    assert conversation(page_sends_back(entries)) == (Message("user", "a\ufffd"),)
+def test_what_a_page_sends_with_half_a_surrogate_pair_can_be_kept_and_displayed():
+    sent = json.loads('{"turns": [{"id": "a", "parent": null, "role": "user", "content": "a\\ud800"}], "head": "a"}')
+    conversation = page_sends_back(read_conversation(sent))
+    assert messages_of(conversation.path) == (Message("user", "a\ufffd"),)
+    assert orjson.dumps(transcript.postprocess(draw(conversation.path, "en")).model_dump())

@@ -1,16 +1,18 @@
 """What an earlier reply left in a cache is used again where that changes nothing, whatever a model keeps in it."""
 
-from threading import Event
 from typing import Any
 
 import pytest
 import torch
-from hfdemo.decoding.generation import Turn, bytes_of, generate_reply
 from transformers import pipeline
 
 from hfdemo.chat.options import Options
 from hfdemo.chat.prompt import Prompt
-from hfdemo.decoding.streamer import TokenStreamer
+from hfdemo.chat.reply import StopSignal
+from hfdemo.compute.thread import CallingThread
+from hfdemo.decoding.loop import Loop
+from hfdemo.decoding.request import DecodeRequest
+from hfdemo.decoding.running import RunningReply, bytes_of
 from hfdemo.models.load import ChatPipeline, LoadedModel, decoder_layers
 from tests.unit.families import byte_level
 from tests.unit.tiny_models import tiny_model
@@ -50,19 +52,18 @@ def model(request: pytest.FixtureRequest) -> LoadedModel:
     tokenizer: Any = byte_level(["<|begin|>", "<|end|>"])
     network = tiny_model(request.param, vocab_size=len(tokenizer), **FAMILIES[request.param])
     made: Any = pipeline("text-generation", model=network, tokenizer=tokenizer, pipeline_class=ChatPipeline)
-    prompts: Any = type("Prompts", (), {"context_limit": 2048})
+    prompts: Any = type("Prompts", (), {"context_limit": 2048, "stop_texts": ()})
     layers = tuple(decoder_layers(network))
     return LoadedModel(request.param, made, prompts, (len(tokenizer) - 1,), layers, "CPU")
 
 
-def reply(model: LoadedModel, ids: tuple[int, ...], cache: Any = None, known: int = 0) -> Turn:
-    """Return a turn whose reply is made."""
-    stop = Event()
-    streamer = TokenStreamer(model.tokenizer, stop)
-    turn = Turn(model, Prompt(ids, dropped=0), Options(temperature=0, max_new_tokens=8), streamer, stop, begun_with=0)
-    turn.cache, turn.cached_tokens = cache, known
-    generate_reply(turn)
-    return turn
+def reply(model: LoadedModel, ids: tuple[int, ...], cache: Any = None, known: int = 0) -> RunningReply:
+    """Return a reply that is written."""
+    request = DecodeRequest(Prompt(ids, dropped=0), Options(temperature=0, max_new_tokens=8))
+    running = RunningReply(model, request, StopSignal(), cache, known)
+    Loop(CallingThread()).add(running)
+    running.done.result(0)
+    return running
 
 
 def test_a_reply_goes_on_where_it_was(model):

@@ -4,11 +4,10 @@ from dataclasses import replace
 from typing import get_args
 
 import pytest
-from hfdemo.chat.UNKNOWN import FinishedReply
-from hfdemo.page.transcript import BOX_MARK, conversation, kind_of, text_of
 
+from hfdemo.chat.conversation import Turn
 from hfdemo.chat.reply import FinishReason, Receipt
-from hfdemo.page.receipt import meter_text, receipt_box, used_tokens
+from hfdemo.page.receipt import meter_text, receipt_lines, receipt_title
 from hfdemo.words import say
 from tests import fakes
 
@@ -28,16 +27,7 @@ RECEIPT = replace(
 
 
 def title(receipt: Receipt, language: str, text: str = "Hello", thought: str = "") -> str:
-    shown = receipt_box(FinishedReply(text, thought, receipt), language)["metadata"]["title"]
-    assert shown.startswith(BOX_MARK) and shown.endswith(BOX_MARK)
-    return shown.strip(BOX_MARK)
-
-
-def test_the_box_under_a_reply_is_no_part_of_the_conversation():
-    shown = receipt_box(FinishedReply("Hello", "", RECEIPT), "en")
-    assert kind_of(shown) == "receipt"
-    assert shown["metadata"]["status"] == "done"
-    assert conversation([shown]) == ()
+    return receipt_title(Turn("a", None, "assistant", text, thought), receipt, language)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +76,7 @@ def test_a_reply_that_is_all_thought_says_that_it_had_no_room_to_answer(text, th
 
 
 def test_the_box_lists_what_the_reply_took_in_english():
-    assert text_of(receipt_box(FinishedReply("Hello", "", RECEIPT), "en")).strip(BOX_MARK).split("\n") == [
+    assert receipt_lines(RECEIPT, "en").split("\n") == [
         "- Prompt tokens: 12,345",
         "- of these from the cache: 1,200",
         "- New tokens: 1,034",
@@ -100,7 +90,7 @@ def test_the_box_lists_what_the_reply_took_in_english():
 
 
 def test_the_box_lists_what_the_reply_took_in_korean():
-    assert text_of(receipt_box(FinishedReply("Hello", "", RECEIPT), "ko")).strip(BOX_MARK).split("\n") == [
+    assert receipt_lines(RECEIPT, "ko").split("\n") == [
         "- 프롬프트 토큰: 12,345",
         "- 그중 캐시에서 가져온 토큰: 1,200",
         "- 새 토큰: 1,034",
@@ -129,4 +119,4 @@ def test_the_meter_says_how_much_of_the_context_is_used(used, limit, english, ko
 
 
 def test_prompt_and_reply_together_are_used():
-    assert used_tokens(RECEIPT) == 12345 + 1034
+    assert RECEIPT.used_tokens == 12345 + 1034

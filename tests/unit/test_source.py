@@ -19,15 +19,15 @@ MODULES = {
 BASE = ("hfdemo", "hfdemo.settings", "hfdemo.errors", "hfdemo.words", "hfdemo.background")
 """What any room may import."""
 
-PLAN = ("hfdemo.models.plan", "hfdemo.models.plan_text")
-"""What the page shows of a model's plan; pure."""
+PLAN = ("hfdemo.models.plan", "hfdemo.models.plan_text", "hfdemo.models.choice")
+"""What the page shows of a model and of its plan; pure."""
 
 OWN_IMPORTS = {
     "hfdemo.settings": ("hfdemo.errors", "hfdemo.words"),
     "hfdemo.errors": ("hfdemo.words",),
     "hfdemo.words": ("hfdemo.words",),
     "hfdemo.background": (),
-    "hfdemo.chat": ("hfdemo.chat", "hfdemo.models.plan", *BASE[1:]),
+    "hfdemo.chat": ("hfdemo.chat", *BASE[1:]),
     "hfdemo.compute": ("hfdemo.compute", *BASE[1:]),
     "hfdemo.models": ("hfdemo.models", "hfdemo.compute", "hfdemo.chat", *BASE[1:]),
     "hfdemo.decoding": ("hfdemo.decoding", "hfdemo.models", "hfdemo.compute", "hfdemo.chat", *BASE[1:]),

@@ -1,0 +1,294 @@
+"""One reply, from an engine to its reader: it never blocks the event loop and ends by itself."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import aclosing
+from contextvars import ContextVar
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from hfdemo import answering as answering_module
+from hfdemo.answering import Answer, Answering
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import Options
+from hfdemo.chat.reply import Delta, StopSignal
+from hfdemo.chat.request import ChatRequest
+from hfdemo.engines.protocol import Status
+from hfdemo.errors import Busy, GenerationFailed, InvalidInput
+from tests.conftest import wait_until
+from tests.fakes import RECEIPT, ScriptedEngine
+
+REQUEST = ChatRequest((Message("user", "Hi"),), "", Options())
+visitor: ContextVar[str] = ContextVar("visitor", default="nobody")
+
+
+class Engine:
+    """Yields what a generator does."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def status(self) -> Status:
+        return Status("ready")
+
+
+def read(engine: Any, at_most: int | None = None) -> list[Delta]:
+    """Return the pieces of a reply, leaving after so many."""
+
+    async def collect() -> list[Delta]:
+        deltas: list[Delta] = []
+        async with aclosing(Answering(engine).answer(REQUEST).deltas()) as coming:
+            async for delta in coming:
+                deltas.append(delta)
+                if len(deltas) == at_most:
+                    break
+        return deltas
+
+    return asyncio.run(collect())
+
+
+def text_of(deltas: list[Delta]) -> str:
+    return "".join(delta.text for delta in deltas)
+
+
+@pytest.mark.parametrize(
+    "pieces", [["ok"], ["안", "녕", "하세요", " 👍🏽"], [f"{n} " for n in range(2000)], ["", "a", "", "b"]]
+)
+def test_a_reply_comes_whole_with_its_receipt_at_the_end(pieces):
+    engine = ScriptedEngine()
+    engine.enqueue(*pieces)
+    deltas = read(engine)
+    assert text_of(deltas) == "".join(pieces)
+    assert [delta.receipt for delta in deltas] == [None] * (len(deltas) - 1) + [RECEIPT]
+    assert engine.requests == [REQUEST]
+
+
+def test_what_came_while_the_reader_was_away_is_one_piece():
+    engine = ScriptedEngine()
+    engine.enqueue("<think>Hm.</think>", *"abcdef")
+
+    async def collect() -> list[Delta]:
+        answer = Answering(engine).answer(REQUEST)
+        await asyncio.to_thread(answer.ended.result, 5)
+        await asyncio.sleep(0.05)
+        return [delta async for delta in answer.deltas()]
+
+    (delta,) = asyncio.run(collect())
+    assert (delta.thought, delta.text, delta.receipt, delta.used_tokens) == ("Hm.", "abcdef", RECEIPT, 40)
+
+
+def test_an_error_comes_after_what_came_before_it():
+    engine = ScriptedEngine()
+    engine.enqueue("half", GenerationFailed("generation"))
+    came: list[Delta] = []
+
+    async def collect() -> None:
+        async for delta in Answering(engine).answer(REQUEST).deltas():
+            came.append(delta)
+
+    with pytest.raises(GenerationFailed):
+        asyncio.run(collect())
+    assert text_of(came) == "half"
+
+
+def test_a_refused_request_yields_nothing():
+    engine = ScriptedEngine()
+    engine.now = Status("failed", error=InvalidInput("empty_message"))
+    with pytest.raises(InvalidInput):
+        read(engine)
+
+
+def test_a_silent_engine_is_told_of_at_least_four_times_a_second():
+    engine, times = ScriptedEngine(), [time.monotonic()]
+    engine.enqueue(0.8, "late")
+
+    async def collect() -> None:
+        async for _ in Answering(engine).answer(REQUEST).deltas():
+            times.append(time.monotonic())
+
+    asyncio.run(collect())
+    assert max(later - earlier for earlier, later in pairwise(times)) < 0.5
+    assert len(times) >= 4
+
+
+def test_the_event_loop_goes_on_while_the_engine_blocks():
+    def block(request: ChatRequest, stop: StopSignal) -> Iterator[Delta]:
+        time.sleep(1)
+        yield Delta("a", receipt=RECEIPT)
+
+    async def collect() -> tuple[int, float]:
+        ticks, longest = 0, 0.0
+
+        async def tick() -> None:
+            nonlocal ticks, longest
+            last = time.monotonic()
+            while True:
+                await asyncio.sleep(0.01)
+                now = time.monotonic()
+                ticks, longest, last = ticks + 1, max(longest, now - last), now
+
+        ticking = asyncio.create_task(tick())
+        assert [delta.text async for delta in Answering(Engine(block)).answer(REQUEST).deltas()] == ["a"]
+        ticking.cancel()
+        return ticks, longest
+
+    ticks, longest = asyncio.run(collect())
+    assert ticks > 40
+    assert longest < 0.5
+
+
+def test_the_engine_runs_in_one_other_thread_in_the_callers_context():
+    seen: list[tuple[str, int]] = []
+
+    def look(request: ChatRequest, stop: StopSignal) -> Iterator[Delta]:
+        seen.append((visitor.get(), threading.get_ident()))
+        visitor.set("changed inside")
+        yield Delta("a")
+        seen.append((visitor.get(), threading.get_ident()))
+        yield Delta(receipt=RECEIPT)
+
+    async def collect() -> None:
+        visitor.set("me")
+        assert text_of([delta async for delta in Answering(Engine(look)).answer(REQUEST).deltas()]) == "a"
+        assert visitor.get() == "me"
+
+    asyncio.run(collect())
+    assert [name for name, _ in seen] == ["me", "changed inside"]
+    assert len({thread for _, thread in seen}) == 1 and seen[0][1] != threading.get_ident()
+
+
+def test_a_reader_who_leaves_stops_the_engine_which_ends_by_itself():
+    engine = ScriptedEngine()
+    engine.enqueue("a", 60.0, "b")
+    started = time.monotonic()
+    assert text_of(read(engine, at_most=1)) == "a"
+    wait_until(lambda: engine.stopped == [True], 5)
+    assert time.monotonic() - started < 5
+
+
+def test_a_reader_who_is_cancelled_during_a_wait_stops_the_engine_at_once():
+    def silent(request: ChatRequest, stop: StopSignal) -> Iterator[Delta]:
+        stop.wait(60)
+        yield Delta(receipt=replace(RECEIPT, finish_reason=stop.reason))
+
+    async def leave() -> Answer:
+        answer = Answering(Engine(silent)).answer(REQUEST)
+        reading = asyncio.create_task(anext(answer.deltas()))
+        await asyncio.sleep(0.05)
+        assert not answer.stop.is_set()
+        reading.cancel()
+        started = time.monotonic()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert answer.stop.is_set() and time.monotonic() - started < 0.5
+        return answer
+
+    answer = asyncio.run(leave())
+    receipt = answer.ended.result(5)
+    assert receipt is not None and receipt.finish_reason == "stopped"
+
+
+def test_stop_ends_the_replies_of_one_visitor_and_their_receipts_come():
+    engine = ScriptedEngine()
+    engine.enqueue("mine", 60.0)
+    engine.enqueue("theirs", 0.6, "!")
+
+    async def stop() -> list[list[Delta]]:
+        answering = Answering(engine)
+        mine = answering.answer(REQUEST, "me")
+        while not engine.requests:
+            await asyncio.sleep(0.01)
+        theirs = answering.answer(REQUEST, "they")
+
+        async def collect(answer: Answer) -> list[Delta]:
+            return [delta async for delta in answer.deltas()]
+
+        reading = asyncio.gather(collect(mine), collect(theirs))
+        await asyncio.sleep(0.1)
+        await answering.stop("me")
+        return await reading
+
+    mine, theirs = asyncio.run(stop())
+    assert mine[-1].receipt is not None and mine[-1].receipt.finish_reason == "stopped" and text_of(mine) == "mine"
+    assert (theirs[-1].receipt, text_of(theirs)) == (RECEIPT, "theirs!")
+
+
+def test_a_stop_that_overtakes_its_message_waits_for_it():
+    engine = ScriptedEngine()
+    engine.enqueue(60.0)
+
+    async def stop_first() -> list[Delta]:
+        answering = Answering(engine)
+        stopping = asyncio.create_task(answering.stop("me"))
+        await asyncio.sleep(0.2)
+        deltas = [delta async for delta in answering.answer(REQUEST, "me").deltas()]
+        await stopping
+        return deltas
+
+    receipt = asyncio.run(stop_first())[-1].receipt
+    assert receipt is not None and receipt.finish_reason == "stopped"
+
+
+def test_a_stop_without_a_reply_gives_up(monkeypatch):
+    monkeypatch.setattr(answering_module, "STOP_WAITS_S", 0.1)
+    asyncio.run(asyncio.wait_for(Answering(ScriptedEngine()).stop("me"), 2))
+
+
+def test_no_more_are_answered_at_a_time_than_the_host_allows():
+    engine = ScriptedEngine()
+    engine.enqueue(60.0)
+    engine.enqueue(60.0)
+
+    async def crowd() -> None:
+        answering = Answering(engine, max_waiting=2)
+        answers = [answering.answer(REQUEST) for _ in range(2)]
+        with pytest.raises(Busy) as busy:
+            answering.answer(REQUEST)
+        assert busy.value.fields["waiting"] == "2"
+        answers[0].stop.set()
+        await asyncio.to_thread(answers[0].ended.result, 5)
+        third = answering.answer(REQUEST)
+        assert "".join([delta.text async for delta in third.deltas()]) == "ok"
+        answers[1].stop.set()
+        await asyncio.to_thread(answers[1].ended.result, 5)
+        assert answering._answers == []
+
+    asyncio.run(crowd())
+
+
+def test_a_reply_that_failed_leaves_its_place_and_has_no_receipt():
+    engine = ScriptedEngine()
+    engine.enqueue(RuntimeError("broken"))
+
+    async def fail() -> None:
+        answering = Answering(engine, max_waiting=1)
+        answer = answering.answer(REQUEST)
+        with pytest.raises(RuntimeError, match="broken"):
+            async for _ in answer.deltas():
+                pass
+        assert answer.ended.result(5) is None and answering._answers == []
+
+    asyncio.run(fail())
+
+
+def test_no_thread_is_left_when_many_readers_have_left():
+    engine = ScriptedEngine()
+    for _ in range(20):
+        engine.enqueue("a", 60.0)
+
+    async def all_leave() -> None:
+        answering = Answering(engine)
+
+        async def leave_early() -> None:
+            async with aclosing(answering.answer(REQUEST).deltas()) as deltas:
+                await anext(deltas)
+
+        await asyncio.gather(*(leave_early() for _ in range(20)))
+
+    asyncio.run(all_leave())
+    wait_until(lambda: [thread for thread in threading.enumerate() if thread.name == "reply"] == [], 5)

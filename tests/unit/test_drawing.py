@@ -1,0 +1,113 @@
+"""What the transcript shows is made from the turns: texts, and folded boxes for what isn't part of the chat."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from hfdemo.chat.conversation import Conversation, Turn
+from hfdemo.page.drawing import BOX_MARK, draw, draw_live, draw_progress, draw_turn
+from hfdemo.page.receipt import receipt_lines, receipt_title
+from hfdemo.words import say
+from tests.fakes import RECEIPT
+
+REPLY = Turn("b", "a", "assistant", "Hello", receipt=RECEIPT)
+
+
+def kinds(entries: list[dict[str, Any]]) -> list[str]:
+    """Return what each entry is: a role, or the kind of a box."""
+    return [entry["metadata"]["id"] if "metadata" in entry else entry["role"] for entry in entries]
+
+
+def text_of(entry: dict[str, Any]) -> str:
+    return "".join(part["text"] for part in entry["content"])
+
+
+def title_of(entry: dict[str, Any]) -> str:
+    return str(entry["metadata"]["title"]).strip(BOX_MARK)
+
+
+def test_a_text_is_a_part_as_it_was_written():
+    assert draw_turn(Turn("a", None, "user", "  a\n    b "), "en") == [
+        {"role": "user", "content": [{"type": "text", "text": "  a\n    b "}]}
+    ]
+
+
+def test_a_reply_has_its_receipt_under_it():
+    text, receipt = draw_turn(REPLY, "en")
+    assert (text["role"], text_of(text)) == ("assistant", "Hello")
+    assert kinds([receipt]) == ["receipt"] and receipt["role"] == "assistant"
+    assert title_of(receipt) == receipt_title(REPLY, RECEIPT, "en")
+    assert text_of(receipt).strip(BOX_MARK) == receipt_lines(RECEIPT, "en")
+    assert receipt["metadata"]["status"] == "done"
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_thought_stands_over_the_reply_with_its_seconds(language):
+    thinker = replace(REPLY, thought="Hm.", receipt=replace(RECEIPT, thought_s=2.25))
+    drawn = draw_turn(thinker, language)
+    assert kinds(drawn) == ["thought", "assistant", "receipt"]
+    assert title_of(drawn[0]) == say("receipt.thought", language, seconds="2.2")
+    assert text_of(drawn[0]) == f"{BOX_MARK}Hm.{BOX_MARK}"
+
+
+def test_a_thought_whose_end_never_came_has_no_seconds():
+    assert title_of(draw_turn(replace(REPLY, thought="Hm.", receipt=None), "en")[0]) == "Thought"
+
+
+def test_a_reply_that_is_all_thought_has_no_empty_text():
+    assert kinds(draw_turn(replace(REPLY, content="", thought="Hm."), "en")) == ["thought", "receipt"]
+
+
+def test_blank_thought_is_none():
+    assert kinds(draw_turn(replace(REPLY, thought=" \n"), "en")) == ["assistant", "receipt"]
+
+
+def test_texts_and_titles_of_boxes_are_marked_for_copies():
+    for entry in draw_turn(replace(REPLY, thought="Hm."), "en"):
+        marked = "metadata" in entry
+        assert text_of(entry).startswith(BOX_MARK) is text_of(entry).endswith(BOX_MARK) is marked
+        assert not marked or entry["metadata"]["title"][0] == entry["metadata"]["title"][-1] == BOX_MARK
+
+
+def test_a_reply_that_comes_shows_what_there_is():
+    nothing, thinking = (
+        replace(REPLY, content="", receipt=None),
+        replace(REPLY, content="", thought="Hm", receipt=None),
+    )
+    assert draw_live(nothing, 0.0, "en") == []
+    (box,) = draw_live(thinking, 1.26, "en")
+    assert (title_of(box), box["metadata"]["status"]) == (say("receipt.thinking", "en", seconds="1.3"), "pending")
+    box, text = draw_live(replace(thinking, content="Hel"), 2.0, "ko")
+    assert (title_of(box), box["metadata"]["status"]) == (say("receipt.thought", "ko", seconds="2.0"), "done")
+    assert text_of(text) == "Hel"
+
+
+def test_progress_is_a_box_at_work():
+    (box,) = draw_progress("Reading …")
+    assert kinds([box]) == ["progress"] and text_of(box) == ""
+    assert box["metadata"] == {"id": "progress", "title": f"{BOX_MARK}Reading …{BOX_MARK}", "status": "pending"}
+
+
+def conversation(dropped: int) -> Conversation:
+    told = Conversation().add("user", "Hi").add("assistant", "Hello").add("user", "More")
+    return told.put(Turn("r", told.head, "assistant", "Sure", receipt=replace(RECEIPT, dropped_messages=dropped)))
+
+
+def test_a_path_is_drawn_turn_by_turn():
+    path = conversation(0).path
+    assert draw(path, "en") == [entry for turn in path for entry in draw_turn(turn, "en")]
+    assert draw((), "en") == []
+
+
+def test_a_mark_stands_before_the_first_message_the_model_was_shown():
+    drawn = draw(conversation(2).path, "ko")
+    assert kinds(drawn) == ["user", "assistant", "memory", "user", "assistant", "receipt"]
+    assert title_of(drawn[2]) == say("receipt.memory", "ko")
+
+
+def test_the_last_receipt_says_where_the_mark_stands():
+    longer = conversation(2).add("user", "And?")
+    assert kinds(draw(longer.path, "en")).index("memory") == 2
+    again = longer.put(Turn("s", longer.head, "assistant", "So", receipt=replace(RECEIPT, dropped_messages=0)))
+    assert "memory" not in kinds(draw(again.path, "en"))

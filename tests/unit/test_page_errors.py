@@ -1,0 +1,67 @@
+"""An error reaches the page, or a program, in a person's words and without any secret."""
+
+import asyncio
+import logging
+
+import gradio as gr
+import pytest
+
+from hfdemo.errors import Busy
+from hfdemo.page.errors import page_error, shown_errors
+from hfdemo.words import say
+
+SECRET = "".join(["hf", "_", "secretsecret"])
+
+
+def shown(error: BaseException, language: str = "en") -> gr.Error:
+    with pytest.raises(gr.Error) as raised, shown_errors(language):
+        raise error
+    return raised.value
+
+
+def test_nothing_is_said_when_nothing_happens():
+    with shown_errors("en"):
+        pass
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_an_error_for_people_is_said_in_their_language(language):
+    error = shown(Busy("busy", waiting=3), language)
+    assert error.message == say("error.busy", language, waiting=3)
+    assert error.title == say("page.error", language)
+    assert error.print_exception is False
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError, KeyError, OSError, MemoryError, UnicodeError])
+def test_any_other_error_shows_neither_its_text_nor_a_token(kind, language, caplog):
+    private = "the visitor said " + "strawberry"
+    with caplog.at_level(logging.DEBUG):
+        error = shown(kind(f"{private} {SECRET}"), language)
+    assert error.message == say("error.unexpected", language)
+    for text in (str(error), repr(error), error.message, caplog.text):
+        assert "strawberry" not in text and "secretsecret" not in text
+    assert kind.__name__ in caplog.text and "test_page_errors.py" in caplog.text
+
+
+def test_a_line_of_code_in_the_log_has_its_token_masked(caplog):
+    with pytest.raises(gr.Error), shown_errors("en"):
+        {}["hf_thisTokenStandsInTheCode"]
+    assert "hf_***" in caplog.text and "StandsInTheCode" not in caplog.text
+
+
+def test_what_led_to_the_error_is_not_told_with_it():
+    error = shown(ValueError("private"))
+    assert error.__cause__ is None and error.__suppress_context__
+
+
+def test_an_error_made_for_the_page_passes_as_it_is():
+    error = page_error("text", "ko")
+    assert shown(error) is error
+    assert (error.message, error.title, error.duration) == ("text", say("page.error", "ko"), 20)
+
+
+@pytest.mark.parametrize("error", [GeneratorExit(), asyncio.CancelledError(), KeyboardInterrupt()], ids=repr)
+def test_leaving_is_no_error(error):
+    with pytest.raises(type(error)), shown_errors("en"):
+        raise error

@@ -1,0 +1,239 @@
+"""What an event gives to the page at each point of a turn: the box, the transcript, and the conversation as data."""
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from hfdemo.answering import Answering
+from hfdemo.chat.conversation import Conversation, Turn, read_conversation
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import Options
+from hfdemo.engines.protocol import Status
+from hfdemo.errors import GenerationFailed, HfdemoError, InvalidInput
+from hfdemo.page import turn as turn_module
+from hfdemo.page.controls import PageOptions
+from hfdemo.page.drawing import BOX_MARK, draw
+from hfdemo.page.turn import Question, TurnView, request_of, stream_turn, update_interval_s
+from hfdemo.words import say
+from tests.fakes import RECEIPT, ScriptedEngine
+
+OPTIONS = PageOptions("Be kind.", Options(seed=7), "")
+CUT = replace(RECEIPT, finish_reason="max_new_tokens")
+
+
+class Page:
+    """What a page shows after each update of an event."""
+
+    def __init__(self) -> None:
+        self.box = self.transcript = self.conversation = self.can_continue = self.meter = None
+        self.text: str | None = None
+        self.locked: bool | None = None
+        self.keys: list[str] = []
+        self.updates = 0
+
+    def take(self, update: tuple[Any, ...]) -> None:
+        box, transcript, data, button, meter, key = update
+        self.updates += 1
+        if "value" in box:
+            self.text = box["value"]
+        if "interactive" in box:
+            self.locked = not box["interactive"]
+            assert box["stop_btn"] is self.locked and box["submit_btn"] is not self.locked
+        self.transcript = transcript
+        if data != gr.skip():
+            self.conversation = read_conversation(data)
+        if "visible" in button:
+            self.can_continue = button["visible"]
+        self.meter = meter
+        self.keys.append(key)
+
+    @property
+    def shown(self) -> list[str]:
+        """What the transcript says, boxes by their titles."""
+        return [
+            str(entry["metadata"]["title"]).strip(BOX_MARK) if "metadata" in entry else entry["content"][0]["text"]
+            for entry in self.transcript
+        ]
+
+
+def run(engine: ScriptedEngine, question: Question, at_most: int | None = None, key: str = "key") -> Page:
+    """Run the event of a question; raise what it raises, with the page as it was left."""
+    page = Page()
+
+    async def collect() -> None:
+        view = TurnView(question, engine.status, "en")
+        async with aclosing(stream_turn(Answering(engine), view, OPTIONS, key, "me")) as updates:
+            async for update in updates:
+                page.take(update)
+                if page.updates == at_most:
+                    return
+
+    try:
+        asyncio.run(collect())
+    except HfdemoError as error:
+        error.page = page
+        raise
+    return page
+
+
+def asked(text: str = "Hi", before: Conversation | None = None) -> Question:
+    before = before or Conversation()
+    return Question(before, before.add("user", text), draft=text)
+
+
+def answered(receipt: Any = RECEIPT) -> Conversation:
+    told = Conversation().add("user", "Hi")
+    return told.put(Turn("r", told.head, "assistant", "Hel", "Hm.", receipt))
+
+
+def test_the_message_leaves_the_box_with_the_first_piece():
+    engine = ScriptedEngine()
+    engine.enqueue(0.5, "Hello")
+    page = run(engine, asked(), at_most=1)
+    assert (page.text, page.locked, page.can_continue) == ("", True, False)
+    assert page.shown == ["Hi", say("status.reading")]
+    assert [turn.content for turn in page.conversation.path] == ["Hi"]
+
+
+def test_a_whole_turn_ends_with_its_receipt_and_the_box_open():
+    engine = ScriptedEngine()
+    engine.enqueue("<think>Hm.</think>", "Hel", "lo")
+    page = run(engine, asked())
+    question, reply = page.conversation.path
+    assert (question.content, question.receipt) == ("Hi", None)
+    assert (reply.content, reply.thought, reply.receipt, reply.parent) == ("Hello", "Hm.", RECEIPT, question.id)
+    assert page.transcript == draw(page.conversation.path, "en")
+    assert (page.text, page.locked, page.can_continue, page.meter) == ("", False, False, "40 of 100 tokens")
+    assert engine.requests == [replace(request_of(page.conversation.path[:1], OPTIONS), cache_key="key")]
+
+
+def test_a_first_message_gets_a_secret_key_and_the_next_one_keeps_it():
+    first = run(ScriptedEngine(), asked(), key="")
+    assert len(set(first.keys)) == 1 and len(first.keys[0]) >= 20
+    assert run(ScriptedEngine(), asked(), key="").keys != first.keys
+    assert set(run(ScriptedEngine(), asked(), key="mine").keys) == {"mine"}
+
+
+def test_a_reply_that_was_cut_off_can_be_continued():
+    engine = ScriptedEngine()
+    engine.receipt = CUT
+    assert run(engine, asked()).can_continue is True
+
+
+def test_a_reply_goes_on_in_its_place_and_keeps_its_thought():
+    engine, before = ScriptedEngine(), answered(replace(CUT, thought_s=3.0))
+    engine.enqueue("lo")
+    page = run(engine, Question(before, before.at(before.path[0].id), goes_on=before.reply))
+    assert [turn.id for turn in page.conversation.path] == [turn.id for turn in before.path]
+    reply = page.conversation.path[-1]
+    assert (reply.content, reply.thought) == ("Hello", "Hm.")
+    assert reply.receipt == replace(RECEIPT, thought_s=3.0)
+    (request,) = engine.requests
+    assert (request.messages, request.reply_start, request.continues) == ((Message("user", "Hi"),), "Hel", True)
+    assert page.text is None, "what is being typed stays"
+
+
+def test_a_reply_that_goes_on_is_shown_from_the_beginning():
+    engine, before = ScriptedEngine(), answered(CUT)
+    engine.enqueue(0.5, "lo")
+    page = run(engine, Question(before, before.at(before.path[0].id), goes_on=before.reply), at_most=1)
+    assert page.shown[-1] == "Hel"
+
+
+def test_another_try_stands_beside_the_first():
+    before = answered()
+    page = run(ScriptedEngine(), Question(before, before.at(before.path[0].id)))
+    assert [turn.content for turn in page.conversation.path] == ["Hi", "ok"]
+    assert len(page.conversation.turns) == 3
+
+
+@pytest.mark.parametrize("error", [InvalidInput("empty_message"), GenerationFailed("template")])
+def test_a_refused_message_never_leaves_the_box(error):
+    engine = ScriptedEngine()
+    engine.enqueue(error)
+    with pytest.raises(type(error)) as refused:
+        run(engine, asked())
+    assert refused.value.page.updates == 0
+
+
+def test_a_message_without_any_reply_goes_back_into_the_box():
+    engine = ScriptedEngine()
+    engine.enqueue(0.3, GenerationFailed("generation"))
+    with pytest.raises(GenerationFailed) as failed:
+        run(engine, asked("More", answered()))
+    page = failed.value.page
+    assert (page.text, page.locked) == ("More", False)
+    assert page.transcript == draw(answered().path, "en")
+    assert [turn.content for turn in page.conversation.path] == ["Hi", "Hel"]
+
+
+def test_what_came_before_an_error_stays_and_can_be_continued():
+    engine = ScriptedEngine()
+    engine.enqueue("half", 0.3, GenerationFailed("generation"))
+    with pytest.raises(GenerationFailed) as failed:
+        run(engine, asked())
+    page = failed.value.page
+    assert [turn.content for turn in page.conversation.path] == ["Hi", "half"]
+    assert (page.text, page.locked, page.can_continue) == ("", False, True)
+
+
+def test_a_failed_retry_leaves_the_reply_that_was_there():
+    engine, before = ScriptedEngine(), answered()
+    engine.enqueue(0.3, GenerationFailed("generation"))
+    with pytest.raises(GenerationFailed) as failed:
+        run(engine, Question(before, before.at(before.path[0].id)))
+    page = failed.value.page
+    assert page.conversation == before and page.text is None and page.locked is False
+
+
+def test_a_model_that_says_nothing_is_said_and_the_message_is_back():
+    engine = ScriptedEngine()
+    engine.enqueue("")
+    with pytest.raises(GenerationFailed) as failed:
+        run(engine, asked())
+    assert failed.value.key == "empty_reply"
+    assert (failed.value.page.text, failed.value.page.shown) == ("Hi", [])
+
+
+@pytest.mark.parametrize("reason", ["stopped", "time_limit"])
+def test_a_reply_that_ends_before_a_word_gives_the_message_back(reason):
+    engine = ScriptedEngine()
+    engine.receipt = replace(RECEIPT, finish_reason=reason, new_tokens=0)
+    engine.enqueue("")
+    page = run(engine, asked())
+    assert (page.text, page.locked, page.shown, page.conversation) == ("Hi", False, [], Conversation())
+
+
+def test_a_reply_that_is_all_thought_stays():
+    engine = ScriptedEngine()
+    engine.receipt = CUT
+    engine.enqueue("<think>Hm.</think>")
+    page = run(engine, asked())
+    assert page.conversation.path[-1].thought == "Hm." and page.text == ""
+    assert page.can_continue is False
+
+
+def test_the_browser_gets_a_long_reply_as_data_while_it_comes(monkeypatch):
+    monkeypatch.setattr(turn_module, "KEEP_S", 0.0)
+    engine = ScriptedEngine()
+    engine.enqueue("half", 5.0, "whole")
+    page = run(engine, asked(), at_most=3)
+    assert [turn.content for turn in page.conversation.path] == ["Hi", "half"]
+    assert page.conversation.path[-1].receipt is None
+
+
+def test_what_is_waited_for_is_said():
+    engine = ScriptedEngine()
+    engine.now = Status("loading", model="org/model")
+    engine.enqueue(0.5, "ok")
+    assert run(engine, asked(), at_most=1).shown[-1] == say("status.loading", model="org/model")
+
+
+@pytest.mark.parametrize(("turns", "seconds"), [(0, 1 / 30), (1, 1 / 30), (100, 0.153)])
+def test_updates_are_further_apart_the_more_there_is_to_draw(turns, seconds):
+    assert update_interval_s(turns) == pytest.approx(seconds)
+    assert update_interval_s(turns + 100) > update_interval_s(turns)
