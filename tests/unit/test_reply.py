@@ -155,7 +155,7 @@ def test_nothing_is_said_when_nothing_happens():
 
 
 @pytest.mark.parametrize(
-    ("language", "title", "text"), [("en", "Sorry", "Too many people"), ("ko", "죄송합니다", "기다리는 사람이")]
+    ("language", "title", "text"), [("en", "Error", "Too many people"), ("ko", "오류", "기다리는 사람이")]
 )
 def test_an_error_for_people_is_said_in_their_language(language, title, text):
     shown = kindly(Busy("busy", waiting=3), language)
@@ -191,7 +191,7 @@ def test_what_led_to_the_error_is_not_told_with_it():
 def test_an_error_made_for_the_page_passes_as_it_is():
     error = page_error("text", "ko")
     assert kindly(error) is error
-    assert (error.message, error.title, error.duration) == ("text", "죄송합니다", 20)
+    assert (error.message, error.title, error.duration) == ("text", "오류", 20)
 
 
 @pytest.mark.parametrize("error", [GeneratorExit(), asyncio.CancelledError(), KeyboardInterrupt()], ids=repr)
