@@ -225,7 +225,7 @@ def test_a_model_too_big_is_told_before_the_download_with_what_would_fit(ask, tm
     save_file({"a": torch.zeros(1)}, folder / "model.safetensors")
     answer = ask("check", str(folder), "--quantize", "off")
     assert answer.status == 27, answer.text
-    assert re.search("instead: .*(Qwen/Qwen3|SmolLM2)", answer.text)
+    assert re.search("Models that fit: .*(Qwen/Qwen3|SmolLM2)", answer.text)
 
 
 @dataclass

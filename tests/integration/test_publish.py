@@ -146,8 +146,9 @@ def test_a_new_space_is_made_filled_waited_for_and_asked_before_its_address_is_t
     order = ["whoami", "validate-yaml", "repos/create", "preupload", "lfs/objects", "commit/main", "runtime"]
     positions = [next(at for at, asked in enumerate(hub.requests) if part in asked) for part in order]
     assert positions == sorted(positions), hub.requests
-    told = ["someone, kind write", "new Space", "Made someone/my-chat", "building: ", "starting", "running"]
+    told = ["someone, role write", "new Space", "Created someone/my-chat", "building: ", "starting", "running"]
     told += ["Hello there!", f"{hub.url}/spaces/someone/my-chat"]
+    assert [part for part in told if part not in text] == [], text
     assert [text.find(part) for part in told] == sorted(text.find(part) for part in told), text
     assert text.count("building: ") == 1, "a stage is told when it begins"
     [asked] = engine.requests
@@ -381,7 +382,7 @@ def test_what_a_space_would_not_take_is_told_before_anything_is_sent(publish, hu
     (folder / file).write_text(text.replace(old, new), "utf-8")
     told = publish("my-chat", "--language", "en", status=36)
     assert [part for part in parts if part not in told] == [], told
-    assert "1 to mend" in told
+    assert "Problems to fix, listed above: 1." in told
     assert changes(hub) == []
 
 
