@@ -21,17 +21,17 @@ def main() -> None:
     """Measure, and keep the table."""
     arguments = parse_arguments(
         __doc__,
-        ("--engines", {"nargs": "+", "default": ["single", "batched"], "help": "values of HFDEMO_ENGINE"}),
+        ("--scheduling", {"nargs": "+", "default": ["single", "batched"], "help": "values of HFDEMO_SCHEDULING"}),
         ("--counts", {"nargs": "+", "type": int, "default": COUNTS, "help": "how many chats at once"}),
     )
     peers, note = find_peers("llama")
     job = _questions() | {"counts": arguments.counts}
-    measured: dict[str, list[dict[str, Any]]] = {name: [] for name in [*arguments.engines, *peers]}
+    measured: dict[str, list[dict[str, Any]]] = {name: [] for name in [*arguments.scheduling, *peers]}
     for run in range(arguments.runs):
         for name, results in measured.items():
             peer = "llama" if name == "llama" else "ours"
             job |= {"run": run, "joins": JOINS.get(name, 10)}
-            results.append(run_job("benchmarks.crowd_peers", peer, job, HFDEMO_ENGINE=name))
+            results.append(run_job("benchmarks.crowd_peers", peer, job, HFDEMO_SCHEDULING=name))
             shown = ", ".join(f"{count}: {_rate(result):.0f}/s" for count, result in results[-1].items())
             progress(f"run {run + 1}, {name}: {shown}")
     publish("crowd", _table(measured, arguments.counts), measured, arguments.runs, note)

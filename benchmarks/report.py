@@ -16,7 +16,7 @@ from typing import Any
 FOLDER = Path(__file__).parent
 ENOUGH_RUNS = 5
 """With fewer runs nothing is kept."""
-SETTINGS = ("HFDEMO_CPU_WEIGHTS", "HFDEMO_ENGINE", "HFDEMO_PREFIX_CACHE_MB")
+SETTINGS = ("HFDEMO_CPU_WEIGHTS", "HFDEMO_SCHEDULING", "HFDEMO_PREFIX_CACHE_MB")
 """The variables that change the speed; they are named with the results."""
 
 

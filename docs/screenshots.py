@@ -1,7 +1,7 @@
-"""Take the screenshots of the README and the tutorial anew: `python -m docs.screenshots`.
+"""Retake the screenshots of the README and the tutorial: `python -m docs.screenshots`.
 
-It needs what the tests need. The chat runs with the embedded model, greedy, so that the same page gives the same
-pictures.
+It has the same requirements as the tests. The chat runs with the embedded model and greedy decoding, so the same page
+always gives the same pictures.
 """
 
 import io
@@ -22,10 +22,10 @@ TRAVEL_QUESTION = "What is the capital of France?"
 
 
 def main() -> None:
-    """Start the chat, take all pictures, and end it."""
+    """Start the chat, take all pictures, and stop it."""
     model = ensure_embedded_model(lambda stage, done, total: None)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        home = Path(folder)  # so that no picture shows where this machine keeps its models
+        home = Path(folder)  # so that no picture shows a path of this machine
         (home / model.name).symlink_to(model)
         app = start_app(home, HOME=folder, HFDEMO_MODEL=f"~/{model.name}")
         try:
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def _answered_chat(browser: Browser, url: str) -> bytes:
-    """Show one answered message and the settings, in English, light."""
+    """Show one answered message and the settings, in English, with the light theme."""
     page = browser.new_page(locale="en-US", color_scheme="light", viewport={"width": 1280, "height": 800})
     chat = ChatPage(page)
     chat.open(url)
@@ -53,7 +53,7 @@ def _answered_chat(browser: Browser, url: str) -> bytes:
 
 
 def _new_chat_on_a_phone(browser: Browser, url: str) -> bytes:
-    """Show the starters, in Korean, dark, as wide as a phone."""
+    """Show the starters, in Korean, with the dark theme, at phone width."""
     page = browser.new_page(
         locale="ko-KR", color_scheme="dark", viewport={"width": 390, "height": 844}, device_scale_factor=2
     )
@@ -63,7 +63,7 @@ def _new_chat_on_a_phone(browser: Browser, url: str) -> bytes:
 
 
 def _tutorial(browser: Browser, url: str, language: str) -> dict[str, bytes]:
-    """Show what the tutorial speaks of, by its name: a chat with a system prompt, then its exact prompt."""
+    """Return the tutorial's pictures by name: a chat with a system prompt, then its exact prompt."""
     page = browser.new_page(locale=language, color_scheme="light", viewport={"width": 1280, "height": 800})
     chat = ChatPage(page)
     chat.open(url)
@@ -81,14 +81,14 @@ def _tutorial(browser: Browser, url: str, language: str) -> dict[str, bytes]:
 
 def _picture(chat: ChatPage) -> bytes:
     chat.page.mouse.move(0, 0)
-    chat.page.wait_for_timeout(1000)  # what fades or slides has come to rest
+    chat.page.wait_for_timeout(1000)  # until animations have ended
     if chat.problems:
         raise RuntimeError(f"the page reports: {chat.problems}")
     return chat.page.screenshot(animations="disabled", caret="hide")
 
 
 def _save(picture: bytes, name: str) -> None:
-    """Write a picture with 256 colours, a third of the bytes."""
+    """Write a picture with 256 colours, which takes a third of the bytes."""
     IMAGES.mkdir(exist_ok=True)
     Image.open(io.BytesIO(picture)).convert("RGB").quantize(256).save(IMAGES / name, optimize=True)
 

@@ -1,6 +1,6 @@
 """The command line: `python -m hfdemo`.
 
-`start` and `test` work on a machine that has nothing but Python, so that this module imports nothing else.
+`start` and `test` work on a machine that has only Python, so this module imports only the standard library.
 """
 
 import argparse
@@ -16,38 +16,46 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m hfdemo", description="A chat with any Hugging Face language model, in a browser page."
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    commands.add_parser("start", help="install what is needed and start the chat")
-    test = commands.add_parser("test", help="install what is needed and run all tests", prefix_chars="\0")
+    commands.add_parser("start", help="install the requirements and start the chat")
+    test = commands.add_parser("test", help="install the requirements and run the tests", prefix_chars="\0")
     test.add_argument("pytest", nargs="*", help="arguments for pytest")
     prompt = commands.add_parser("prompt", help="show the exact prompt of a conversation, without loading the weights")
     prompt.add_argument("messages", metavar="MESSAGES.json", help="a JSON list of role and content, or - for stdin")
     prompt.add_argument("--model", help="as in HFDEMO_MODEL")
-    prompt.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="room left for the reply (512)")
+    prompt.add_argument(
+        "--max-new-tokens", type=int, default=512, metavar="N", help="tokens reserved for the reply (512)"
+    )
     prompt.add_argument("--json", action="store_true", help="print JSON: text, ids, special, dropped, limit, stop, …")
     check = commands.add_parser("check", help="tell whether a model fits this machine, without downloading it")
     check.add_argument("model", metavar="MODEL", help="as in HFDEMO_MODEL")
     check.add_argument("--context", type=int, metavar="N", help="how many tokens a conversation may have")
     check.add_argument("--quantize", choices=("auto", "off", "8bit", "4bit"), help="as in HFDEMO_QUANTIZE")
     check.add_argument("--json", action="store_true", help="print JSON for programs")
-    doctor = commands.add_parser("doctor", help="look at all that a chat needs, and say what to mend first")
-    doctor.add_argument("model", metavar="MODEL", nargs="?", help="as in HFDEMO_MODEL; or the model that would start")
-    publish = commands.add_parser("publish", help="make a Hugging Face Space from this folder, or bring it up to date")
-    publish.add_argument("name", metavar="NAME", help="of the Space: name, namespace/name, or any title")
-    publish.add_argument("--title", help="what people read; without it, the title of README.md or NAME")
-    publish.add_argument("--hardware", help="as the Hub names it; a new Space gets zero-a10g, ZeroGPU")
-    publish.add_argument("--private", action="store_true", help="only you may see it")
-    publish.add_argument("--model", help="the Space's model, organisation/name as on the Hub")
-    publish.add_argument("--secret", action="append", default=[], metavar="KEY", help="from the environment, or typed")
-    publish.add_argument("--wait", type=int, default=3600, metavar="S", help="how long to wait until it runs (3600)")
+    doctor = commands.add_parser("doctor", help="check everything that a chat needs, and name the first problem")
+    doctor.add_argument(
+        "model", metavar="MODEL", nargs="?", help="as in HFDEMO_MODEL; by default the model that would start"
+    )
+    publish = commands.add_parser("publish", help="create or update a Hugging Face Space from this folder")
+    publish.add_argument("name", metavar="NAME", help="the Space: name, namespace/name, or any title")
+    publish.add_argument("--title", help="the title on the page (default: the title in README.md, or NAME)")
+    publish.add_argument("--hardware", help="as named on the Hub; a new Space gets zero-a10g, which is ZeroGPU")
+    publish.add_argument("--private", action="store_true", help="only you can see it")
+    publish.add_argument("--model", help="the Space's model: organisation/name on the Hub")
+    publish.add_argument(
+        "--secret", action="append", default=[], metavar="KEY", help="a secret, from the environment or typed"
+    )
+    publish.add_argument(
+        "--wait", type=int, default=3600, metavar="S", help="how many seconds to wait until it runs (3600)"
+    )
     publish.add_argument("--dry-run", action="store_true", help="show what would be sent, and send nothing")
     for command in (check, doctor, publish):
-        command.add_argument("--language", choices=("en", "ko"), help="of what is printed")
+        command.add_argument("--language", choices=("en", "ko"), help="language of the output")
     chosen = parser.parse_args(arguments)
     if chosen.command == "start":
         return environment.start()
     if chosen.command == "test":
         return environment.test(chosen.pytest)
-    if importlib.util.find_spec("huggingface_hub") is None:  # this Python has nothing: use the one that `start` uses
+    if importlib.util.find_spec("huggingface_hub") is None:  # nothing is installed here: use the Python of `start`
         return environment.run_command(sys.argv[1:] if arguments is None else arguments)
     return _run_command(chosen)
 
@@ -68,10 +76,10 @@ def _run_command(chosen: argparse.Namespace) -> int:
 def _publish(chosen: argparse.Namespace) -> int:
     from hfdemo.commands.terminal import prepare_terminal
 
-    prepare_terminal()  # before the Hub's client is imported, which reads the environment then
+    prepare_terminal()  # before importing the Hub's client, which reads the environment on import
     from hfdemo.commands import publish
 
-    asked = publish.Asked(
+    options = publish.PublishOptions(
         name=chosen.name,
         title=chosen.title,
         hardware=chosen.hardware,
@@ -81,7 +89,7 @@ def _publish(chosen: argparse.Namespace) -> int:
         wait_s=chosen.wait,
         dry_run=chosen.dry_run,
     )
-    return publish.run(asked, chosen.language)
+    return publish.run(options, chosen.language)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Work that nobody can interrupt, in a thread of its own, so that whoever waits for it can leave."""
+"""Uninterruptible work in its own thread, so that the caller can stop waiting for it."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -9,9 +9,9 @@ T = TypeVar("T")
 
 
 def in_thread(work: Callable[[], T], name: str) -> Future[T]:
-    """Begin to do the work in a thread of that name, and return at once.
+    """Start the work in a thread of that name, and return at once.
 
-    The thread is a daemon, which a `ThreadPoolExecutor`'s isn't: the end of the program needn't wait for it.
+    The thread is a daemon, unlike those of a `ThreadPoolExecutor`: the program can exit without waiting for it.
     """
     result: Future[T] = Future()
 

@@ -1,7 +1,7 @@
-"""What the cells of `notebooks/hfdemo.ipynb` call: the chat in a notebook, on Google Colab or elsewhere.
+"""The functions behind the cells of `notebooks/hfdemo.ipynb`: the chat in a notebook, on Google Colab or elsewhere.
 
-The chat runs in a process of its own: it starts with fresh packages, whatever the notebook has imported before, and
-gives the GPU back when the cell is stopped. It knows nothing of notebooks. A share link is made by a third process.
+The chat runs in its own process: it doesn't see what the notebook has imported before, and it frees the GPU when the
+cell is stopped. A third process holds the share link.
 """
 
 import ctypes
@@ -30,22 +30,22 @@ from hfdemo.settings import SIGN_IN_NAME
 from hfdemo.words import Language, say
 
 A_TOKEN_HELPS = {EXIT_STATUS[key] for key in ("gated_no_token", "no_such_model_anonymous", "rate_limited")}
-"""What the doctor ends with where an access token may help; the vault is asked for one only then."""
+"""The doctor's exit statuses for which an access token may help; only then is Colab's vault asked for one."""
 
 LINK_TIMEOUT_S = 60.0
 """How long the share link may take."""
 
 HEIGHT_PX = 800
-"""Of the page below the cell."""
+"""The height of the page below the cell."""
 
 LANGUAGES: tuple[Language, ...] = ("ko", "en")
 
 
 class NotReady(Exception):
-    """The chat can't begin; what stands above says why."""
+    """The chat can't start; the output above says why."""
 
     def _render_traceback_(self) -> list[str]:
-        """Return what a notebook shows instead of a traceback."""
+        """Return the lines that a notebook shows instead of a traceback."""
         return [str(self)]
 
 
@@ -54,8 +54,8 @@ class Chat:
 
     Args:
         model: as in `HFDEMO_MODEL`.
-        language: in which the doctor speaks.
-        environ: of the chat's process, with what is set here.
+        language: language of the doctor's output.
+        environ: environment of the chat's process; some variables are overridden.
     """
 
     def __init__(self, model: str, language: Language = "en", environ: Mapping[str, str] = os.environ) -> None:
@@ -70,10 +70,10 @@ class Chat:
         }
 
     def check(self) -> None:
-        """Let the doctor look at the machine, the model and, only if the model needs one, the access token.
+        """Let the doctor check the machine, the model and, only if the model needs one, the access token.
 
         Raises:
-            NotReady: there is something to mend.
+            NotReady: the doctor found a problem.
         """
         status, report = self._doctor()
         if status in A_TOKEN_HELPS and (token := _token_of_vault()):
@@ -102,10 +102,10 @@ class Chat:
         """Show the chat below the cell, and its log, until the cell is stopped.
 
         Args:
-            share: whether to ask for a share link, too; it gets a password.
+            share: whether to create a share link, protected by a password.
 
         Raises:
-            NotReady: the chat ended by itself.
+            NotReady: the chat ended unexpectedly.
         """
         port = _free_port()
         environ = self._environ | {"GRADIO_SERVER_PORT": str(port)}
@@ -127,7 +127,7 @@ class Chat:
 
 
 def show_machine() -> None:
-    """Print what this machine has: GPU, memory, disk."""
+    """Print this machine's GPU, memory and free disk space."""
     facts = {
         "gpu": (gpu := _gpu()) or "-",
         "memory": gigabytes_text(psutil.virtual_memory().total),
@@ -139,7 +139,7 @@ def show_machine() -> None:
 
 
 def _gpu() -> str | None:
-    """Return name and memory of NVIDIA's first GPU, if there is one; asked without torch, which takes seconds."""
+    """Return name and memory of the first NVIDIA GPU, if any; without torch, whose import takes seconds."""
     if shutil.which("nvidia-smi") is None:
         return None
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
@@ -148,7 +148,7 @@ def _gpu() -> str | None:
 
 
 def _token_of_vault() -> str | None:
-    """Return the access token from Colab's vault, or None if there is none or this notebook may not have it."""
+    """Return the access token from Colab's vault; None if there is none or this notebook has no access to it."""
     try:
         from google.colab import errors, userdata
     except ImportError:  # not Colab
@@ -160,7 +160,7 @@ def _token_of_vault() -> str | None:
 
 
 def _share(port: int, running: ExitStack) -> str | None:
-    """Ask for a share link to a port, and say why there is none if it fails."""
+    """Create a share link to a port and return it; if that fails, print why."""
     _print(_in_both_languages("rule"))
     command = ["-c", f"from hfdemo.page.share import hold_link; hold_link({port})"]
     process = running.enter_context(_process(command, os.environ))
@@ -197,18 +197,18 @@ def _process(arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[s
 
 
 def _end_with_parent() -> Callable[[], object] | None:
-    """Return what makes a process end with the one that starts it: a notebook that is restarted is killed.
+    """Return a hook that ends a process together with its parent: restarting a notebook kills its kernel.
 
-    Only Linux, which Colab runs on, can do this. Source: prctl(2), PR_SET_PDEATHSIG.
+    Only Linux, which Colab runs on, supports this. Source: prctl(2), PR_SET_PDEATHSIG.
     """
     if sys.platform != "linux":
         return None
-    prctl = ctypes.CDLL(None).prctl  # looked up before the fork, after which little is safe
+    prctl = ctypes.CDLL(None).prctl  # looked up before the fork; little is safe after it
     return lambda: prctl(1, signal.SIGTERM)
 
 
 def _output(process: subprocess.Popen[str]) -> IO[str]:
-    assert process.stdout is not None  # it was asked for
+    assert process.stdout is not None  # it is a pipe
     return process.stdout
 
 
@@ -218,7 +218,7 @@ def _pass_on(lines: IO[str]) -> None:
 
 
 def _answers(port: int, process: subprocess.Popen[str]) -> bool:
-    """Wait until the page answers; False if its process has ended before."""
+    """Wait until the page answers; False if its process ends first."""
     while process.poll() is None:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5):

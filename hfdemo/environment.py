@@ -1,7 +1,7 @@
-"""Prepare this folder's own Python environment and run the chat or the tests in it.
+"""Prepare a Python environment for this folder, and run the chat or the tests in it.
 
-Only the standard library is used here: this runs before anything is installed. Everything goes to `.venv` beside
-`app.py`, unless a virtual environment is active already; then that one is used.
+This runs before anything is installed, so it uses only the standard library. Everything is installed into `.venv` next
+to `app.py`, or into the virtual environment that is already active.
 """
 
 import hashlib
@@ -19,17 +19,17 @@ TEST_REQUIREMENTS = ROOT / "tests" / "requirements.txt"
 
 
 def start(arguments: Sequence[str] = ()) -> int:
-    """Install what the chat needs, start it, and return its exit status."""
+    """Install the chat's requirements, start it, and return its exit status."""
     return _run_in_environment([APP_REQUIREMENTS], [str(ROOT / "app.py"), *arguments])
 
 
 def test(arguments: Sequence[str] = ()) -> int:
-    """Install what the tests need, run them all, and return pytest's exit status."""
+    """Install the tests' requirements, run the tests, and return pytest's exit status."""
     return _run_in_environment([APP_REQUIREMENTS, TEST_REQUIREMENTS], ["-m", "pytest", *arguments])
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Install what the chat needs, run one of the other commands, and return its exit status."""
+    """Install the chat's requirements, run another command, and return its exit status."""
     return _run_in_environment([APP_REQUIREMENTS], ["-m", "hfdemo", *arguments])
 
 
@@ -38,37 +38,37 @@ def _run_in_environment(requirements: Sequence[Path], arguments: Sequence[str]) 
     _install(python, requirements)
     try:
         return subprocess.run([python, *arguments], cwd=ROOT, check=False).returncode
-    except KeyboardInterrupt:  # Ctrl-C reached the program, too, and ended it
+    except KeyboardInterrupt:  # Ctrl-C ended the program, too
         return 130
 
 
 def _environment_python() -> Path:
-    """Return the interpreter to use, making `.venv` if there is no environment yet."""
+    """Return the interpreter to use, creating `.venv` if there is no environment yet."""
     if sys.prefix != sys.base_prefix:
         return Path(sys.executable)
     folder = ROOT / ".venv"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not python.exists():
-        print(f"Making a virtual environment in {folder}", flush=True)
+        print(f"Creating a virtual environment in {folder}", flush=True)
         try:
             venv.create(folder, with_pip=True, symlinks=os.name != "nt", clear=True)
-        except BaseException as error:  # half an environment would be taken for a whole one at the next start
+        except BaseException as error:  # the next start would use a half-made environment
             shutil.rmtree(folder, ignore_errors=True)
             if not isinstance(error, subprocess.CalledProcessError):
                 raise
-            sys.exit("This Python can't make virtual environments. On Debian and Ubuntu: apt install python3-venv")
+            sys.exit("This Python can't create virtual environments. On Debian and Ubuntu: apt install python3-venv")
     return python
 
 
 def _install(python: Path, requirements: Sequence[Path]) -> None:
-    """Install the requirements, unless the environment has them since an earlier run."""
+    """Install the requirements, unless an earlier run already did."""
     wanted = hashlib.sha256(b"".join(path.read_bytes() for path in requirements)).hexdigest()
     stamp = python.parent.parent / f"hfdemo-{len(requirements)}.installed"
     if stamp.exists() and stamp.read_text("utf-8") == wanted:
         return
-    print("Installing what is needed; the first time this takes some minutes", flush=True)
+    print("Installing the requirements; the first time, this takes a few minutes", flush=True)
     options = [option for path in requirements for option in ("--requirement", str(path))]
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
-        sys.exit("pip could not install the requirements; its message above says why. Then run this again.")
+        sys.exit("pip could not install the requirements. Fix what its message above says, then run this again.")
     stamp.write_text(wanted, "utf-8")

@@ -1,6 +1,6 @@
-"""Errors whose text a person may read: what happened and what to do next, in each language.
+"""Errors with a text for people: what happened and what to do next, in each language.
 
-No other module should build such a sentence: an error names its text in `words/` and brings the facts.
+No other module builds such a sentence: an error names its text in `words/` and supplies the facts.
 """
 
 import logging
@@ -14,7 +14,7 @@ from hfdemo.words import Language, say
 logger = logging.getLogger(__name__)
 
 _ACCESS_TOKEN = re.compile(r"hf_(?!oauth_(?:scopes|expiration_minutes|authorized_org)\b)[A-Za-z0-9_]{8,}")
-"""All that may be one, but for the settings of a Space whose names look alike."""
+"""Anything that may be an access token; a Space has settings with similar names, which are not."""
 
 
 class HfdemoError(Exception):
@@ -22,9 +22,8 @@ class HfdemoError(Exception):
 
     Args:
         key: the name of the text in `words/`, without the leading `error.`.
-        advice: the name of a second text, without the leading `advice.`: what to do, where that depends on where
-            this runs.
-        fields: what fills the gaps of the text. Access tokens in them are masked.
+        advice: the name of a second text, without the leading `advice.`: what to do, if that depends on the platform.
+        fields: the values for the gaps in the text. Access tokens in them are masked.
     """
 
     def __init__(self, key: str, advice: str | None = None, **fields: object) -> None:
@@ -39,7 +38,7 @@ class HfdemoError(Exception):
         return f"{text} {say(f'advice.{self.advice}', language, **self.fields)}" if self.advice else text
 
     def __reduce__(self) -> tuple[Callable[[], "HfdemoError"], tuple[()]]:
-        """Say how to make the same error in another process; by itself, Python would pass on the text for the key."""
+        """Rebuild the same error in another process; by default, Python would pass the text as the key."""
         return partial(type(self), self.key, self.advice, **self.fields), ()
 
 
@@ -52,11 +51,11 @@ class InvalidInput(HfdemoError):
 
 
 class ModelLoadError(HfdemoError):
-    """The model could not be found, fetched or loaded."""
+    """The model could not be found, downloaded or loaded."""
 
 
 class PublishError(HfdemoError):
-    """The Space can't be made like this, or doesn't answer."""
+    """The Space can't be created like this, or doesn't answer."""
 
 
 class Busy(HfdemoError):
@@ -64,7 +63,7 @@ class Busy(HfdemoError):
 
 
 class NoGpu(HfdemoError):
-    """ZeroGPU lends no GPU for a reply, or took it back before the reply was whole."""
+    """ZeroGPU has no GPU for a reply, or took it back before the reply was finished."""
 
 
 class GenerationFailed(HfdemoError):
@@ -72,7 +71,7 @@ class GenerationFailed(HfdemoError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that there is no memory left; torch's own, for GPUs, is known by its name."""
+    """Tell whether an error means that memory ran out; torch's own error is matched by name, to avoid the import."""
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
@@ -82,13 +81,13 @@ def hide_tokens(text: str) -> str:
 
 
 def explain_failure(error: Exception) -> GenerationFailed:
-    """Return what to tell a person of an error during a reply that nobody foresaw, and log it."""
+    """Log an unexpected error during a reply, and return what to tell the person."""
     log_failure("a reply", error)
     return GenerationFailed("out_of_memory" if is_out_of_memory(error) else "generation")
 
 
 def log_failure(what: str, error: Exception) -> None:
-    """Log where an error happened, without its text, which may quote a visitor; free what its frames hold."""
+    """Log where an error happened, without its text, which may quote a visitor; free the memory its frames hold."""
     where = "".join(traceback.format_tb(error.__traceback__))
     logger.warning("%s failed: %s\n%s", what, type(error).__name__, hide_tokens(where))
     traceback.clear_frames(error.__traceback__)

@@ -1,27 +1,32 @@
-"""What the host decides, once, from the environment."""
+"""The host's settings, read once from the environment."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, get_args
 
 from hfdemo.errors import SettingsError
+from hfdemo.words import say
+
+logger = logging.getLogger(__name__)
 
 Platform = Literal["local", "colab", "space", "zerogpu"]
-"""Where this runs: a machine of one's own, a Google Colab notebook, a Space, or a Space with ZeroGPU."""
+"""Where this runs: on the host's own machine, in a Google Colab notebook, on a Space, or on a Space with ZeroGPU."""
 
 Quantize = Literal["auto", "off", "8bit", "4bit"]
-"""Whether weights are stored in fewer bits: only if the model fits no other way, never, or as asked."""
+"""Whether weights are stored in fewer bits: only if the model doesn't fit otherwise, never, or always."""
 
-
-EngineKind = Literal["auto", "single", "batched"]
-"""Whether replies are made one after the other or several at once; `auto` is at once where others reach the page."""
+Scheduling = Literal["auto", "single", "batched"]
+"""Whether replies are generated one at a time or several at once; `auto` batches if others can reach the page."""
 
 CpuWeights = Literal["auto", "bf16", "int8", "int4"]
-"""In how many bits a CPU reads the weights for a token: as they came, 8, 4; `auto` is 4 where that loses nothing."""
-
+"""How many bits per weight a CPU reads for each token: as loaded, 8 or 4; `auto` is 4 where that loses nothing."""
 
 SIGN_IN_NAME = "hfdemo"
 """The user name that goes with `HFDEMO_PASSWORD`."""
+
+OLD_NAMES = {"HFDEMO_SCHEDULING": "HFDEMO_ENGINE"}
+"""What variables were called before; the old names still work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,31 +34,31 @@ class Settings:
     """The host's settings. Every field can be set by an environment variable named in `from_env`."""
 
     model: str | None = None
-    """`HFDEMO_MODEL`: a hub id, `id@revision`, a local folder or a GGUF file; None lets hfdemo choose."""
+    """`HFDEMO_MODEL`: a Hub id, `id@revision`, a local folder or a GGUF file; None lets hfdemo choose."""
 
     models: tuple[str, ...] = ()
-    """`HFDEMO_MODELS`: the models among which the page lets people choose, separated by commas or white space."""
+    """`HFDEMO_MODELS`: the models that the page offers, separated by commas or white space."""
 
     quantize: Quantize = "auto"
     """`HFDEMO_QUANTIZE`: whether to store the weights in 8 or 4 bits."""
 
     cpu_weights: CpuWeights = "auto"
-    """`HFDEMO_CPU_WEIGHTS`: in how many bits a CPU reads the weights for each token that is written."""
+    """`HFDEMO_CPU_WEIGHTS`: how many bits per weight a CPU reads for each generated token."""
 
-    engine: EngineKind = "auto"
-    """`HFDEMO_ENGINE`: whether several replies are made at once."""
+    scheduling: Scheduling = "auto"
+    """`HFDEMO_SCHEDULING`: whether several replies are generated at once."""
 
     prefix_cache_mb: int = 512
-    """`HFDEMO_PREFIX_CACHE_MB`: how much memory keeps what was read of the chats, so that it isn't read again."""
+    """`HFDEMO_PREFIX_CACHE_MB`: how much memory caches the prompts already read, so that they aren't read again."""
 
     context: int | None = None
-    """`HFDEMO_CONTEXT`: how many tokens a conversation may have; None is as many as the model holds."""
+    """`HFDEMO_CONTEXT`: how many tokens a conversation may have; None is as many as the model's context holds."""
 
     allow_pickle: bool = False
-    """`HFDEMO_ALLOW_PICKLE`: whether to load pickled weights, which can run code of whoever made them."""
+    """`HFDEMO_ALLOW_PICKLE`: whether to load pickled weights, which can run their author's code."""
 
     idle_unload_s: int = 0
-    """`HFDEMO_IDLE_UNLOAD_S`: after how many idle seconds the model leaves the memory; 0 is never."""
+    """`HFDEMO_IDLE_UNLOAD_S`: after how many idle seconds the model is unloaded; 0 is never."""
 
     system_prompt: str = ""
     """`HFDEMO_SYSTEM_PROMPT`: the system prompt a new chat starts with."""
@@ -62,27 +67,27 @@ class Settings:
     """`HFDEMO_TIME_LIMIT_S`: how long one reply may take, in seconds."""
 
     max_waiting: int = 32
-    """`HFDEMO_MAX_WAITING`: how many messages may be answered or wait for their answer at one time."""
+    """`HFDEMO_MAX_WAITING`: how many messages may be answered or queued at one time."""
 
     password: str | None = field(default=None, repr=False)
-    """`HFDEMO_PASSWORD`: what the page asks for, with the name `SIGN_IN_NAME`; None lets everybody in."""
+    """`HFDEMO_PASSWORD`: the page's password, for the user `SIGN_IN_NAME`; None lets everybody in."""
 
     platform: Platform = "local"
-    """Where this runs; told from the variables that Colab and Spaces set."""
+    """Where this runs, known from the variables that Colab and Spaces set."""
 
     private: bool = True
-    """Whether only this machine reaches the page: it listens on the loopback address, without a share link."""
+    """Whether only this machine can reach the page: it listens on the loopback address and has no share link."""
 
     @property
     def batched(self) -> bool:
-        """Whether several replies are made at once."""
+        """Whether several replies are generated at once."""
         if self.platform == "zerogpu":
-            return False  # there each reply has the GPU for itself
-        return self.engine == "batched" or (self.engine == "auto" and not self.private)
+            return False  # there each reply has a GPU to itself
+        return self.scheduling == "batched" or (self.scheduling == "auto" and not self.private)
 
     @property
     def prefix_cache_bytes(self) -> int:
-        """How much memory keeps what was read of the chats."""
+        """How much memory caches the prompts already read."""
         return self.prefix_cache_mb * 1024 * 1024
 
 
@@ -99,7 +104,7 @@ def from_env(environ: Mapping[str, str]) -> Settings:
         models=models,
         quantize=_one_of(environ, "HFDEMO_QUANTIZE", defaults.quantize, get_args(Quantize)),
         cpu_weights=_one_of(environ, "HFDEMO_CPU_WEIGHTS", defaults.cpu_weights, get_args(CpuWeights)),
-        engine=_one_of(environ, "HFDEMO_ENGINE", defaults.engine, get_args(EngineKind)),
+        scheduling=_one_of(environ, _renamed(environ, "HFDEMO_SCHEDULING"), defaults.scheduling, get_args(Scheduling)),
         prefix_cache_mb=_whole_number(
             environ, "HFDEMO_PREFIX_CACHE_MB", defaults.prefix_cache_mb, low=0, high=1_000_000
         ),
@@ -116,7 +121,7 @@ def from_env(environ: Mapping[str, str]) -> Settings:
 
 
 def find_platform(environ: Mapping[str, str]) -> Platform:
-    """Return where this runs, by the variables that Colab and Spaces set for their programs.
+    """Return where this runs, from the variables that Colab and Spaces set for their programs.
 
     Source: the Spaces documentation on environment variables; `huggingface_hub.utils._runtime`.
     """
@@ -130,6 +135,15 @@ def find_platform(environ: Mapping[str, str]) -> Platform:
 def _listens_here_only(environ: Mapping[str, str]) -> bool:
     shared = environ.get("GRADIO_SHARE", "").lower() == "true"
     return not shared and environ.get("GRADIO_SERVER_NAME", "") in ("", "localhost", "127.0.0.1", "::1", "[::1]")
+
+
+def _renamed(environ: Mapping[str, str], name: str) -> str:
+    """Return the variable to read for a renamed setting: the old one if only that is set, with a note in the log."""
+    old = OLD_NAMES[name]
+    if not environ.get(old, "").strip():
+        return name
+    logger.warning("%s", say("settings.renamed", old=old, new=name))
+    return name if environ.get(name, "").strip() else old
 
 
 T = TypeVar("T", bound=str)

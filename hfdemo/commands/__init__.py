@@ -1,1 +1,1 @@
-"""What `python -m hfdemo` can do in the terminal; one module for each command."""
+"""The terminal commands of `python -m hfdemo`; one module for each."""

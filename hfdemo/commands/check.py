@@ -1,4 +1,4 @@
-"""`python -m hfdemo check MODEL`: will it fit this machine, how long does the download take, how fast will it be?"""
+"""`python -m hfdemo check MODEL`: does it fit this machine, how long does the download take, how fast will it be?"""
 
 import json
 import os
@@ -19,7 +19,7 @@ def run(named: str, context: int | None, quantize: Quantize | None, language: La
         named: the model, as in `HFDEMO_MODEL`.
         context: how many tokens a conversation may have; None is the host's setting.
         quantize: whether to store the weights in fewer bits; None is the host's setting.
-        language: of what is printed; None is the terminal's.
+        language: language of the output; None is the terminal's.
         as_json: print JSON for programs instead of text for people.
     """
     prepare_terminal()
@@ -40,7 +40,7 @@ def run(named: str, context: int | None, quantize: Quantize | None, language: La
 
 
 def table(plan: Plan, language: Language) -> str:
-    """Return the card of a plan as lines of text."""
+    """Return a plan as lines of text."""
     return "\n".join(f"{label}: {value}" for label, value in card_lines(plan, language))
 
 

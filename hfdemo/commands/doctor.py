@@ -1,4 +1,4 @@
-"""`python -m hfdemo doctor [MODEL]`: looks at all that a chat needs, and says what to mend first."""
+"""`python -m hfdemo doctor [MODEL]`: checks everything that a chat needs, and names the first problem."""
 
 import getpass
 import os
@@ -16,15 +16,15 @@ from hfdemo.words import Language, say
 PACKAGES = ("gradio", "transformers", "torch", "huggingface_hub", "accelerate", "bitsandbytes", "spaces")
 
 A_TOKEN_HELPS = ("gated_no_token", "no_such_model_anonymous", "bad_token")
-"""The errors after which the doctor asks for a token, where somebody sits at the terminal."""
+"""The errors after which the doctor asks for a token, if the terminal is interactive."""
 
 
 def run(named: str | None, language: Language | None) -> int:
-    """Print what was found, and return the exit status: 0 if a chat with the model can begin.
+    """Print the findings, and return the exit status: 0 if a chat with the model can start.
 
     Args:
-        named: the model, as in `HFDEMO_MODEL`; None is the one the host set, or the default.
-        language: of what is printed; None is the terminal's.
+        named: the model, as in `HFDEMO_MODEL`; None is the host's, or the default.
+        language: language of the output; None is the terminal's.
     """
     prepare_terminal()
     language = language or language_of_terminal(os.environ)
@@ -44,10 +44,10 @@ def run(named: str | None, language: Language | None) -> int:
 
 
 def _examine(named: str | None, settings: Settings, language: Language) -> None:
-    """Look at versions, machine, disk, token and model, in this order.
+    """Check versions, machine, disk, token and model, in this order.
 
     Raises:
-        HfdemoError: the first thing that has to be mended.
+        HfdemoError: the first problem.
     """
     from hfdemo.models.check import check_disk, check_model, refuse_misfit
     from hfdemo.models.choose import EmbeddedModel, choose_model
@@ -100,7 +100,7 @@ def _disk(machine: Machine, language: Language) -> str:
 
 
 def _account(settings: Settings, language: Language) -> str:
-    """Say whose the access token is, never the token."""
+    """Return whose the access token is, never the token itself."""
     from hfdemo.models.explain import explain_load_error
     from hfdemo.models.tokens import check_token, token_source
 
@@ -128,15 +128,15 @@ def _is_offline(error: Exception) -> bool:
 
 
 def _may_ask(error: HfdemoError) -> bool:
-    from_environment = error.fields.get("source") in ("HF_TOKEN", "Space")  # it would go before what is typed here
+    from_environment = error.fields.get("source") in ("HF_TOKEN", "Space")  # it would take precedence over a typed one
     return error.key in A_TOKEN_HELPS and not from_environment and sys.stdin.isatty()
 
 
 def _ask_for_token(error: HfdemoError, platform: Platform, language: Language) -> bool:
-    """Ask for an access token without showing it, and keep it as `hf auth login` does; False if none was given.
+    """Ask for an access token without showing it, and store it as `hf auth login` does; False if none was given.
 
     Raises:
-        HfdemoError: the Hub doesn't know it, or can't be asked.
+        HfdemoError: the Hub doesn't know it, or can't be reached.
     """
     from huggingface_hub import login
 
@@ -152,13 +152,13 @@ def _ask_for_token(error: HfdemoError, platform: Platform, language: Language) -
 
 
 def _login_error(problem: Exception, platform: Platform) -> HfdemoError:
-    """Return the error to show for a token that could not be taken."""
+    """Return the error to show for a token that was not accepted."""
     from huggingface_hub.errors import HfHubHTTPError
 
     from hfdemo.models.explain import bad_token_error, explain_load_error, explain_search_error
 
     refused = isinstance(problem, HfHubHTTPError) and problem.response.status_code == 401
-    if refused or isinstance(problem, ValueError):  # it has characters that no token has, or is an organisation's
+    if refused or isinstance(problem, ValueError):  # not the form of a token, or an organisation's token
         return bad_token_error(None, platform)
     if isinstance(problem, HfHubHTTPError) or _is_offline(problem):
         return explain_search_error(problem)

@@ -1,4 +1,4 @@
-"""`python -m hfdemo prompt`: the exact prompt a model would read for a conversation, without loading its weights."""
+"""`python -m hfdemo prompt`: the exact prompt of a conversation, without loading the model's weights."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from hfdemo.errors import HfdemoError, InvalidInput
 from hfdemo.settings import from_env
 
 CONTROL = "\x1b[7m{}\x1b[0m"
-"""How a terminal marks a control token: in inverse colours."""
+"""Marks a control token in the terminal with inverse colours."""
 
 
 def run(source: str, model: str | None, max_new_tokens: int, as_json: bool) -> int:
@@ -24,7 +24,7 @@ def run(source: str, model: str | None, max_new_tokens: int, as_json: bool) -> i
 
     Args:
         source: a file with a JSON list of `role` and `content`, or `-` for standard input.
-        model: as in `HFDEMO_MODEL`, which counts where this is None.
+        model: as in `HFDEMO_MODEL`; None is its value.
         max_new_tokens: how many tokens the reply may have.
         as_json: print JSON for programs instead of text for people.
     """
@@ -39,15 +39,15 @@ def run(source: str, model: str | None, max_new_tokens: int, as_json: bool) -> i
 
 
 def read_messages(text: str) -> tuple[str, list[Message], str]:
-    """Read a JSON list of messages: the system prompt, the turns, and what the reply begins with.
+    """Read a JSON list of messages, and return the system prompt, the turns, and the start of the reply.
 
-    A last message of the assistant is the beginning of its reply.
+    If the last message is the assistant's, it is the start of the reply.
 
     Raises:
-        InvalidInput: it is no such list.
+        InvalidInput: the text is not such a list.
     """
     try:
-        items: Any = json.loads(text.removeprefix("\ufeff"))  # some editors write it
+        items: Any = json.loads(text.removeprefix("\ufeff"))  # a byte order mark, which some editors write
     except (ValueError, RecursionError) as error:
         raise InvalidInput("bad_messages", problem=error) from None
     if not isinstance(items, list) or not all(_is_message(item) for item in items):
@@ -99,7 +99,7 @@ def _describe(source: str, model: str | None, max_new_tokens: int, as_json: bool
 def _for_people(prompts: PromptBuilder, prompt: Prompt, special: Sequence[bool]) -> str:
     marked = ""
     for is_control, run in groupby(zip(prompt.ids, special, strict=True), key=itemgetter(1)):
-        ids = [token_id for token_id, _ in run]  # decoded together: a character may be several tokens
+        ids = [token_id for token_id, _ in run]  # decoded together, as one character may span several tokens
         marked += CONTROL.format(prompts.text(ids)) if is_control else prompts.text_within(ids)
     limit = prompts.context_limit or "?"
     return f"{marked}\n\n{len(prompt.ids)} tokens of {limit}; {prompt.dropped} messages left out"

@@ -1,4 +1,4 @@
-"""`python -m hfdemo publish NAME`: a Space from this folder, and its address as soon as it answers."""
+"""`python -m hfdemo publish NAME`: create or update a Space from this folder, and print its address if it answers."""
 
 import getpass
 import os
@@ -21,19 +21,19 @@ from hfdemo.publish.leaks import find_leaks
 from hfdemo.publish.life import FAILED, RESTING, RUNNING, last_log_lines, wait_for_end, wake
 from hfdemo.publish.name import read_name
 from hfdemo.publish.smoke import ask_space
-from hfdemo.publish.space import PRIVATE, Found, Wish, changed_files, check_metadata, configure, create, look, upload
+from hfdemo.publish.space import PRIVATE, Found, Target, changed_files, check_metadata, configure, create, look, upload
 from hfdemo.settings import find_platform
 from hfdemo.words import Language, say, texts
 
 LEAST_ANSWER_S = 60.0
-"""How long the answer may take at least, however long the build took."""
+"""The minimum time allowed for the answer, however long the build took."""
 
 INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked for on the command line; see its help."""
+class PublishOptions:
+    """The options of the command line; see its help."""
 
     name: str
     title: str | None
@@ -45,17 +45,17 @@ class Asked:
     dry_run: bool
 
 
-def run(asked: Asked, language: Language | None) -> int:
-    """Publish this folder, telling each step, and return the exit status: 0 if the Space answers.
+def run(options: PublishOptions, language: Language | None) -> int:
+    """Publish this folder, printing each step, and return the exit status: 0 if the Space answers.
 
     Args:
-        asked: what was asked for on the command line.
-        language: of what is printed; None is the terminal's.
+        options: the options of the command line.
+        language: language of the output; None is the terminal's.
     """
     prepare_terminal()
     language = language or language_of_terminal(os.environ)
     try:
-        _Publishing(asked, language, os.environ).run()
+        _Publishing(options, language, os.environ).run()
     except HfdemoError as error:
         _print("✗", error.text(language))
         return exit_status(error)
@@ -68,8 +68,8 @@ def run(asked: Asked, language: Language | None) -> int:
 class _Publishing:
     """One run of the command."""
 
-    def __init__(self, asked: Asked, language: Language, environ: Mapping[str, str]) -> None:
-        self._asked = asked
+    def __init__(self, options: PublishOptions, language: Language, environ: Mapping[str, str]) -> None:
+        self._options = options
         self._language = language
         self._environ = environ
         self._api = HfApi()
@@ -79,50 +79,50 @@ class _Publishing:
         """Go from a name to an address that answers.
 
         Raises:
-            HfdemoError: the first thing that has to be mended.
+            HfdemoError: the first problem.
         """
-        name = read_name(self._asked.name, self._asked.title)
-        variables = {"HFDEMO_MODEL": self._model(self._asked.model)} if self._asked.model else {}
+        name = read_name(self._options.name, self._options.title)
+        variables = {"HFDEMO_MODEL": self._model(self._options.model)} if self._options.model else {}
         publisher = self._who()
         repo_id = f"{name.namespace or (publisher.name if publisher else '?')}/{name.name}"
         if publisher:
             check_rights(publisher, repo_id)
         found = look(self._api, repo_id) if publisher else None
-        hardware = self._asked.hardware or (found.hardware if found else None) or ZERO_GPU
+        hardware = self._options.hardware or (found.hardware if found else None) or ZERO_GPU
         self._tell_space(repo_id, hardware, found)
         files = self._files(name.title, hardware == ZERO_GPU)
-        if publisher and not self._asked.dry_run:
+        if publisher and not self._options.dry_run:
             self._secrets = self._read_secrets()
         self._check_leaks(files)
-        wanted = self._asked.hardware if found else hardware
-        wish = Wish(repo_id, files, wanted, self._asked.private, variables, self._secrets)
-        if self._asked.dry_run:
-            self._show(wish, found)
+        wanted = self._options.hardware if found else hardware
+        target = Target(repo_id, files, wanted, self._options.private, variables, self._secrets)
+        if self._options.dry_run:
+            self._show(target, found)
             return
         check_metadata(next(file.content.decode() for file in files if file.path == "README.md"))
         self._tell("✓", "checked")
-        self._publish(wish, found)
+        self._publish(target, found)
 
     def _who(self) -> Publisher | None:
-        """Tell whose the access token is; a dry run can do without one."""
+        """Print whose the access token is; a dry run works without one."""
         publisher = who_publishes(find_platform(self._environ))
         if publisher:
             facts = {"source": publisher.source, "name": publisher.name, "role": publisher.role}
             _print("✓", say("doctor.token", self._language, **facts))
             return publisher
-        if not self._asked.dry_run:
+        if not self._options.dry_run:
             raise no_token_error()
         _print("✗", no_token_error().text(self._language))
         return None
 
     def _model(self, named: str) -> str:
-        """Return a model's name for the Space, which has none of this machine's folders."""
+        """Return a model's name for the Space, which can't see this machine's folders."""
         if not isinstance(parse_model(named), HubModel):
             raise PublishError("model_not_on_hub", model=named)
         return named
 
     def _tell_space(self, repo_id: str, hardware: str, found: Found | None) -> None:
-        private = found.private if found else self._asked.private
+        private = found.private if found else self._options.private
         facts = {"space": repo_id, "hardware": hardware, "visible": self._words("private" if private else "public")}
         if found:
             self._tell("✓", "space_there", stage=self._stage(found.stage), **facts)
@@ -130,10 +130,10 @@ class _Publishing:
             self._tell("✓", "space_new", **facts)
 
     def _files(self, title: str | None, zero_gpu: bool) -> list[SpaceFile]:
-        """Return what is to be sent, if a Space takes it.
+        """Return the files to send, if a Space accepts them.
 
         Raises:
-            PublishError: it doesn't; each reason has been told.
+            PublishError: it doesn't; each reason has been printed.
         """
         files = read_folder(ROOT, title, zero_gpu)
         findings = lint_folder(files, ROOT, zero_gpu)
@@ -144,9 +144,9 @@ class _Publishing:
         return files
 
     def _read_secrets(self) -> dict[str, str]:
-        """Return the values of the secrets: from the environment, or typed unseen."""
+        """Return the values of the secrets: from the environment, or typed without being shown."""
         secrets = {}
-        for name in dict.fromkeys(self._asked.secrets):
+        for name in dict.fromkeys(self._options.secrets):
             if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
                 raise PublishError("bad_secret_name", name=name)
             value = self._environ.get(name, "").strip()
@@ -160,10 +160,10 @@ class _Publishing:
         return secrets
 
     def _check_leaks(self, files: Sequence[SpaceFile]) -> None:
-        """See that no access token and no secret is in a file.
+        """Check that no file contains an access token or a secret.
 
         Raises:
-            PublishError: there is one; each place has been told.
+            PublishError: a file does; each place has been printed.
         """
         known = self._secrets | ({"HF_TOKEN": token} if (token := get_token()) else {})
         leaks = find_leaks(((file.path, file.content) for file in files), known)
@@ -172,79 +172,79 @@ class _Publishing:
         if leaks:
             raise PublishError("publish_leak", count=len(leaks))
 
-    def _show(self, wish: Wish, found: Found | None) -> None:
-        """Tell exactly what would be sent."""
-        changed, gone = changed_files(wish, found)
-        self._tell("…", "dry_files", count=len(changed), same=len(wish.files) - len(changed), size=_size(changed))
+    def _show(self, target: Target, found: Found | None) -> None:
+        """Print exactly what would be sent."""
+        changed, gone = changed_files(target, found)
+        self._tell("…", "dry_files", count=len(changed), same=len(target.files) - len(changed), size=_size(changed))
         for file in changed:
             _print("  +", f"{file.path} ({_size([file])})")
         for name in gone:
             _print("  -", name)
-        for name, value in wish.variables.items():
+        for name, value in target.variables.items():
             _print("  =", f"{name} = {value}")
-        for name in self._asked.secrets:
+        for name in self._options.secrets:
             _print("  *", self._words("dry_secret", name=name))
-        if wish.hardware:
-            _print("  >", self._words("dry_hardware", hardware=wish.hardware))
+        if target.hardware:
+            _print("  >", self._words("dry_hardware", hardware=target.hardware))
         self._tell("✓", "dry_end")
 
-    def _publish(self, wish: Wish, found: Found | None) -> None:
-        """Make the Space or bring it up to date, wait for it, and talk to it."""
-        begun = time.monotonic()
-        commit = self._send(wish, found)
-        self._wait(wish.repo_id, commit)
+    def _publish(self, target: Target, found: Found | None) -> None:
+        """Create or update the Space, wait for it, and talk to it."""
+        started = time.monotonic()
+        commit = self._send(target, found)
+        self._wait(target.repo_id, commit)
         self._tell("…", "asking")
-        left_s = self._asked.wait_s - (time.monotonic() - begun)
-        patience_s = max(left_s, min(LEAST_ANSWER_S, self._asked.wait_s))
+        left_s = self._options.wait_s - (time.monotonic() - started)
+        patience_s = max(left_s, min(LEAST_ANSWER_S, self._options.wait_s))
         password = self._secrets.get("HFDEMO_PASSWORD") or self._environ.get("HFDEMO_PASSWORD", "").strip()
-        answer = ask_space(wish.repo_id, self._language, patience_s, password or None)
+        answer = ask_space(target.repo_id, self._language, patience_s, password or None)
         self._tell("✓", "answered", answer=answer)
-        self._tell("✓", "address", page=self._page(wish.repo_id))
+        self._tell("✓", "address", page=self._page(target.repo_id))
 
-    def _send(self, wish: Wish, found: Found | None) -> str | None:
-        """Send what the Hub lacks, and return the commit that the Space is about to run.
+    def _send(self, target: Target, found: Found | None) -> str | None:
+        """Send what has changed, and return the commit that the Space is about to run.
 
-        It is "" if the Space only starts again, and None if nothing changes for it.
+        It is "" if the Space only restarts, and None if nothing changes for it.
         """
         settings = []
         if found is None:
-            create(self._api, wish)
-            self._tell("✓", "created", space=wish.repo_id)
-        elif settings := configure(self._api, wish, found):
+            create(self._api, target)
+            self._tell("✓", "created", space=target.repo_id)
+        elif settings := configure(self._api, target, found):
             self._tell("✓", "settings_changed", names=", ".join(settings))
-        changed, gone = changed_files(wish, found)
-        commit = upload(self._api, wish, found)
+        changed, gone = changed_files(target, found)
+        commit = upload(self._api, target, found)
         if commit:
             self._tell("✓", "sent", changed=len(changed), size=_size(changed), gone=len(gone))
         else:
             self._tell("✓", "nothing_sent" if settings else "nothing_changed")
-        nothing_starts = not commit and not settings  # a commit starts what failed, and so do the settings
+        nothing_starts = not commit and not settings  # a commit restarts a failed Space, and so do new settings
         if found and (found.stage in RESTING or (found.stage in FAILED and nothing_starts)):
             self._tell("…", "waking", stage=self._stage(found.stage))
-            wake(self._api, wish.repo_id, found.stage)
+            wake(self._api, target.repo_id, found.stage)
             return commit or ""
         return commit or ("" if set(settings) - {PRIVATE} else None)
 
     def _wait(self, repo_id: str, commit: str | None) -> None:
-        """Wait until the Space runs, telling its stages.
+        """Wait until the Space runs, printing its stages.
 
         Raises:
-            PublishError: it fails, or takes too long; the end of its log has been told.
+            PublishError: it fails, or takes too long; the end of its log has been printed.
         """
-        ended = wait_for_end(self._api, repo_id, commit, self._asked.wait_s, self._tell_stage)
-        if ended.in_time and ended.stage == RUNNING:
+        result = wait_for_end(self._api, repo_id, commit, self._options.wait_s, self._tell_stage)
+        if result.in_time and result.stage == RUNNING:
             return
-        lines = last_log_lines(self._api, repo_id, ended.stage, self._secrets)
-        if ended.message:
-            lines.append(ended.message)
+        lines = last_log_lines(self._api, repo_id, result.stage, self._secrets)
+        if result.message:
+            lines.append(result.message)
         if lines:
             self._tell("…", "log")
         for line in lines:
             _print("  |", line)
-        facts = {"space": repo_id, "stage": ended.stage, "page": f"{self._page(repo_id)}?logs=container"}
-        if ended.in_time:
+        facts = {"space": repo_id, "stage": result.stage, "page": f"{self._page(repo_id)}?logs=container"}
+        if result.in_time:
             raise PublishError("space_failed", **facts)
-        raise PublishError("space_too_slow", seconds=self._asked.wait_s, **facts)
+        raise PublishError("space_too_slow", seconds=self._options.wait_s, **facts)
 
     def _page(self, repo_id: str) -> str:
         return f"{self._api.endpoint}/spaces/{repo_id}"
@@ -253,7 +253,7 @@ class _Publishing:
         _print("…", self._stage(stage))
 
     def _stage(self, stage: str) -> str:
-        """Return a stage in words; one that isn't known as the Hub writes it."""
+        """Return a stage in words, or as the Hub writes it if it isn't known here."""
         key = f"publish.stage_{stage.lower()}"
         return say(key, self._language) if key in texts(self._language) else stage
 

@@ -1,4 +1,4 @@
-"""What the commands have in common: the language, the exit statuses, and output that no terminal chokes on."""
+"""Shared by the commands: language, exit statuses, and output that works in every terminal."""
 
 import io
 import os
@@ -63,26 +63,26 @@ EXIT_STATUS = {
     "space_too_slow": 40,
     "space_silent": 41,
 }
-"""What a command ends with, by the error's key, so that a script can tell the cases apart; the README lists them."""
+"""The exit status for each error key, so that scripts can tell the cases apart; the README lists them."""
 
 OTHER_ERROR = 2
 
 
 def exit_status(error: HfdemoError) -> int:
-    """Return the exit status that stands for an error."""
+    """Return the exit status for an error."""
     return EXIT_STATUS.get(error.key, OTHER_ERROR)
 
 
 def prepare_terminal() -> None:
-    """Keep other libraries quiet, and let every character out."""
+    """Silence other libraries, and print every character."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # on Windows a redirected output knows few characters
+        sys.stdout.reconfigure(encoding="utf-8")  # on Windows, redirected output supports few characters
 
 
 def language_of_terminal(environ: Mapping[str, str]) -> Language:
-    """Return the language that the terminal is set to."""
+    """Return the terminal's language."""
     names = ("LC_ALL", "LC_MESSAGES", "LANG")
     return choose_language(next((environ[name] for name in names if environ.get(name)), None))

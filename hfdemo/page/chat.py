@@ -16,7 +16,7 @@ from hfdemo.page.controls import Controls, read_page_options
 from hfdemo.page.drawing import Entry
 from hfdemo.page.errors import shown_errors
 from hfdemo.page.events import AT_ONCE, QUEUED
-from hfdemo.page.gradio_private import BareChatInterface
+from hfdemo.page.gradio_private import BareChatInterface, I18nData
 from hfdemo.page.language import label
 from hfdemo.page.program_door import ProgramDoor
 from hfdemo.page.shown_prompt import prompt_html
@@ -53,9 +53,9 @@ class ChatPage(BareChatInterface):
         self.conversation = ConversationStore(visible=False, render=False)
         self.cache_key = gr.State("", render=False)
         """A secret name of this visitor's conversation, which the server makes with the first message."""
-        self.continue_button = _small_button("continue", visible=False)
-        self.prompt_button = _small_button("show_prompt", visible=viewer is not None)
-        self.save_button = _small_button("save")
+        self.continue_button = _small_button(label("continue"), "continue", visible=False)
+        self.prompt_button = _small_button(label("show_prompt"), "show-prompt", visible=viewer is not None)
+        self.save_button = _small_button(label("save"), "save")
         self.meter = gr.HTML(elem_id="meter", render=False)
         self.shown_prompt = gr.HTML(elem_id="shown-prompt", render=False)
         self._program_door = ProgramDoor(answering)
@@ -242,8 +242,8 @@ class ChatPage(BareChatInterface):
             return prompt_html(self._viewer.show_prompt(request_of(asked.path, read_page_options(options))), spoken)
 
 
-def _small_button(name: str, visible: bool = True) -> gr.Button:
-    return gr.Button(label(name), visible=visible, size="sm", scale=0, elem_id=name.replace("_", "-"), render=False)
+def _small_button(text: I18nData, elem_id: str, visible: bool = True) -> gr.Button:
+    return gr.Button(text, visible=visible, size="sm", scale=0, elem_id=elem_id, render=False)
 
 
 def _transcript() -> Transcript:

@@ -52,8 +52,9 @@ def draw_live(turn: Turn, thought_s: float, language: Language) -> list[Entry]:
     """
     entries: list[Entry] = []
     if turn.thought.strip():
-        key = "receipt.thought" if turn.content else "receipt.thinking"
-        title = say(key, language, seconds=f"{thought_s:.1f}")
+        seconds = f"{thought_s:.1f}"
+        thinking = say("receipt.thinking", language, seconds=seconds)
+        title = say("receipt.thought", language, seconds=seconds) if turn.content else thinking
         entries.append(_box("thought", title, turn.thought, pending=not turn.content))
     return [*entries, _entry("assistant", turn.content)] if turn.content else entries
 

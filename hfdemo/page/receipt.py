@@ -8,8 +8,9 @@ from hfdemo.words import Language, say
 def receipt_title(turn: Turn, receipt: Receipt, language: Language) -> str:
     """Return why a reply ended, how long it is, and how fast it came."""
     only_thought = receipt.finish_reason == "max_new_tokens" and turn.thought and not turn.content
-    why = say("receipt.only_thought" if only_thought else f"receipt.{receipt.finish_reason}", language)
-    speed = f" · {receipt.tokens_per_s:.1f}/s" if receipt.tokens_per_s else ""
+    why = say("receipt.only_thought", language) if only_thought else say(f"receipt.{receipt.finish_reason}", language)
+    rate = say("receipt.rate", language, rate=f"{receipt.tokens_per_s:.1f}")
+    speed = f" · {rate}" if receipt.tokens_per_s else ""
     return say("receipt.title", language, why=why, tokens=f"{receipt.new_tokens:,}", speed=speed)
 
 

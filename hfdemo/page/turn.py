@@ -143,8 +143,11 @@ class TurnView:
         status = self._status()
         if status.stage != "ready":
             return progress_text(status, self.language)
-        key = "status.ahead" if delta.ahead else "status.reading"
-        return say(key, self.language, ahead=delta.ahead)
+        return (
+            say("status.ahead", self.language, ahead=delta.ahead)
+            if delta.ahead
+            else say("status.reading", self.language)
+        )
 
     def _meter(self, tokens: int) -> str:
         return meter_text(tokens, self._status().context_limit, self.language)

@@ -1,4 +1,4 @@
-"""A Space from this folder: what is sent, what a Space would refuse, and the Space's life on the Hub.
+"""Publishing this folder as a Space: which files to send, what a Space would reject, and its stages on the Hub.
 
-Nothing here talks to the terminal; `hfdemo.commands.publish` does.
+Nothing here prints; `hfdemo.commands.publish` does.
 """

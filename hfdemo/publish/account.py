@@ -1,4 +1,4 @@
-"""Who publishes: whose the access token is, and where it may write."""
+"""Who publishes: the access token's owner, and where it may write."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,32 +14,32 @@ from hfdemo.publish.explain import TOKENS, explained, status_of
 from hfdemo.settings import Platform
 
 WRITE = "repo.write"
-"""What a fine-grained token calls the right to make and change repositories."""
+"""A fine-grained token's permission to create and change repositories."""
 
 READS_ONLY = ("read", "no_access")
-"""The roles in an organisation that can't make Spaces."""
+"""The roles in an organisation that can't create Spaces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """Whom an access token belongs to, and what it may do."""
+    """An access token's owner and permissions."""
 
     name: str
     role: str
     """`read`, `write` or `fineGrained`."""
     source: TokenSource
     organisations: Mapping[str, str]
-    """The person's role in each."""
+    """The owner's role in each."""
     writes: frozenset[str] | None
     """Where a fine-grained token may write: accounts, organisations, single Spaces; None if the Hub doesn't say."""
 
 
 def who_publishes(platform: Platform) -> Publisher | None:
-    """Return whose the access token is; None if there is none.
+    """Return the access token's owner; None if there is no token.
 
     Raises:
         ModelLoadError: the Hub doesn't know the token.
-        PublishError: the Hub can't be asked.
+        PublishError: the Hub can't be reached.
     """
     source = token_source(platform)
     if source is None:
@@ -55,12 +55,12 @@ def who_publishes(platform: Platform) -> Publisher | None:
 
 
 def no_token_error() -> PublishError:
-    """Return the error to show where there is no access token."""
+    """Return the error for a missing access token."""
     return PublishError("publish_no_token", tokens=TOKENS)
 
 
 def check_rights(publisher: Publisher, repo_id: str) -> None:
-    """See that a token may make and change a Space, as far as the Hub tells.
+    """Check that a token may create and change a Space, as far as the Hub tells.
 
     Raises:
         PublishError: it may not; the text says which token would.

@@ -1,6 +1,6 @@
-"""Why the Hub doesn't do what publishing needs, in words that say what to do next.
+"""Why the Hub rejects a step of publishing, in sentences that say what to do next.
 
-The Hub's own words are told where only they are exact: for an account and a plan it knows more than this program.
+They quote the Hub where only it knows the details, such as those of an account and its plan.
 """
 
 from collections.abc import Iterator
@@ -18,16 +18,16 @@ BILLING = f"{SIGN_IN}/settings/billing"
 ZERO_GPU = "zero-a10g"
 FREE_CPU = "cpu-basic"
 
-MAX_WORDS_CHARS = 300
+MAX_MESSAGE_CHARS = 300
 
 
 @contextmanager
 def explained(repo_id: str, hardware: str = "") -> Iterator[None]:
-    """Turn what the Hub's client raises into an error that says what to do.
+    """Turn the exceptions of the Hub's client into errors that say what to do.
 
     Args:
-        repo_id: the Space that is worked on.
-        hardware: what is asked for, where that may be refused.
+        repo_id: the Space being published.
+        hardware: the requested hardware, if the Hub may refuse it.
 
     Raises:
         PublishError, ModelLoadError: instead.
@@ -41,9 +41,9 @@ def explained(repo_id: str, hardware: str = "") -> Iterator[None]:
 
 
 def explain_refusal(error: HfHubHTTPError, repo_id: str, hardware: str = "") -> HfdemoError:
-    """Return the error to show for an answer of the Hub that isn't what was asked for."""
+    """Return the error to show for a request that the Hub rejected."""
     status = status_of(error)
-    said = words_of(error)
+    said = hub_message(error)
     facts = {"space": repo_id, "namespace": repo_id.split("/")[0], "said": said, "tokens": TOKENS}
     if status == 402 or (status == 403 and hardware and _is_about_money(said)):
         return _explain_plan(said, repo_id, hardware)
@@ -61,10 +61,10 @@ def status_of(error: HfHubHTTPError) -> int:
     return error.response.status_code if error.response is not None else 0
 
 
-def words_of(error: HfHubHTTPError) -> str:
-    """Return what the Hub said, on one line."""
+def hub_message(error: HfHubHTTPError) -> str:
+    """Return the Hub's message, on one line."""
     header = error.response.headers.get("X-Error-Message", "") if error.response is not None else ""
-    return " ".join((error.server_message or header or str(error)).split())[:MAX_WORDS_CHARS]
+    return " ".join((error.server_message or header or str(error)).split())[:MAX_MESSAGE_CHARS]
 
 
 def _explain_plan(said: str, repo_id: str, hardware: str) -> PublishError:

@@ -1,4 +1,4 @@
-"""What is sent of this folder: only what a Space needs, named by an allow list."""
+"""Which files of this folder are sent: only those that a Space needs, from an allow list."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,32 +20,32 @@ ALLOWED = (
     "hfdemo/page/assets/*.svg",
     "docs/images/*.png",
 )
-"""What may be sent. Never anything else: `.env`, logs and caches are not named here."""
+"""The only files that may be sent: no `.env`, no logs, no caches."""
 
 NEVER = ("__pycache__",)
-"""Folders that are left out wherever they are, as are hidden files and folders."""
+"""Folders that are skipped anywhere, like hidden files and folders."""
 
 NEEDED = ("app.py", "README.md", "requirements.txt", "hfdemo/__init__.py")
 
 
 @dataclass(frozen=True, slots=True)
 class SpaceFile:
-    """A file as the Space gets it."""
+    """A file as it is sent to the Space."""
 
     path: str
     content: bytes
 
 
 def read_folder(folder: Path, title: str | None, zero_gpu: bool) -> list[SpaceFile]:
-    """Return the files to send, in the order of their names, fitted to the Space.
+    """Return the files to send, sorted by name and adapted to the Space.
 
     Args:
-        folder: the one that holds `app.py`.
-        title: the Space's title; None leaves the one that README.md has.
-        zero_gpu: whether the Space is to run on ZeroGPU.
+        folder: the folder that contains `app.py`.
+        title: the Space's title; None keeps the one in README.md.
+        zero_gpu: whether the Space will run on ZeroGPU.
 
     Raises:
-        PublishError: a file is missing or can't be read, or README.md has no place for the title.
+        PublishError: a file is missing or can't be read, or README.md has no front matter for the title.
     """
     contents = {}
     for path in sorted({path for pattern in ALLOWED for path in folder.glob(pattern) if path.is_file()}):
@@ -63,19 +63,19 @@ def read_folder(folder: Path, title: str | None, zero_gpu: bool) -> list[SpaceFi
 
 
 def lint_folder(files: Sequence[SpaceFile], folder: Path, zero_gpu: bool) -> list[PublishError]:
-    """Return what a Space would not take.
+    """Return what a Space would reject.
 
     Args:
-        files: what is to be sent.
-        folder: where they come from; its requirements.txt is read as it is.
-        zero_gpu: whether the Space is to run on ZeroGPU.
+        files: the files to send.
+        folder: where they come from; its requirements.txt is checked as it is there.
+        zero_gpu: whether the Space will run on ZeroGPU.
     """
     contents = {file.path: file.content for file in files}
     readme = _text(contents, "README.md")
     found = front_matter.lint(readme, contents.keys(), zero_gpu)
     try:
         sdk_version = str(front_matter.read(readme).get("sdk_version") or "")
-    except PublishError:  # told already
+    except PublishError:  # already reported
         sdk_version = ""
     found += requirements.lint((folder / "requirements.txt").read_text("utf-8"), sdk_version, zero_gpu)
     if zero_gpu:

@@ -1,6 +1,6 @@
-"""The lines at the top of README.md that a Space reads, and what a Space would not take in them.
+"""The front matter of README.md, which configures a Space, and what a Space would reject in it.
 
-Source: https://huggingface.co/docs/hub/spaces-config-reference, and what the Hub's server was seen to refuse.
+Source: https://huggingface.co/docs/hub/spaces-config-reference, and what the Hub's server was seen to reject.
 """
 
 import difflib
@@ -18,7 +18,7 @@ COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 LIMITS = {"title": 100, "short_description": 60}
 REQUIRED = ("title", "sdk", "sdk_version", "app_file", "python_version")
 ZERO_GPU_PYTHON = "3.12.12"
-"""ZeroGPU takes 3.10.13, too, which is too old for this program."""
+"""ZeroGPU also has 3.10.13, which is too old for this program."""
 
 MAX_OAUTH_MINUTES = 43_200
 CUSTOM_HEADERS = ("cross-origin-embedder-policy", "cross-origin-opener-policy", "cross-origin-resource-policy")
@@ -33,7 +33,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
         *("a10g-small", "a10g-large", "a10g-largex2", "a10g-largex4", "a100-large", "a100x4", "a100x8"),
     ),
 }
-"""The keys that take one of some words."""
+"""The keys with a fixed set of values."""
 
 _EMOJI_PART = (
     "(?:[\U0001f1e6-\U0001f1ff]{2}"
@@ -45,7 +45,7 @@ _PRELOAD = re.compile(r"\S+(?: \S+(?: [0-9a-f]{40})?)?")
 
 
 def read(readme: str) -> dict[str, Any]:
-    """Return what the front matter of a README says.
+    """Return the front matter of a README.
 
     Raises:
         PublishError: there is none, or it can't be read.
@@ -66,18 +66,18 @@ def with_title(readme: str, title: str) -> str:
         PublishError: there is no front matter.
     """
     lines = _lines(readme)
-    line = f"title: {json.dumps(title, ensure_ascii=False)}"  # a string in JSON is one in YAML
+    line = f"title: {json.dumps(title, ensure_ascii=False)}"  # a JSON string is a YAML string, too
     changed, count = re.subn(r"^title:.*$", lambda _: line, lines, count=1, flags=re.MULTILINE)
     return readme.replace(lines, changed if count else f"{line}\n{lines}", 1)
 
 
 def lint(readme: str, files: Collection[str], zero_gpu: bool) -> list[PublishError]:
-    """Return what a Space would not take in the front matter of a README.
+    """Return what a Space would reject in the front matter of a README.
 
     Args:
         readme: the whole file.
-        files: the names of the files that go with it.
-        zero_gpu: whether the Space is to run on ZeroGPU.
+        files: the names of the files sent with it.
+        zero_gpu: whether the Space will run on ZeroGPU.
     """
     try:
         facts = read(readme)
@@ -104,7 +104,7 @@ def _lines(readme: str) -> str:
 
 
 def _lint_value(key: str, value: object) -> PublishError | None:
-    """Return what is wrong with one line of the front matter."""
+    """Return the problem with one line of the front matter."""
     if key == "hardware":
         return PublishError("front_hardware")
     if key in CHOICES:
@@ -129,7 +129,7 @@ def _matches(pattern: str) -> Callable[[Any], bool]:
 
 
 _is_python = _matches(r"3\.1[1-9](?:\.\d+)?")
-"""A version that this program runs on, in quotation marks: 3.10 without them would be 3.1."""
+"""A version that this program supports, as a string: as a number, 3.10 would be 3.1."""
 
 
 def _is_list_of(is_good: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -187,4 +187,4 @@ FORMS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "hf_oauth_authorized_org": (_is_org, "my-organisation"),
     "custom_headers": (_is_headers, "{cross-origin-opener-policy: same-origin}"),
 }
-"""The other keys: whether a value is good, and an example that is."""
+"""The other keys: a check of the value, and an example that passes it."""

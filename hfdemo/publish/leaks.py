@@ -1,4 +1,4 @@
-"""Access tokens and keys in what is to be sent: found by their shape, told by their place, never shown."""
+"""Access tokens and secret keys in the files to send: found by their shape, reported by file and line, never shown."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,30 +16,30 @@ SHAPES = {
     "Slack": r"xox[abeoprs]-[A-Za-z0-9-]{10,}",
     "PEM": r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----",
 }
-"""Whose key it is, and how the key looks."""
+"""Whose key it is, and its shape."""
 
 SHORTEST_KNOWN = 8
-"""How long a value is at least that is searched for: `1` or `yes` is everywhere."""
+"""Values shorter than this are not searched for: `1` or `yes` would be everywhere."""
 
 _ANY = {maker: re.compile(rf"(?<![A-Za-z0-9_-])(?:{shape})") for maker, shape in SHAPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Where a key is."""
+    """Where a secret key is."""
 
     path: str
     line: int
     kind: str
-    """Whose it is, or the name of the secret."""
+    """The key's issuer, or the name of the secret."""
 
 
 def find_leaks(files: Iterable[tuple[str, bytes]], known: Mapping[str, str]) -> list[Leak]:
-    """Return where keys are in the files, one for each line at most.
+    """Return where the files contain secret keys, at most one for each line.
 
     Args:
         files: names and contents.
-        known: values that must not be in them, by name.
+        known: secret values that must not be in them, by name.
     """
     return [
         Leak(path, number, kind)
@@ -50,7 +50,7 @@ def find_leaks(files: Iterable[tuple[str, bytes]], known: Mapping[str, str]) -> 
 
 
 def mask(text: str, known: Mapping[str, str]) -> str:
-    """Return text without the keys in it."""
+    """Return text with its secret keys masked."""
     for value in known.values():
         if len(value) >= SHORTEST_KNOWN:
             text = text.replace(value, "***")

@@ -1,4 +1,4 @@
-"""What a Space is called: a name that the Hub takes, from whatever its owner calls it. Knows nothing of the Hub."""
+"""A Space's name: one that the Hub accepts, derived from any title. Doesn't talk to the Hub."""
 
 import hashlib
 import re
@@ -9,7 +9,7 @@ from hfdemo.errors import PublishError
 
 MAX_CHARS = 96
 DERIVED_CHARS = 60
-"""How long a name may get that is made from a title: it becomes part of a web address."""
+"""The longest name derived from a title: it becomes part of a web address."""
 
 _LEGAL = re.compile(rf"[A-Za-z0-9_](?:[\w.-]{{0,{MAX_CHARS - 2}}}[A-Za-z0-9_])?", re.ASCII)
 
@@ -28,25 +28,25 @@ Source: The Unicode Standard, section 3.12, and https://www.korean.go.kr/front_e
 
 @dataclass(frozen=True, slots=True)
 class SpaceName:
-    """What a Space is called."""
+    """A Space's name and title."""
 
     namespace: str | None
-    """The account or organisation that owns it; None is the account of the access token."""
+    """The account or organisation that owns it; None is the access token's account."""
     name: str
-    """Its part of the address, which the Hub takes."""
+    """Its part of the address, as the Hub accepts it."""
     title: str | None
-    """What people read; None leaves the one that README.md has."""
+    """The title people read; None keeps the one in README.md."""
 
 
 def read_name(text: str, title: str | None = None) -> SpaceName:
-    """Return what a Space is to be called.
+    """Return a Space's name and title.
 
     Args:
-        text: `space-name`, `namespace/space-name`, or any title, of which a name is made.
-        title: what people read, if it differs.
+        text: `space-name`, `namespace/space-name`, or any title, from which a name is derived.
+        title: the title people read, if it differs.
 
     Raises:
-        PublishError: there is no letter and no digit in it.
+        PublishError: the text has neither letters nor digits.
     """
     text = _tidy(text)
     namespace, slash, rest = text.partition("/")
@@ -62,7 +62,7 @@ def read_name(text: str, title: str | None = None) -> SpaceName:
 
 
 def is_legal(name: str) -> bool:
-    """Tell whether the Hub takes a name as it is.
+    """Tell whether the Hub accepts a name as it is.
 
     Source: `huggingface_hub.utils.validate_repo_id`, a little stricter about how a name begins.
     """
@@ -78,7 +78,7 @@ def is_legal(name: str) -> bool:
 def make_name(title: str) -> str:
     """Return a legal name for a title, always the same one.
 
-    Latin letters and Hangul are spelled; where letters are left out, a short hash tells titles apart.
+    Latin letters and Hangul are transliterated; if other letters are dropped, a short hash tells titles apart.
     """
     spelled = [_spell(character) for character in title]
     lost = any(not part and unicodedata.category(at)[0] in "LN" for at, part in zip(title, spelled, strict=True))
@@ -89,7 +89,7 @@ def make_name(title: str) -> str:
 
 
 def _spell(character: str) -> str:
-    """Return a character in ASCII, or "" if that isn't simple."""
+    """Return a character in ASCII, or "" if there is no simple way."""
     index = ord(character) - 0xAC00
     if 0 <= index < len(INITIALS) * len(VOWELS) * len(FINALS):
         rest, final = divmod(index, len(FINALS))
@@ -99,6 +99,6 @@ def _spell(character: str) -> str:
 
 
 def _tidy(text: str) -> str:
-    """Return text on one line, its characters composed: some terminals send Hangul letter by letter."""
+    """Return text on one line with composed characters: some terminals send Hangul letter by letter."""
     printable = "".join(" " if unicodedata.category(at) in ("Cc", "Zl", "Zp") else at for at in text)
     return " ".join(unicodedata.normalize("NFC", printable).split())

@@ -1,6 +1,6 @@
-"""The program on ZeroGPU: what the Space's start would refuse, told from the text of the files.
+"""What ZeroGPU would reject in the program when the Space starts, found in the source files.
 
-Source: the `spaces` package, which raises when CUDA was touched before its import, and when no function was marked.
+Source: the `spaces` package, which raises if CUDA was used before its import, or if no function is marked.
 """
 
 import ast
@@ -17,7 +17,7 @@ _QUEUE = re.compile(r"\.queue\([^)]*\bmax_size=")
 
 
 def lint(files: Mapping[str, str]) -> list[PublishError]:
-    """Return what ZeroGPU would not take in the program's files.
+    """Return what ZeroGPU would reject in the program's files.
 
     Args:
         files: the texts of the Python files, by name.
@@ -30,7 +30,7 @@ def lint(files: Mapping[str, str]) -> list[PublishError]:
         except SyntaxError as error:
             found.append(PublishError("program_syntax", file=name, line=error.lineno, problem=error.msg))
             continue
-        if "spaces" in text:  # most files have nothing to do with it
+        if "spaces" in text:  # most files don't use it
             imports[name] = list(_imports(tree))
     if not any(package == "spaces" for lines in imports.values() for package, _ in lines):
         found.append(PublishError("program_no_spaces"))
@@ -44,7 +44,7 @@ def lint(files: Mapping[str, str]) -> list[PublishError]:
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """Yield the packages that a file imports, with the lines."""
+    """Yield the packages that a file imports, with line numbers."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name.split(".")[0], node.lineno) for alias in node.names)

@@ -1,7 +1,7 @@
-"""requirements.txt on a Space: what the Space's build brings itself, and what it would refuse.
+"""requirements.txt on a Space: which packages the Space's build provides, and what it would reject.
 
-Source: huggingface/skills, `huggingface-spaces`, and the errors of the builds: gradio and spaces are pinned by the
-build, and ZeroGPU's image has a torch of its own.
+Source: huggingface/skills, `huggingface-spaces`, and errors of real builds: the build pins gradio and spaces, and
+ZeroGPU's image contains its own torch.
 """
 
 import re
@@ -12,21 +12,21 @@ from packaging.utils import canonicalize_name
 from hfdemo.errors import PublishError
 
 PINNED_BY_BUILD = ("gradio", "spaces")
-"""What every build installs in one fixed version, the first from `sdk_version` of README.md."""
+"""The packages that every build pins, gradio to `sdk_version` of README.md."""
 
 ZERO_GPU_TORCH = ("2.8.0", "2.9.1", "2.10.0", "2.11.0")
-"""The versions of torch that ZeroGPU takes; its image has the newest of them."""
+"""The versions of torch that ZeroGPU supports; its image has the newest."""
 
 SHARED_WITH_BUILD = ("huggingface-hub", "pydantic", "uvicorn", "jinja2")
-"""What the build installs, too, in a version that it chooses: a pin of another one ends the build."""
+"""Packages that the build installs, too, in versions it chooses: pinning another version fails the build."""
 
 _OTHER_FILE = re.compile(r"-(?:r|c|e)\b|--(?:requirement|constraint|editable)\b")
 
 
 def for_space(requirements: str, zero_gpu: bool) -> str:
-    """Return the requirements as a Space gets them, without what its build brings itself.
+    """Return the requirements for a Space, without the packages that its build provides.
 
-    The range of huggingface_hub stays: the program needs what it asks for, and a range is no pin.
+    The range of huggingface_hub stays: the program depends on it, and a range does not fail the build.
     """
     brought = {*PINNED_BY_BUILD, *(("torch",) if zero_gpu else ())}
     kept = [line for line in requirements.splitlines() if not (found := _read(line)) or _name(found) not in brought]
@@ -34,12 +34,12 @@ def for_space(requirements: str, zero_gpu: bool) -> str:
 
 
 def lint(requirements: str, sdk_version: str, zero_gpu: bool) -> list[PublishError]:
-    """Return what a Space would not take in requirements.txt, as it is in this folder.
+    """Return what a Space would reject in this folder's requirements.txt.
 
     Args:
         requirements: the whole file.
         sdk_version: the version of Gradio that the Space's build installs.
-        zero_gpu: whether the Space is to run on ZeroGPU.
+        zero_gpu: whether the Space will run on ZeroGPU.
     """
     found: list[PublishError] = []
     for line in requirements.splitlines():
@@ -68,10 +68,10 @@ def _lint_one(requirement: Requirement, sdk_version: str, zero_gpu: bool) -> Pub
 
 
 def _read(line: str) -> Requirement | None:
-    """Return what a line asks for; None if it is a comment, an option or empty.
+    """Return the requirement on a line; None for a comment, an option or an empty line.
 
     Raises:
-        InvalidRequirement: it is none of these.
+        InvalidRequirement: the line is something else.
     """
     text = re.sub(r"(^|\s)#.*", "", line).strip()
     return Requirement(text) if text and not text.startswith("-") else None

@@ -1,4 +1,4 @@
-"""One message to the new Space: its address is worth something only if it answers."""
+"""A smoke test of the new Space: one message, because an address is useful only if it answers."""
 
 import time
 from concurrent.futures import TimeoutError as NoAnswer
@@ -12,11 +12,11 @@ from hfdemo.errors import PublishError
 from hfdemo.settings import SIGN_IN_NAME
 from hfdemo.words import Language, say
 
-WORDS = 16
-"""How many tokens the answer may have: each costs the owner's time on the GPU."""
+MAX_NEW_TOKENS = 16
+"""The longest answer: each token costs the owner GPU time."""
 
 OPENING_S = 60.0
-"""How long the page's address may take to be there once the Space runs."""
+"""How long the page may take to be reachable once the Space runs."""
 
 TRY_AGAIN_AFTER_S = 3.0
 
@@ -24,52 +24,52 @@ TRY_AGAIN_AFTER_S = 3.0
 def ask_space(repo_id: str, language: Language, patience_s: float, password: str | None = None) -> str:
     """Say hello to a running Space at its endpoint `/chat`, and return what it answers.
 
-    A model that is still on its way is waited for: the page answers when it is there.
+    If the model is still loading, the page answers once it is ready.
 
     Args:
         repo_id: the Space.
-        language: in which it says what is wrong, if anything is.
+        language: language of the Space's messages.
         patience_s: how long to wait for the answer.
-        password: what its page asks for, if it asks.
+        password: the page's password, if it has one.
 
     Raises:
-        PublishError: it doesn't answer; the text has the Space's own words, or what happened.
+        PublishError: it doesn't answer; the text quotes the Space, or says what happened.
     """
     client = _connect(repo_id, language, min(OPENING_S, patience_s), password)
     job = None
     try:
         job = client.submit(
-            message=say("publish.hello", language), temperature=0, max_new_tokens=WORDS, api_name="/chat"
+            message=say("publish.hello", language), temperature=0, max_new_tokens=MAX_NEW_TOKENS, api_name="/chat"
         )
         answer = str(job.result(timeout=patience_s) or "").strip()
     except NoAnswer:
         raise _silent(repo_id, f"{patience_s:.0f} s") from None
     except AppError as error:
         raise _silent(repo_id, f"{error.title}: {error.message}") from None
-    except Exception as error:  # whatever it is, the Space didn't answer
+    except Exception as error:  # whatever the cause, the Space didn't answer
         raise _silent(repo_id, f"{type(error).__name__}: {error}") from None
     finally:
         if job:
-            job.cancel()  # of an answer that doesn't come: its thread would keep the program from ending
+            job.cancel()  # otherwise its thread would keep the program from exiting
     if not answer:
         raise _silent(repo_id, "…")
     return answer
 
 
 def _connect(repo_id: str, language: Language, patience_s: float, password: str | None) -> Client:
-    """Open the Space's page as a program does, once it is there.
+    """Connect to the Space's page as a program does, once it is reachable.
 
-    The address is what the client is given: with the Space's name it would load all of Gradio.
+    The client gets the address, because with the Space's name it would import all of Gradio.
     """
     options: dict[str, Any] = {"headers": {"Accept-Language": language}, "httpx_kwargs": {"timeout": 60}}
     options |= {"auth": (SIGN_IN_NAME, password)} if password else {}
-    begun = time.monotonic()
+    started = time.monotonic()
     while True:
         try:
             host = HfApi().space_info(repo_id).host
             return Client(host, token=get_token(), verbose=False, analytics_enabled=False, **options)
-        except Exception as error:  # a page that isn't there yet can fail in any way
-            if time.monotonic() - begun > patience_s:
+        except Exception as error:  # a page that isn't up yet can fail in any way
+            if time.monotonic() - started > patience_s:
                 raise _silent(repo_id, f"{type(error).__name__}: {error}") from None
         time.sleep(TRY_AGAIN_AFTER_S)
 

@@ -1,4 +1,4 @@
-"""The Space on the Hub: looked at, made, and brought to what is wished for, changing only what differs."""
+"""The Space on the Hub: reading, creating and updating it, changing only what differs."""
 
 import hashlib
 import json
@@ -15,49 +15,49 @@ from hfdemo.publish.explain import explained
 from hfdemo.publish.folder import SpaceFile
 
 OURS = "hfdemo/"
-"""The folder whose files are removed from the Space when they are gone from here."""
+"""Files in this folder are deleted from the Space when they no longer exist here."""
 
 MADE_BY_THE_HUB = (".gitattributes", "README.md")
-"""What is in a Space that nobody has sent anything to."""
+"""The files of a new, empty Space."""
 
 PRIVATE = "private"
-"""How that change is called; the only one for which a Space needn't start again."""
+"""The name of this change, the only one that doesn't restart a Space."""
 
 FIRST_MESSAGE = "A chat with a language model"
 NEXT_MESSAGE = "Bring the chat up to date"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What the Space is to be."""
+class Target:
+    """The state the Space should have."""
 
     repo_id: str
     files: Sequence[SpaceFile]
     hardware: str | None
-    """None leaves what the Space has."""
+    """None keeps the Space's hardware."""
     private: bool
-    """Whether only the owner may see it; False leaves an existing Space as it is."""
+    """Whether only the owner can see it; False leaves an existing Space as it is."""
     variables: Mapping[str, str]
     secrets: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a Space is now."""
+    """The state a Space has now."""
 
     commit: str
     private: bool
     hardware: str | None
     stage: str
     files: Mapping[str, str]
-    """The hash of each file's content: git's, or SHA-256 of a file that is stored apart."""
+    """The hash of each file: git's, or SHA-256 for a file in large file storage."""
 
 
 def look(api: HfApi, repo_id: str) -> Found | None:
-    """Return what the Space is now; None if there is none.
+    """Return the Space's state; None if it doesn't exist.
 
     Raises:
-        PublishError: the Hub can't be asked, or the Space holds another program.
+        PublishError: the Hub can't be reached, or the Space contains another program.
     """
     with explained(repo_id):
         try:
@@ -73,15 +73,15 @@ def look(api: HfApi, repo_id: str) -> Found | None:
 
 
 def stage_name(runtime: Any) -> str:
-    """Return the stage that a Space is in, as the Hub writes it."""
+    """Return a Space's stage, as the Hub writes it."""
     return str(getattr(runtime.stage, "value", runtime.stage))
 
 
 def check_metadata(readme: str) -> None:
-    """Ask the Hub whether it takes the front matter of README.md.
+    """Ask the Hub whether it accepts the front matter of README.md.
 
     Raises:
-        PublishError: it doesn't; its words say why.
+        PublishError: it doesn't; the text quotes the reason.
     """
     with explained(""):
         try:
@@ -90,71 +90,71 @@ def check_metadata(readme: str) -> None:
             raise PublishError("front_refused", said=_messages(str(error))) from None
 
 
-def create(api: HfApi, wish: Wish) -> None:
-    """Make the Space, with hardware, secrets and variables from its first moment on.
+def create(api: HfApi, target: Target) -> None:
+    """Create the Space with its hardware, secrets and variables, so that its first start has them.
 
     Raises:
-        PublishError: the Hub refuses.
+        PublishError: the Hub rejects it.
     """
-    hardware = wish.hardware or ""
-    with explained(wish.repo_id, hardware):
+    hardware = target.hardware or ""
+    with explained(target.repo_id, hardware):
         api.create_repo(
-            wish.repo_id,
+            target.repo_id,
             repo_type="space",
             space_sdk="gradio",
             space_hardware=hardware,
             space_secrets=[
-                {"key": name, "value": value, "description": _seal(wish.repo_id, name, value)}
-                for name, value in wish.secrets.items()
+                {"key": name, "value": value, "description": _fingerprint(target.repo_id, name, value)}
+                for name, value in target.secrets.items()
             ],
-            space_variables=[{"key": name, "value": value} for name, value in wish.variables.items()],
-            visibility=PRIVATE if wish.private else "public",
+            space_variables=[{"key": name, "value": value} for name, value in target.variables.items()],
+            visibility=PRIVATE if target.private else "public",
         )
 
 
-def configure(api: HfApi, wish: Wish, found: Found) -> list[str]:
-    """Change what differs in an existing Space's settings, and return the names of what was changed.
+def configure(api: HfApi, target: Target, found: Found) -> list[str]:
+    """Change the settings of an existing Space that differ, and return their names.
 
     Raises:
-        PublishError: the Hub refuses.
+        PublishError: the Hub rejects a change.
     """
     changed = []
-    with explained(wish.repo_id, wish.hardware or ""):
-        if wish.private and not found.private:
-            api.update_repo_settings(wish.repo_id, repo_type="space", visibility=PRIVATE)
+    with explained(target.repo_id, target.hardware or ""):
+        if target.private and not found.private:
+            api.update_repo_settings(target.repo_id, repo_type="space", visibility=PRIVATE)
             changed.append(PRIVATE)
-        variables = api.get_space_variables(wish.repo_id) if wish.variables else {}
-        for name, value in wish.variables.items():
+        variables = api.get_space_variables(target.repo_id) if target.variables else {}
+        for name, value in target.variables.items():
             if name not in variables or variables[name].value != value:
-                api.add_space_variable(wish.repo_id, name, value)
+                api.add_space_variable(target.repo_id, name, value)
                 changed.append(name)
-        secrets = api.get_space_secrets(wish.repo_id) if wish.secrets else {}
-        for name, value in wish.secrets.items():
-            seal = _seal(wish.repo_id, name, value)
-            if name not in secrets or secrets[name].description != seal:
-                api.add_space_secret(wish.repo_id, name, value, description=seal)
+        secrets = api.get_space_secrets(target.repo_id) if target.secrets else {}
+        for name, value in target.secrets.items():
+            fingerprint = _fingerprint(target.repo_id, name, value)
+            if name not in secrets or secrets[name].description != fingerprint:
+                api.add_space_secret(target.repo_id, name, value, description=fingerprint)
                 changed.append(name)
-        if wish.hardware and wish.hardware != found.hardware:
-            api.request_space_hardware(wish.repo_id, wish.hardware)
-            changed.append(wish.hardware)
+        if target.hardware and target.hardware != found.hardware:
+            api.request_space_hardware(target.repo_id, target.hardware)
+            changed.append(target.hardware)
     return changed
 
 
-def changed_files(wish: Wish, found: Found | None) -> tuple[list[SpaceFile], list[str]]:
-    """Return the files that the Space lacks or has otherwise, and the names of those to remove from it."""
+def changed_files(target: Target, found: Found | None) -> tuple[list[SpaceFile], list[str]]:
+    """Return the files that are new or differ, and the names of those to delete from the Space."""
     there = found.files if found else {}
-    changed = [file for file in wish.files if there.get(file.path) not in _hashes(file.content)]
-    wanted = {file.path for file in wish.files}
+    changed = [file for file in target.files if there.get(file.path) not in _hashes(file.content)]
+    wanted = {file.path for file in target.files}
     return changed, sorted(name for name in there if name.startswith(OURS) and name not in wanted)
 
 
-def upload(api: HfApi, wish: Wish, found: Found | None) -> str | None:
-    """Send the files that differ as one commit, and return its id; None if none differs.
+def upload(api: HfApi, target: Target, found: Found | None) -> str | None:
+    """Send the changed files as one commit, and return its id; None if nothing has changed.
 
     Raises:
-        PublishError: the Hub refuses.
+        PublishError: the Hub rejects it.
     """
-    changed, gone = changed_files(wish, found)
+    changed, gone = changed_files(target, found)
     if not changed and not gone:
         return None
     operations = [
@@ -162,18 +162,18 @@ def upload(api: HfApi, wish: Wish, found: Found | None) -> str | None:
         *(CommitOperationDelete(name) for name in gone),
     ]
     message = NEXT_MESSAGE if found and f"{OURS}__init__.py" in found.files else FIRST_MESSAGE
-    with explained(wish.repo_id):
+    with explained(target.repo_id):
         try:
-            commit = api.create_commit(wish.repo_id, operations, commit_message=message, repo_type="space")
-        except ValueError as error:  # a README that the Hub doesn't take, or a file that its storage doesn't
+            commit = api.create_commit(target.repo_id, operations, commit_message=message, repo_type="space")
+        except ValueError as error:  # the Hub rejects the README, or its storage rejects a file
             raise PublishError("front_refused", said=_messages(str(error))) from None
     return str(commit.oid)
 
 
-def _seal(repo_id: str, name: str, value: str) -> str:
-    """Return a mark by which a secret is known again, as the Hub never shows its value.
+def _fingerprint(repo_id: str, name: str, value: str) -> str:
+    """Return a fingerprint to recognise a secret's value by, as the Hub never shows the value.
 
-    Whoever sees the mark may run code in the Space, and so may read the secret itself.
+    Anyone who can see it can also run code in the Space, and so can read the secret itself.
     """
     return f"hfdemo {hashlib.sha256(json.dumps([repo_id, name, value]).encode()).hexdigest()[:8]}"
 
@@ -183,13 +183,13 @@ def _hash_there(file: Any) -> str:
 
 
 def _hashes(content: bytes) -> tuple[str, str]:
-    """Return the two hashes by which the Hub may know a content."""
+    """Return the two hashes that the Hub may use for a file's content."""
     git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
     return git, hashlib.sha256(content).hexdigest()
 
 
 def _messages(answer: str) -> str:
-    """Return what the Hub said of a README: its answer is JSON, or a list with dashes."""
+    """Return the Hub's messages about a README: its answer is JSON, or a list with dashes."""
     try:
         found = [str(error["message"]) for error in json.loads(answer)["errors"]]
     except (ValueError, KeyError, TypeError):

@@ -1,14 +1,18 @@
 """Every sentence a person reads, in each language: `en.toml` and `ko.toml`.
 
 A text is named by a dotted key (`error.bad_number`); gaps such as `{name}` are filled by `say`.
-Both files hold the same keys with the same gaps (a test compares them).
+Both files hold the same keys with the same gaps (a test compares them). A Korean particle after a gap is written in
+both its forms, and `say` keeps the one that fits the word.
 """
 
 import re
+import string
 import tomllib
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, get_args
+
+from hfdemo.words.particles import choose_particle
 
 Language = Literal["en", "ko"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
@@ -18,7 +22,12 @@ _PREFERENCE = re.compile(rf"(?:^|,)\s*({'|'.join(LANGUAGES)})(?![a-z])[^,;]*(?:;
 
 def say(key: str, language: Language = "en", **fields: object) -> str:
     """Return the text named `key`, with its gaps filled."""
-    return texts(language)[key].format(**fields)
+    text, value = "", ""
+    for literal, name, spec, conversion in string.Formatter().parse(texts(language)[key]):
+        text += choose_particle(value, literal)
+        value = "" if name is None else _fill(name, spec, conversion, fields)
+        text += value
+    return text
 
 
 @cache
@@ -39,6 +48,11 @@ def choose_language(preferences: str | None) -> Language:
 def as_language(value: object) -> Language:
     """Return `value` if it names a language the page speaks, else English."""
     return next((language for language in LANGUAGES if language == value), "en")
+
+
+def _fill(name: str, spec: str | None, conversion: str | None, fields: dict[str, object]) -> str:
+    gap = name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+    return f"{{{gap}}}".format(**fields)
 
 
 def _flatten(table: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

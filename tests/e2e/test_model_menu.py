@@ -272,7 +272,7 @@ def test_progress_can_be_read_and_the_download_cancelled(private, page):
     chat.wait_for_reply()
     page.locator("#cancel").click()
     wait_until(lambda: private.engine.cancels == 1, 5)
-    expect(line).to_have_text("Loading org/new was cancelled. What has come is kept.")
+    expect(line).to_have_text("Loading org/new was cancelled. Downloaded files are kept.")
     expect(page.locator("#cancel")).to_be_hidden()
     expect(card).to_be_hidden()
     page.locator("#try-again").click()

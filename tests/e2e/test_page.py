@@ -114,7 +114,7 @@ def test_korean_browser_gets_a_korean_page(scripted, browser: Browser):
     assert page.evaluate("document.documentElement.lang") == "ko"
     scripted.engine.enqueue(GenerationFailed("generation"))
     chat.submit("안녕")
-    expect(page.locator(".toast-body")).to_contain_text("답변을 만드는 도중에 모델에서 오류가 났습니다")
+    expect(page.locator(".toast-body")).to_contain_text("답변을 생성하는 중에 모델에서 오류가 났습니다")
     expect(chat.box).to_have_value("안녕")
     chat.starters.first.click()
     chat.wait_for_reply()

@@ -31,7 +31,7 @@ def test_continue_goes_on_in_the_same_reply(chat):
     expect(chat.page.locator("#continue")).to_be_hidden()
     chat.send("Write a story about a fox who finds a map.")
     begun = chat.wait_for_reply()
-    expect(chat.page.locator("#transcript")).to_contain_text("Reached max new tokens")
+    expect(chat.page.locator("#transcript")).to_contain_text("Reached Max new tokens")
     chat.page.locator("#continue").click()
     expect(chat.stop_button).to_be_visible()
     whole = chat.wait_for_reply()
@@ -87,7 +87,7 @@ def test_reply_that_was_all_thought_says_so(scripted, scripted_chat):
     scripted.engine.receipt = dataclasses.replace(scripted.engine.receipt, finish_reason="max_new_tokens")
     scripted.engine.enqueue("<think>Let me see.</think>")
     scripted_chat.send("question")
-    expect(scripted_chat.page.locator("#transcript")).to_contain_text("All of max new tokens went into thinking")
+    expect(scripted_chat.page.locator("#transcript")).to_contain_text("Thinking used up Max new tokens")
     expect(scripted_chat.users).to_have_count(1)
     expect(scripted_chat.box).to_have_value("")
 
@@ -99,7 +99,7 @@ def test_memory_mark_stands_where_the_model_begins_to_remember(scripted, scripte
     scripted.engine.receipt = dataclasses.replace(scripted.engine.receipt, dropped_messages=2)
     scripted_chat.send("three")
     scripted_chat.wait_for_reply()
-    mark = scripted_chat.page.get_by_text("The model remembers from here on")
+    mark = scripted_chat.page.get_by_text("Earlier messages no longer fit")
     expect(mark).to_have_count(1)
     top = {text: scripted_chat.users.filter(has_text=text).bounding_box()["y"] for text in ("one", "two")}
     assert top["one"] < mark.bounding_box()["y"] < top["two"]

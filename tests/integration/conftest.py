@@ -28,7 +28,7 @@ class Served:
 @pytest.fixture(scope="module")
 def served(request: pytest.FixtureRequest, embedded_model: Path) -> Iterator[Served]:
     """The page; a test may name the kind of engine as the fixture's parameter."""
-    engine = LocalEngine(Settings(model=str(embedded_model), engine=getattr(request, "param", "single")))
+    engine = LocalEngine(Settings(model=str(embedded_model), scheduling=getattr(request, "param", "single")))
     engine.load()
     page = create_page(engine, Settings())
     port = free_port()

@@ -181,7 +181,7 @@ def test_a_wrong_address_is_told(notebook):
 def test_the_first_cell_installs_and_tells_what_the_machine_has(notebook, project_repository):
     notebook.run(1, ADDRESS=project_repository)
     assert notebook.problems == [], notebook.text()
-    assert "of disk free" in notebook.text() and "남음" in notebook.text()
+    assert "of free disk space" in notebook.text() and "남음" in notebook.text()
     assert "There is no GPU" in notebook.text() and "런타임 유형 변경" in notebook.text()
 
 
@@ -201,7 +201,7 @@ def test_the_page_answers_with_the_token_of_the_vault_which_is_never_shown(noteb
     shown = notebook.text()
     assert "Running on local URL" in shown, "the log"
     assert "Password" not in shown and "Share link" not in shown
-    assert "The chat is stopped." in shown and "멈췄습니다" in shown
+    assert "The chat has stopped." in shown and "멈췄습니다" in shown
     assert notebook.children() == []
     with pytest.raises(httpx.ConnectError):
         httpx.get(page)
@@ -259,7 +259,7 @@ def test_what_is_to_mend_ends_the_cell_without_a_traceback(notebook):
     notebook.run(2, MODEL="org/gated-too", LANGUAGE="en")
     [problem] = notebook.problems
     assert problem.ename == "NotReady"
-    assert "is not valid" in notebook.text() and "Colab's left bar" in notebook.text()
+    assert "is not valid" in notebook.text() and "Colab's left sidebar" in notebook.text()
     assert "File " not in notebook.text() and BAD_TOKEN not in notebook.text()
 
     notebook.put_into_vault(GOOD_TOKEN, allowed=False)

@@ -23,7 +23,7 @@ from hfdemo.engines.local import LocalEngine
 from hfdemo.page.page import create_page
 from hfdemo.settings import Settings
 
-settings = Settings(model=sys.argv[1], engine=sys.argv[2])
+settings = Settings(model=sys.argv[1], scheduling=sys.argv[2])
 engine = LocalEngine(settings)
 engine.load()
 page = create_page(engine, settings)

@@ -192,7 +192,7 @@ def test_a_disk_that_cant_be_written_is_told(ask, tmp_path):
     (tmp_path / "file").write_text("no folder")
     answer = ask("doctor", "org/open", HF_HOME=str(tmp_path / "file"))
     assert answer.status == 25, answer.text
-    assert "can't be written" in answer.text
+    assert "can't write to" in answer.text
 
 
 def test_all_is_well_with_an_open_model_and_says_whose_the_token_is(ask):
@@ -225,7 +225,7 @@ def test_a_model_too_big_is_told_before_the_download_with_what_would_fit(ask, tm
     save_file({"a": torch.zeros(1)}, folder / "model.safetensors")
     answer = ask("check", str(folder), "--quantize", "off")
     assert answer.status == 27, answer.text
-    assert re.search("instead: .*(Qwen/Qwen3|SmolLM2)", answer.text)
+    assert re.search("Models that fit: .*(Qwen/Qwen3|SmolLM2)", answer.text)
 
 
 @dataclass
@@ -369,7 +369,7 @@ def test_the_token_in_the_vault_of_colab_is_taken_and_named_so(hub, tmp_path):
     assert "Access token from Colab: belongs to someone" in answer.text
     bad = ask_on_colab(hub, tmp_path, stand_in.BAD_TOKEN)
     assert (bad.status, "The access token from Colab is not valid" in bad.text) == (17, True), bad.text
-    assert "behind the key in Colab's left bar" in bad.text
+    assert "click the key icon in Colab's left sidebar" in bad.text
 
 
 @pytest.mark.parametrize("vault", ["denied", "none"])

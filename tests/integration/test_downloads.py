@@ -257,7 +257,7 @@ def test_a_disk_that_fills_up_meanwhile_is_told_and_is_no_trouble_for_the_next_s
     told, has_room, answer = machine.run(FULL_DISK, *in_own_disk(size_mb, machine.home))
     key, status, english, korean = json.loads(told)
     assert (key, status) == ("disk_ran_full", 25)
-    assert str(machine.home) in english and "no room left" in english and "HF_HOME" in english
+    assert str(machine.home) in english and "no space left" in english and "HF_HOME" in english
     assert str(machine.home) in korean and "남은 공간이 없습니다" in korean
     assert has_room == "True"
     assert answer == PARIS

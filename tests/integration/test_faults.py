@@ -104,7 +104,7 @@ def test_a_hundred_failures_in_a_row_leave_nothing_behind(served, client, monkey
     with monkeypatch.context() as patch:
         for at_call in range(100):
             patch.setattr(step, "_one", failing(write, 1 + at_call % 7))
-            with pytest.raises(AppError, match="failed in the midst"):
+            with pytest.raises(AppError, match="failed while replying"):
                 ask(client)
     assert served.engine._line == []
     assert ask(client) == RIGHT

@@ -33,7 +33,7 @@ def folder(request: pytest.FixtureRequest, embedded_model: Path, tmp_path: Path)
 
 def answer_all(folder: Path, kind: str) -> tuple[list[str], list[str], list[Receipt]]:
     """Return in which order chats got their first token and their last, their texts, and their receipts."""
-    engine = loaded(Settings(model=str(folder), engine=kind))
+    engine = loaded(Settings(model=str(folder), scheduling=kind))
     order: list[str] = []
     begin = threading.Barrier(CHATS)
 

@@ -76,8 +76,8 @@ def test_unset_model_falls_back_to_the_embedded_one_with_the_reason(start, envir
     ("model", "message"),
     [
         ("org/missing", f"org/missing is not on this machine, and {NOWHERE} can't be reached"),
-        ("/nowhere/at/all", "There is no folder and no GGUF file '/nowhere/at/all'"),
-        ("not a model", "'not a model' is no model name"),
+        ("/nowhere/at/all", "There is no folder or GGUF file '/nowhere/at/all'"),
+        ("not a model", "'not a model' is not a model name"),
         ("tests", "tests can't be used as a language model"),
     ],
 )

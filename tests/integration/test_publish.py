@@ -146,8 +146,9 @@ def test_a_new_space_is_made_filled_waited_for_and_asked_before_its_address_is_t
     order = ["whoami", "validate-yaml", "repos/create", "preupload", "lfs/objects", "commit/main", "runtime"]
     positions = [next(at for at, asked in enumerate(hub.requests) if part in asked) for part in order]
     assert positions == sorted(positions), hub.requests
-    told = ["someone, kind write", "new Space", "Made someone/my-chat", "building: ", "starting", "running"]
+    told = ["someone, role write", "new Space", "Created someone/my-chat", "building: ", "starting", "running"]
     told += ["Hello there!", f"{hub.url}/spaces/someone/my-chat"]
+    assert [part for part in told if part not in text] == [], text
     assert [text.find(part) for part in told] == sorted(text.find(part) for part in told), text
     assert text.count("building: ") == 1, "a stage is told when it begins"
     [asked] = engine.requests
@@ -196,13 +197,13 @@ def test_secrets_and_variables_are_there_from_the_first_moment(publish, hub):
     assert {secret["key"]: secret["value"] for secret in made["secrets"]} == given
     assert made["variables"] == [{"key": "HFDEMO_MODEL", "value": "Qwen/Qwen3-1.7B"}]
     assert not [request for request in hub.requests if request.endswith(("/secrets", "/variables", "/hardware"))]
-    assert "Read is enough" not in text
+    assert "Read token is enough" not in text
     assert SECRET not in str([secret["description"] for secret in made["secrets"]])
 
 
 def test_the_writing_token_as_a_secret_is_allowed_and_remarked(publish, hub):
     text = publish("my-chat", "--secret", "HF_TOKEN", "--language", "en")
-    assert "a token of the kind Read is enough" in text
+    assert "a Read token is enough" in text
     assert space(hub).secrets["HF_TOKEN"]["value"] == stand_in.GOOD_TOKEN
 
 
@@ -234,7 +235,7 @@ def test_run_again_changes_nothing_where_nothing_differs(publish, hub):
     text = publish(*arguments, KEY=SECRET)
     assert changes(hub) == []
     assert len(space(hub).commits) == 1
-    assert "Nothing has changed" in text and "is there already" in text
+    assert "Nothing has changed" in text and "already exists" in text
 
 
 def test_run_again_sends_only_the_files_that_differ_and_removes_the_program_s_old_ones(publish, hub, folder):
@@ -248,7 +249,7 @@ def test_run_again_sends_only_the_files_that_differ_and_removes_the_program_s_ol
     assert space(hub).commits[1:] == [
         {"summary": "Bring the chat up to date", "added": ["hfdemo/new.py"], "removed": ["hfdemo/old.py"]}
     ]
-    assert "Sent 1 files" in text and "the old version runs until then" in text
+    assert "Sent 1 files" in text and "the old version keeps running until then" in text
     assert "notes.txt" in space(hub).files
     assert not [request for request in changes(hub) if not request.endswith(("/preupload/main", "/commit/main"))]
 
@@ -271,7 +272,7 @@ def test_run_again_changes_only_the_settings_that_differ(publish, hub, arguments
     hub.spaces.script = ["RUNNING", "APP_STARTING", "RUNNING"]
     text = publish("my-chat", *arguments, "--language", "en", token=stand_in.PAYING_TOKEN, KEY="new", ANOTHER="2")
     assert [request.rsplit("/", 1)[1] for request in changes(hub)] == changed
-    assert "Changed in the settings" in text
+    assert "Settings changed" in text
     assert ("starting" in text) == (arguments != ["--private"]), "the old program must not be taken for the new one"
     if "--secret" in arguments:
         assert space(hub).secrets[arguments[-1]]["value"] == {"KEY": "new", "ANOTHER": "2"}[arguments[-1]]
@@ -381,7 +382,7 @@ def test_what_a_space_would_not_take_is_told_before_anything_is_sent(publish, hu
     (folder / file).write_text(text.replace(old, new), "utf-8")
     told = publish("my-chat", "--language", "en", status=36)
     assert [part for part in parts if part not in told] == [], told
-    assert "1 to mend" in told
+    assert "Problems to fix, listed above: 1." in told
     assert changes(hub) == []
 
 
@@ -408,8 +409,8 @@ def test_keys_in_the_files_are_refused_by_file_and_line_and_not_shown(publish, h
     (folder / "hfdemo" / "words" / "key.toml").write_text(f"a = 1\nkey = '{SECRET}'\n")
     line = len((folder / "app.py").read_text("utf-8").splitlines())
     text = publish("my-chat", "--secret", "KEY", "--language", "en", status=37, KEY=SECRET)
-    assert f"app.py, line {line}: a key (Hugging Face)" in text
-    assert "hfdemo/words/key.toml, line 2: a key (KEY)" in text
+    assert f"app.py, line {line}: a secret key (Hugging Face)" in text
+    assert "hfdemo/words/key.toml, line 2: a secret key (KEY)" in text
     assert leaked not in text
     assert changes(hub) == []
 
@@ -469,7 +470,7 @@ def test_the_end_of_an_old_build_is_not_taken_for_that_of_the_new_one(publish, h
     hub.spaces.script = ["BUILDING", "RUNNING"]
     (folder / "hfdemo" / "new.py").write_text("")
     text = publish("my-chat", "--language", "en")
-    assert text.index("building: ") < text.index("It answers")
+    assert text.index("building: ") < text.index("It answered")
     assert space(hub).restarts == []
 
 
@@ -483,7 +484,7 @@ def test_a_space_at_rest_is_started_again(publish, hub, stage, anew):
     hub.spaces.script = ["APP_STARTING", "RUNNING"]
     text = publish("my-chat", "--language", "en")
     assert space(hub).restarts == [anew]
-    assert "at rest" in text
+    assert "is not running" in text
     assert len(space(hub).commits) == 1
 
 
@@ -497,7 +498,7 @@ def test_a_hub_that_stumbles_while_waiting_is_asked_again(publish, hub):
 def test_a_space_that_runs_and_says_what_is_wrong_is_told_in_its_own_words(publish, engine):
     engine.enqueue(GenerationFailed("generation"))
     text = publish("my-chat", "--language", "ko", status=41)
-    assert "답변을 만드는 도중에 모델에서 오류가 났습니다" in text.splitlines()[-1]
+    assert "답변을 생성하는 중에 모델에서 오류가 났습니다" in text.splitlines()[-1]
 
 
 def test_a_space_that_runs_and_answers_nothing_is_told(publish, engine):
@@ -508,7 +509,7 @@ def test_a_space_that_runs_and_answers_nothing_is_told(publish, engine):
 def test_a_space_that_runs_and_has_no_page_is_told(publish, hub):
     hub.spaces.page_url = ""
     text = publish("my-chat", "--wait", "2", "--language", "en", status=41)
-    assert "runs, and doesn't answer" in text
+    assert "is running, but doesn't answer" in text
 
 
 def test_a_space_whose_answer_takes_too_long_is_told_at_once(publish, engine):
@@ -593,4 +594,4 @@ def test_ctrl_c_ends_the_waiting_kindly(publish, hub):
     process.send_signal(signal.SIGINT)
     text, _ = process.communicate(timeout=30)
     assert process.returncode == 130, text
-    assert "goes on by itself" in text and "Traceback" not in text
+    assert "on the Hub continues" in text and "Traceback" not in text

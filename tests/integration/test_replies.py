@@ -24,7 +24,7 @@ from tests.unit.families import all_families
 
 @pytest.fixture(scope="module", params=["single", "batched"])
 def engine(embedded_model: Path, request: pytest.FixtureRequest) -> LocalEngine:
-    return loaded(Settings(model=str(embedded_model), engine=request.param))
+    return loaded(Settings(model=str(embedded_model), scheduling=request.param))
 
 
 @pytest.mark.parametrize("cut", [1, 7, 20, 39])
@@ -99,7 +99,7 @@ def test_receipt_tells_the_seed_that_makes_the_same_reply_again(engine):
 
 @pytest.mark.parametrize("kind", ["single", "batched"])
 def test_streamed_text_is_what_transformers_writes(embedded_model, kind):
-    engine = loaded(Settings(model=str(embedded_model), engine=kind, cpu_weights="bf16"))
+    engine = loaded(Settings(model=str(embedded_model), scheduling=kind, cpu_weights="bf16"))
     model = engine._keeper.model.pipeline.model
     tokenizer = engine._keeper.model.tokenizer
     messages = [{"role": "user", "content": "안녕! Say hello in Korean, Japanese and with emoji."}]

@@ -249,7 +249,7 @@ def test_a_message_that_does_not_fit_is_refused_without_a_gpu(space, scheduler):
 
 
 def test_a_gpu_that_is_taken_back_ends_the_reply_with_a_kind_text(space, scheduler):
-    for headers, text in (({}, "took the GPU back"), (KOREAN, "GPU를 거두어")):
+    for headers, text in (({}, "took the GPU back"), (KOREAN, "GPU를 회수했습니다")):
         number = len(scheduler.loans)
         job = begin(visit(space, **headers))
         loan = wait_for_loan(scheduler, number)
@@ -265,11 +265,11 @@ def test_a_gpu_that_is_taken_back_ends_the_reply_with_a_kind_text(space, schedul
 QUOTA = Refusal(429, {"left": 12, "wait": 3700.0}, {"X-Authenticated": "regular"})
 
 REFUSALS = [
-    (QUOTA, "ann", r"asks for \d+ s, and you have 12 s\. Try again in 1 h 2 min", r"\d+초 필요|12초 .*1시간 2분"),
-    (Refusal(429, {"left": 12, "wait": 3700.0}), "ann", "sign(s|ed)? in", "로그인하면"),
+    (QUOTA, "ann", r"needs \d+ s, and you have 12 s\. Try again in 1 h 2 min", r"\d+초 필요|12초 .*1시간 2분"),
+    (Refusal(429, {"left": 12, "wait": 3700.0}), "ann", "Sign in", "로그인하면"),
     (Refusal(429, {"left": 0, "wait": 0.0}), "ann", "as many replies", "횟수"),
-    (Refusal(429, {"left": 0, "wait": 60.0}), None, "doesn't know who you are", "누구신지"),
-    (Refusal(429, {"left": 0, "wait": -1.0}), "ann", r"asks for \d+ s of a GPU", r"GPU가 \d+초 필요"),
+    (Refusal(429, {"left": 0, "wait": 60.0}), None, "visitors who are not signed in", "로그인하지 않은 방문자"),
+    (Refusal(429, {"left": 0, "wait": -1.0}), "ann", r"needs a GPU for \d+ s", r"GPU가 \d+초 필요"),
     (
         Refusal(429, {"left": 0, "wait": 1.0}, {"X-Approve-Result": "pending-overquota-exceeded"}),
         "ann",
@@ -278,7 +278,7 @@ REFUSALS = [
     ),
     (Refusal(503), "ann", "All GPUs are busy", "모든 GPU"),
     (Refusal(401), "ann", "reload the page", "새로 고친"),
-    (Refusal(500), "ann", "could not lend a GPU", "빌려 주지 못했"),
+    (Refusal(500), "ann", "could not provide a GPU", "할당하지 못했"),
 ]
 
 
@@ -297,7 +297,7 @@ def test_who_waits_too_long_in_the_line_is_told_so(space, scheduler, who):
     writing = begin(visit(space))
     wait_for_loan(scheduler)
     scheduler.patience_s = 0.5
-    with pytest.raises(AppError, match="All GPUs are busy now"):
+    with pytest.raises(AppError, match="All GPUs are busy right now"):
         ask(visit(space, who))
     writing.cancel()
 
@@ -321,7 +321,7 @@ def test_numbers_gone_wrong_in_a_worker_end_the_reply_with_their_own_text(embedd
     weights["model.norm.weight"] = weights["model.norm.weight"] * float("nan")
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with open_space(broken, tmp_path) as (space, scheduler):
-        for headers, text in (({}, "went wrong"), (KOREAN, "계산이 깨졌습니다")):
+        for headers, text in (({}, "invalid numbers"), (KOREAN, "올바르지 않은 값")):
             with pytest.raises(AppError, match=text):
                 ask(visit(space, **headers))
         assert len({loan.pid for loan in scheduler.loans}) == 1  # the worker is as good as before
@@ -330,8 +330,8 @@ def test_numbers_gone_wrong_in_a_worker_end_the_reply_with_their_own_text(embedd
 
 def test_a_model_that_does_not_load_is_said_on_the_page_and_to_callers(tmp_path):
     with open_space("./nowhere.gguf", tmp_path) as (space, scheduler):
-        assert "There is no folder and no GGUF file" in space.log()
-        with pytest.raises(AppError, match="There is no folder and no GGUF file"):
+        assert "There is no folder or GGUF file" in space.log()
+        with pytest.raises(AppError, match="There is no folder or GGUF file"):
             ask(visit(space))
         assert scheduler.startups == 1 and scheduler.loans == []
 

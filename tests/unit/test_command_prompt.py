@@ -288,7 +288,7 @@ class TestRefusals:
 
     def test_of_what_does_not_fit_say_all_three_numbers(self, capsys, tmp_path, small_model):
         said = refusal(capsys, write(tmp_path, CHAT), "--model", str(small_model), "--max-new-tokens", "64")
-        assert "may take 64, but the model holds 64 in all" in said
+        assert "may take 64, but the model's context holds 64 in all" in said
 
     def test_of_a_model_that_is_not_there_name_it(self, capsys, tmp_path):
         said = refusal(capsys, write(tmp_path, CHAT), "--model", str(tmp_path / "no-model"))

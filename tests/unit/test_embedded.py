@@ -153,7 +153,7 @@ def test_a_full_disk_is_said_before_anything_is_fetched(shelf, conversions, monk
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, embedded.ROOM_BYTES - 1))
     with pytest.raises(ModelLoadError) as refused:
         ensure_embedded_model()
-    assert refused.value.text("en").startswith(f"There is not enough room on the disk: {shelf} needs 0.7 GB.")
+    assert refused.value.text("en").startswith(f"There is not enough space on the disk: {shelf} needs 0.7 GB.")
     assert on(shelf) == set()
 
 

@@ -79,8 +79,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.require("needed==1.0\n")
     first = project.run("start")
     assert first.returncode == 5, first.stdout + first.stderr
-    assert f"Making a virtual environment in {folder / '.venv'}" in first.stdout
-    assert "Installing what is needed" in first.stdout
+    assert f"Creating a virtual environment in {folder / '.venv'}" in first.stdout
+    assert "Installing the requirements" in first.stdout
     assert f"app 1.0 {folder / '.venv'}" in first.stdout
     return project
 
@@ -98,7 +98,7 @@ def test_the_second_start_makes_and_installs_nothing(project):
 def test_changed_requirements_are_installed_into_the_environment_that_is_there(project):
     project.require("needed==2.0\n")
     changed = project.run("start")
-    assert "Installing what is needed" in changed.stdout and "Making" not in changed.stdout
+    assert "Installing the requirements" in changed.stdout and "Creating" not in changed.stdout
     assert "app 2.0" in changed.stdout
     assert project.run("start").stdout == f"app 2.0 {project.folder / '.venv'}\n"
 
@@ -119,7 +119,7 @@ def test_requirements_that_cant_be_installed_end_the_start_with_pips_reason(proj
 def test_the_tests_get_their_own_requirements_and_arguments_and_give_their_status(project):
     project.require("needed==1.0\n")
     first = project.run("test", "-k", "some thing", "--maxfail=1")
-    assert "Installing what is needed" in first.stdout
+    assert "Installing the requirements" in first.stdout
     assert first.stdout.endswith("tests ['-k', 'some thing', '--maxfail=1']\n")
     assert first.returncode == 3
     assert project.run("test").stdout == "tests []\n"
@@ -129,7 +129,7 @@ def test_the_tests_get_their_own_requirements_and_arguments_and_give_their_statu
 def test_an_environment_that_is_active_is_used(project):
     project.require("needed==1.0\n")
     answer = project.run("start", python=project.python)
-    assert "Making" not in answer.stdout
+    assert "Creating" not in answer.stdout
     assert f"app 1.0 {project.folder / '.venv'}" in answer.stdout
 
 
@@ -155,8 +155,8 @@ def test_help_says_what_the_commands_do_without_any_package(arguments, tmp_path)
     shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=20).stdout
     assert "python -m hfdemo" in shown
     if len(arguments) == 1:
-        assert "install what is needed and start the chat" in shown
-        assert "install what is needed and run all tests" in shown
+        assert "install the requirements and start the chat" in shown
+        assert "install the requirements and run the tests" in shown
 
 
 @pytest.mark.parametrize("arguments", [[], ["dance"], ["start", "extra"]])

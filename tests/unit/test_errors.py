@@ -21,8 +21,9 @@ TOKEN = "hf_" + "aBcDeFgHiJ" * 3 + "1234"
 
 def test_an_error_speaks_each_language():
     error = Busy("busy", waiting=3)
+    english = error.text("en")
     assert (
-        error.text("en") == "Too many people are waiting (3). Try again in a minute; your message is back in the box."
+        english == "Too many people are waiting (3). Try again in a minute; your message is back in the message box."
     )
     assert "기다리는 사람이 너무 많습니다(3명)" in error.text("ko")
     assert str(error) == error.text("en")

@@ -362,34 +362,34 @@ def card(plan: Plan, language: str = "en") -> dict[str, str]:
 def test_a_card():
     assert card(make_plan(known_facts(QWEN_4B), T4)) == {
         "Parameters": "4.02B",
-        "Memory": "Needs 9.6 GB, 15.0 GB free (8.0 GB weights, 604 MB for 4096 tokens of chat, 1.0 GB for the program"
-        " and its work)",
-        "How it runs": "Whole on the GPU Tesla T4, in float16",
+        "Memory": "Needs 9.6 GB, 15.0 GB free (8.0 GB for the weights, 604 MB for 4096 tokens of chat, 1.0 GB for the"
+        " program and its computation)",
+        "How it runs": "Entirely on the GPU Tesla T4, in float16",
         "Download": "8.0 GB, about 1 min at 800 Mbit/s",
-        "Disk": "Room enough, 70.0 GB free",
+        "Disk": "Enough space, 70.0 GB free",
         "Speed": "About 15 tokens/s: faster than you read",
     }
 
 
 def test_a_card_of_what_does_not_fit():
     shown = card(make_plan(known_facts(LLAMA_8B), replace(LAPTOP, disk_free=5 * GB)))
-    assert shown["How it runs"] == "Not at all: there is too little memory, even in bfloat16"
+    assert shown["How it runs"] == "It does not run: there is not enough memory, even in bfloat16"
     assert shown["Download"] == "16.1 GB, about 21 min at 100 Mbit/s"
-    assert shown["Disk"] == "Too little room, only 5.0 GB free"
-    assert shown["What fits"] == ("kakaocorp/kanana-1.5-2.1b-instruct-2505, Qwen/Qwen3-1.7B, Qwen/Qwen3-0.6B")
+    assert shown["Disk"] == "Not enough space, only 5.0 GB free"
+    assert shown["Models that fit"] == ("kakaocorp/kanana-1.5-2.1b-instruct-2505, Qwen/Qwen3-1.7B, Qwen/Qwen3-0.6B")
     assert "Speed" not in shown
 
 
 def test_a_card_in_korean():
     shown = card(make_plan(known_facts(LLAMA_8B), T4), "ko")
     assert shown["파라미터"] == "8.03B"
-    assert shown["실행 방법"] == "전부 GPU(Tesla T4)에서, 8비트"
+    assert shown["실행 방법"] == "전부 GPU(Tesla T4)에서 실행, 8비트"
     assert "4096토큰" in shown["메모리"]
 
 
 def test_a_card_of_a_model_that_is_here():
     shown = card(make_plan(replace(known_facts(QWEN_SMALL), download_bytes=0), LAPTOP))
-    assert shown["Download"] == "Nothing, it is on this machine"
+    assert shown["Download"] == "None: it is already on this machine"
     assert "Disk" not in shown
     assert shown["Parameters"] == "596M"
 

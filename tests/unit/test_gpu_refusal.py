@@ -48,7 +48,7 @@ def test_each_error_of_zerogpu_has_a_text_of_ours(title, message, key):
 )
 def test_the_numbers_of_a_quota_are_told(wait, english, korean):
     error = explain_refusal(refused("quota exceeded", QUOTA.format(whose="ZeroGPU", wait=wait)))
-    assert "asks for 57 s, and you have 12 s" in error.text("en") and english in error.text("en")
+    assert "needs 57 s, and you have 12 s" in error.text("en") and english in error.text("en")
     assert "57초" in error.text("ko") and "12초" in error.text("ko") and korean in error.text("ko")
 
 

@@ -259,8 +259,8 @@ def test_a_text_that_is_too_long_is_refused_with_both_numbers(read_text, name):
     assert read_text("x" * MAX_MESSAGE_CHARS) == "x" * MAX_MESSAGE_CHARS
     with pytest.raises(InvalidInput) as refused:
         read_text("x" * (MAX_MESSAGE_CHARS + 1))
-    shown = f"{MAX_MESSAGE_CHARS + 1:,} characters; at most {MAX_MESSAGE_CHARS:,} can be sent."
-    assert refused.value.text("en") == f"{name} has {shown}"
+    shown = f"{MAX_MESSAGE_CHARS + 1:,} characters long; the limit is {MAX_MESSAGE_CHARS:,}."
+    assert refused.value.text("en") == f"{name} is {shown}"
 
 
 @pytest.mark.parametrize(

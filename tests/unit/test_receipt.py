@@ -33,18 +33,18 @@ def title(receipt: Receipt, language: str, text: str = "Hello", thought: str = "
 @pytest.mark.parametrize(
     ("reason", "english", "korean"),
     [
-        ("end_of_turn", "Finished", "답변 끝"),
-        ("max_new_tokens", "Reached max new tokens", "최대 토큰 수에 이르렀습니다"),
-        ("stopped", "Stopped", "멈췄습니다"),
-        ("stop_text", "Met a stop text", "멈춤 문구가 나왔습니다"),
-        ("time_limit", "Reached the time limit", "시간 제한에 이르렀습니다"),
-        ("model_changed", "Ended because another model was chosen", "다른 모델을 골라서 끝났습니다"),
+        ("end_of_turn", "Finished", "완료"),
+        ("max_new_tokens", "Reached Max new tokens", "최대 토큰 수 도달"),
+        ("stopped", "Stopped", "중지함"),
+        ("stop_text", "Stopped at a stop sequence", "중지 문구에서 멈춤"),
+        ("time_limit", "Reached the time limit", "제한 시간 초과"),
+        ("model_changed", "Ended because another model was chosen", "모델을 바꿔서 중지됨"),
     ],
 )
 def test_the_title_says_why_the_reply_ended(reason, english, korean):
     receipt = replace(RECEIPT, finish_reason=reason)
     assert title(receipt, "en") == f"{english} · 1,034 tokens · 20.1/s"
-    assert title(receipt, "ko") == f"{korean} · 1,034토큰 · 20.1/s"
+    assert title(receipt, "ko") == f"{korean} · 1,034토큰 · 초당 20.1토큰"
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
@@ -56,7 +56,7 @@ def test_each_reason_has_words_of_its_own(language):
 def test_a_reply_of_one_token_has_no_speed():
     receipt = replace(RECEIPT, new_tokens=1, tokens_per_s=0.0)
     assert title(receipt, "en") == "Finished · 1 tokens"
-    assert title(receipt, "ko") == "답변 끝 · 1토큰"
+    assert title(receipt, "ko") == "완료 · 1토큰"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_reply_that_is_all_thought_says_that_it_had_no_room_to_answer(text, th
 def test_the_box_lists_what_the_reply_took_in_english():
     assert receipt_lines(RECEIPT, "en").split("\n") == [
         "- Prompt tokens: 12,345",
-        "- of these from the cache: 1,200",
+        "- of which from the cache: 1,200",
         "- New tokens: 1,034",
         "- Time to first token: 1.26 s",
         "- Tokens per second: 20.1",
@@ -96,7 +96,7 @@ def test_the_box_lists_what_the_reply_took_in_korean():
         "- 새 토큰: 1,034",
         "- 첫 토큰까지 걸린 시간: 1.26 s",
         "- 초당 토큰: 20.1",
-        "- 빠진 메시지: 2",
+        "- 제외된 메시지: 2",
         "- 시드: 4294967295",
         "- 모델: Qwen/Qwen3-0.6B",
         "- 장치: CPU · bfloat16",

@@ -30,6 +30,7 @@ def test_every_setting_is_read_from_its_variable():
         "HFDEMO_MODEL": " org/name ",
         "HFDEMO_MODELS": "org/a, org/b@v1\n./c  org/a,",
         "HFDEMO_QUANTIZE": " 4bit ",
+        "HFDEMO_SCHEDULING": " Batched ",
         "HFDEMO_CONTEXT": "2048",
         "HFDEMO_ALLOW_PICKLE": "1",
         "HFDEMO_IDLE_UNLOAD_S": "600",
@@ -42,6 +43,7 @@ def test_every_setting_is_read_from_its_variable():
         model="org/name",
         models=("org/a", "org/b@v1", "./c"),
         quantize="4bit",
+        scheduling="batched",
         context=2048,
         allow_pickle=True,
         idle_unload_s=600,
@@ -50,6 +52,32 @@ def test_every_setting_is_read_from_its_variable():
         max_waiting=7,
         password="open sesame",
     )
+
+
+def test_the_old_name_of_the_scheduling_works_and_names_the_new_one(caplog):
+    assert from_env({"HFDEMO_ENGINE": "batched"}).scheduling == "batched"
+    [note] = caplog.records
+    assert (note.name, note.levelname) == ("hfdemo.settings", "WARNING")
+    assert note.getMessage() == (
+        "HFDEMO_ENGINE is now called HFDEMO_SCHEDULING. The old name still works; please use the new one."
+    )
+
+
+def test_the_new_name_of_the_scheduling_wins(caplog):
+    assert from_env({"HFDEMO_ENGINE": "batched", "HFDEMO_SCHEDULING": "single"}).scheduling == "single"
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("environ", [{}, {"HFDEMO_ENGINE": " "}, {"HFDEMO_SCHEDULING": "single"}])
+def test_nothing_is_noted_where_the_old_name_is_not_used(environ, caplog):
+    from_env(environ)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("name", ["HFDEMO_SCHEDULING", "HFDEMO_ENGINE"])
+def test_a_wrong_scheduling_is_refused_by_the_name_that_was_used(name):
+    with pytest.raises(SettingsError, match=f"{name} must be one of auto, single, batched"):
+        from_env({name: "both"})
 
 
 def test_the_password_is_not_shown_with_the_settings():

@@ -41,7 +41,7 @@ def test_a_control_token_that_was_typed_is_not_marked():
 
 def test_the_head_is_in_the_persons_language():
     html = prompt_html(ShownPrompt((("a", False),) * 1234, 3, None), "ko")
-    assert html.startswith("<p>모두 1,234토큰, 빠진 메시지 3개. 제어 토큰은 색으로 표시했습니다.</p>")
+    assert html.startswith("<p>모두 1,234토큰, 제외된 메시지 3개. 제어 토큰은 색으로 표시했습니다.</p>")
 
 
 def test_an_empty_prompt_draws_no_token():

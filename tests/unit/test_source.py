@@ -46,7 +46,7 @@ OWN_IMPORTS = {
         *("hfdemo.commands", "hfdemo.environment", "hfdemo.models", "hfdemo.chat", "hfdemo.publish"),
         *BASE,
     ),
-    "hfdemo.colab": ("hfdemo.commands.terminal", "hfdemo.environment", *BASE[1:]),
+    "hfdemo.colab": ("hfdemo.commands.terminal", "hfdemo.environment", *PLAN, *BASE[1:]),
     "hfdemo.__main__": ("hfdemo.environment", "hfdemo.commands"),
 }
 """What the modules of each room may import of hfdemo."""

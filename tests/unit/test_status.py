@@ -70,13 +70,13 @@ DOWNLOAD = Status(
         (Status("ready", model="m", device="CPU · bfloat16"), "m · CPU · bfloat16", "m · CPU · bfloat16"),
         (
             Status("unloaded", model="m"),
-            "m left the memory because nobody used it; your next message loads it again.",
-            "쓰는 사람이 없어 m 모델을 메모리에서 내렸습니다. 메시지를 보내면 다시 불러옵니다.",
+            "m was unloaded after being idle; your next message loads it again.",
+            "한동안 쓰지 않아 m 모델을 메모리에서 내렸습니다. 메시지를 보내면 다시 불러옵니다.",
         ),
         (
             Status("cancelled", model="m"),
-            "Loading m was cancelled. What has come is kept.",
-            "m 불러오기를 취소했습니다. 받은 데까지는 그대로 있습니다.",
+            "Loading m was cancelled. Downloaded files are kept.",
+            "m 모델 불러오기를 취소했습니다. 받은 파일은 그대로 남아 있습니다.",
         ),
         (Status("failed", model="m"), "The model did not load.", "모델을 불러오지 못했습니다."),
     ],
