@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     publish.add_argument("--dry-run", action="store_true", help="show what would be sent, and send nothing")
     for command in (check, doctor, publish):
-        command.add_argument("--language", choices=("en", "ko"), help="language of the output")
+        command.add_argument("--language", choices=environment.languages(), help="language of the output")
     chosen = parser.parse_args(arguments)
     if chosen.command == "start":
         return environment.start()

@@ -27,7 +27,7 @@ from hfdemo.commands.terminal import EXIT_STATUS
 from hfdemo.environment import ROOT
 from hfdemo.models.plan import gigabytes_text
 from hfdemo.settings import SIGN_IN_NAME
-from hfdemo.words import Language, say
+from hfdemo.words import LANGUAGES, Language, say
 
 A_TOKEN_HELPS = {EXIT_STATUS[key] for key in ("gated_no_token", "no_such_model_anonymous", "rate_limited")}
 """The doctor's exit statuses for which an access token may help; only then is Colab's vault asked for one."""
@@ -37,8 +37,6 @@ LINK_TIMEOUT_S = 60.0
 
 HEIGHT_PX = 800
 """The height of the page below the cell."""
-
-LANGUAGES: tuple[Language, ...] = ("ko", "en")
 
 
 class NotReady(Exception):
@@ -247,7 +245,7 @@ def _free_port() -> int:
 
 
 def _in_both_languages(key: str, **facts: object) -> str:
-    return "\n".join(say(f"colab.{key}", language, **facts) for language in LANGUAGES)
+    return "\n".join(say(f"colab.{key}", language, **facts) for language in reversed(LANGUAGES))
 
 
 def _print(text: str) -> None:

@@ -33,6 +33,11 @@ def run_command(arguments: Sequence[str]) -> int:
     return _run_in_environment([APP_REQUIREMENTS], ["-m", "hfdemo", *arguments])
 
 
+def languages() -> list[str]:
+    """Return the languages that there are words for, without importing what reads them."""
+    return sorted(path.stem for path in (ROOT / "hfdemo" / "words").glob("*.toml"))
+
+
 def _run_in_environment(requirements: Sequence[Path], arguments: Sequence[str]) -> int:
     python = _environment_python()
     _install(python, requirements)

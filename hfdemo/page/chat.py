@@ -31,7 +31,7 @@ STOP_AND_LOCK = "async () => { await window.hfdemo.stopReply(); return window.hf
 STOP = "() => window.hfdemo.stopReply()"
 CLEAR = "async () => { await window.hfdemo.stopReply(); return window.hfdemo.cleared(); }"
 SAVE = "(conversation, systemPrompt) => window.hfdemo.save(conversation, systemPrompt)"
-FOCUS = "() => window.hfdemo.focusBox()"
+REPLY_ENDED = "() => window.hfdemo.replyEnded()"
 
 
 class ChatPage(BareChatInterface):
@@ -133,11 +133,11 @@ class ChatPage(BareChatInterface):
         """Let a reply follow an event, and give the box back when it has ended, however it did."""
         outputs = [self.textbox, self.chatbot, self.conversation, self.continue_button, self.meter, self.cache_key]
         reply: Dependency = trigger(function, inputs, [*outputs, *more], concurrency_limit=None, **QUEUED)
-        reply.then(None, js=FOCUS)
+        reply.then(None, js=REPLY_ENDED)
         unlocked = reply.failure(
             None, None, [self.textbox], js=UNLOCK
         )  # `then` is silent after an error (Gradio 6.31)
-        unlocked.then(None, js=FOCUS)
+        unlocked.then(None, js=REPLY_ENDED)
 
     async def _send(
         self, visitor: gr.Request, message: object, conversation: object, key: str, language: object, *options: object

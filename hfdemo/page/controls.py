@@ -9,6 +9,7 @@ from hfdemo.chat.messages import read_reply_start, read_system_prompt
 from hfdemo.chat.options import LIMITS, OPTION_NAMES, THINKING, Options, Thinking, read_options
 from hfdemo.page.components import RawNumber, RawRadio, RawSlider, RawTextbox
 from hfdemo.page.language import label
+from hfdemo.words import LANGUAGES, say
 
 COMMON_NUMBERS = 3
 """How many of the options are in sight; the others are folded away."""
@@ -80,7 +81,7 @@ def make_controls(system_prompt: str) -> Controls:
             render=False,
         ),
         language=gr.Radio(
-            [("한국어", "ko"), ("English", "en")],
+            [(say("page.language_name", language), language) for language in LANGUAGES],
             label=label("language"),
             value="en",
             elem_id="language",

@@ -75,7 +75,7 @@ def leave_call() -> None:
     must not be said sooner: Gradio sends nothing more to a call that was left.
     """
     blocks, call = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
-    queue = blocks._queue if blocks else None
+    queue = None if blocks is None else blocks._queue
     event = next((event for event in _running_events(queue) if event._id == call), None)
     if event is not None:
         leaving = asyncio.create_task(_leave(queue, event))
@@ -93,7 +93,8 @@ async def _leave(queue: Any, event: Any) -> None:
 
 
 def _running_events(queue: Any) -> list[Any]:
-    return list(chain.from_iterable(events or () for events in (queue.active_jobs if queue else ())))
+    jobs = () if queue is None else queue.active_jobs  # an empty queue is false
+    return list(chain.from_iterable(events or () for events in jobs))
 
 
 def open_tunnel(port: int, share_token: str) -> str:

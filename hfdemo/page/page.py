@@ -1,5 +1,6 @@
 """The page as a whole: what stands where, and what happens when it opens."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from hfdemo.page.status_bar import StatusBar
 from hfdemo.page.theme import make_theme
 from hfdemo.settings import Settings
 from hfdemo.web.guard import Guard
-from hfdemo.words import as_language, say
+from hfdemo.words import LANGUAGES, as_language, say
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -70,6 +71,11 @@ def create_page(
     return page
 
 
+def _script() -> str:
+    """Return what runs in the page before Gradio."""
+    return (ASSETS / "page.js").read_text("utf-8").replace("__LANGUAGES__", json.dumps(LANGUAGES))
+
+
 def launch(page: gr.Blocks, **options: Any) -> None:
     """Serve the page until the process ends. Address, port and share link follow Gradio's own variables.
 
@@ -92,6 +98,6 @@ def launch(page: gr.Blocks, **options: Any) -> None:
         state_session_capacity=500,
         ssr_mode=False,
         **gradio_private.launch_options(),
-        app_kwargs={"middleware": [Middleware(Guard, scripts=[(ASSETS / "page.js").read_text("utf-8")])]},
+        app_kwargs={"middleware": [Middleware(Guard, scripts=[_script()])]},
         **options,
     )

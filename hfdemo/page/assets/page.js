@@ -2,11 +2,14 @@
 (() => {
   const CHAT = "hfdemo_chat";
   const LANGUAGE = "hfdemo_language";
+  const LANGUAGES = __LANGUAGES__; // the server fills them in
   const EMPTY = { turns: [], head: null };
+  const waiting = []; // for the end of the reply that comes
   const stopButton = () => document.querySelector("#message .stop-button");
   const storage = (name) => { try { return window[name]; } catch { return null; } }; // refused in some frames
   const chosen = storage("localStorage")?.getItem(LANGUAGE);
-  const language = chosen || (navigator.language.toLowerCase().startsWith("ko") ? "ko" : "en");
+  const preferred = navigator.language.toLowerCase().split("-")[0];
+  const language = chosen || (LANGUAGES.includes(preferred) ? preferred : LANGUAGES[0]);
   if (chosen) { // Gradio picks its words by the browser's language
     Object.defineProperty(navigator, "language", { get: () => chosen });
     Object.defineProperty(navigator, "languages", { get: () => [chosen] });
@@ -38,14 +41,18 @@
     unlock() {
       return { interactive: true, submit_btn: true, stop_btn: false, __type__: "update" };
     },
-    // Typing goes on without a click; on a phone the keyboard would jump up, so not there.
-    focusBox() {
+    // A reply's event has ended. Typing goes on without a click; on a phone the keyboard would jump up, so not there.
+    replyEnded() {
+      waiting.splice(0).forEach((resolve) => resolve());
       if (matchMedia("(hover: hover)").matches) document.querySelector("#message textarea").focus();
     },
     // Ends the reply that comes, and waits until its event has ended: then nothing more of it is drawn.
     async stopReply() {
-      stopButton()?.click();
-      while (stopButton()) await new Promise((resolve) => setTimeout(resolve, 50));
+      const button = stopButton();
+      if (!button) return;
+      const ended = new Promise((resolve) => waiting.push(resolve));
+      button.click();
+      await ended;
     },
     // Box, transcript, conversation, Continue and meter of an empty chat.
     cleared() {

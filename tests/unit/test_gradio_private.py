@@ -1,0 +1,129 @@
+"""What we use of Gradio's private names is there, and does what we rely on: these tests fail first if it changes."""
+
+import asyncio
+import inspect
+import time
+
+import gradio as gr
+import pytest
+from gradio import component_meta, networking, queueing, tunneling
+from gradio.components.chatbot import ChatbotDataMessages
+from gradio.context import LocalContext
+from gradio.i18n import I18nData
+from gradio_client import Client
+
+from hfdemo.page import gradio_private
+from hfdemo.page.gradio_private import BareChatInterface
+
+
+class Bare(BareChatInterface):
+    """A chat interface that notes what it is asked to connect and to draw."""
+
+    def connect(self) -> None:
+        self.connected = (self.textbox, self.chatbot)
+        self.add_endpoint(lambda text: text.upper(), [self.textbox], [], api_name="shout")
+
+    def draw_below_box(self) -> None:
+        self.below = gr.HTML("below")
+
+
+@pytest.fixture(scope="module")
+def bare() -> Bare:
+    with gr.Blocks():
+        return Bare(lambda message, history: message, textbox=gr.Textbox(), chatbot=gr.Chatbot())
+
+
+def test_the_stock_constructor_leaves_events_and_footer_to_us(bare):
+    assert bare.connected == (bare.textbox, bare.chatbot)
+    assert bare.below.parent is not None
+
+
+def test_no_stock_event_is_left_but_the_endpoint(bare):
+    names = {event.api_name for event in bare.parent.fns.values() if event.api_visibility == "public"}
+    assert names == {"shout"}
+    assert {name for _, name in (target for event in bare.parent.fns.values() for target in event.targets)} == {
+        "click"
+    }
+
+
+def test_an_endpoint_answers_programs():
+    with gr.Blocks() as page:
+        Bare(lambda message, history: message, textbox=gr.Textbox(), chatbot=gr.Chatbot())
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **gradio_private.launch_options())
+    try:
+        assert Client(url, verbose=False).predict("hi", api_name="/shout") == "HI"
+    finally:
+        page.close()
+
+
+def test_stub_files_are_written_by_the_function_that_is_put_aside(tmp_path):
+    write = component_meta.create_or_modify_pyi
+    assert "create_or_modify_pyi(" in inspect.getsource(component_meta)
+    with gradio_private.no_stub_files():
+        assert component_meta.create_or_modify_pyi is not write
+    assert component_meta.create_or_modify_pyi is write
+
+
+def test_the_queue_sleeps_between_two_looks_for_as_long_as_it_is_told():
+    page = gr.Blocks().queue()
+    assert page._queue.sleep_when_free <= 0.05
+    gradio_private.set_queue_poll_interval(page, 0.2)
+    assert page._queue.sleep_when_free == 0.2
+    assert "self.sleep_when_free" in inspect.getsource(queueing.Queue.start_processing)
+
+
+def test_launch_takes_the_option_that_it_does_not_document():
+    assert set(gradio_private.launch_options()) <= set(inspect.signature(gr.Blocks.launch).parameters)
+
+
+def test_names_of_types_are_those_of_gradio():
+    assert gradio_private.I18nData is I18nData
+    assert gradio_private.ChatbotDataMessages is ChatbotDataMessages
+    assert isinstance(gr.I18n(en={"key": "text"})("key"), I18nData)
+
+
+def test_a_call_that_has_ended_is_left_and_its_last_update_arrives():
+    left: list[object] = []
+
+    async def answer():
+        call = LocalContext.event_id.get()
+        queue = LocalContext.blocks.get()._queue
+        left.extend(event for event in gradio_private._running_events(queue) if event._id == call)
+        try:
+            yield "half"
+            yield "whole"
+        finally:
+            gradio_private.leave_call()
+
+    with gr.Blocks() as page:
+        box = gr.Textbox()
+        box.submit(answer, None, box, api_name="answer")
+    _, url, _ = page.queue().launch(prevent_thread_lock=True, quiet=True, **gradio_private.launch_options())
+    try:
+        assert Client(url, verbose=False).predict(api_name="/answer") == "whole"
+        deadline = time.monotonic() + 5
+        while left[0].alive and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert len(left) == 1 and left[0].alive is False
+    finally:
+        page.close()
+
+
+def test_leaving_outside_of_a_call_does_nothing():
+    async def leave() -> None:
+        gradio_private.leave_call()
+
+    asyncio.run(leave())
+
+
+def test_a_tunnel_is_asked_for_as_gradio_does():
+    assert list(inspect.signature(networking.setup_tunnel).parameters) == [
+        "local_host",
+        "local_port",
+        "share_token",
+        "share_server_address",
+        "share_server_tls_certificate",
+    ]
+    assert isinstance(tunneling.CURRENT_TUNNELS, list)
+    assert gradio_private.is_own_share_server() is (networking.GRADIO_SHARE_SERVER_ADDRESS is not None)
+    gradio_private.wait_for_tunnels()
