@@ -1,4 +1,4 @@
-"""Compare the memory that `hfdemo/fit.py` predicts with what loading and a long chat really take.
+"""Compare the memory that the plan (`hfdemo/models/memory.py`) predicts with what loading and a long chat really take.
 
 `python -m benchmarks.prediction` runs each case in a process of its own, prints a table and keeps the numbers in
 `benchmarks/results/prediction.json`. See `benchmarks/README.md` for what is measured and why.

@@ -26,14 +26,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hfdemo.compute.architectures import FAST_ARCHITECTURES
 from hfdemo.compute.chat_cache import ROOM_TOKENS, ChatCache
 from hfdemo.compute.cpu_weights import PackedWeight, pack
 from hfdemo.compute.step import TOLERANCE, agrees
 from hfdemo.settings import CpuWeights
 
 logger = logging.getLogger(__name__)
-
-COVERED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 """Kinds of rotary embeddings whose angles don't change with the length of the conversation."""
@@ -175,7 +174,7 @@ class FastStep:
     """The step of one model. Use `make_fast_step`.
 
     Args:
-        model: one of those `COVERED`, on the CPU.
+        model: of one of the `FAST_ARCHITECTURES`, on the CPU.
         weights: in how many bits the weights are packed.
     """
 
@@ -350,7 +349,7 @@ def _is_covered(model: Any) -> bool:
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     covered = (
-        type(model).__name__ in COVERED
+        FAST_ARCHITECTURES.get(config.model_type) == type(model).__name__
         and model.device.type == "cpu"
         and model.dtype in TOLERANCE
         and kinds == {"full_attention"}

@@ -18,7 +18,8 @@ from hfdemo.models.explain import NO_ROOM, advice, explain_load_error
 from hfdemo.models.facts import facts_from_folder, facts_from_hub
 from hfdemo.models.machine import look_at_machine
 from hfdemo.models.partial import RemoteFile, kept_bytes
-from hfdemo.models.plan import Machine, ModelFacts, Plan, gigabytes_text, make_plan, usual_facts
+from hfdemo.models.plan import Machine, ModelFacts, Plan, make_plan, usual_facts
+from hfdemo.models.plan_text import gigabytes_text
 from hfdemo.settings import Settings
 
 logger = logging.getLogger(__name__)

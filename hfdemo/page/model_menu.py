@@ -8,7 +8,8 @@ import gradio as gr
 from hfdemo.chat.messages import ModelChoice, replace_surrogates
 from hfdemo.engines.protocol import Engine
 from hfdemo.errors import HfdemoError, InvalidInput
-from hfdemo.models.plan import Plan, size_text
+from hfdemo.models.plan import Plan
+from hfdemo.models.plan_text import size_text
 from hfdemo.page.components import RawDropdown, RawTextbox
 from hfdemo.page.events import QUIETLY, REFUSING
 from hfdemo.page.language import label
