@@ -195,7 +195,7 @@ def measure(case: Case, folder: Path) -> Result:
 
     import hfdemo.page.page  # noqa: F401  # the page is part of the program
     from hfdemo.compute.allocator import free_at_once
-    from hfdemo.models.download import ModelFiles
+    from hfdemo.models.disk import ModelFiles
     from hfdemo.models.embedded import ensure_embedded_model
     from hfdemo.models.facts import facts_from_folder
     from hfdemo.models.load import load_model

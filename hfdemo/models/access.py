@@ -12,8 +12,8 @@ from huggingface_hub import HfApi, ModelInfo, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
 from hfdemo.errors import ModelLoadError
-from hfdemo.models.choose import HubModel
 from hfdemo.models.explain import explain_load_error, gated_error
+from hfdemo.models.source import HubModel
 from hfdemo.models.tokens import check_token, token_source
 from hfdemo.settings import Platform
 

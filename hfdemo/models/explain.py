@@ -7,7 +7,7 @@ import errno
 from collections.abc import Iterator
 
 import httpx2
-from huggingface_hub import constants, get_token
+from huggingface_hub import get_token
 from huggingface_hub.errors import (
     DisabledRepoError,
     GatedRepoError,
@@ -18,10 +18,10 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import parse_ratelimit_headers
 
 from hfdemo.errors import HfdemoError, ModelLoadError, is_out_of_memory
-from hfdemo.models.choose import HubModel, ModelSource
+from hfdemo.models.hub_private import constants, parse_ratelimit_headers
+from hfdemo.models.source import HubModel, ModelSource
 from hfdemo.settings import Platform
 
 SIGN_IN = "https://huggingface.co"

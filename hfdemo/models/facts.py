@@ -20,7 +20,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.pytorch_utils import Conv1D
 
-from hfdemo.models.download import wanted_files
+from hfdemo.models.disk import wanted_files
 from hfdemo.models.plan import ModelFacts, usual_facts
 
 WEIGHTS = (".safetensors", ".bin", ".gguf")

@@ -23,11 +23,13 @@ from hfdemo.compute.cpu_weights import quantise_linears
 from hfdemo.compute.fast_step import make_fast_step
 from hfdemo.compute.shared_step import make_shared_step
 from hfdemo.compute.step import Step
-from hfdemo.models.choose import ModelSource, choose_model
-from hfdemo.models.download import ModelFiles, fetch_model
+from hfdemo.models.choose import choose_model
+from hfdemo.models.disk import ModelFiles, has_safetensors
+from hfdemo.models.download import fetch_model
 from hfdemo.models.explain import explain_load_error
 from hfdemo.models.plan import Plan
 from hfdemo.models.progress import SILENT, Progress
+from hfdemo.models.source import ModelSource
 from hfdemo.settings import Settings
 
 
@@ -89,7 +91,7 @@ def load_model(
     tokenizer = AutoTokenizer.from_pretrained(files.folder, **options)
     if not files.gguf_file:
         AutoConfig.from_pretrained(files.folder)  # fails sooner, and more clearly, than the weights would
-        pickled = settings.allow_pickle and not any(files.folder.glob("*.safetensors"))
+        pickled = settings.allow_pickle and not has_safetensors(files.folder)
         options["use_safetensors"] = not pickled
     placement = _placement(plan)
     on_cpu = _packs_on_cpu(plan)

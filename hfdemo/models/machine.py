@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import torch
-from huggingface_hub import constants
 
+from hfdemo.models.hub_private import constants
 from hfdemo.models.plan import Machine
 from hfdemo.settings import Platform
 

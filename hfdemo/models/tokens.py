@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import constants, get_token, whoami
+from huggingface_hub import get_token, whoami
 from huggingface_hub.errors import HfHubHTTPError
 
 from hfdemo.models.explain import bad_token_error
+from hfdemo.models.hub_private import constants
 from hfdemo.settings import Platform
 
 TokenSource = Literal["HF_TOKEN", "hf auth login", "Colab", "Space"]
