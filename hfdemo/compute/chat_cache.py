@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer
+
+from hfdemo.compute.transformers_private import Cache, DynamicLayer
 
 ROOM_TOKENS = 256
 """By so many tokens, or by a half, a cache grows."""

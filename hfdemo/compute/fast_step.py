@@ -30,6 +30,7 @@ from hfdemo.compute.architectures import FAST_ARCHITECTURES
 from hfdemo.compute.chat_cache import ROOM_TOKENS, ChatCache
 from hfdemo.compute.cpu_weights import PackedWeight, pack
 from hfdemo.compute.step import TOLERANCE, agrees
+from hfdemo.compute.torch_private import forget_recorded_modules
 from hfdemo.settings import CpuWeights
 
 logger = logging.getLogger(__name__)
@@ -286,15 +287,9 @@ def _record(module: nn.Module, **examples: tuple[Tensor, ...]) -> Any:
 
 
 def forget_records() -> None:
-    """Free what TorchScript keeps of recorded modules for ever, 35 MB for each model, if no step is left that uses it.
-
-    Source: `clear_class_registry` in torch/testing/_internal/jit_utils.py.
-    """
-    jit: Any = torch.jit  # typed in some releases of torch only
+    """Free what TorchScript keeps forever of recorded modules, 35 MB for each model, unless a step still uses it."""
     if not _steps:
-        torch._C._jit_clear_class_registry()
-        jit._recursive.concrete_type_store = jit._recursive.ConcreteTypeStore()
-        jit._state._clear_class_state()
+        forget_recorded_modules()
 
 
 def _script(operation: Operation) -> Operation:

@@ -13,10 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
 from hfdemo.compute.chat_cache import ChatCache
 from hfdemo.compute.step import TOLERANCE, agrees
+from hfdemo.compute.torch_private import copy_each
+from hfdemo.compute.transformers_private import (
+    Cache,
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    takes_dynamic_cache,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +94,8 @@ class _LayerOfRows(DynamicLayer):
         rows, heads = self._rows, key_states.shape[1]
         new = torch.cat([key_states, value_states], 1)[:, :, 0]
         held = [cache.buffer[self._index, :, : cache.tokens + 1] for cache in rows.caches]
-        torch._foreach_copy_([tokens[:, -1] for tokens in held], list(new))  # on a GPU one operation for all chats
-        torch._foreach_copy_(rows.ends, held)
+        copy_each([tokens[:, -1] for tokens in held], list(new))  # on a GPU one operation for all chats
+        copy_each(rows.ends, held)
         return rows.padded[:, :heads], rows.padded[:, heads:]
 
     def get_seq_length(self) -> int:
@@ -118,7 +124,7 @@ def make_shared_step(model: Any) -> SharedStep | None:
 
 
 def _keeps_keys_and_values(model: Any) -> bool:
-    if model.dtype not in TOLERANCE or not model._supports_default_dynamic_cache():
+    if model.dtype not in TOLERANCE or not takes_dynamic_cache(model):
         return False
     layers = DynamicCache(config=model.config.get_text_config(decoder=True)).layers
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)

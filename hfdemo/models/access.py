@@ -115,7 +115,7 @@ def _check_permission(source: HubModel) -> None:
 
 def _known_to_write(kind: str, config: dict[str, Any]) -> bool:
     """Tell whether transformers has a class for this model that writes text, and the checkpoint is of that kind."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from hfdemo.compute.transformers_private import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and _writes(config)
 

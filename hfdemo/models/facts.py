@@ -17,9 +17,8 @@ from typing import Any
 import torch
 from huggingface_hub import ModelInfo
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, DynamicCache
-from transformers.cache_utils import DynamicLayer
-from transformers.pytorch_utils import Conv1D
 
+from hfdemo.compute.transformers_private import Conv1D, DynamicLayer, attention_of
 from hfdemo.models.disk import wanted_files
 from hfdemo.models.plan import ModelFacts, usual_facts
 
@@ -95,7 +94,7 @@ def _facts_from_config(name: str, config: dict[str, Any], stored: Counter[str], 
         intermediate=_intermediate(text) or 4 * hidden,
         vocabulary=_number(text, "vocab_size") or usual.vocabulary,
         heads=_number(text, "num_attention_heads", "n_head") or usual.heads,
-        eager_attention=getattr(text, "_attn_implementation", "") == "eager",
+        eager_attention=attention_of(text) == "eager",
         context_limit=_number(text, "max_position_embeddings") or None,
         active_share=_active_share(model, text) if model else 1.0,
     )

@@ -15,14 +15,15 @@ from transformers import (
     TextGenerationPipeline,
     pipeline,
 )
-from transformers.utils.logging import disable_progress_bar, set_tqdm_hook
+from transformers.utils.logging import disable_progress_bar
 
 from hfdemo.chat.prompt import Prompt, PromptBuilder
 from hfdemo.compute.allocator import PACKING_BLOCK_BYTES, PROMPT_BLOCK_BYTES, free_at_once, reuse_freed, trim_freed
-from hfdemo.compute.cpu_weights import quantise_linears
+from hfdemo.compute.cpu_weights import pack_linears
 from hfdemo.compute.fast_step import make_fast_step
 from hfdemo.compute.shared_step import make_shared_step
 from hfdemo.compute.step import Step
+from hfdemo.compute.transformers_private import WEIGHTS_BAR, set_tqdm_hook
 from hfdemo.models.choose import choose_model
 from hfdemo.models.disk import ModelFiles, has_safetensors
 from hfdemo.models.download import fetch_model
@@ -137,7 +138,7 @@ def _make_step(model: Any, plan: Plan, chats: int) -> Step | None:
     with torch.inference_mode():
         step: Step | None = make_fast_step(model, plan.cpu_weights, chats) if on_cpu else None
         if step is None and on_cpu:
-            quantise_linears(model, plan.cpu_weights)
+            pack_linears(model, plan.cpu_weights)
         if step is None and chats > 1:
             step = make_shared_step(model)
     return step
@@ -200,7 +201,7 @@ def _weights_reported(progress: Progress, weights_bytes: int) -> Iterator[None]:
             yield weight
 
     def make_bar(factory: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        return reported(args[0]) if options.get("desc") == "Loading weights" else factory(*args, **options)
+        return reported(args[0]) if options.get("desc") == WEIGHTS_BAR else factory(*args, **options)
 
     before = set_tqdm_hook(make_bar)
     try:
