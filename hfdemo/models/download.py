@@ -101,7 +101,7 @@ def _interruptibly(work: Callable[[], T], progress: Progress) -> T:
     """
     result = in_thread(work, "download")
     while not wait([result], timeout=0.2).done:
-        progress.check()
+        progress.raise_if_cancelled()
     return result.result()
 
 
