@@ -1,4 +1,4 @@
-"""Compare the memory that `hfdemo/models/plan.py` predicts with what loading and a long chat really take.
+"""Compare the memory that the plan (`hfdemo/models/memory.py`) predicts with what loading and a long chat really take.
 
 `python -m benchmarks.prediction` runs each case in a process of its own, prints a table and keeps the numbers in
 `benchmarks/results/prediction.json`. See `benchmarks/README.md` for what is measured and why.
@@ -195,7 +195,7 @@ def measure(case: Case, folder: Path) -> Result:
 
     import hfdemo.page.page  # noqa: F401  # the page is part of the program
     from hfdemo.compute.allocator import free_at_once
-    from hfdemo.models.download import ModelFiles
+    from hfdemo.models.disk import ModelFiles
     from hfdemo.models.embedded import ensure_embedded_model
     from hfdemo.models.facts import facts_from_folder
     from hfdemo.models.load import load_model

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, Llam
 from benchmarks.processes import model_files
 from benchmarks.prompts import TEXT
 from benchmarks.report import parse_arguments, progress, publish, table
-from hfdemo.compute.cpu_weights import quantise_linears
+from hfdemo.compute.cpu_weights import pack_linears
 
 MODES = ("int8", "int4", "auto")
 
@@ -30,7 +30,7 @@ def main() -> None:
         exact = _logits(model, ids)
         for mode in MODES:
             packed = copy.deepcopy(model)
-            added = quantise_linears(packed, mode)
+            added = pack_linears(packed, mode)
             found = _compare(exact, _logits(packed, ids)) | {"model": name, "mode": mode, "added_bytes": added}
             raw.append(found)
             progress(str(found))

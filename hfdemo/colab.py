@@ -25,7 +25,7 @@ import psutil  # type: ignore[import-untyped]
 from hfdemo.background import in_thread
 from hfdemo.commands.terminal import EXIT_STATUS
 from hfdemo.environment import ROOT
-from hfdemo.models.plan import gigabytes_text
+from hfdemo.models.plan_text import gigabytes_text
 from hfdemo.settings import SIGN_IN_NAME
 from hfdemo.words import LANGUAGES, Language, say
 

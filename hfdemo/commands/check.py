@@ -7,7 +7,8 @@ from dataclasses import asdict, replace
 
 from hfdemo.commands.terminal import exit_status, language_of_terminal, prepare_terminal
 from hfdemo.errors import HfdemoError
-from hfdemo.models.plan import Plan, card_lines
+from hfdemo.models.plan import Plan
+from hfdemo.models.plan_text import card_lines
 from hfdemo.settings import Quantize, from_env
 from hfdemo.words import Language
 

@@ -9,7 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from hfdemo.commands.check import table
 from hfdemo.commands.terminal import exit_status, language_of_terminal, prepare_terminal
 from hfdemo.errors import HfdemoError
-from hfdemo.models.plan import Machine, gigabytes_text
+from hfdemo.models.plan import Machine
+from hfdemo.models.plan_text import gigabytes_text
 from hfdemo.settings import Platform, Settings, from_env
 from hfdemo.words import Language, say
 

@@ -1,1 +1,1 @@
-"""What torch computes: the step, packed weights, caches, the thread it runs in, the allocator."""
+"""Everything that torch computes: the step, packed weights, caches, the compute thread, the allocator."""

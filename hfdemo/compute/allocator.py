@@ -1,4 +1,4 @@
-"""Give memory back to the system: when a model has gone, and while weights are packed."""
+"""Return memory to the system: after a model is unloaded, and while weights are packed."""
 
 import ctypes
 import gc
@@ -9,8 +9,8 @@ import torch
 from hfdemo.compute.fast_step import forget_records
 
 PACKING_BLOCK_BYTES = 2**22
-"""Blocks of this size come and go while weights are packed; if greater ones were kept, the peak of memory would rise
-by a fifth."""
+"""The size of the blocks that are allocated and freed while weights are packed; reusing larger ones would raise the
+memory's peak by a fifth."""
 
 PROMPT_BLOCK_BYTES = 2**25
 """The same while a prompt is read."""
@@ -20,10 +20,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def give_memory_back() -> None:
-    """Free what no one holds any more, down to the system.
+    """Free what nothing refers to any more, and return it to the system.
 
-    Python frees cycles of objects when it likes, torch keeps what it freed on a GPU, and the C library keeps what was
-    freed on the CPU.
+    Python collects cycles of objects at some later time, torch keeps what it freed on a GPU, and the C library keeps
+    what was freed on the CPU.
     """
     gc.collect()
     forget_records()
@@ -35,15 +35,15 @@ def give_memory_back() -> None:
 
 
 def trim_freed() -> None:
-    """Give back what the C library keeps for those who come next, also between blocks that stay."""
+    """Return the freed memory that the C library keeps for later use, also between blocks in use."""
     _call_glibc("malloc_trim", 0)
 
 
 def free_at_once() -> None:
-    """Let the C library give each block of memory from 1 MiB on back to the system as soon as it is freed.
+    """Let the C library return each block of 1 MiB or more to the system as soon as it is freed.
 
-    While the weights of bitsandbytes compute on a CPU, large blocks come and go between others that stay, so that the
-    program would grow by half (`benchmarks/README.md`).
+    While bitsandbytes computes on a CPU, large blocks are allocated and freed between others that stay, which would
+    make the program grow by half (`benchmarks/README.md`).
     Source: mallopt(3).
     """
     _call_glibc("mallopt", _M_MMAP_THRESHOLD, 2**20)
@@ -51,10 +51,10 @@ def free_at_once() -> None:
 
 
 def reuse_freed(most: int) -> None:
-    """Let the C library keep freed blocks of up to a size for those who come next.
+    """Let the C library reuse freed blocks up to a size.
 
-    Memory that is new to a process is filled with zeros first, page by page: a prompt of 2,500 tokens takes half as
-    long again where each block is new.
+    The system fills new memory with zeros, page by page: if each block is new, a prompt of 2,500 tokens takes half as
+    long again.
 
     Args:
         most: bytes; glibc takes `PROMPT_BLOCK_BYTES` at most.
@@ -64,6 +64,6 @@ def reuse_freed(most: int) -> None:
 
 
 def _call_glibc(function: str, *numbers: int) -> None:
-    """Call a function of the C library where it has it: glibc does, musl and other systems don't."""
+    """Call a function of the C library if it exists: glibc has these, musl and other systems don't."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), function):
         getattr(libc, function)(*numbers)

@@ -1,57 +1,58 @@
-"""The keys and values of one chat, in a buffer with room for more tokens."""
+"""The keys and values of one chat, in a buffer with space for more tokens."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer
+
+from hfdemo.compute.transformers_private import Cache, DynamicLayer
 
 ROOM_TOKENS = 256
-"""By so many tokens, or by a half, a cache grows."""
+"""A cache grows by so many tokens, or by half its size if that is more."""
 
 
 class ChatCache(Cache):
-    """The keys and values of one chat, of all layers, in one buffer that has room for more tokens.
+    """The keys and values of one chat, of all layers, in one buffer with space for more tokens.
 
-    transformers writes to it and reads it as to its own `DynamicCache` while a prompt is read; `FastStep` uses the
-    buffer itself, of shape [layers, 2 * heads of keys, room, head size], values behind keys.
+    While a prompt is read, transformers uses it like its own `DynamicCache`. `FastStep` uses the buffer itself, of
+    shape [layers, 2 * key heads, allocated tokens, head size], with the values after the keys.
     """
 
     def __init__(self, layers: int) -> None:
-        # The layers refer to the buffer and not to the cache: a circle would keep the memory of chats that are over.
+        # The layers refer to the buffer, not to the cache: a reference cycle would keep the memory of finished chats.
         self._held = _Buffer(layers)
         super().__init__(layers=[_LayerView(self._held, index) for index in range(layers)])
 
     @property
     def buffer(self) -> Tensor:
-        """What holds keys and values; empty before the first token."""
+        """The keys and values; empty before the first token."""
         return self._held.tensor
 
     @property
     def tokens(self) -> int:
-        """How many tokens of the buffer count."""
+        """How many tokens in the buffer are valid."""
         return self._held.tokens
 
     def room_for(self, tokens: int) -> None:
-        """Make room for so many tokens in all; there is at least one already."""
+        """Make room for so many tokens in total; the cache must hold at least one."""
         self._held.room_for(tokens)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Return how many tokens are in it; in the midst of a forward, in one layer."""
+        """Return how many tokens it holds; during a forward pass, one layer may hold more than another."""
         return int(self.layers[layer_idx].tokens)
 
     def set_tokens(self, tokens: int) -> None:
-        """Say how many of the buffer's tokens count: fewer than before, or one more after a step."""
+        """Set how many tokens in the buffer are valid: fewer than before, or one more after a step."""
         self._held.tokens = tokens
         for layer in self.layers:
             layer.tokens = tokens
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Take away the last tokens; a negative number, as in `DynamicCache.crop`."""
+        """Remove the last tokens; the number is negative, as in `DynamicCache.crop`."""
         self.set_tokens(self.tokens - abs(tokens_to_remove))
 
     def copy(self) -> "ChatCache":
-        """Return a cache that holds the same, for itself."""
+        """Return an independent copy."""
         copied = ChatCache(len(self.layers))
         copied._held.tensor = self.buffer.clone()
         copied.set_tokens(self.tokens)
@@ -64,7 +65,7 @@ class ChatCache(Cache):
 
 
 class _Buffer:
-    """What a cache and its layers share."""
+    """The tensor that a cache and its layers share."""
 
     def __init__(self, layers: int) -> None:
         self.layers = layers
@@ -72,11 +73,11 @@ class _Buffer:
         self.tokens = 0
 
     def room_for(self, tokens: int, like: Tensor | None = None) -> None:
-        """Make room for so many tokens in all.
+        """Make room for so many tokens in total.
 
         Args:
             tokens: how many.
-            like: keys of shape [1, heads of keys, tokens, head size], for the first time.
+            like: keys of shape [1, key heads, tokens, head size], needed the first time.
         """
         if not self.tensor.numel() and like is not None:
             _, heads, _, size = like.shape
@@ -97,7 +98,7 @@ class _LayerView(DynamicLayer):
         self.tokens = 0
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Take keys and values of shape [1, heads of keys, new tokens, head size]; return all there are."""
+        """Store keys and values of shape [1, key heads, new tokens, head size]; return all of them."""
         heads, begin, end = key_states.shape[1], self.tokens, self.tokens + key_states.shape[2]
         self._held.room_for(end, like=key_states)
         layer = self._held.tensor[self._index]
@@ -109,5 +110,5 @@ class _LayerView(DynamicLayer):
         return layer[None, :heads, :end], layer[None, heads:, :end]
 
     def get_seq_length(self) -> int:
-        """Return how many tokens are in it."""
+        """Return how many tokens it holds."""
         return self.tokens

@@ -1,12 +1,11 @@
 """Weights in 8 or 4 bit for a CPU, where writing a token takes as long as reading all weights once.
 
-Only products with few rows use the packed weights: a token that is written, of one chat or of some at once. A prompt
-is read with the weights as they came, for there arithmetic is what takes the time. Both are kept.
+Only products with few rows use the packed weights: the tokens being written, of one chat or of several at once. A
+prompt is read with the original weights, because there arithmetic takes the time. So both stay in memory.
 
-The kernel is PyTorch's own, `_weight_int4pack_mm_for_cpu`
-(https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/native/cpu/int4mm_kernel.cpp). 8 bit is the sum of two
-products of 4 bit: with few rows that takes four fifths of the time of PyTorch's kernel for 8 bit, and loses less,
-because 64 weights share a scale and not a whole row.
+The kernel is PyTorch's own (`torch_private.py`). 8 bit is the sum of two 4-bit products: with few rows, that takes
+four fifths of the time of PyTorch's 8-bit kernel, and loses less, because 64 weights share a scale instead of a whole
+row.
 """
 
 import logging
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hfdemo.compute.torch_private import multiply_by_int4, pack_int4
 from hfdemo.settings import CpuWeights
 
 logger = logging.getLogger(__name__)
@@ -25,47 +25,49 @@ GROUP = 32
 """How many weights of a row share a scale and a zero in 4 bit, as in GGUF's Q4 formats."""
 
 GROUP_OF_8_BIT = 64
-"""The same in 8 bit; 32 where a row can't be divided by 64."""
+"""The same in 8 bit; 32 where a row isn't a multiple of 64."""
 
 FEW_ROWS = {"int8": 4, "int4": 16}
-"""Up to how many rows the kernel for packed weights is faster than the product with those that came; measured."""
+"""Up to how many rows the kernel for packed weights is faster than the product with the original ones; measured."""
 
 CHUNK_ROWS = 4096
-"""So many rows are packed at one time, because packing passes through 32 bit. A multiple of the kernel's blocks."""
+"""How many rows are packed at once; packing needs 32 bit for each weight. A multiple of the kernel's block size."""
 
 WRONG = 0.3
-"""The error, relative to the product, from which a packed weight isn't used. 4 bit makes 0.1, 8 bit 0.01."""
+"""From this error on, relative to the product, a packed weight isn't used. 4 bit causes 0.1, 8 bit 0.01."""
 
 LOSSLESS = 0.01
-"""The error, relative to the weights, up to which 4 bit is said to lose nothing. bfloat16 itself rounds by 0.002;
-weights that never were in 4 bit lose 0.08."""
+"""Up to this error, relative to the weights, 4 bit counts as lossless. bfloat16 itself rounds by 0.002; weights that
+never were in 4 bit lose 0.08."""
 
-
-Bits = Literal["bf16", "int8", "int4"]
+WeightFormat = Literal["bf16", "int8", "int4"]
+"""How a weight is stored: `bf16` is the original, whatever its type of numbers."""
 
 
 class PackedWeight(nn.Module):
-    """A weight of shape [outputs, inputs] as it came, and packed for products with few rows.
+    """A weight of shape [outputs, inputs], the original and a copy packed for products with few rows.
 
-    Its tensors are buffers, so that TorchScript takes them from here and keeps none of them for ever.
+    Its tensors are buffers, so that TorchScript reads them from here and keeps none of them forever.
 
     Args:
-        weights: parts of it, one below the other; bfloat16 or float32.
-        bits: `int4`, `int8`, or `bf16` to keep the parts as they are.
+        weights: its parts, one below the other; bfloat16 or float32.
+        weight_format: how to pack it; `bf16` doesn't.
         bias: added to the product, of shape [outputs].
     """
 
     bias: Tensor | None
     part0: Tensor
 
-    def __init__(self, weights: Sequence[Tensor], bits: Bits, bias: Tensor | None) -> None:
+    def __init__(self, weights: Sequence[Tensor], weight_format: WeightFormat, bias: Tensor | None) -> None:
         super().__init__()
-        self.bits = bits
-        self._group = _group(bits, weights[0].shape[1])
+        self.weight_format = weight_format
+        self._group = _group(weight_format, weights[0].shape[1])
         self.register_buffer("bias", None if bias is None else bias.detach(), persistent=False)
         for index, weight in enumerate(weights):
             self.register_buffer(f"part{index}", weight.detach(), persistent=False)
-        packed = [] if bits == "bf16" else _pack(self._list("part"), bits, self._group)
+        self._parts = len(weights)
+        packed = [] if weight_format == "bf16" else _pack(self._tensors("part"), weight_format, self._group)
+        self._terms = len(packed)
         for index, (weight, scales) in enumerate(packed):
             self.register_buffer(f"packed{index}", weight, persistent=False)
             self.register_buffer(f"scales{index}", scales, persistent=False)
@@ -73,11 +75,11 @@ class PackedWeight(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """Return the product with rows of shape [rows, inputs], of shape [rows, outputs]."""
         if len(rows) > self.few_rows:
-            product = self._product_as_it_came(rows)
+            product = self._original_product(rows)
         else:
-            multiply, few = torch.ops.aten._weight_int4pack_mm_for_cpu, rows.bfloat16()
-            packed = zip(self._list("packed"), self._list("scales"), strict=True)
-            product, *others = [multiply(few, weight, self._group, scales) for weight, scales in packed]
+            few = rows.bfloat16()
+            packed = zip(self._tensors("packed"), self._tensors("scales"), strict=True)
+            product, *others = [multiply_by_int4(few, weight, self._group, scales) for weight, scales in packed]
             for other in others:
                 product = product + other
         if self.bias is not None:
@@ -87,52 +89,53 @@ class PackedWeight(nn.Module):
     @property
     def few_rows(self) -> int:
         """Up to how many rows the packed weight is used."""
-        return FEW_ROWS.get(self.bits, 0)
+        return FEW_ROWS.get(self.weight_format, 0)
 
     def is_right(self) -> bool:
-        """Tell whether a product with packed weights is nearly that with those that came."""
+        """Tell whether a product with the packed weight is close to that with the original."""
         row = torch.linspace(-1, 1, self.part0.shape[1]).cos().to(self.part0.dtype)[None]
-        expected = self._product_as_it_came(row)
+        expected = self._original_product(row)
         found = self(row) if self.bias is None else self(row) - self.bias
         return bool((found - expected).norm() <= WRONG * expected.norm())
 
     @property
     def nbytes(self) -> int:
-        """The bytes that it takes beside the weights as they came."""
-        return sum(tensor.nbytes for tensor in (*self._list("packed"), *self._list("scales")))
+        """The bytes that it takes in addition to the original."""
+        return sum(tensor.nbytes for tensor in (*self._tensors("packed"), *self._tensors("scales")))
 
-    def _product_as_it_came(self, rows: Tensor) -> Tensor:
-        products = [F.linear(rows, part) for part in self._list("part")]
+    def _original_product(self, rows: Tensor) -> Tensor:
+        products = [F.linear(rows, part) for part in self._tensors("part")]
         return torch.cat(products, 1) if len(products) > 1 else products[0]
 
-    def _list(self, name: str) -> list[Tensor]:
-        return [buffer for known, buffer in self._buffers.items() if known.startswith(name) and buffer is not None]
+    def _tensors(self, name: str) -> list[Tensor]:
+        count = self._parts if name == "part" else self._terms
+        return [getattr(self, f"{name}{index}") for index in range(count)]
 
 
 def pack(weights: Sequence[Tensor], wanted: CpuWeights, bias: Tensor | None = None) -> PackedWeight:
     """Pack a weight, in as few bits as wanted and possible.
 
     Args:
-        weights: parts of it, one below the other.
-        wanted: `auto` is 4 bit where that loses nothing, because the weights came from 4 bit; else 8 bit.
+        weights: its parts, one below the other.
+        wanted: `auto` is 4 bit where that loses nothing, because the weights were stored in 4 bit; else 8 bit.
         bias: of all parts together.
     """
-    bits: Bits = "int8" if wanted == "auto" else wanted
+    chosen: WeightFormat = "int8" if wanted == "auto" else wanted
     if wanted == "auto" and all(map(_was_in_4_bit, weights)):
-        bits = "int4"
+        chosen = "int4"
     if weights[0].shape[1] % GROUP or any(len(weight) % 16 for weight in weights):
-        bits = "bf16"  # the kernel takes whole groups of 32 inputs and 16 outputs
-    tried: dict[Bits, tuple[Bits, ...]] = {"int4": ("int4", "int8"), "int8": ("int8",), "bf16": ()}
-    for fewer in tried[bits]:
-        packed = PackedWeight(weights, fewer, bias)
+        chosen = "bf16"  # the kernel takes whole groups of 32 inputs and 16 outputs
+    tried: dict[WeightFormat, tuple[WeightFormat, ...]] = {"int4": ("int4", "int8"), "int8": ("int8",), "bf16": ()}
+    for weight_format in tried[chosen]:
+        packed = PackedWeight(weights, weight_format, bias)
         if packed.is_right():
             return packed
-        logger.warning("a product with weights in %s differs too much: they get more bits", fewer)
+        logger.warning("a product with weights in %s differs too much: trying more bits", weight_format)
     return PackedWeight(weights, "bf16", bias)
 
 
-class QuantisedLinear(nn.Module):
-    """Stands in for a linear layer: the same weight, and the packed one for few rows."""
+class PackedLinear(nn.Module):
+    """Replaces a linear layer: the same weight, and a packed one for products with few rows."""
 
     def __init__(self, linear: nn.Linear, packed: PackedWeight) -> None:
         super().__init__()
@@ -147,13 +150,13 @@ class QuantisedLinear(nn.Module):
         return product.view(*states.shape[:-1], self.out_features)
 
 
-def quantise_linears(model: Any, wanted: CpuWeights) -> int:
-    """Put packed weights beside those of all linear layers of a model on the CPU.
+def pack_linears(model: Any, wanted: CpuWeights) -> int:
+    """Add packed weights to all linear layers of a model on the CPU.
 
-    The output head is never below 8 bit: in 4 bit it is what hurts most (mean KL 0.04 instead of 0.002).
+    The output head is never below 8 bit: in 4 bit it hurts most (mean KL 0.04 instead of 0.002).
 
     Returns:
-        The bytes that were added.
+        The bytes added.
     """
     if wanted == "bf16":
         return 0
@@ -164,22 +167,22 @@ def quantise_linears(model: Any, wanted: CpuWeights) -> int:
             if type(linear) is not nn.Linear or linear.weight.device.type != "cpu":
                 continue
             packed = pack([linear.weight.data], "int8" if linear is head else wanted, linear.bias)
-            if packed.bits != "bf16":
-                setattr(module, name, QuantisedLinear(linear, packed))
+            if packed.weight_format != "bf16":
+                setattr(module, name, PackedLinear(linear, packed))
                 added += packed.nbytes
     return added
 
 
-def _group(bits: str, inputs: int) -> int:
-    return GROUP_OF_8_BIT if bits == "int8" and inputs % GROUP_OF_8_BIT == 0 else GROUP
+def _group(weight_format: WeightFormat, inputs: int) -> int:
+    return GROUP_OF_8_BIT if weight_format == "int8" and inputs % GROUP_OF_8_BIT == 0 else GROUP
 
 
-def _pack(weights: Sequence[Tensor], bits: Literal["int8", "int4"], group: int) -> list[tuple[Tensor, Tensor]]:
-    """Return weights, one below the other, as the kernel wants them, with their scales and zeros.
+def _pack(weights: Sequence[Tensor], weight_format: WeightFormat, group: int) -> list[tuple[Tensor, Tensor]]:
+    """Return weights, one below the other, in the kernel's layout, with their scales and zeros.
 
     The scales and zeros have the shape [inputs / group, outputs, 2]; in 8 bit there are two pairs, to be added.
     """
-    pack_chunk = _pack_int4 if bits == "int4" else _pack_int8
+    pack_chunk = _pack_int4 if weight_format == "int4" else _pack_int8
     rows, end = sum(map(len, weights)), 0
     whole: list[Tensor] = []
     for chunk in _chunks(weights):
@@ -193,7 +196,7 @@ def _pack(weights: Sequence[Tensor], bits: Literal["int8", "int4"], group: int) 
 
 
 def _chunks(weights: Sequence[Tensor]) -> Iterator[Tensor]:
-    """Yield the rows of weights, one below the other, so many at a time that the kernel's blocks stay whole."""
+    """Yield the rows of weights, one below the other, in chunks that never split the kernel's blocks."""
     for begin in range(0, sum(map(len, weights)), CHUNK_ROWS):
         pieces, above = [], 0
         for weight in weights:
@@ -207,27 +210,26 @@ def _chunks(weights: Sequence[Tensor]) -> Iterator[Tensor]:
 def _pack_int4(weight: Tensor, group: int) -> list[Tensor]:
     """Return a weight of shape [outputs, inputs] packed, and its scales and zeros, [outputs, inputs / group, 2].
 
-    The weights of a group lie on 16 equal steps from their least to their greatest; the kernel wants the middle.
+    The weights of a group lie on 16 equal steps from their least to their greatest; the kernel counts from the middle.
     """
-    quantised, step, least = _to_16_steps(weight, group)
-    return [_packed(quantised), torch.cat([step, least + 8 * step], -1).bfloat16()]
+    quantized, step, least = _to_16_steps(weight, group)
+    return [_to_kernel_layout(quantized), torch.cat([step, least + 8 * step], -1).bfloat16()]
 
 
 def _pack_int8(weight: Tensor, group: int) -> list[Tensor]:
-    """Return a weight packed with its scales and zeros, the same twice: 16 times the upper 4 bit, and the lower 4."""
+    """Return a weight packed with its scales and zeros, twice: 16 times its upper 4 bits, and its lower 4 bits."""
     groups = weight.float().view(len(weight), -1, group)
-    step = (groups.abs().amax(-1, keepdim=True) / 127).clamp_min(1e-9).bfloat16().float()  # as the kernel has it
-    quantised = (groups / step).round_().clamp_(-128, 127) + 128
-    upper = (quantised / 16).floor()
+    step = (groups.abs().amax(-1, keepdim=True) / 127).clamp_min(1e-9).bfloat16().float()  # as the kernel rounds it
+    quantized = (groups / step).round_().clamp_(-128, 127) + 128
+    upper = (quantized / 16).floor()
     scales = [torch.cat([16 * step, 0 * step], -1), torch.cat([step, 8 * step], -1)]
-    return [_packed(upper), scales[0].bfloat16(), _packed(quantised - 16 * upper), scales[1].bfloat16()]
+    lower = quantized - 16 * upper
+    return [_to_kernel_layout(upper), scales[0].bfloat16(), _to_kernel_layout(lower), scales[1].bfloat16()]
 
 
-def _packed(quantised: Tensor) -> Tensor:
-    """Return numbers from 0 to 15, of shape [outputs, groups, group], as the kernel wants them."""
-    whole = quantised.to(torch.int32).view(len(quantised), -1)
-    packed: Tensor = torch.ops.aten._convert_weight_to_int4pack_for_cpu(whole, 2)
-    return packed
+def _to_kernel_layout(quantized: Tensor) -> Tensor:
+    """Return numbers from 0 to 15, of shape [outputs, groups, group], in the kernel's layout."""
+    return pack_int4(quantized.to(torch.int32).view(len(quantized), -1), 2)
 
 
 def _to_16_steps(weight: Tensor, group: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -238,10 +240,10 @@ def _to_16_steps(weight: Tensor, group: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _was_in_4_bit(weight: Tensor) -> bool:
-    """Tell whether 4 bit loses nothing, by some of the rows."""
+    """Tell whether 4 bit loses nothing, judging by some of the rows."""
     if weight.shape[1] % GROUP:
         return False
     rows = weight[:: max(1, len(weight) // 64)].float()
-    quantised, step, least = _to_16_steps(rows, GROUP)
-    error = (quantised * step + least).view(rows.shape) - rows
+    quantized, step, least = _to_16_steps(rows, GROUP)
+    error = (quantized * step + least).view(rows.shape) - rows
     return bool(error.norm() <= LOSSLESS * rows.norm())

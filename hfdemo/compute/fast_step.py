@@ -1,18 +1,18 @@
-"""One step of a plain decoder, for one token of each of some chats, written with few and large operations.
+"""One step of a Llama-like decoder, for one token of each of several chats, with few and large operations.
 
-transformers' own forward spends a third of a step on a CPU in Python, and reads 16 bit for each weight. This one does
-the same arithmetic with some 20 operations a layer:
+On a CPU, transformers' own forward spends a third of a step in Python, and reads 16 bit for each weight. This one does
+the same arithmetic with about 20 operations a layer:
 
-- the weights of queries, keys and values are one product, and so are those of gate and up;
-- rotary embeddings turn queries and keys in one go: `x * cos + roll(x) * (-sin, sin)`, with cos 1 and sin 0 for the
-  values that stand behind them (RoFormer, https://arxiv.org/abs/2104.09864);
+- queries, keys and values are one product, and so are gate and up;
+- queries and keys are rotated together: `x * cos + roll(x) * (-sin, sin)`, with cos 1 and sin 0 for the values behind
+  them (RoFormer, https://arxiv.org/abs/2104.09864);
 - keys and values are never repeated for the queries that share them (grouped-query attention,
   https://arxiv.org/abs/2305.13245): where many do, they are rows of one product; where few do, each is a head of its
-  own, so that the cores have equal shares also of an odd number of heads of keys;
-- keys and values are written into a buffer with room for more (`ChatCache`), not into a copy one token longer;
+  own, so that the cores get equal shares even of an odd number of key heads;
+- keys and values are written into a buffer with space for more (`ChatCache`), not into a copy one token longer;
 - weights may be packed into fewer bits (`cpu_weights.py`).
 
-It covers Llama, Mistral, Qwen2 and Qwen3 where all layers see the whole conversation. `make_fast_step` compares it
+It covers the models in `architectures.py` whose layers all see the whole conversation. `make_fast_step` compares it
 with the model's own forward before anyone uses it.
 """
 
@@ -26,28 +26,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hfdemo.compute.architectures import FAST_ARCHITECTURES
 from hfdemo.compute.chat_cache import ROOM_TOKENS, ChatCache
 from hfdemo.compute.cpu_weights import PackedWeight, pack
 from hfdemo.compute.step import TOLERANCE, agrees
+from hfdemo.compute.torch_private import forget_recorded_modules
 from hfdemo.settings import CpuWeights
 
 logger = logging.getLogger(__name__)
 
-COVERED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
-
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")
-"""Kinds of rotary embeddings whose angles don't change with the length of the conversation."""
+"""Types of rotary embeddings whose angles don't depend on the length of the conversation."""
 
 MANY_QUERIES = 5
-"""From so many queries for each head of keys on, one product for all of them is faster; measured."""
+"""From so many query heads for each key head on, one product for all of them is faster; measured."""
 
 WARM_UP = 3
-"""After so many runs, PyTorch has made its plan for a trace."""
+"""After so many runs, PyTorch has optimized a recording."""
 
 Operation = Callable[..., Any]
 
 _steps: "WeakSet[FastStep]" = WeakSet()
-"""All that there are in this process: one, as long as there is one model."""
+"""All steps in this process: at most one, as long as it has one model."""
 
 
 class _Layer(nn.Module):
@@ -56,7 +56,7 @@ class _Layer(nn.Module):
     Args:
         layer: of the model.
         weights: in how many bits the weights are packed.
-        eps: of the norms.
+        eps: added to the mean square by the norms.
         head_size: of each head.
     """
 
@@ -75,9 +75,9 @@ class _Layer(nn.Module):
         self.down = _fused([mlp.down_proj], weights)
 
     def before(self, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Return queries, keys and values, of shape [chats, heads of all, head size].
+        """Return queries, keys and values, of shape [chats, all heads, head size].
 
-        `states` has the shape [chats, hidden size], `cos` and `sin` that of what is returned.
+        `states` has the shape [chats, hidden size], `cos` and `sin` have that of the result.
         """
         qkv: Tensor = self.qkv(self.norm(states)).unflatten(1, (-1, self.head_size))
         if self.head_norms is not None:
@@ -94,14 +94,14 @@ class _Layer(nn.Module):
 
 
 def _attend(qkv: Tensor, views: list[Tensor], layer: int, apart: bool) -> Tensor:
-    """Return what each chat's token sees of its own conversation, of shape [chats, heads * head size].
+    """Return the attention of each chat's token to its own conversation, of shape [chats, heads * head size].
 
-    Keys and values of the tokens are written into the last place of their chats' views.
+    The tokens' keys and values are written to the last position of their chats' views.
 
     Args:
-        qkv: queries, keys and values of the tokens, of shape [chats, heads of all, head size].
-        views: for each chat, of shape [layers, 2 * heads of keys, tokens with the new one, head size].
-        layer: which one of them.
+        qkv: queries, keys and values of the tokens, of shape [chats, all heads, head size].
+        views: for each chat, of shape [layers, 2 * key heads, tokens including the new one, head size].
+        layer: which of the layers.
         apart: whether each query is a head of its own, or those that share keys are rows of one product.
     """
     kept, size = views[0].shape[1], qkv.shape[2]
@@ -121,11 +121,11 @@ def _attend(qkv: Tensor, views: list[Tensor], layer: int, apart: bool) -> Tensor
 class _Norm(nn.Module):
     """A root mean square norm of states of shape [chats, hidden size].
 
-    It is the layer norm of `x` and `-x` side by side, whose mean is 0. PyTorch computes a layer norm on a CPU in one
+    It is the layer norm of `x` and `-x` side by side, whose mean is 0. On a CPU, PyTorch computes a layer norm in one
     operation, and this norm in ten.
 
     Args:
-        norm: of the model.
+        norm: the model's.
         eps: added to the mean square.
     """
 
@@ -143,7 +143,7 @@ class _Norm(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """The whole model, as the step computes it; `_Layer` and `_attend` give the shapes."""
+    """The whole model, as the step computes it; see `_Layer` and `_attend` for the shapes."""
 
     embedding: Tensor
 
@@ -157,7 +157,7 @@ class _Decoder(nn.Module):
         self.head = pack([head.weight.data], weights if weights == "bf16" else "int8", head.bias)
 
     def forward(self, tokens: Tensor, cos: Tensor, sin: Tensor, *views: Tensor) -> Tensor:
-        """Return the logits of the next tokens, and write keys and values into the last place of each view."""
+        """Return the logits of the next tokens, and write keys and values to the last position of each view."""
         states = self.embedding[tokens]
         layer: Any
         for index, layer in enumerate(self.layers):
@@ -166,7 +166,7 @@ class _Decoder(nn.Module):
         return self.logits(states)
 
     def logits(self, states: Tensor) -> Tensor:
-        """Return the logits for what the last layer gave."""
+        """Return the logits for the states that the last layer returned."""
         logits: Tensor = self.head(self.norm(states))
         return logits
 
@@ -175,7 +175,7 @@ class FastStep:
     """The step of one model. Use `make_fast_step`.
 
     Args:
-        model: one of those `COVERED`, on the CPU.
+        model: of one of the `FAST_ARCHITECTURES`, on the CPU.
         weights: in how many bits the weights are packed.
     """
 
@@ -195,14 +195,14 @@ class FastStep:
         _steps.add(self)
 
     def new_cache(self) -> ChatCache:
-        """Return what keeps the keys and values of a chat."""
+        """Return an empty cache for the keys and values of a chat."""
         return ChatCache(len(self._decoder.layers))
 
     def __call__(self, tokens: Tensor, caches: Sequence[ChatCache]) -> Tensor:
         """Read one token of each chat; see `step.Step`."""
         for cache in caches:
             cache.room_for(cache.tokens + 1)
-        self._know_angles(max(cache.buffer.shape[2] for cache in caches))
+        self._extend_angles(max(cache.buffer.shape[2] for cache in caches))
         cos, sin = self._angles([cache.tokens for cache in caches])
         views = [cache.buffer[:, :, : cache.tokens + 1] for cache in caches]
         logits: Tensor = (self._one if len(caches) == 1 else self._several)(tokens, cos, sin, *views)
@@ -211,17 +211,17 @@ class FastStep:
         return logits
 
     def record(self, cache: ChatCache, most: int) -> None:
-        """Record the operations as TorchScript, so that Python needs no time between them.
+        """Record the operations as TorchScript, so that Python takes no time between them.
 
-        The step of one chat becomes one record. With several chats, each layer has two, and attention goes from chat
-        to chat in a loop.
+        The step of one chat becomes one recording. For several chats, each layer has two, and attention loops over the
+        chats.
 
         Args:
-            cache: of any conversation; it is longer by some tokens afterwards.
-            most: how many chats there will be at one time.
+            cache: of any conversation; it holds some more tokens afterwards.
+            most: how many chats there will be at once.
         """
         token = torch.zeros(1, dtype=torch.long)
-        self._know_angles(cache.tokens + ROOM_TOKENS)
+        self._extend_angles(cache.tokens + ROOM_TOKENS)
         example = (token, *self._angles([0]), cache.buffer[:, :, : cache.tokens + 1])
         self._one = _record(self._decoder, forward=example)
         self._attend = _script(_attend)
@@ -234,7 +234,7 @@ class FastStep:
                 self(token.expand(chats), caches)
 
     def _by_layer(self, tokens: Tensor, cos: Tensor, sin: Tensor, *views: Tensor) -> Tensor:
-        """Do what `_Decoder` does for several chats, by what is recorded."""
+        """Do what `_Decoder` does for several chats, with the recordings."""
         states = self._decoder.embedding[tokens]
         for index, (before, after) in enumerate(self._recorded(states, cos, sin)):
             attended = self._attend(before(states, cos, sin), list(views), index, self._decoder.apart)
@@ -242,9 +242,9 @@ class FastStep:
         return self._decoder.logits(states)
 
     def _recorded(self, states: Tensor, cos: Tensor, sin: Tensor) -> list[tuple[Operation, Operation]]:
-        """Return what each layer does before and after its attention.
+        """Return the recordings of what each layer does before and after its attention.
 
-        It is the same for any number of chats, but for which weights are used.
+        They are the same for any numbers of chats for which the same weights, packed or original, are used.
         """
         key = sum(len(states) > few for few in self._few_rows)
         if key not in self._records:
@@ -256,14 +256,14 @@ class FastStep:
         return self._records[key]
 
     def _angles(self, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return by what queries, keys and values are turned, of shape [chats, heads of all, head size]."""
-        turned, size = self._heads + self._kv_heads, self._head_size
-        cos, sin = (table[list(positions), None].expand(-1, turned, size) for table in (self._cos, self._sin))
+        """Return the cosines and sines that rotate queries and keys, of shape [chats, all heads, head size]."""
+        rotated, size = self._heads + self._kv_heads, self._head_size
+        cos, sin = (table[list(positions), None].expand(-1, rotated, size) for table in (self._cos, self._sin))
         values = cos.new_zeros(len(positions), self._kv_heads, size)
         return torch.cat([cos, values + 1], 1), torch.cat([sin, values], 1)
 
-    def _know_angles(self, positions: int) -> None:
-        """Make the tables of the rotary embedding for so many positions, of shape [positions, head size]."""
+    def _extend_angles(self, positions: int) -> None:
+        """Extend the tables of the rotary embedding to so many positions, of shape [positions, head size]."""
         if positions <= len(self._cos):
             return
         cos, sin = self._rotary(self._decoder.embedding[:1, None], torch.arange(positions)[None])
@@ -277,29 +277,23 @@ class FastStep:
 
 
 def _record(module: nn.Module, **examples: tuple[Tensor, ...]) -> Any:
-    """Record what some methods of a module do with tensors; others of the same sizes are treated the same way.
+    """Record what methods of a module do with example tensors, to repeat it with others.
 
-    A module, because TorchScript never lets go of what a recorded function refers to.
+    It must be a module, because TorchScript never frees what a recorded function refers to.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it is deprecated; what replaces it needs a compiler
+        warnings.simplefilter("ignore")  # it is deprecated, but its replacement needs a compiler
         return torch.jit.trace_module(module, examples, check_trace=False)  # type: ignore[no-untyped-call]
 
 
 def forget_records() -> None:
-    """Free what TorchScript keeps of recorded modules for ever, 35 MB for each model, if no step is left that uses it.
-
-    Source: `clear_class_registry` in torch/testing/_internal/jit_utils.py.
-    """
-    jit: Any = torch.jit  # typed in some releases of torch only
+    """Free what TorchScript keeps forever of recorded modules, 35 MB for each model, unless a step still uses it."""
     if not _steps:
-        torch._C._jit_clear_class_registry()
-        jit._recursive.concrete_type_store = jit._recursive.ConcreteTypeStore()
-        jit._state._clear_class_state()
+        forget_recorded_modules()
 
 
 def _script(operation: Operation) -> Operation:
-    """Translate a function with a loop, which can't be recorded."""
+    """Compile a function with a loop, which can't be recorded."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scripted: Operation = torch.jit.script(operation)
@@ -312,7 +306,7 @@ def _fused(linears: Sequence[nn.Linear], weights: CpuWeights) -> PackedWeight:
 
 
 def _head_norms(attention: Any) -> Tensor | None:
-    """Return the weights of the norms of each head, the queries' above the keys'; Qwen3 has them."""
+    """Return the weights of the norms of each head, the queries' above the keys', which Qwen3 has; else None."""
     if not hasattr(attention, "q_norm"):
         return None
     size = attention.head_dim
@@ -322,18 +316,18 @@ def _head_norms(attention: Any) -> Tensor | None:
 
 
 def make_fast_step(model: Any, weights: CpuWeights, chats: int = 1) -> FastStep | None:
-    """Return the fast step of a model, or None where it isn't covered or computes something else.
+    """Return the fast step of a model, or None if it isn't covered or computes something else.
 
     Args:
         model: a causal language model.
         weights: in how many bits to pack the weights.
-        chats: how many there will be at one time.
+        chats: how many there will be at once.
     """
     if not _is_covered(model):
         return None
     try:
         if not agrees(FastStep(model, "bf16"), model):
-            logger.warning("the fast step differs from this model's own forward, and isn't used")
+            logger.warning("the fast step differs from this model's own forward, so it isn't used")
             return None
         step = FastStep(model, weights)
         cache = step.new_cache()
@@ -350,7 +344,7 @@ def _is_covered(model: Any) -> bool:
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     covered = (
-        type(model).__name__ in COVERED
+        FAST_ARCHITECTURES.get(config.model_type) == type(model).__name__
         and model.device.type == "cpu"
         and model.dtype in TOLERANCE
         and kinds == {"full_attention"}
@@ -360,7 +354,7 @@ def _is_covered(model: Any) -> bool:
         and all(type(module) is nn.Linear for module in _linears_of(model))
     )
     if not covered:
-        logger.info("the fast step doesn't cover this model: its own forward writes each token")
+        logger.info("the fast step doesn't cover this model, so its own forward computes each token")
     return covered
 
 

@@ -1,9 +1,9 @@
-"""One step of any decoder that transformers has, for one token of each of some chats, by the model's own forward.
+"""One step of any decoder in transformers, for one token of each of several chats, with the model's own forward.
 
-The weights are read once for all of them. To the model, the chats are the rows of one batch that are padded on their
-left, as `generate` pads prompts of different lengths
-(https://huggingface.co/docs/transformers/llm_tutorial#wrong-padding-side); each chat keeps its keys and values for
-itself, so that it joins and leaves at any step.
+The weights are read once for all chats. To the model, the chats are the rows of one left-padded batch, as `generate`
+makes it of prompts of different lengths
+(https://huggingface.co/docs/transformers/llm_tutorial#wrong-padding-side). Each chat has its own keys and values, so
+it can join and leave at any step.
 """
 
 import logging
@@ -13,10 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
 from hfdemo.compute.chat_cache import ChatCache
 from hfdemo.compute.step import TOLERANCE, agrees
+from hfdemo.compute.torch_private import copy_each
+from hfdemo.compute.transformers_private import (
+    Cache,
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    takes_dynamic_cache,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -25,14 +31,14 @@ class SharedStep:
     """The step of one model. Use `make_shared_step`.
 
     Args:
-        model: a causal language model on one device whose layers keep keys and values.
+        model: a causal language model on one device whose layers cache keys and values.
     """
 
     def __init__(self, model: Any) -> None:
         self._model = model
 
     def new_cache(self) -> ChatCache:
-        """Return what keeps the keys and values of a chat; also of layers that look back through a window only."""
+        """Return a cache for the keys and values of a chat; layers with a sliding window keep all of theirs, too."""
         return ChatCache(self._model.config.get_text_config(decoder=True).num_hidden_layers)
 
     def __call__(self, tokens: Tensor, caches: Sequence[ChatCache]) -> Tensor:
@@ -70,8 +76,8 @@ class _Rows:
         for cache in caches:
             cache.room_for(cache.tokens + 1)
         _, heads, _, size = caches[0].buffer.shape
-        # Used by one layer after the other. What is padded must be numbers: attention gives them no weight, but a
-        # weight of 0 does not make a number of NaN.
+        # The layers use it one after the other. The padding must not be NaN: attention gives it a weight of 0, and 0
+        # times NaN is NaN.
         self.padded = caches[0].buffer.new_zeros(len(caches), heads, longest, size)
         self.ends = [row[:, longest - cache.tokens - 1 :] for row, cache in zip(self.padded, caches, strict=True)]
 
@@ -84,21 +90,21 @@ class _LayerOfRows(DynamicLayer):
         self._rows, self._index = rows, index
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Take keys and values of shape [chats, heads of keys, 1, head size]; return all, padded on the left."""
+        """Store keys and values of shape [chats, key heads, 1, head size]; return all of them, padded on the left."""
         rows, heads = self._rows, key_states.shape[1]
         new = torch.cat([key_states, value_states], 1)[:, :, 0]
         held = [cache.buffer[self._index, :, : cache.tokens + 1] for cache in rows.caches]
-        torch._foreach_copy_([tokens[:, -1] for tokens in held], list(new))  # on a GPU one operation for all chats
-        torch._foreach_copy_(rows.ends, held)
+        copy_each([tokens[:, -1] for tokens in held], list(new))  # on a GPU, one operation for all chats
+        copy_each(rows.ends, held)
         return rows.padded[:, :heads], rows.padded[:, heads:]
 
     def get_seq_length(self) -> int:
-        """Return how many tokens there are before the new one, with those that pad."""
+        """Return how many tokens precede the new one, including the padding."""
         return self._rows.longest - 1
 
 
 def make_shared_step(model: Any, windows: bool = True) -> SharedStep | None:
-    """Return the shared step of a model, or None where it doesn't compute what the model does for each chat alone.
+    """Return the shared step of a model, or None if it doesn't compute what the model computes for each chat alone.
 
     Args:
         model: a causal language model.
@@ -114,14 +120,14 @@ def make_shared_step(model: Any, windows: bool = True) -> SharedStep | None:
             return step
         else:
             reason = "it computes something else"
-    except Exception as error:  # whatever a model's own code makes of a cache that isn't its own
+    except Exception as error:  # a model's own code may do anything with a cache it doesn't know
         reason = type(error).__name__
-    logger.warning("no step writes this model's tokens (%s): replies are written one by one, by generate", reason)
+    logger.warning("no step writes this model's tokens (%s): generate writes its replies one by one", reason)
     return None
 
 
 def _keeps_keys_and_values(model: Any, covered: tuple[type, ...]) -> bool:
-    if model.dtype not in TOLERANCE or not model._supports_default_dynamic_cache():
+    if model.dtype not in TOLERANCE or not takes_dynamic_cache(model):
         return False
     layers = DynamicCache(config=model.config.get_text_config(decoder=True)).layers
     return all(type(layer) in covered for layer in layers)

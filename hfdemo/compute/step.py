@@ -1,4 +1,4 @@
-"""What writes the next token of each of some chats, and whether it computes what the model does."""
+"""What computes the next token of each of several chats, and a check that it agrees with the model."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -9,15 +9,15 @@ from torch import Tensor
 from hfdemo.compute.chat_cache import ChatCache
 
 TOLERANCE = {torch.bfloat16: 0.2, torch.float16: 0.2, torch.float32: 0.01}
-"""How far a step's logits may be from those of the model's own forward, relative to their spread. Rounding to
-bfloat16 at other places makes 0.06 in 30 layers; a wrong operation makes 0.5 and more."""
+"""How far a step's logits may differ from those of the model's own forward, relative to their spread. Rounding to
+bfloat16 at other points causes 0.06 in 30 layers; a wrong operation causes 0.5 and more."""
 
 
 class Step(Protocol):
-    """Reads one token of each chat, and says what may come next."""
+    """Reads one token of each chat, and returns the logits of the next ones."""
 
     def new_cache(self) -> ChatCache:
-        """Return what keeps the keys and values of a chat."""
+        """Return an empty cache for the keys and values of a chat."""
         ...
 
     def __call__(self, tokens: Tensor, caches: Sequence[ChatCache]) -> Tensor:
@@ -25,7 +25,7 @@ class Step(Protocol):
 
         Args:
             tokens: of shape [chats].
-            caches: of the chats; each holds at least one token, and one more afterwards.
+            caches: of the chats; each must hold at least one token, and holds one more afterwards.
 
         Returns:
             The logits of the next token, of shape [chats, vocabulary].
@@ -34,7 +34,7 @@ class Step(Protocol):
 
 
 def agrees(step: Step, model: Any) -> bool:
-    """Tell whether a step and the model's own forward say the same of two conversations of different lengths."""
+    """Tell whether a step and the model's own forward agree on two conversations of different lengths."""
     vocabulary = model.config.get_text_config(decoder=True).vocab_size
     ids = (torch.arange(10, device=model.device) * 7919 % vocabulary)[None]
     lengths = (3, 9)

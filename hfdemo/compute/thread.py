@@ -10,14 +10,14 @@ from typing import Any, Protocol, TypeVar
 T = TypeVar("T")
 
 END_S = 2
-"""So long a program that ends waits for the job that runs."""
+"""How long an ending program waits for the running job."""
 
 
 class Compute(Protocol):
-    """Where jobs are run, one after the other."""
+    """Runs jobs one after the other."""
 
     def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
-        """Run a function after all that was submitted before, and return its future."""
+        """Run a function after everything submitted before it, and return its future."""
         ...
 
     def has_waiting_jobs(self) -> bool:
@@ -26,10 +26,10 @@ class Compute(Protocol):
 
 
 class CallingThread:
-    """Runs each job at once, in the thread that brings it."""
+    """Runs each job at once, in the thread that submits it."""
 
     def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
-        """Run a function, and return its future when it is done."""
+        """Run a function, and return its finished future."""
         future: Future[T] = Future()
         try:
             future.set_result(function(*args))
@@ -45,8 +45,8 @@ class CallingThread:
 class ComputeThread:
     """Runs jobs one after the other in one thread of its own.
 
-    The thread is a daemon, which a `ThreadPoolExecutor`'s isn't: Ctrl-C needn't wait for a reply or a download. A
-    program that comes to its end waits a little, because Python aborts if it ends a thread in the midst of torch.
+    The thread is a daemon, unlike a `ThreadPoolExecutor`'s: Ctrl-C needn't wait for a reply or a download. An ending
+    program waits a little, because Python aborts if it ends a thread that is inside torch.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class ComputeThread:
         atexit.register(self._end)
 
     def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
-        """Run a function after all that was submitted before, and return its future at once."""
+        """Queue a function behind everything submitted before it, and return its future at once."""
         future: Future[Any] = Future()
         self._jobs.put((future, function, args))
         return future
@@ -71,7 +71,7 @@ class ComputeThread:
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(function(*args))
-                except BaseException as error:  # whatever it is, the thread lives on
+                except BaseException as error:  # whatever it is, the thread must go on
                     future.set_exception(error)
             del job, future, function, args  # they may hold a whole conversation
 

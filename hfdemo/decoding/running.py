@@ -21,6 +21,7 @@ from transformers import DynamicCache
 
 from hfdemo.chat.reply import FinishReason, Receipt, StopSignal
 from hfdemo.compute.chat_cache import ChatCache
+from hfdemo.compute.transformers_private import takes_dynamic_cache
 from hfdemo.decoding.prefix_cache import CachedReply
 from hfdemo.decoding.request import DecodeRequest, make_streamer
 from hfdemo.decoding.sampling import Sampler, make_sampler
@@ -201,7 +202,7 @@ def usable_cache(model: LoadedModel, cache: Any, tokens: int) -> Any:
     None lets `generate` make its own; some models (Mamba) keep nothing that grows with the tokens, or could be cut.
     """
     network = model.pipeline.model
-    if not network._supports_default_dynamic_cache():
+    if not takes_dynamic_cache(network):
         return None
     if cache is not None and _crop(cache, tokens):
         return cache

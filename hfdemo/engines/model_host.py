@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hfdemo.models.choose import ModelSource
     from hfdemo.models.load import LoadedModel
     from hfdemo.models.plan import Machine
-    from hfdemo.models.progress import Step
+    from hfdemo.models.progress import LoadStage
 
 logger = logging.getLogger(__name__)
 
@@ -237,7 +237,7 @@ class _Loading:
         self.progress.report("checking")
         self.checked: Checked = check_model(source, settings, machine)
         host.status = replace(host.status, plan=self.checked.plan)
-        self.progress.check()
+        self.progress.raise_if_cancelled()
         refuse_misfit(self.checked.plan, settings)
         self.files = self.checked.files or fetch_model(
             source, self.progress, self.checked.missing, allow_pickle=settings.allow_pickle
@@ -259,7 +259,7 @@ class _Loading:
         logger.error("%s", explained)
         return explained
 
-    def _show(self, step: Step, done_bytes: int, total_bytes: int, file: str, bytes_per_s: float) -> None:
+    def _show(self, step: LoadStage, done_bytes: int, total_bytes: int, file: str, bytes_per_s: float) -> None:
         status = self._host.status
         if not self.is_wanted():
             return

@@ -1,6 +1,6 @@
-"""May this model be had from here? Asked before a download starts, in the order in which the answers make sense.
+"""Is this model accessible from here? Checked before a download starts, in the order in which the answers make sense.
 
-Access token, model and revision, licence, kind of model: whatever is wrong is told with the one next step.
+Access token, model and revision, licence, kind of model: whatever is wrong is reported with the one next step.
 """
 
 import json
@@ -12,20 +12,20 @@ from huggingface_hub import HfApi, ModelInfo, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
 from hfdemo.errors import ModelLoadError
-from hfdemo.models.choose import HubModel
 from hfdemo.models.explain import explain_load_error, gated_error
+from hfdemo.models.source import HubModel
 from hfdemo.models.tokens import check_token, token_source
 from hfdemo.settings import Platform
 
 TRY_AGAIN_AFTER_S = 1.0
-"""The Hub sometimes answers 401 to a question without a token about a public model, when it is busy."""
+"""When it is busy, the Hub sometimes answers 401 to a request without a token for a public model."""
 
 HEADS_THAT_WRITE = ("ForCausalLM", "LMHeadModel", "WithLMHead", "ForConditionalGeneration", "GenerationDecoder")
-"""How the class of a model ends that writes text."""
+"""How the class names of models that write text end."""
 
 
 def ask_hub(source: HubModel, platform: Platform) -> ModelInfo:
-    """Return what the Hub says of a model that may be downloaded from here.
+    """Return what the Hub says about a model that may be downloaded from here.
 
     Raises:
         ModelLoadError: it may not; the text says why and what to do.
@@ -43,7 +43,7 @@ def ask_hub(source: HubModel, platform: Platform) -> ModelInfo:
 
 
 def read_config(source: HubModel) -> dict[str, Any]:
-    """Return a model's config.json, which is fetched; empty if it has none or it can't be read.
+    """Download a model's config.json and return it; empty if it has none or it can't be read.
 
     Raises:
         HfHubHTTPError, OSError: see `explain.explain_load_error`.
@@ -56,7 +56,7 @@ def read_config(source: HubModel) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; empty if it isn't there or holds none."""
+    """Return the object in a JSON file; empty if there is no file, or something else in it."""
     try:
         found = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, ValueError):
@@ -65,7 +65,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_kind(name: str, files: list[str], config: dict[str, Any], allow_pickle: bool, task: str = "") -> None:
-    """Refuse what is no text-generation model that can be loaded here.
+    """Refuse a model that doesn't generate text or can't be loaded here.
 
     Args:
         name: the model's name.
@@ -104,7 +104,7 @@ def _model_info(source: HubModel) -> ModelInfo:
 
 
 def _check_permission(source: HubModel) -> None:
-    """Ask whether the files may be read, without reading one; a mirror that doesn't know the question is believed."""
+    """Ask whether the files may be read, without reading one; a mirror that doesn't know this request passes."""
     try:
         HfApi().auth_check(source.repo_id, token=source.token)
     except HfHubHTTPError as error:
@@ -114,8 +114,8 @@ def _check_permission(source: HubModel) -> None:
 
 
 def _known_to_write(kind: str, config: dict[str, Any]) -> bool:
-    """Tell whether transformers has a class for this model that writes text, and the checkpoint is of that kind."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    """Tell whether transformers has a class for this model that writes text, and the checkpoint is meant for it."""
+    from hfdemo.compute.transformers_private import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and _writes(config)
 

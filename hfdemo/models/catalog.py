@@ -1,6 +1,6 @@
 """The models that can be chosen on the page: the host's list, and what a search of the Hub finds.
 
-Importing this module imports nothing that is slow, so that the page is there first.
+Importing this module imports nothing slow, so that the page appears first.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 FOUND_AT_MOST = 30
 """How many models a search returns: more than anyone reads."""
 
-KEPT_S = 300
-"""How long what was found out of a model of the list is good: so long the Hub is not asked again."""
+FRESH_S = 300
+"""For how long the Hub is not asked again about a model of the list."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,20 +38,20 @@ class Catalog:
     def __init__(self, settings: Settings, machine: Callable[[], Machine]) -> None:
         self._settings = settings
         self._machine = machine
-        self._kept: dict[str, tuple[float, ModelChoice]] = {}  # with the time at which it was found out
+        self._cache: dict[str, tuple[float, ModelChoice]] = {}  # with the time of the answer
 
     def choices(self) -> list[ModelChoice]:
         """Return the host's list, in its order.
 
-        What was found out of a model is kept for a while, unless it comes or goes.
+        Answers about a model are cached for a while, unless it appears on the disk or disappears from it.
         """
-        return [self._kept_choice(name) for name in self._settings.models]
+        return [self._cached_choice(name) for name in self._settings.models]
 
     def plan(self, name: str) -> Plan:
         """Return what a model needs and how it would run.
 
         Raises:
-            ModelLoadError: it can't be had; the text says why.
+            ModelLoadError: it can't be used; the text says why.
         """
         from hfdemo.models.check import check_model
         from hfdemo.models.choose import parse_model
@@ -59,7 +59,7 @@ class Catalog:
         return check_model(parse_model(name), self._settings, self._machine()).plan
 
     def search(self, words: str) -> list[ModelChoice]:
-        """Return the models on the Hub whose names hold the words: those that fit first, then by downloads.
+        """Return the models on the Hub whose names contain the words: those that fit first, then by downloads.
 
         Raises:
             ModelLoadError: the Hub can't be asked.
@@ -84,16 +84,16 @@ class Catalog:
         choices = [_found(info, machine) for info in found]
         return sorted(choices, key=lambda choice: {True: 0, None: 1, False: 2}[choice.fits])
 
-    def _kept_choice(self, name: str) -> ModelChoice:
+    def _cached_choice(self, name: str) -> ModelChoice:
         on_disk = _is_on_disk(name)
-        found_at, choice = self._kept.get(name, (0.0, None))
-        if choice is None or choice.on_disk != on_disk or time.monotonic() - found_at > KEPT_S:
+        found_at, choice = self._cache.get(name, (0.0, None))
+        if choice is None or choice.on_disk != on_disk or time.monotonic() - found_at > FRESH_S:
             choice = self._choice(name, on_disk)
-            self._kept[name] = time.monotonic(), choice
+            self._cache[name] = time.monotonic(), choice
         return choice
 
     def _choice(self, name: str, on_disk: bool) -> ModelChoice:
-        """Return a model of the list; what can't be found out of it stays open."""
+        """Return a model of the list; what can't be found out about it stays open."""
         try:
             plan = self.plan(name)
         except ModelLoadError as error:
@@ -103,22 +103,21 @@ class Catalog:
 
 
 def _is_on_disk(name: str) -> bool:
-    from hfdemo.models.choose import LocalModel, parse_model
-    from hfdemo.models.download import cached_files
+    from hfdemo.models.choose import parse_model
+    from hfdemo.models.disk import find_model
 
     try:
-        source = parse_model(name)
+        return find_model(parse_model(name)) is not None
     except ModelLoadError:
         return False
-    return isinstance(source, LocalModel) or cached_files(source) is not None
 
 
 def _found(info: ModelInfo, machine: Machine) -> ModelChoice:
-    from hfdemo.models.choose import HubModel
-    from hfdemo.models.download import cached_files
+    from hfdemo.models.disk import find_model
     from hfdemo.models.facts import stored_bytes
+    from hfdemo.models.source import HubModel
 
-    on_disk = cached_files(HubModel(info.id)) is not None
+    on_disk = find_model(HubModel(info.id)) is not None
     if not info.safetensors:
         return ModelChoice(info.id, None, on_disk, fits=None)
     parameters = int(info.safetensors.total)

@@ -1,4 +1,4 @@
-"""All that is asked of a model before its download starts: may it be had, is it of the right kind, will it fit."""
+"""What is checked before a download starts: is the model accessible, is it of the right kind, will it fit?"""
 
 import logging
 import tempfile
@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelInfo, constants, try_to_load_from_cache
-
 from hfdemo.background import in_thread
 from hfdemo.errors import HfdemoError, ModelLoadError
 from hfdemo.models.access import ask_hub, check_kind, read_config, read_json
-from hfdemo.models.choose import HUB_TIMEOUT_S, EmbeddedModel, HubModel, LocalModel, ModelSource
-from hfdemo.models.download import ModelFiles, cached_files, wanted_files
+from hfdemo.models.choose import HUB_TIMEOUT_S
+from hfdemo.models.disk import ModelFiles, RemoteFile, find_model, has_file, local_files, partial_bytes, wanted_files
 from hfdemo.models.embedded import PARAMETERS, WHEEL_BYTES
 from hfdemo.models.explain import NO_ROOM, advice, explain_load_error
 from hfdemo.models.facts import facts_from_folder, facts_from_hub
+from hfdemo.models.hub_private import constants
 from hfdemo.models.machine import look_at_machine
-from hfdemo.models.partial import RemoteFile, kept_bytes
-from hfdemo.models.plan import Machine, ModelFacts, Plan, gigabytes_text, make_plan, usual_facts
+from hfdemo.models.plan import Machine, ModelFacts, Plan, make_plan, usual_facts
+from hfdemo.models.plan_text import gigabytes_text
+from hfdemo.models.source import EmbeddedModel, HubModel, LocalModel, ModelSource
 from hfdemo.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -31,19 +31,19 @@ class Checked:
     source: ModelSource
     plan: Plan
     missing: tuple[RemoteFile, ...] = ()
-    """The files that have to be fetched first."""
+    """The files that must be downloaded first."""
     files: ModelFiles | None = None
-    """Where the model is, if nothing has to be fetched."""
+    """Where the model is, if nothing must be downloaded."""
 
 
 def check_model(source: ModelSource, settings: Settings, machine: Machine | None = None) -> Checked:
-    """Find out what a model needs, and whether it may be had and is of the right kind.
+    """Find out what a model needs, and check that it is accessible and of the right kind.
 
-    A model that is whole on this disk needs no Hub; if it answers soon, it is asked for a newer state.
+    A model that is complete on this disk needs no Hub; if the Hub answers soon, it is asked for a newer revision.
     Whether the model fits is in the plan, and not an error here: see `refuse_misfit`.
 
     Raises:
-        ModelLoadError: the model can't be had; the text says why and what to do.
+        ModelLoadError: the model can't be used; the text says why and what to do.
     """
     machine = machine or look_at_machine(settings.platform)
     try:
@@ -58,7 +58,7 @@ def refuse_misfit(plan: Plan, settings: Settings) -> None:
     """Refuse a model that can't be run as planned, before it is downloaded.
 
     Raises:
-        ModelLoadError: disk or memory is too small, the disk can't be written, or the weights can't be packed here.
+        ModelLoadError: disk or memory is too small, the disk isn't writable, or the weights can't be quantized here.
     """
     if plan.quantize and not plan.machine.can_quantize:
         raise ModelLoadError("no_quantizer", bits=plan.quantize)
@@ -77,10 +77,10 @@ def refuse_misfit(plan: Plan, settings: Settings) -> None:
 
 
 def check_disk(settings: Settings) -> None:
-    """Write into the folder of the downloads, to see whether that can be done.
+    """Check that the download folder is writable, by writing to it.
 
     Raises:
-        ModelLoadError: it can't.
+        ModelLoadError: it isn't.
     """
     folder = Path(constants.HF_HUB_CACHE)
     try:
@@ -99,19 +99,19 @@ def _find_facts(
     if isinstance(source, EmbeddedModel):
         return replace(usual_facts(source.name, PARAMETERS), download_bytes=WHEEL_BYTES), (), None
     if isinstance(source, LocalModel):
-        files = ModelFiles(source.folder, source.gguf_file)
+        files = local_files(source)
         return _facts_on_disk(files, source.name, settings), (), files
-    cached = cached_files(source)
-    if cached is None:
+    files_here = find_model(source)
+    if files_here is None:
         return *_facts_on_hub(source, settings), None
     try:
-        # Looking up a host name can't be given a time limit, so that the question has a thread of its own.
+        # Looking up a host name can't be given a time limit, so the question has a thread of its own.
         question = in_thread(lambda: _facts_on_hub(source, settings), "hub-question")
         facts, missing = question.result(timeout=HUB_TIMEOUT_S)
-        return facts, missing, None if missing else cached
+        return facts, missing, None if missing else files_here
     except (HfdemoError, TimeoutError) as error:
         logger.info("%s: %s", source.name, error or f"{constants.ENDPOINT} does not answer")
-    return _facts_on_disk(cached, source.name, settings), (), cached
+    return _facts_on_disk(files_here, source.name, settings), (), files_here
 
 
 def _facts_on_hub(source: HubModel, settings: Settings) -> tuple[ModelFacts, tuple[RemoteFile, ...]]:
@@ -129,14 +129,10 @@ def _facts_on_hub(source: HubModel, settings: Settings) -> tuple[ModelFacts, tup
     missing = tuple(
         RemoteFile(name, sizes[name], info.sha or "", hashes.get(name, ""))
         for name in wanted
-        if not _is_here(source, info, name)
+        if not has_file(source.repo_id, name, info.sha)
     )
-    have = sum(sizes[name] for name in wanted) - sum(file.size_bytes - kept_bytes(source, file) for file in missing)
+    have = sum(sizes[name] for name in wanted) - sum(file.size_bytes - partial_bytes(source, file) for file in missing)
     return facts_from_hub(info, config, source.name, source.gguf_file, have_bytes=have), missing
-
-
-def _is_here(source: HubModel, info: ModelInfo, file: str) -> bool:
-    return isinstance(try_to_load_from_cache(source.repo_id, file, revision=info.sha), str)
 
 
 def _facts_on_disk(files: ModelFiles, name: str, settings: Settings) -> ModelFacts:

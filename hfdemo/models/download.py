@@ -1,63 +1,34 @@
-"""Bring a model's files to this disk, wherever they are, and tell how far it is."""
+"""Download a model's files, wherever they are, and report the progress."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from huggingface_hub import constants, hf_hub_download, snapshot_download
-from huggingface_hub.utils import filter_repo_objects
+from huggingface_hub import hf_hub_download, snapshot_download
 from tqdm.auto import tqdm
 
 from hfdemo.background import in_thread
-from hfdemo.models.choose import HubModel, LocalModel, ModelSource
+from hfdemo.models.disk import (
+    PICKLED_FILES,
+    UNWANTED_FILES,
+    WANTED_FILES,
+    ModelFiles,
+    RemoteFile,
+    gguf_files,
+    has_safetensors,
+    local_files,
+)
 from hfdemo.models.embedded import ensure_embedded_model
-from hfdemo.models.partial import RemoteFile, fetch_large_file
+from hfdemo.models.hub_private import write_in_chunks_of
+from hfdemo.models.partial import fetch_large_file
 from hfdemo.models.progress import SILENT, Progress
-
-# Configuration, tokenizer, chat template and safetensors weights: what transformers reads, and nothing else.
-# Sub-folders hold other formats of the same weights (original/, onnx/), which would double the download.
-WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
-UNWANTED_FILES = ["*/*", "consolidated*"]
-PICKLED_FILES = ["pytorch_model*.bin"]
+from hfdemo.models.source import EmbeddedModel, HubModel, ModelSource
 
 CHUNK_BYTES = 1024 * 1024
-"""How much is written at one time. The client's own 10 MB would lose as much when a download is cut."""
+"""How much is written at once. With the client's own 10 MB, an interrupted download would lose as much."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFiles:
-    """A model on this disk: a folder as transformers saves one, or a GGUF file in a folder."""
-
-    folder: Path
-    gguf_file: str | None = None
-
-
-def wanted_files(names: Sequence[str], gguf_file: str | None = None, allow_pickle: bool = False) -> list[str]:
-    """Return which files of a repository make the model; pickled weights only if they may be used and are needed."""
-    if gguf_file:
-        return [name for name in names if name == gguf_file]
-    wanted = list(filter_repo_objects(names, allow_patterns=WANTED_FILES, ignore_patterns=UNWANTED_FILES))
-    if allow_pickle and not any(name.endswith(".safetensors") for name in wanted):
-        wanted += filter_repo_objects(names, allow_patterns=PICKLED_FILES, ignore_patterns=UNWANTED_FILES)
-    return wanted
-
-
-def cached_files(source: HubModel) -> ModelFiles | None:
-    """Return where a hub model is on this disk, or None if it isn't, or isn't whole."""
-    try:
-        if source.gguf_file:
-            path = hf_hub_download(source.repo_id, source.gguf_file, revision=source.revision, local_files_only=True)
-            return ModelFiles(_repository_folder(Path(path), source.gguf_file), source.gguf_file)
-        folder = Path(_snapshot(source, local_files_only=True))
-    except OSError:  # LocalEntryNotFoundError is one
-        return None
-    has_weights = any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
-    whole = has_weights and (folder / "config.json").is_file()
-    return ModelFiles(folder) if whole else None
 
 
 def fetch_model(
@@ -67,24 +38,24 @@ def fetch_model(
     weights: bool = True,
     allow_pickle: bool = False,
 ) -> ModelFiles:
-    """Return where a model's files are, fetching what isn't here yet; without the weights if they aren't needed.
+    """Return where a model's files are, downloading those that aren't here yet.
 
     Args:
         source: the model.
-        progress: told of each piece; it may end the download.
-        missing: the files of a hub model that aren't here; these are fetched with their progress shown.
+        progress: told of each chunk; it may end the download.
+        missing: the files of a hub model that aren't here; only the progress of these is shown.
         weights: whether the weights are needed.
-        allow_pickle: whether pickled weights may be fetched where there are no others.
+        allow_pickle: whether pickled weights may be downloaded where there are no others.
 
     Raises:
         Cancelled: `progress` ended it.
         HfdemoError, HfHubHTTPError, OSError: see `explain.explain_load_error`.
     """
-    if isinstance(source, LocalModel):
-        return ModelFiles(source.folder, source.gguf_file)
     if isinstance(source, HubModel):
         return _interruptibly(lambda: _fetch_from_hub(source, progress, missing, weights, allow_pickle), progress)
-    return ModelFiles(ensure_embedded_model(progress))
+    if isinstance(source, EmbeddedModel):
+        return ModelFiles(ensure_embedded_model(progress))
+    return local_files(source)
 
 
 def _fetch_from_hub(
@@ -94,7 +65,7 @@ def _fetch_from_hub(
 
     Without the Hub, a model that is complete in the cache is used as it is.
     """
-    constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
+    write_in_chunks_of(CHUNK_BYTES)
     total, done = sum(file.size_bytes for file in missing), 0
     for file in missing:
         bar = _progress_bar(progress, file.name, done, total)
@@ -104,37 +75,33 @@ def _fetch_from_hub(
         done += file.size_bytes
     if source.gguf_file:
         path = hf_hub_download(source.repo_id, source.gguf_file, revision=source.revision, token=source.token)
-        return ModelFiles(_repository_folder(Path(path), source.gguf_file), source.gguf_file)
-    return ModelFiles(Path(_snapshot(source, weights=weights, allow_pickle=allow_pickle, token=source.token)))
+        return gguf_files(Path(path), source.gguf_file)
+    folder = _snapshot(source, WANTED_FILES, UNWANTED_FILES if weights else [*UNWANTED_FILES, "*.safetensors"])
+    if weights and allow_pickle and not has_safetensors(folder):
+        _snapshot(source, PICKLED_FILES)
+    return ModelFiles(folder)
 
 
-def _snapshot(source: HubModel, weights: bool = True, allow_pickle: bool = False, **options: Any) -> str:
-    folder: str = snapshot_download(
-        source.repo_id,
-        revision=source.revision,
-        allow_patterns=WANTED_FILES,
-        ignore_patterns=UNWANTED_FILES if weights else [*UNWANTED_FILES, "*.safetensors"],
-        **options,
+def _snapshot(source: HubModel, wanted: list[str], unwanted: list[str] | None = None) -> Path:
+    return Path(
+        snapshot_download(
+            source.repo_id,
+            revision=source.revision,
+            allow_patterns=wanted,
+            ignore_patterns=unwanted,
+            token=source.token,
+        )
     )
-    pickled_only = allow_pickle and not any(Path(folder).glob("*.safetensors"))
-    if weights and pickled_only:
-        snapshot_download(source.repo_id, revision=source.revision, allow_patterns=PICKLED_FILES, **options)
-    return folder
-
-
-def _repository_folder(path: Path, file: str) -> Path:
-    """Return the folder below which a downloaded file has its name in the repository."""
-    return path.parents[file.count("/")]
 
 
 def _interruptibly(work: Callable[[], T], progress: Progress) -> T:
-    """Do the work in a thread of its own, so that it can be left at once; it then ends at its next piece.
+    """Do the work in a thread of its own, so that cancelling needn't wait for a stalled connection.
 
-    A connection that stands still would otherwise hold up whoever cancels.
+    The thread then ends at its next chunk.
     """
     result = in_thread(work, "download")
     while not wait([result], timeout=0.2).done:
-        progress.check()
+        progress.raise_if_cancelled()
     return result.result()
 
 
@@ -142,9 +109,9 @@ def _progress_bar(progress: Progress, file: str, before: int, total: int) -> typ
     """Return a progress bar that draws nothing and reports the bytes instead.
 
     Args:
-        progress: where it reports.
+        progress: where it reports to.
         file: the file's name.
-        before: the bytes of the files that are here already.
+        before: the bytes of the files downloaded before this one.
         total: the bytes of all files.
     """
 

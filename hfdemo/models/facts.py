@@ -1,7 +1,7 @@
 """What a model is made of, from the Hub's metadata or from its files' headers: no weights are read.
 
-The model is built on PyTorch's meta device, which has shapes and no memory: that counts its parameters exactly, for
-every family that transformers knows. What can't be found out is estimated from the size of the files.
+The model is built on PyTorch's meta device, which has shapes but no memory: that counts its parameters exactly, for
+every family that transformers knows. Anything else is estimated from the size of the files.
 """
 
 import json
@@ -17,19 +17,18 @@ from typing import Any
 import torch
 from huggingface_hub import ModelInfo
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, DynamicCache
-from transformers.cache_utils import DynamicLayer
-from transformers.pytorch_utils import Conv1D
 
-from hfdemo.models.download import wanted_files
+from hfdemo.compute.transformers_private import Conv1D, DynamicLayer, attention_of
+from hfdemo.models.disk import wanted_files
 from hfdemo.models.plan import ModelFacts, usual_facts
 
 WEIGHTS = (".safetensors", ".bin", ".gguf")
 
 TYPE_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "I16": 2}
-"""Of the names that safetensors gives to types of numbers; all others take one byte."""
+"""By safetensors' names of the types of numbers; all others take one byte."""
 
 MAX_LAYERS = 1000
-"""No model has more; a configuration from anywhere must not keep this program busy."""
+"""No model has more; a malicious configuration must not keep this program busy."""
 
 MAX_HEADER_BYTES = 100_000_000
 """Of a safetensors file; safetensors itself refuses a longer one."""
@@ -40,14 +39,14 @@ logger = logging.getLogger(__name__)
 def facts_from_hub(
     info: ModelInfo, config: dict[str, Any] | None, name: str, gguf_file: str | None = None, have_bytes: int = 0
 ) -> ModelFacts:
-    """Return what is known of a model on the Hub.
+    """Return what the Hub knows about a model.
 
     Args:
-        info: what the Hub says, with `files_metadata=True`.
-        config: its config.json, where it has one that can be read.
+        info: the Hub's answer, with `files_metadata=True`.
+        config: its config.json, if it has a readable one.
         name: what people call it.
-        gguf_file: the file that is to be loaded, of a repository of GGUF files.
-        have_bytes: how much of its files is on this disk already.
+        gguf_file: the file to load, in a repository of GGUF files.
+        have_bytes: how much of its files is already on this disk.
     """
     sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or []}
     wanted = wanted_files(list(sizes), gguf_file, allow_pickle=True)
@@ -61,7 +60,7 @@ def facts_from_hub(
 
 
 def facts_from_folder(folder: Path, name: str, gguf_file: str | None = None) -> ModelFacts:
-    """Return what is known of a model on this disk: a folder as transformers saves one, or a GGUF file in it."""
+    """Return what the files of a model on this disk say: a folder as transformers saves one, or a GGUF file in it."""
     if gguf_file:
         path = folder / gguf_file
         return _facts_of_gguf(name, _read_gguf_header(path), gguf_file, path.stat().st_size)
@@ -75,8 +74,8 @@ def facts_from_folder(folder: Path, name: str, gguf_file: str | None = None) -> 
 
 
 def _facts_from_config(name: str, config: dict[str, Any], stored: Counter[str], weights_bytes: int) -> ModelFacts:
-    """Return what a configuration and the count of the stored numbers tell together."""
-    packed = _own_quantization(config)
+    """Return what the configuration and the stored numbers say together."""
+    quantized = _own_quantization(config)
     model = _build_without_memory(config)
     parameters = _count(model) if model else sum(stored.values()) or weights_bytes // 2
     usual = usual_facts(name, parameters)
@@ -87,15 +86,15 @@ def _facts_from_config(name: str, config: dict[str, Any], stored: Counter[str], 
         usual,
         stored_bytes=weights_bytes,
         stored=tuple(sorted(stored.items())),
-        packable_parameters=0 if packed else _count_packable(model) if model else usual.packable_parameters,
-        own_quantization=packed,
+        packable_parameters=0 if quantized else _count_packable(model) if model else usual.packable_parameters,
+        own_quantization=quantized,
         model_type=str(getattr(text, "model_type", "") or ""),
         layers=layers,
         hidden=hidden,
         intermediate=_intermediate(text) or 4 * hidden,
         vocabulary=_number(text, "vocab_size") or usual.vocabulary,
         heads=_number(text, "num_attention_heads", "n_head") or usual.heads,
-        eager_attention=getattr(text, "_attn_implementation", "") == "eager",
+        eager_attention=attention_of(text) == "eager",
         context_limit=_number(text, "max_position_embeddings") or None,
         active_share=_active_share(model, text) if model else 1.0,
     )
@@ -111,21 +110,21 @@ def _build_without_memory(config: dict[str, Any]) -> Any:
         return None
     try:
         known = CONFIG_MAPPING[kind].from_dict(config)
-        with torch.device("meta"):  # float32 is the default, so that the other threads' default isn't changed
+        with torch.device("meta"):  # float32 is the default, so no other thread's changes
             return AutoModelForCausalLM.from_config(known, dtype=torch.float32)
-    except Exception as error:  # whatever is wrong with it, loading will tell
-        logger.info("its parameters can't be counted: %s", error)
+    except Exception as error:  # whatever is wrong with it, loading will say
+        logger.info("can't count the parameters: %s", error)
         return None
 
 
 def _count(model: Any) -> int:
-    return sum(int(parameter.numel()) for parameter in model.parameters())  # tied ones come once
+    return sum(int(parameter.numel()) for parameter in model.parameters())  # lists tied ones once
 
 
 def _count_packable(model: Any) -> int:
-    """Return how many weights bitsandbytes packs: those of all linear layers but the output head.
+    """Return how many weights can be quantized or packed: those of all linear layers but the output head.
 
-    The experts of most mixtures are one block of weights and no linear layers, so that they stay as they are.
+    The experts of most mixtures are one block of weights instead of linear layers, so they stay as they are.
     """
     head = model.get_output_embeddings()
     linear = (module for module in model.modules() if type(module) in (torch.nn.Linear, Conv1D) and module is not head)
@@ -133,24 +132,24 @@ def _count_packable(model: Any) -> int:
 
 
 def _active_share(model: Any, text: Any) -> float:
-    """Return the share of the weights that is read for a token, where only some of the experts are asked."""
+    """Return the share of the weights that is read for a token, which uses only some of the experts."""
     experts = _number(text, "num_experts", "num_local_experts", "n_routed_experts")
-    asked = _number(text, "num_experts_per_tok", "num_experts_per_token", "moe_topk")
-    if not 0 < asked < experts:
+    used = _number(text, "num_experts_per_tok", "num_experts_per_token", "moe_topk")
+    if not 0 < used < experts:
         return 1.0
     in_experts = sum(int(weight.numel()) for name, weight in model.named_parameters() if ".experts." in name)
-    return 1 - in_experts / _count(model) * (1 - asked / experts)
+    return 1 - in_experts / _count(model) * (1 - used / experts)
 
 
 def _intermediate(text: Any) -> int:
-    """Return the width of the feed-forward part; of a mixture of experts, of all experts that a token asks."""
+    """Return the width of the feed-forward part; in a mixture of experts, of all experts that a token uses."""
     width = _number(text, "intermediate_size", "n_inner", "ffn_dim")
-    asked = _number(text, "num_experts_per_tok", "num_experts_per_token", "moe_topk")
-    return max(width, asked * (_number(text, "moe_intermediate_size") or width))
+    used = _number(text, "num_experts_per_tok", "num_experts_per_token", "moe_topk")
+    return max(width, used * (_number(text, "moe_intermediate_size") or width))
 
 
 def _with_cache(facts: ModelFacts, model: Any, text: Any) -> ModelFacts:
-    """Return the facts with the sizes of the keys and values that each token leaves in the cache."""
+    """Return the facts with the sizes of the keys and values that each token adds to the cache."""
     windows = _cache_windows(facts, model, text)
     full = 2 * _cached_numbers(text, facts, full_layer=True)
     windowed = 2 * _cached_numbers(text, facts, full_layer=False)
@@ -163,36 +162,36 @@ def _with_cache(facts: ModelFacts, model: Any, text: Any) -> ModelFacts:
 
 
 def _cache_windows(facts: ModelFacts, model: Any, text: Any) -> list[int]:
-    """Return for each layer that caches keys and values how many tokens it keeps, or 0 if it keeps all."""
+    """Return for each layer with a cache how many tokens it keeps, or 0 if it keeps all."""
     try:
         layers = DynamicCache(config=model.config).layers
-    except Exception:  # no model, or one with a cache of its own kind
+    except Exception:  # no model, or one with a different kind of cache
         return [_number(text, "sliding_window")] * facts.layers
-    own = layers[: len(layers) - _number(text, "num_kv_shared_layers")]  # the last ones read what others cached
+    own = layers[: len(layers) - _number(text, "num_kv_shared_layers")]  # the last ones read the caches of others
     return [int(getattr(layer, "sliding_window", 0) or 0) for layer in own if isinstance(layer, DynamicLayer)]
 
 
 def _cached_numbers(text: Any, facts: ModelFacts, full_layer: bool) -> int:
     """Return how many numbers a layer caches for a token."""
-    if latent := _number(text, "kv_lora_rank"):  # DeepSeek's attention caches what keys and values are made from
+    if latent := _number(text, "kv_lora_rank"):  # DeepSeek caches what keys and values are computed from
         return latent + _number(text, "qk_rope_head_dim")
     heads = _number(text, "num_key_value_heads") or facts.heads
     width = _number(text, "head_dim") or facts.hidden // facts.heads
-    if full_layer:  # Gemma 4 gives other sizes to the layers without a window
+    if full_layer:  # Gemma 4 has different sizes in layers without a window
         heads = _number(text, "num_global_key_value_heads") or heads
         width = _number(text, "global_head_dim") or width
     return 2 * heads * width
 
 
 def _own_quantization(config: dict[str, Any]) -> str | None:
-    """Return how the stored weights are packed, or None if they aren't."""
+    """Return how the stored weights are quantized, or None if they aren't."""
     found = config.get("quantization_config") or getattr(_as_object(config), "quantization_config", None)
     method = found.get("quant_method") if isinstance(found, dict) else None
     return str(method) if method else None
 
 
 def _facts_of_gguf(name: str, header: dict[str, Any], file: str, file_bytes: int) -> ModelFacts:
-    """Return what the header of a GGUF file tells, or the Hub of it."""
+    """Return what the header of a GGUF file says, as the file or the Hub has it."""
     parameters = _whole(header.get("total")) or int(file_bytes * 8 / _bits_by_name(file))
     usual = usual_facts(name, parameters)
     kind = str(header.get("architecture", ""))
@@ -220,14 +219,14 @@ def _facts_of_gguf(name: str, header: dict[str, Any], file: str, file_bytes: int
 
 
 def _bits_by_name(file: str) -> float:
-    """Return the bits of each weight by a GGUF file's name, such as `Q4_K_M`; half a bit is for the scales."""
+    """Return the bits of each weight from a GGUF file's name, such as `Q4_K_M`; half a bit is for the scales."""
     if found := re.search(r"(?:^|[-_.])I?Q(\d)", file, re.I):
         return int(found[1]) + 0.5
     return 32.0 if re.search(r"F32", file, re.I) else 16.0
 
 
 def _read_gguf_header(path: Path) -> dict[str, Any]:
-    """Return the fields of the architecture without its name before them, and the count of the numbers as `total`."""
+    """Return the architecture's fields without its name as prefix, and the count of all numbers as `total`."""
     from gguf import GGUFReader
 
     try:
@@ -237,13 +236,13 @@ def _read_gguf_header(path: Path) -> dict[str, Any]:
         fields = {key: field for key, field in reader.fields.items() if key.startswith(f"{kind}.")}
         header = {key.removeprefix(f"{kind}."): field.contents() for key, field in fields.items()}
         return header | {"architecture": kind, "total": sum(int(tensor.n_elements) for tensor in reader.tensors)}
-    except Exception as error:  # whatever is wrong with it, loading will tell
-        logger.info("the header of %s can't be read: %s", path.name, error)
+    except Exception as error:  # whatever is wrong with it, loading will say
+        logger.info("can't read the header of %s: %s", path.name, error)
         return {}
 
 
 def _read_safetensors_header(path: Path) -> Counter[str]:
-    """Return how many numbers of which type a file holds.
+    """Return how many numbers of each type a file contains.
 
     Source: https://huggingface.co/docs/safetensors/index#format.
     """
@@ -255,8 +254,8 @@ def _read_safetensors_header(path: Path) -> Counter[str]:
         for name, tensor in header.items():
             if name != "__metadata__":
                 counts[tensor["dtype"]] += int(torch.Size(tensor["shape"]).numel())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # loading will tell
-        logger.info("the header of %s can't be read: %s", path.name, error)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # loading will say
+        logger.info("can't read the header of %s: %s", path.name, error)
     return counts
 
 
@@ -269,24 +268,24 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def stored_bytes(stored: Mapping[str, int]) -> int:
-    """Return the bytes of so many numbers of each type, by the names that safetensors gives to the types."""
+    """Return the bytes of the stored numbers, given how many there are of each of safetensors' types."""
     return sum(count * TYPE_BYTES.get(dtype, 1) for dtype, count in stored.items())
 
 
 def _as_object(config: dict[str, Any]) -> SimpleNamespace:
-    """Return the configuration of the part that writes text, so that it is read as transformers' own objects are."""
+    """Return the configuration of the part that writes text, with attributes as transformers' own objects have."""
     text = config.get("text_config")
     text = text if isinstance(text, dict) else config
     return SimpleNamespace(**{str(key): value for key, value in text.items()})
 
 
 def _number(config: Any, *names: str) -> int:
-    """Return the first of some fields that is a number above 0, or 0."""
+    """Return the first of these fields that is a number above 0, or 0."""
     return next((value for name in names if (value := _whole(getattr(config, name, None)))), 0)
 
 
 def _whole(value: Any) -> int:
-    """Return a number above 0 as it is, anything else as 0, and of a list (one for each layer) the largest."""
+    """Return a positive whole number as it is, of a list (one for each layer) the largest, and 0 for anything else."""
     if isinstance(value, list):
         return max(map(_whole, value), default=0)
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -16,19 +16,22 @@ from transformers import (
     TextGenerationPipeline,
     pipeline,
 )
-from transformers.utils.logging import disable_progress_bar, set_tqdm_hook
+from transformers.utils.logging import disable_progress_bar
 
 from hfdemo.chat.prompt import Prompt, PromptBuilder
 from hfdemo.compute.allocator import PACKING_BLOCK_BYTES, PROMPT_BLOCK_BYTES, free_at_once, reuse_freed, trim_freed
-from hfdemo.compute.cpu_weights import quantise_linears
+from hfdemo.compute.cpu_weights import pack_linears
 from hfdemo.compute.fast_step import make_fast_step
 from hfdemo.compute.shared_step import make_shared_step
 from hfdemo.compute.step import Step
-from hfdemo.models.choose import ModelSource, choose_model
-from hfdemo.models.download import ModelFiles, fetch_model
+from hfdemo.compute.transformers_private import WEIGHTS_BAR, set_tqdm_hook
+from hfdemo.models.choose import choose_model
+from hfdemo.models.disk import ModelFiles, has_safetensors
+from hfdemo.models.download import fetch_model
 from hfdemo.models.explain import explain_load_error
 from hfdemo.models.plan import Plan
 from hfdemo.models.progress import SILENT, Progress
+from hfdemo.models.source import ModelSource
 from hfdemo.settings import Settings
 
 
@@ -76,21 +79,21 @@ def load_model(
     Args:
         files: where the model is.
         name: what people call it.
-        plan: on what device, in what type of numbers, in how many bits.
+        plan: on which device, in which type of numbers, in how many bits.
         progress: told of each weight; it may end the loading.
-        settings: the host's; they may allow pickled weights and shorten the context.
+        settings: the host's; they may allow pickled weights and limit the context.
 
     Raises:
         Cancelled: `progress` ended it.
         OSError, ValueError, ...: see `explain.explain_load_error`.
     """
     settings = settings or Settings()
-    disable_progress_bar()  # the page and the log tell the progress
+    disable_progress_bar()  # the page and the log show the progress
     options: dict[str, Any] = {"gguf_file": files.gguf_file} if files.gguf_file else {}
     tokenizer = AutoTokenizer.from_pretrained(files.folder, **options)
     if not files.gguf_file:
-        AutoConfig.from_pretrained(files.folder)  # fails sooner, and more clearly, than the weights would
-        pickled = settings.allow_pickle and not any(files.folder.glob("*.safetensors"))
+        AutoConfig.from_pretrained(files.folder)  # fails earlier, and more clearly, than the weights would
+        pickled = settings.allow_pickle and not has_safetensors(files.folder)
         options["use_safetensors"] = not pickled
     placement = _placement(plan)
     on_cpu = _packs_on_cpu(plan)
@@ -138,14 +141,14 @@ def _make_step(model: Any, plan: Plan, chats: int) -> Step | None:
     with torch.inference_mode():
         step: Step | None = make_fast_step(model, plan.cpu_weights, chats) if on_cpu else None
         if step is None and on_cpu:
-            quantise_linears(model, plan.cpu_weights)
+            pack_linears(model, plan.cpu_weights)
         if step is None and plan.way != "split":
             step = make_shared_step(model, windows=chats > 1)
     return step
 
 
 def _packs_on_cpu(plan: Plan) -> bool:
-    """Return whether the weights may be packed here, on the CPU: bitsandbytes packs them by itself."""
+    """Tell whether the weights may be packed for the CPU; those that bitsandbytes quantizes can't."""
     return plan.way == "cpu" and not plan.quantize
 
 
@@ -154,24 +157,24 @@ def _device(plan: Plan) -> torch.device:
 
 
 def _placement(plan: Plan) -> dict[str, Any]:
-    """Return where accelerate puts the layers, where one device is not enough or the library of the bits wants it."""
+    """Return where accelerate puts the layers, if one device isn't enough or bitsandbytes asks for it."""
     if plan.way == "split":
         room = {0: int(0.9 * plan.machine.gpu_free), "cpu": int(0.9 * plan.machine.ram_free)}
         return {"device_map": "auto", "max_memory": room}
-    # Straight to the GPU: by way of the CPU, the weights would need as much of its memory, too. On ZeroGPU, where the
-    # GPU comes later, only a model that is moved is known to work.
+    # Straight to the GPU: going through the CPU, the weights would need as much of its memory, too. On ZeroGPU, which
+    # attaches the GPU later, only moving the model is known to work.
     straight = plan.way == "gpu" and plan.machine.platform != "zerogpu"
     return {"device_map": {"": _device(plan)}} if straight or plan.quantize else {}
 
 
 def _fewer_bits(plan: Plan, files: ModelFiles) -> dict[str, Any]:
-    """Return how the weights are stored, where it is not as they come."""
+    """Return how transformers must change the weights while it loads them, if at all."""
     if files.gguf_file:
         return {"quantization_config": GgufConfig(dequantize=True)}
     if plan.quantize == "8bit":
         return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
     if plan.quantize == "4bit":
-        # NF4 with double quantisation: the settings of QLoRA (https://arxiv.org/abs/2305.14314).
+        # NF4 with double quantization: the settings of QLoRA (https://arxiv.org/abs/2305.14314).
         nf4 = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
@@ -193,7 +196,7 @@ def _where(plan: Plan) -> str:
 
 @contextmanager
 def _weights_reported(progress: Progress, weights_bytes: int) -> Iterator[None]:
-    """Report each weight that transformers loads, by the hook it has for its progress bars."""
+    """Report each weight that transformers loads, through the hook for its progress bars."""
 
     def reported(weights: Collection[Any]) -> Iterator[Any]:
         for index, weight in enumerate(weights):
@@ -201,7 +204,7 @@ def _weights_reported(progress: Progress, weights_bytes: int) -> Iterator[None]:
             yield weight
 
     def make_bar(factory: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        return reported(args[0]) if options.get("desc") == "Loading weights" else factory(*args, **options)
+        return reported(args[0]) if options.get("desc") == WEIGHTS_BAR else factory(*args, **options)
 
     before = set_tqdm_hook(make_bar)
     try:
@@ -212,19 +215,19 @@ def _weights_reported(progress: Progress, weights_bytes: int) -> Iterator[None]:
 
 
 def decoder_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """Return the decoder layers of a model: of all its stacks of modules, the one that holds most parameters."""
+    """Return the decoder layers of a model: of all its lists of modules, the one with the most parameters."""
     stacks = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
     return list(max(stacks, key=lambda stack: sum(p.numel() for p in stack.parameters()), default=()))
 
 
 def load_prompts(named: str | None) -> PromptBuilder:
-    """Return what makes a model's prompts, from its tokenizer and configuration alone: no weights are loaded.
+    """Return what builds a model's prompts, from its tokenizer and configuration alone: no weights are loaded.
 
     Args:
         named: the model as in `HFDEMO_MODEL`, or None for the default.
 
     Raises:
-        HfdemoError: the model can't be found, fetched or read.
+        HfdemoError: the model can't be found, downloaded or read.
     """
     source: ModelSource | None = None
     try:
@@ -258,7 +261,7 @@ def forget_wishes(model: Any) -> None:
 
 
 def context_limit(config: Any, tokenizer: Any) -> int | None:
-    """Return how many tokens the model can read and write together, or None where neither side says."""
+    """Return how many tokens the model can read and write together, or None if neither of them says."""
     text_config = config.get_text_config(decoder=True)
     known = [getattr(text_config, "max_position_embeddings", None), tokenizer.model_max_length]
     return min((int(limit) for limit in known if limit and limit < 10**9), default=None)

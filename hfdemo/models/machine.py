@@ -13,30 +13,31 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import torch
-from huggingface_hub import constants
 
+from hfdemo.models.hub_private import constants
 from hfdemo.models.plan import Machine
 from hfdemo.settings import Platform
 
 CGROUPS = Path("/sys/fs/cgroup")
-"""Where Linux tells how much a container may use."""
+"""Where Linux lists how much memory a container may use."""
 
 OWN_CGROUPS = Path("/proc/self/cgroup")
-"""Where Linux tells in which groups this program is, one on a line: `0::/user.slice/app.scope`."""
+"""Where Linux lists the groups that this program is in, one on a line: `0::/user.slice/app.scope`."""
 
 ZEROGPU_BYTES = 48_000_000_000
-"""Half of an RTX Pro 6000, ZeroGPU's default size; when a Space starts, there is no GPU yet that could be asked.
+"""Half of an RTX Pro 6000, ZeroGPU's default size; when a Space starts, it has no GPU yet to ask.
 Source: https://huggingface.co/docs/hub/spaces-zerogpu."""
 ZEROGPU_BYTES_PER_S = 1.3e12
 
 USUAL_GPU_BYTES_PER_S = 300e9
-"""A T4's, for where the driver doesn't tell."""
+"""A T4's, where the driver doesn't say."""
 
 SHARE_REACHED = 0.75
-"""How much of its memory's greatest speed a GPU reaches while it reads weights."""
+"""How much of its peak memory bandwidth a GPU reaches while it reads weights."""
 
 PACKING_PAYS = ("AVX2", "AVX512")
-"""For these CPUs PyTorch's kernel for packed weights is written; on others it goes number by number, ten times slower.
+"""PyTorch's kernel for packed weights is written for these CPUs; on others it takes one number at a time, ten times
+slower.
 Source: aten/src/ATen/native/cpu/int4mm_kernel.cpp."""
 
 MPS_BYTES_PER_S = 100e9
@@ -46,13 +47,13 @@ MPS_BYTES_PER_S = 100e9
 def look_at_machine(platform: Platform) -> Machine:
     """Return what is free now for this program and its model.
 
-    What this program holds itself counts as free, as another model would come in the place of the one that is there.
-    The first call measures for about a tenth of a second how fast the CPU is; as PyTorch slows down when it computes
-    in a second thread, that call belongs in the thread that computes.
+    What this program holds itself counts as free, because a new model replaces the loaded one. The first call measures
+    the CPU's speed for about a tenth of a second. Make it in the thread that computes: PyTorch gets slower once it has
+    computed in a second one.
     """
     cpu_dtype = "bfloat16" if bfloat16_pays() else "float32"
     memory = psutil.virtual_memory()
-    limited = list(_cgroup_rooms(CGROUPS, OWN_CGROUPS))
+    limited = list(_cgroup_limits(CGROUPS, OWN_CGROUPS))
     machine = Machine(
         platform=platform,
         ram_free=min([memory.available, *(free for _, free in limited)]) + _own_bytes(),
@@ -70,9 +71,9 @@ def look_at_machine(platform: Platform) -> Machine:
 def bfloat16_pays() -> bool:
     """Measure whether this CPU reads bfloat16 weights at least about as fast as float32 ones.
 
-    Reading weights is what a token costs, and bfloat16 halves it; a CPU without bfloat16 instructions can still
-    be many times slower. Where the two are close, bfloat16 wins, because it needs half the memory. The best of
-    several tries counts, in turn, so that a busy machine changes nothing.
+    A token costs as much as reading all weights, and bfloat16 halves that; yet a CPU without bfloat16 instructions can
+    be many times slower. Where the two are close, bfloat16 wins, because it needs half the memory. Both are tried in
+    turn, and the best of many tries counts, so that a busy machine changes nothing.
     """
     best = dict.fromkeys((torch.float32, torch.bfloat16), math.inf)
     inputs = {dtype: (torch.ones(1, 2048, dtype=dtype), torch.ones(2048, 2048, dtype=dtype)) for dtype in best}
@@ -84,7 +85,7 @@ def bfloat16_pays() -> bool:
 
 @cache
 def _cpu_bytes_per_s(dtype: str) -> float:
-    """Measure how fast this CPU reads weights, on more of them than its cache holds."""
+    """Measure how fast this CPU reads weights, with more of them than fit into its cache."""
     row, weight = (torch.ones(rows, 4096, dtype=getattr(torch, dtype)) for rows in (1, 16384))
     return weight.nbytes / min(_seconds_of_product(row, weight) for _ in range(4))
 
@@ -119,10 +120,10 @@ def _with_gpu(machine: Machine) -> Machine:
 
 
 def _gpu_bytes_per_s(gpu: object) -> float:
-    """Return how fast weights are read: the memory's clock in kHz, two transfers a tick, by its width in bits."""
+    """Return how fast weights are read: the memory's clock in kHz, two transfers a tick, times its width in bits."""
     clock, width = (float(getattr(gpu, name, 0)) for name in ("memory_clock_rate", "memory_bus_width"))
-    greatest = 2 * clock * 1000 * width / 8
-    return SHARE_REACHED * greatest if greatest else USUAL_GPU_BYTES_PER_S
+    peak = 2 * clock * 1000 * width / 8
+    return SHARE_REACHED * peak if peak else USUAL_GPU_BYTES_PER_S
 
 
 @cache
@@ -130,16 +131,16 @@ def can_quantize() -> bool:
     """Tell whether bitsandbytes is installed and has a library for this machine."""
     if importlib.util.find_spec("bitsandbytes") is None or torch.backends.mps.is_available():
         return False
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it misses kernels on a CPU that it can do without
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns about optional kernels on CPUs
     try:
         from bitsandbytes.cextension import BNBNativeLibrary, lib
-    except Exception:  # it is broken, or not made for this system
+    except Exception:  # it is broken, or not built for this system
         return False
-    return isinstance(lib, BNBNativeLibrary)  # else it stands in for a library that is missing
+    return isinstance(lib, BNBNativeLibrary)  # otherwise a placeholder for a missing library
 
 
 def _own_bytes() -> int:
-    """Return what this program holds and nothing else could have; pages of files, such as weights, are free anyway."""
+    """Return the memory that only this program holds; pages of files, such as weights, count as free anyway."""
     if sys.platform == "linux":
         for line in Path("/proc/self/status").read_text("ascii", "replace").splitlines():
             if line.startswith("RssAnon:"):
@@ -147,23 +148,23 @@ def _own_bytes() -> int:
     return int(psutil.Process().memory_full_info().uss)
 
 
-def _cgroup_rooms(root: Path, own: Path) -> Iterator[tuple[int, int]]:
-    """Yield limit and room in bytes of each group this program is in, if that has a limit.
+def _cgroup_limits(root: Path, own: Path) -> Iterator[tuple[int, int]]:
+    """Yield the limit and the free bytes of each group this program is in, if the group has a limit.
 
-    What the group uses includes files the system keeps in memory as long as there is room; these count as free.
+    A group's usage includes files that the system caches while there is space; these count as free.
     Source: https://docs.kernel.org/admin-guide/cgroup-v2.html and .../cgroup-v1/memory.html.
     """
     for folder, limit_file, used_file, prefix in _cgroup_folders(root, own):
         limit = _read_number(folder / limit_file)
         used = _read_number(folder / used_file)
-        if limit is None or used is None or limit >= 2**60:  # v1 says "no limit" with a number nobody has
+        if limit is None or used is None or limit >= 2**60:  # v1 writes "no limit" as a huge number
             continue
         files = _read_file_bytes(folder / "memory.stat", prefix)
         yield limit, max(0, limit - max(0, used - files))
 
 
 def _cgroup_folders(root: Path, own: Path) -> Iterator[tuple[Path, str, str, str]]:
-    """Yield the folders of this program's groups and all above them, with the names of what they tell."""
+    """Yield the folders of this program's groups and their parents, with the names of their files and fields."""
     try:
         lines = own.read_text("utf-8", "replace").splitlines()
     except OSError:
@@ -186,7 +187,7 @@ def _cgroup_folders(root: Path, own: Path) -> Iterator[tuple[Path, str, str, str
 def _read_number(path: Path) -> int | None:
     try:
         return int(path.read_text("ascii"))
-    except (OSError, ValueError):  # it isn't there, or says "max"
+    except (OSError, ValueError):  # it doesn't exist, or says "max"
         return None
 
 
@@ -200,5 +201,5 @@ def _read_file_bytes(stat: Path, prefix: str) -> int:
 
 
 def _existing(folder: Path) -> Path:
-    """Return a folder, or the nearest above it that is there."""
+    """Return a folder, or its nearest parent that exists."""
     return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())

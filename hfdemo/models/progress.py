@@ -1,4 +1,4 @@
-"""How far a model is on its way, and the way to stop it."""
+"""How far a model's loading is, and how to cancel it."""
 
 import time
 from collections import deque
@@ -7,46 +7,46 @@ from threading import Event
 from typing import Literal
 
 WINDOW_S = 8.0
-"""Over how many of the last seconds the rate is taken: long enough to be calm, short enough to be true."""
+"""Over how many of the last seconds the rate is measured: long enough to be steady, short enough to be current."""
 
-Step = Literal["checking", "downloading", "converting", "loading"]
+LoadStage = Literal["checking", "downloading", "converting", "loading"]
 
 
 class Cancelled(Exception):
-    """Raised in the midst of the work, because nobody wants the model any more."""
+    """Raised inside the work when somebody cancelled it."""
 
 
 class Progress:
-    """Takes what is done of a step, works out the rate, and shows it.
+    """Takes reports of how far a stage is, computes the rate, and shows both.
 
     Args:
-        show: called with the step, the bytes done and in all (0 where unknown), the file's name, and bytes per second.
-        cancel: set by anyone to end the work; the next report then raises `Cancelled`.
+        show: called with the stage, the bytes done and in all (0 if unknown), the file's name, and bytes per second.
+        cancel: anyone may set it to end the work; the next report then raises `Cancelled`.
     """
 
-    def __init__(self, show: Callable[[Step, int, int, str, float], None], cancel: Event | None = None) -> None:
+    def __init__(self, show: Callable[[LoadStage, int, int, str, float], None], cancel: Event | None = None) -> None:
         self._show = show
         self._cancel = cancel or Event()
-        self._step: Step | None = None
+        self._stage: LoadStage | None = None
         self._samples: deque[tuple[float, int]] = deque()
 
-    def report(self, step: Step, done_bytes: int = 0, total_bytes: int = 0, file: str = "") -> None:
-        """Show how far a step is.
+    def report(self, stage: LoadStage, done_bytes: int = 0, total_bytes: int = 0, file: str = "") -> None:
+        """Show how far a stage is.
 
         Raises:
-            Cancelled: the work is to end.
+            Cancelled: somebody cancelled the work.
         """
-        self.check()
-        if step != self._step:
-            self._step = step
+        self.raise_if_cancelled()
+        if stage != self._stage:
+            self._stage = stage
             self._samples.clear()
-        self._show(step, done_bytes, total_bytes, file, self._rate(done_bytes))
+        self._show(stage, done_bytes, total_bytes, file, self._rate(done_bytes))
 
-    def check(self) -> None:
-        """Find out whether the work is to end.
+    def raise_if_cancelled(self) -> None:
+        """End the work if somebody cancelled it.
 
         Raises:
-            Cancelled: it is.
+            Cancelled: somebody did.
         """
         if self._cancel.is_set():
             raise Cancelled
@@ -61,4 +61,4 @@ class Progress:
 
 
 SILENT = Progress(lambda *_: None)
-"""Shows nothing, for where nobody looks."""
+"""Shows nothing and is never cancelled."""

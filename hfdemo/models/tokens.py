@@ -1,4 +1,4 @@
-"""The access token: where it comes from, whose it is, and whether the Hub knows it. Its value goes nowhere else."""
+"""The access token: where it comes from, whose it is, and whether the Hub knows it. Its value never leaves here."""
 
 import os
 from collections.abc import Mapping
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import constants, get_token, whoami
+from huggingface_hub import get_token, whoami
 from huggingface_hub.errors import HfHubHTTPError
 
 from hfdemo.models.explain import bad_token_error
+from hfdemo.models.hub_private import constants
 from hfdemo.settings import Platform
 
 TokenSource = Literal["HF_TOKEN", "hf auth login", "Colab", "Space"]
@@ -17,7 +18,7 @@ TokenSource = Literal["HF_TOKEN", "hf auth login", "Colab", "Space"]
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whom an access token belongs to."""
+    """The account that an access token belongs to."""
 
     name: str
     role: str
@@ -40,9 +41,9 @@ def token_source(platform: Platform, environ: Mapping[str, str] = os.environ) ->
 
 
 def check_token(platform: Platform) -> Account | None:
-    """Ask the Hub whose the access token is; None if there is no token, or the Hub doesn't say.
+    """Ask the Hub whose access token this is; None if there is no token, or the Hub doesn't say.
 
-    The answer is kept, because the Hub limits this question strictly.
+    The answer is cached, because the Hub limits this question strictly.
 
     Raises:
         ModelLoadError: the Hub doesn't know the token.

@@ -10,7 +10,7 @@ from hfdemo.chat.messages import replace_surrogates
 from hfdemo.engines.protocol import ModelCatalog, ModelHost
 from hfdemo.errors import HfdemoError, InvalidInput
 from hfdemo.models.choice import ModelChoice
-from hfdemo.models.plan import size_text
+from hfdemo.models.plan_text import size_text
 from hfdemo.page.components import RawDropdown, RawTextbox
 from hfdemo.page.errors import shown_errors
 from hfdemo.page.events import AT_ONCE, QUEUED

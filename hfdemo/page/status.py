@@ -3,7 +3,8 @@
 from html import escape
 
 from hfdemo.engines.protocol import Stage, Status
-from hfdemo.models.plan import Plan, card_lines, size_text
+from hfdemo.models.plan import Plan
+from hfdemo.models.plan_text import card_lines, size_text
 from hfdemo.page.amounts import rate_text, time_left_text
 from hfdemo.page.links import with_links
 from hfdemo.words import Language, say

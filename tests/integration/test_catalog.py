@@ -47,5 +47,5 @@ def test_a_model_that_came_is_told_at_once_and_then_kept_too(machine):
 
 
 def test_what_is_kept_is_found_out_anew_after_a_while(machine):
-    machine.run(PROGRAM + "catalog.KEPT_S = 0; [choices() for _ in range(3)]")
+    machine.run(PROGRAM + "catalog.FRESH_S = 0; [choices() for _ in range(3)]")
     assert questions(machine, "org/tiny") == 3

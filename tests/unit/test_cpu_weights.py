@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hfdemo.compute import cpu_weights
-from hfdemo.compute.cpu_weights import FEW_ROWS, QuantisedLinear, pack, quantise_linears
+from hfdemo.compute.cpu_weights import FEW_ROWS, PackedLinear, pack, pack_linears
 from tests.unit.tiny_models import tiny_model
 
 
@@ -32,7 +32,7 @@ def error(found: Tensor, expected: Tensor) -> float:
 def test_a_product_is_as_exact_as_its_bits(bits, most, rows):
     weight, states = weight_of(64, 96), weight_of(rows, 96, seed=2)
     packed = pack([weight], bits)
-    assert packed.bits == bits
+    assert packed.weight_format == bits
     assert error(packed(states), F.linear(states, weight)) <= most
 
 
@@ -47,13 +47,13 @@ def test_more_rows_are_multiplied_by_the_weights_as_they_came():
 def test_weights_from_4_bit_lose_nothing_in_4_bit():
     weight, states = weight_from_4_bit(64, 96), weight_of(1, 96, seed=2)
     packed = pack([weight], "auto")
-    assert packed.bits == "int4"
+    assert packed.weight_format == "int4"
     assert error(packed(states), F.linear(states, weight)) < 0.01
 
 
 def test_weights_that_never_were_in_4_bit_get_8():
-    assert pack([weight_of(64, 96)], "auto").bits == "int8"
-    assert pack([weight_from_4_bit(64, 96), weight_of(64, 96)], "auto").bits == "int8"
+    assert pack([weight_of(64, 96)], "auto").weight_format == "int8"
+    assert pack([weight_from_4_bit(64, 96), weight_of(64, 96)], "auto").weight_format == "int8"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_weights_that_never_were_in_4_bit_get_8():
 def test_a_shape_that_a_kernel_does_not_take_gets_more_bits(outputs, inputs, wanted, bits):
     weight, states = weight_of(outputs, inputs), weight_of(1, inputs, seed=2)
     packed = pack([weight], wanted)
-    assert packed.bits == bits
+    assert packed.weight_format == bits
     assert error(packed(states), F.linear(states, weight)) < 0.15
 
 
@@ -87,15 +87,15 @@ def test_parts_and_chunks_make_the_same_product(bits, monkeypatch):
 
 
 def test_weights_that_are_multiplied_wrongly_stay_as_they_came(monkeypatch, caplog):
-    monkeypatch.setattr(cpu_weights, "_packed", lambda quantised: quantised.new_zeros(len(quantised), 48).byte())
-    assert pack([weight_of(64, 96)], "int4").bits == "bf16"
+    monkeypatch.setattr(cpu_weights, "_to_kernel_layout", lambda numbers: numbers.new_zeros(len(numbers), 48).byte())
+    assert pack([weight_of(64, 96)], "int4").weight_format == "bf16"
     assert caplog.text.count("differs too much") == 2
 
 
 def test_weights_for_which_4_bit_are_too_few_get_8():
     weight = weight_of(64, 96)
     weight[:, ::32], weight[:, 1::32] = 30, -30  # they set the steps, and cancel each other
-    assert pack([weight], "int4").bits == "int8"
+    assert pack([weight], "int4").weight_format == "int8"
 
 
 def test_a_bias_is_added_and_the_type_of_numbers_stays():
@@ -114,8 +114,10 @@ def test_any_model_writes_with_packed_weights(model_type, wanted, most):
     model = tiny_model(model_type, torch.bfloat16, **options)
     ids = torch.tensor([[5]])
     expected = model(ids).logits
-    added = quantise_linears(model, wanted)
-    kinds = {name: module.packed.bits for name, module in model.named_modules() if isinstance(module, QuantisedLinear)}
+    added = pack_linears(model, wanted)
+    kinds = {
+        name: module.packed.weight_format for name, module in model.named_modules() if isinstance(module, PackedLinear)
+    }
     assert added > 0 and len(kinds) > 3
     head = next(name for name, module in model.named_modules() if module is model.get_output_embeddings())
     assert kinds.pop(head) == "int8" and set(kinds.values()) == {wanted}
@@ -125,5 +127,5 @@ def test_any_model_writes_with_packed_weights(model_type, wanted, most):
 
 def test_as_they_came_means_that_nothing_is_packed():
     model = tiny_model("gemma", torch.bfloat16)
-    assert quantise_linears(model, "bf16") == 0
-    assert not any(isinstance(module, QuantisedLinear) for module in model.modules())
+    assert pack_linears(model, "bf16") == 0
+    assert not any(isinstance(module, PackedLinear) for module in model.modules())

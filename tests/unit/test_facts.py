@@ -13,9 +13,10 @@ from huggingface_hub import ModelInfo
 from safetensors.torch import save_file
 
 from hfdemo.models.facts import facts_from_folder, facts_from_hub
+from hfdemo.models.memory import cache_bytes, weight_bytes
 from hfdemo.models.plan import ModelFacts, make_plan
 from tests.unit.known_models import KNOWN, Known
-from tests.unit.test_fit import T4
+from tests.unit.test_plan import T4
 
 QWEN3 = KNOWN["Qwen/Qwen3-0.6B"]
 
@@ -47,8 +48,8 @@ def test_well_known_models(name):
     assert facts.window_bytes_per_token == known.window_bytes_per_token
     assert facts.window_tokens == known.window_tokens
     if not facts.own_quantization:
-        assert facts.weight_bytes("bfloat16") == 2 * known.parameters
-        assert facts.weight_bytes("float32") == 4 * known.parameters
+        assert weight_bytes(facts, "bfloat16") == 2 * known.parameters
+        assert weight_bytes(facts, "float32") == 4 * known.parameters
 
 
 def test_the_details_of_a_plain_model():
@@ -58,9 +59,9 @@ def test_the_details_of_a_plain_model():
     assert facts.stored_bytes == 16_060_522_496
     assert facts.download_bytes == 16_060_522_496 + 700
     assert facts.packable_parameters == 32 * 218_103_808  # each layer's projections; not the embeddings and the head
-    assert facts.cache_bytes(1) == 131_072
-    assert facts.cache_bytes(4096) == 512 * 2**20
-    assert facts.cache_bytes(4096, "float32") == 1024 * 2**20
+    assert cache_bytes(facts, 1) == 131_072
+    assert cache_bytes(facts, 4096) == 512 * 2**20
+    assert cache_bytes(facts, 4096, "float32") == 1024 * 2**20
     assert facts.active_share == 1
     assert not facts.eager_attention
     assert not facts.gguf
@@ -70,13 +71,13 @@ def test_a_tied_head_that_is_stored_counts_once():
     facts = facts_of(QWEN3)
     assert dict(facts.stored)["BF16"] - facts.parameters == 151936 * 1024
     assert facts.stored_bytes == 1_503_264_768
-    assert facts.weight_bytes("bfloat16") == 1_192_099_840
+    assert weight_bytes(facts, "bfloat16") == 1_192_099_840
 
 
 def test_a_window_bounds_the_cache():
     facts = facts_of(KNOWN["google/gemma-3-1b-it"])
-    assert facts.cache_bytes(512) == 512 * (4096 + 22528)
-    assert facts.cache_bytes(8192) == 8192 * 4096 + 512 * 22528
+    assert cache_bytes(facts, 512) == 512 * (4096 + 22528)
+    assert cache_bytes(facts, 8192) == 8192 * 4096 + 512 * 22528
 
 
 def test_of_a_mixture_of_experts_few_weights_are_read_for_a_token():
@@ -176,7 +177,7 @@ def test_a_gguf_file_on_the_hub():
     assert facts.gguf
     assert facts.parameters == 8_030_261_312
     assert facts.stored_bytes == facts.download_bytes == 4_920_000_000
-    assert facts.weight_bytes("float16") == 16_060_522_624  # it is unpacked
+    assert weight_bytes(facts, "float16") == 16_060_522_624  # it is unpacked
 
 
 @pytest.mark.parametrize(

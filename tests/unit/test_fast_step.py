@@ -3,13 +3,16 @@
 import gc
 import logging
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from transformers import DynamicCache
 
+from hfdemo.compute.architectures import FAST_ARCHITECTURES
 from hfdemo.compute.fast_step import ROOM_TOKENS, ChatCache, FastStep, make_fast_step
+from hfdemo.models.plan import Machine, make_plan, usual_facts
 from tests.unit.tiny_models import tiny_model
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -80,6 +83,34 @@ def test_the_recorded_step_of_several_chats_is_the_plain_one(family, weights, fo
             found, expected = recorded(tokens, ones[:chats]), plain(tokens, others[:chats])
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
         assert [cache.tokens for cache in ones] == [cache.tokens for cache in others]
+
+
+def is_planned_as_fast(model_type: str) -> bool:
+    """Tell whether the plan counts on the fast step on a CPU."""
+    facts = usual_facts("m", 10**9)
+    machine = Machine(ram_free=10**10)
+    plain = make_plan(replace(facts, model_type="not any"), machine)
+    return make_plan(replace(facts, model_type=model_type), machine).tokens_per_s > 1.1 * plain.tokens_per_s
+
+
+def test_each_architecture_of_the_list_is_tested_here():
+    assert set(FAMILIES) == set(FAST_ARCHITECTURES)
+
+
+@pytest.mark.parametrize("family", FAST_ARCHITECTURES)
+def test_the_step_and_the_plan_cover_the_same_architectures(family):
+    assert is_planned_as_fast(family)
+    with torch.inference_mode():
+        assert make_fast_step(tiny_model(family, **FAMILIES[family]), "bf16") is not None
+
+
+def test_one_line_adds_an_architecture_that_is_built_like_llama(monkeypatch):
+    with torch.inference_mode():
+        assert make_fast_step(tiny_model("seed_oss"), "bf16") is None
+        assert not is_planned_as_fast("seed_oss")
+        monkeypatch.setitem(FAST_ARCHITECTURES, "seed_oss", "SeedOssForCausalLM")
+        assert make_fast_step(tiny_model("seed_oss"), "bf16") is not None
+        assert is_planned_as_fast("seed_oss")
 
 
 def test_packed_weights_change_little():

@@ -9,7 +9,7 @@ import pytest
 
 from hfdemo.engines.protocol import Stage, Status
 from hfdemo.errors import ModelLoadError
-from hfdemo.models.plan import card_lines, size_text
+from hfdemo.models.plan_text import card_lines, size_text
 from hfdemo.page.amounts import rate_text, time_left_text
 from hfdemo.page.links import with_links
 from hfdemo.page.status import card_html, progress_text, status_card_html, status_html

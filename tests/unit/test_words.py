@@ -11,7 +11,7 @@ from hfdemo.chat.options import OPTION_NAMES, THINKING
 from hfdemo.chat.reply import FinishReason
 from hfdemo.engines.protocol import Status
 from hfdemo.models.explain import GATES
-from hfdemo.models.plan import Bits, Speed, Way
+from hfdemo.models.plan import QuantizedBits, Speed, Way
 from hfdemo.page.language import label, translations
 from hfdemo.page.starters import STARTERS, starter_cards
 from hfdemo.publish.life import FAILED, RESTING, RUNNING, WORKING
@@ -73,7 +73,7 @@ def computed_keys() -> set[str]:
         *(f"error.{key}" for key in GATES.values()),
         *(f"fit.{label}" for label in plan),
         *(f"fit.way_{way}" for way in get_args(Way)),
-        *(f"fit.in_{bits}" for bits in get_args(Bits)),
+        *(f"fit.in_{bits}" for bits in get_args(QuantizedBits)),
         *(f"fit.speed_{speed}" for speed in get_args(Speed)),
         *(f"receipt.{name}" for name in [*get_args(FinishReason), "only_thought", *facts]),
         *(f"page.thinking_{mode}" for mode in THINKING),

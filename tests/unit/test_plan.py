@@ -10,19 +10,19 @@ from typing import get_args
 import pytest
 
 from hfdemo.models.plan import (
-    SPEEDS,
     USUAL_CONTEXT,
     Machine,
     ModelFacts,
     Plan,
     Speed,
     Way,
-    card_lines,
     choose_dtype_name,
     estimate_fits,
     make_plan,
     usual_facts,
 )
+from hfdemo.models.plan_text import card_lines
+from hfdemo.models.speed import SPEEDS
 from hfdemo.words import LANGUAGES
 from tests.unit.known_models import GB, KNOWN
 
@@ -420,5 +420,5 @@ def test_the_speeds_leave_no_gap():
 def test_it_is_imported_at_once():
     """The page imports it, and stands before anything slow is loaded."""
     slow = "{'torch', 'transformers', 'huggingface_hub', 'gradio'}"
-    program = f"import sys, hfdemo.models.plan; print(len({slow} & set(sys.modules)))"
+    program = f"import sys, hfdemo.models.plan_text; print(len({slow} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout == b"0\n"

@@ -1,0 +1,128 @@
+"""How much memory a model takes: weights, cache, activations, program. All of its arithmetic is in this file.
+
+The numbers are compared with measured ones in `benchmarks/README.md`.
+"""
+
+from hfdemo.models.plan_data import Machine, ModelFacts, QuantizedBits, Way
+from hfdemo.settings import CpuWeights
+
+SHARE_USED = 0.9
+"""How much of the free memory a plan may use; other programs and fragmentation need the rest."""
+
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+QUANTIZED_BYTES: dict[QuantizedBits, float] = {"8bit": 1.0, "4bit": 0.5 + 1 / 64 + 4 / (64 * 256)}
+"""Bytes of one weight that bitsandbytes quantized. 4 bit is NF4 with double quantization: each 64 weights share a
+scale of 8 bits, and each 256 scales one of 32. Source: QLoRA, section 3 (https://arxiv.org/abs/2305.14314)."""
+
+PACKED_BYTES: dict[CpuWeights, float] = {
+    "bf16": 0.0,
+    "int8": 1 + 8 / 64,
+    "int4": 0.5 + 4 / 32,
+    "auto": 1 + 8 / 64,
+}
+"""Bytes of one weight that is packed for the CPU, in addition to the original (`compute/cpu_weights.py`). In 4 bit,
+each 32 weights share a scale and a zero of 16 bits; in 8 bit, each 64 share two of them. `auto` is planned as 8 bit,
+because only the weights themselves tell which it will be."""
+
+PROGRAM_BYTES = 460_000_000
+"""What Python, PyTorch, transformers and Gradio take in memory, without a model; measured."""
+
+BITSANDBYTES_BYTES = 45_000_000
+"""What bitsandbytes adds to that where it is installed; measured."""
+
+TOKENIZER_BYTES_PER_TOKEN = 900
+"""What each token of a vocabulary takes in the tokenizer's tables; measured."""
+
+GPU_PROGRAM_BYTES = 400_000_000
+"""What CUDA's libraries and PyTorch's allocator take on the GPU beside the model's tensors."""
+
+ACTIVATION_HIDDEN = 4
+ACTIVATION_INTERMEDIATE = 3
+"""How many vectors of the hidden size (stream, residual, norm, output) and of the feed-forward size (gate, its
+activation, up) exist for each token at once while a prompt is read. PyTorch's memory profiler counts exactly these in
+Llama-like models, in 16 and in 32 bit."""
+
+SCORES_COPIES = 5
+"""How many copies of the square matrix of attention scores are in memory at once, where it is materialized at all. The
+profiler counts 3 for gpt-oss and 5 for Gemma 2."""
+
+FRAGMENTATION = 0.3
+"""How much more memory short-lived blocks take than they fill, because the gaps between them aren't given back: the
+cache, which moves with each token, and the activations. Measured."""
+
+
+def weight_bytes(facts: ModelFacts, dtype: str, quantize: QuantizedBits | None = None) -> int:
+    """Return the bytes of the weights in memory, as numbers of type `dtype` or quantized to fewer bits."""
+    quantized = facts.packable_parameters if quantize else 0
+    return int(
+        (facts.parameters - quantized) * DTYPE_BYTES[dtype] + quantized * QUANTIZED_BYTES.get(quantize or "8bit", 0)
+    )
+
+
+def loaded_bytes(facts: ModelFacts, machine: Machine, way: Way, dtype: str, quantize: QuantizedBits | None) -> int:
+    """Return the bytes of the weights once they are loaded; those stored quantized may stay so."""
+    return facts.stored_bytes if _stays_quantized(facts, machine, way) else weight_bytes(facts, dtype, quantize)
+
+
+def packed_bytes(facts: ModelFacts, dtype: str, cpu_weights: CpuWeights) -> tuple[int, int]:
+    """Return the bytes of the weights packed for the CPU, and those of the same weights unpacked.
+
+    The head is in 8 bit, however few bits the others have.
+    """
+    if cpu_weights == "bf16":
+        return 0, 0
+    head = facts.vocabulary * facts.hidden
+    packed = int(facts.packable_parameters * PACKED_BYTES[cpu_weights] + head * PACKED_BYTES["int8"])
+    return packed, (facts.packable_parameters + head) * DTYPE_BYTES[dtype]
+
+
+def cache_bytes(facts: ModelFacts, context: int, dtype: str = "bfloat16") -> int:
+    """Return the bytes of the keys and values of `context` tokens."""
+    windowed = facts.window_bytes_per_token * min(context, facts.window_tokens)
+    return (facts.cache_bytes_per_token * context + windowed) * DTYPE_BYTES[dtype] // 2
+
+
+def activation_bytes(facts: ModelFacts, context: int, dtype: str, cache: int) -> int:
+    """Return the bytes that are needed only while a prompt of `context` tokens is read, or while weights are loaded.
+
+    The gaps between these blocks and those of the cache are counted here.
+    """
+    vectors = ACTIVATION_HIDDEN * facts.hidden + ACTIVATION_INTERMEDIATE * facts.intermediate
+    scores = SCORES_COPIES * facts.heads * context**2 if facts.eager_attention else 0
+    reading = (context * vectors + scores) * DTYPE_BYTES[dtype]
+    loading = 4 * facts.vocabulary * facts.hidden if facts.gguf else 0  # its embedding passes through float32
+    return max(reading + int(FRAGMENTATION * (reading + cache)), loading)
+
+
+def program_bytes(facts: ModelFacts, machine: Machine, way: Way) -> int:
+    """Return the bytes of everything but the model."""
+    on_cpu = PROGRAM_BYTES + TOKENIZER_BYTES_PER_TOKEN * facts.vocabulary
+    on_cpu += BITSANDBYTES_BYTES if machine.can_quantize else 0
+    return {"gpu": GPU_PROGRAM_BYTES, "split": GPU_PROGRAM_BYTES + on_cpu}.get(way, on_cpu)
+
+
+def free_bytes(machine: Machine, way: Way) -> int:
+    """Return the free bytes of all the memory that a way uses."""
+    return {"gpu": machine.gpu_free, "split": machine.gpu_free + machine.ram_free}.get(way, machine.ram_free)
+
+
+def has_room(needed: int, free: int) -> bool:
+    """Tell whether a plan may use so much of the free memory."""
+    return needed <= SHARE_USED * free
+
+
+def more_chats(needed: int, free: int, cache: int) -> int:
+    """Return for how many chats besides the first there is room; each may grow as long as planned."""
+    return int((SHARE_USED * free - needed) / ((1 + FRAGMENTATION) * max(1, cache)))
+
+
+def _stays_quantized(facts: ModelFacts, machine: Machine, way: Way) -> bool:
+    """Tell whether weights that are stored quantized stay so in memory.
+
+    transformers dequantizes mxfp4 where the package `kernels` isn't installed, and fp8 on CPUs and on GPUs below
+    compute capability 8.9. Source: transformers 5.24, quantizers/quantizer_mxfp4.py and quantizer_finegrained_fp8.py.
+    """
+    if facts.own_quantization == "fp8":
+        return way in ("gpu", "split") and (machine.gpu_capability or (0, 0)) >= (8, 9)
+    return facts.own_quantization not in (None, "mxfp4")

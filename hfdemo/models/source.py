@@ -1,0 +1,53 @@
+"""Where a model comes from: the Hub, this machine's disk, or the package with the embedded demo model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hfdemo.errors import HfdemoError
+
+
+@dataclass(frozen=True, slots=True)
+class HubModel:
+    """A model on the Hugging Face Hub."""
+
+    repo_id: str
+    revision: str | None = None
+    gguf_file: str | None = None
+    """The file to load, for a repository of GGUF files."""
+    public: bool = False
+    """Whether it is known to need no access token; then none is sent, so that a bad one can't hurt."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{self.repo_id}/{self.gguf_file}" if self.gguf_file else self.repo_id
+
+    @property
+    def token(self) -> Literal[False] | None:
+        """For the client: False sends no access token, None sends the one that is configured."""
+        return False if self.public else None
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    """A model on this machine's disk."""
+
+    folder: Path
+    gguf_file: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call it: no path, because the page shows it to visitors."""
+        return self.gguf_file or self.folder.resolve().name
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedModel:
+    """The demo model that comes from PyPI, for machines that can't reach the Hub."""
+
+    reason: HfdemoError
+    name: str = "SmolLM2-135M-Instruct"
+
+
+ModelSource = HubModel | LocalModel | EmbeddedModel
