@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
 
 from hfdemo.chat.messages import Message
-from hfdemo.chat.reply import Receipt
+from hfdemo.chat.reply import Receipt, StopSignal
 from hfdemo.settings import Settings
-from tests.integration.story import loaded, story
-from tests.unit.tiny_models import tiny_model
+from tests.integration.local import loaded, save_tiny_model
+from tests.integration.story import story
 
 HEROES = ("fox", "whale", "king", "robot")
 CHATS = len(HEROES)
@@ -24,11 +23,8 @@ def folder(request: pytest.FixtureRequest, embedded_model: Path, tmp_path: Path)
     """A model of the kind that is asked for; those that are made here take the tokenizer of the embedded one."""
     if request.param == "embedded":
         return embedded_model
-    tokenizer = AutoTokenizer.from_pretrained(embedded_model)
     options: dict[str, Any] = {"mamba": {}, "gemma2": {"head_dim": 16, "sliding_window": 24}}[request.param]
-    tiny_model(request.param, vocab_size=len(tokenizer), eos_token_id=None, **options).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    return tmp_path
+    return save_tiny_model(tmp_path, request.param, embedded_model, **options)
 
 
 def answer_all(folder: Path, kind: str) -> tuple[list[str], list[str], list[Receipt]]:
@@ -39,10 +35,10 @@ def answer_all(folder: Path, kind: str) -> tuple[list[str], list[str], list[Rece
 
     def chat(number: int) -> tuple[str, Receipt]:
         question = Message("user", f"Write a long story about a {HEROES[number]}.")
-        request = story(TOKENS, chat=str(number), messages=(question,))
+        request = story(TOKENS, cache_key=str(number), messages=(question,))
         begin.wait(10)
         text, receipt = "", None
-        for delta in engine.stream(request, threading.Event()):
+        for delta in engine.stream(request, StopSignal()):
             if delta.text and not text:
                 order.append("first")
             text += delta.text
