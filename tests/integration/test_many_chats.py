@@ -1,6 +1,7 @@
 """Several chats are answered at once, also by models that hfdemo has no step of its own for."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -67,3 +68,23 @@ def test_else_they_are_answered_one_after_the_other(folder, kind):
     order, _, receipts = answer_all(folder, kind)
     assert order == ["first", "last"] * CHATS
     assert all(receipt.finish_reason in ("max_new_tokens", "end_of_turn") for receipt in receipts)
+
+
+@pytest.mark.parametrize("folder", ["embedded", "mamba"], indirect=True)
+def test_who_stops_while_waiting_for_the_others_leaves_at_once(folder):
+    local = loaded(Settings(model=str(folder), engine="single"))
+    others_stop = StopSignal()
+    others = local.stream(story(4000), others_stop)
+    next(delta for delta in others if delta.text)
+    stop = StopSignal()
+    waiting = local.stream(story(TOKENS), stop)
+    assert next(waiting).ahead == 1
+    stop.set()
+    stopped_at = time.monotonic()
+    *_, last = waiting
+    assert time.monotonic() - stopped_at < 1
+    assert last.receipt and (last.receipt.finish_reason, last.receipt.new_tokens) == ("stopped", 0)
+    assert next(others).receipt is None
+    others_stop.set()
+    *_, last = others
+    assert last.receipt and last.receipt.finish_reason == "stopped"
