@@ -92,7 +92,11 @@ class Answer:
     def begin(self, engine: Engine, request: ChatRequest) -> None:
         """Let the engine write, in the caller's context: there ZeroGPU keeps a visitor's quota token."""
         context = copy_context()
-        in_thread(lambda: context.run(self._follow, engine, request), "reply")
+        try:
+            in_thread(lambda: context.run(self._follow, engine, request), "reply")
+        except BaseException:  # the system gives no thread
+            self.ended.set_result(None)
+            raise
 
     async def deltas(self) -> AsyncGenerator[Delta, None]:
         """Yield the pieces of the reply; what came together is one piece. Who stops reading stops the reply.

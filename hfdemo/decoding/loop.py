@@ -59,6 +59,14 @@ class Loop:
                 return 0
             return max(0, len(self._running) + self._waiting.index(reply) - self._most + 1)
 
+    def withdraw(self, reply: RunningReply) -> None:
+        """End a reply that is to end now if it only waits, when nobody looks at it; may be called from any thread."""
+        with self._lock:
+            if reply not in self._waiting:
+                return
+            self._waiting.remove(reply)
+        reply.finish(reply.stop.reason)
+
     def end_all(self, reason: FinishReason) -> None:
         """Let all replies end with what they have, at the next step; may be called from any thread."""
         with self._lock:

@@ -128,6 +128,8 @@ class LocalEngine:
         for delta in reply.streamer.deltas(prompt_tokens, interval_s, lambda: loop.ahead(reply)):
             if _was_put_off(delta.receipt, request) and stop.revert("model_changed"):
                 return False
+            if stop.is_set() and not delta.receipt:
+                loop.withdraw(reply)
             yield delta
         return True
 

@@ -1,6 +1,7 @@
 """The receipt of a reply that was never begun, and the log line of one that has ended: numbers, and no word of it."""
 
 import logging
+import math
 
 from hfdemo.chat.reply import FinishReason, Receipt
 from hfdemo.engines.protocol import Status
@@ -23,14 +24,15 @@ def nothing_written(reason: FinishReason, status: Status) -> Receipt:
     )
 
 
-def log_receipt(logger: logging.Logger, receipt: Receipt) -> None:
-    """Log what a reply took, in one line."""
+def log_receipt(logger: logging.Logger, receipt: Receipt, lent_s: float = math.inf) -> None:
+    """Log what a reply took, in one line, and for how long it had a GPU if that was lent."""
     logger.info(
-        "reply: %d prompt tokens, %d of them cached, %d new tokens, first after %.2f s, then %.1f/s, %s",
+        "reply: %d prompt tokens, %d of them cached, %d new tokens, first after %.2f s, then %.1f/s, %s%s",
         receipt.prompt_tokens,
         receipt.cached_tokens,
         receipt.new_tokens,
         receipt.first_token_s,
         receipt.tokens_per_s,
         receipt.finish_reason,
+        f", of {lent_s:.0f} s that it had" if lent_s < math.inf else "",
     )

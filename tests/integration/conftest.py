@@ -10,31 +10,39 @@ from pathlib import Path
 
 import pytest
 
-from hfdemo.engines.local import LocalEngine
-from hfdemo.page.page import create_page, launch
+from hfdemo.page.page import launch
 from hfdemo.settings import Settings
 from tests.conftest import ROOT, free_port, wait_until
 from tests.hub import Hub, serve
+from tests.integration.local import Local, save_tiny_model
 
 
 @dataclass
 class Served:
-    """A page with the real engine and the real small model."""
+    """A page with the real engine."""
 
-    engine: LocalEngine
+    local: Local
     url: str
 
 
 @pytest.fixture(scope="module")
-def served(request: pytest.FixtureRequest, embedded_model: Path) -> Iterator[Served]:
-    """The page; a test may name the kind of engine as the fixture's parameter."""
-    engine = LocalEngine(Settings(model=str(embedded_model), scheduling=getattr(request, "param", "single")))
-    engine.load()
-    page = create_page(engine, Settings())
+def served(
+    request: pytest.FixtureRequest, embedded_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """The page with the real small model; a test may name the kind of engine as the fixture's parameter.
+
+    The kind `detour` is a model that hfdemo has no step for: transformers' `generate` writes its replies.
+    """
+    kind, model = getattr(request, "param", "single"), embedded_model
+    if kind == "detour":
+        kind, model = "single", save_tiny_model(tmp_path_factory.mktemp("mamba"), "mamba", embedded_model)
+    local = Local(Settings(model=str(model), scheduling=kind))
+    local.load()
+    page = local.page()
     port = free_port()
     launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
-    wait_until(lambda: engine.status().stage == "ready", 60)
-    yield Served(engine, f"http://127.0.0.1:{port}")
+    wait_until(lambda: local.status().stage == "ready", 60)
+    yield Served(local, f"http://127.0.0.1:{port}")
     page.close()
 
 

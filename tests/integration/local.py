@@ -1,5 +1,10 @@
 """A model on this machine: its engine and its host, as `app.py` puts them together."""
 
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
 from hfdemo.answering import Answering
 from hfdemo.compute.thread import ComputeThread
 from hfdemo.engines.local import LocalEngine
@@ -8,6 +13,7 @@ from hfdemo.models.load import LoadedModel
 from hfdemo.page.page import create_page
 from hfdemo.settings import Settings
 from tests.conftest import wait_until
+from tests.unit.tiny_models import tiny_model
 
 
 class Local:
@@ -36,3 +42,11 @@ def loaded(settings: Settings, timeout_s: float = 60) -> Local:
     local.load()
     wait_until(lambda: local.status().stage == "ready", timeout_s)
     return local
+
+
+def save_tiny_model(folder: Path, model_type: str, tokenizer_of: Path, **options: Any) -> Path:
+    """Save a model of random weights that takes the tokenizer of another one; return its folder."""
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_of)
+    tiny_model(model_type, vocab_size=len(tokenizer), eos_token_id=None, **options).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

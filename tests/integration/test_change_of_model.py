@@ -11,21 +11,21 @@ import pytest
 
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
-from hfdemo.chat.reply import Delta
+from hfdemo.chat.reply import Delta, StopSignal
 from hfdemo.chat.request import ChatRequest
-from hfdemo.engines.local import LocalEngine
 from hfdemo.settings import Settings
 from tests.conftest import run_program, wait_until
+from tests.integration.local import Local
 
 PARIS = "The capital of France is Paris."
 
 
 def request(text: str = "What is the capital of France?", tokens: int = 24) -> ChatRequest:
-    return ChatRequest((Message("user", text),), "", Options(temperature=0, max_new_tokens=tokens), chat="chat")
+    return ChatRequest((Message("user", text),), "", Options(temperature=0, max_new_tokens=tokens), cache_key="chat")
 
 
-def reply(engine: LocalEngine, asked: ChatRequest | None = None) -> tuple[str, Delta]:
-    deltas = list(engine.stream(asked or request(), threading.Event()))
+def reply(engine: Local, asked: ChatRequest | None = None) -> tuple[str, Delta]:
+    deltas = list(engine.stream(asked or request(), StopSignal()))
     return "".join(delta.text for delta in deltas), deltas[-1]
 
 
@@ -37,11 +37,11 @@ def other(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture
-def engine(embedded_model: Path) -> Iterator[LocalEngine]:
-    engine = LocalEngine(Settings(model=str(embedded_model)))
+def engine(embedded_model: Path) -> Iterator[Local]:
+    engine = Local(Settings(model=str(embedded_model)))
     engine.load()
     yield engine
-    engine._compute.submit(engine._keeper._unload).result()
+    engine.host.compute.submit(engine.host._unload).result()
 
 
 def test_a_reply_under_way_ends_kindly_and_who_waits_is_answered_by_the_new_model(engine, other):
@@ -49,15 +49,22 @@ def test_a_reply_under_way_ends_kindly_and_who_waits_is_answered_by_the_new_mode
     replies: dict[str, tuple[str, Delta]] = {}
     long = request("Write a long story about the sea.", tokens=1500)
 
+    begun = threading.Event()
+
     def tell() -> None:
-        replies["story"] = reply(engine, long)
+        deltas = []
+        for delta in engine.stream(long, StopSignal()):
+            deltas.append(delta)
+            if delta.text:
+                begun.set()
+        replies["story"] = "".join(delta.text for delta in deltas), deltas[-1]
 
     def wait() -> None:
         replies["waiting"] = reply(engine)
 
     telling, waiting = threading.Thread(target=tell), threading.Thread(target=wait)
     telling.start()
-    wait_until(lambda: any(streamer.token_ids for streamer in engine._streamers), 20)
+    assert begun.wait(20)
     waiting.start()
     engine.choose(str(other))
     telling.join(60)
@@ -81,17 +88,18 @@ def test_a_model_that_cant_be_had_leaves_the_old_one_with_the_reason(engine, emb
 
 
 MEMORY = """
-import json, sys, threading
+import json, sys
 import psutil
-from hfdemo.engines.local import LocalEngine
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
+from hfdemo.chat.reply import StopSignal
 from hfdemo.chat.request import ChatRequest
 from hfdemo.settings import Settings
+from tests.integration.local import Local
 
 first, second = sys.argv[1:]
-engine = LocalEngine(Settings(model=first))
-asked = ChatRequest((Message("user", "Hi"),), "", Options(temperature=0, max_new_tokens=8), chat="chat")
+engine = Local(Settings(model=first))
+asked = ChatRequest((Message("user", "Hi"),), "", Options(temperature=0, max_new_tokens=8), cache_key="chat")
 
 def used(model):
     if model != first or engine.status().stage == "ready":
@@ -99,7 +107,7 @@ def used(model):
         while engine.status().stage == "ready" and engine.status().model != model.rsplit("/")[-1]:
             pass
     for _ in range(2):
-        list(engine.stream(asked, threading.Event()))
+        list(engine.stream(asked, StopSignal()))
     return psutil.Process().memory_info().rss
 
 print(json.dumps([used(first), used(second), used(first), used(second)]))
@@ -113,8 +121,8 @@ def test_the_memory_of_the_old_model_comes_back(embedded_model, other):
 
 
 def test_an_idle_model_leaves_and_comes_back_with_the_next_message(embedded_model):
-    engine = LocalEngine(Settings(model=str(embedded_model), idle_unload_s=1))
+    engine = Local(Settings(model=str(embedded_model), idle_unload_s=1))
     assert reply(engine)[0] == PARIS
     wait_until(lambda: engine.status().stage == "unloaded", 10)
-    assert engine._keeper.model is None
+    assert engine.model is None
     assert reply(engine)[0] == PARIS

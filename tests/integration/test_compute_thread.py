@@ -19,19 +19,16 @@ watch.start()
 
 from gradio_client import Client
 
-from hfdemo.engines.local import LocalEngine
-from hfdemo.page.page import create_page
 from hfdemo.settings import Settings
+from tests.integration.local import Local
 
-settings = Settings(model=sys.argv[1], scheduling=sys.argv[2])
-engine = LocalEngine(settings)
-engine.load()
-page = create_page(engine, settings)
-_, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
+local = Local(Settings(model=sys.argv[1], scheduling=sys.argv[2]))
+local.load()
+_, address, _ = local.page().launch(prevent_thread_lock=True, quiet=True)
 client = Client(address, verbose=False)
 jobs = [client.submit(question, max_new_tokens=8, api_name="/chat") for question in ("Say hello.", "Count to ten.")]
 assert all(job.result(60) for job in jobs)
-engine.choose(sys.argv[1])
+local.choose(sys.argv[1])
 assert client.predict("And again?", max_new_tokens=8, api_name="/chat")
 
 torch.ones(1)

@@ -33,14 +33,15 @@ except Exception as error:
 """
 
 ENGINE = """
-import json, sys, threading, time
-from hfdemo.engines.local import LocalEngine
+import json, sys, time
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
+from hfdemo.chat.reply import StopSignal
 from hfdemo.chat.request import ChatRequest
 from hfdemo.settings import Settings
+from tests.integration.local import Local
 
-engine = LocalEngine(Settings(model="org/tiny"))
+engine = Local(Settings(model="org/tiny"))
 engine.load()
 
 def wait_for(stage):
@@ -50,8 +51,8 @@ def wait_for(stage):
 
 def reply():
     message = Message("user", "What is the capital of France?")
-    asked = ChatRequest((message,), "", Options(temperature=0, max_new_tokens=24), chat="chat")
-    return "".join(delta.text for delta in engine.stream(asked, threading.Event()))
+    asked = ChatRequest((message,), "", Options(temperature=0, max_new_tokens=24), cache_key="chat")
+    return "".join(delta.text for delta in engine.stream(asked, StopSignal()))
 """
 
 

@@ -3,6 +3,7 @@
 Source of the method: https://www.sqlite.org/testing.html, "Anomaly Testing".
 """
 
+import re
 import threading
 from collections.abc import Callable
 
@@ -10,11 +11,13 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from hfdemo import answering
 from hfdemo.chat.prompt import PromptBuilder
-from hfdemo.decoding import streamer as streaming
-from hfdemo.page import chat, reply
+from hfdemo.decoding import detokenizer, prefix_cache, running, streamer
+from hfdemo.page import program_door
 from hfdemo.words import say
 from tests.conftest import wait_until
+from tests.integration.conftest import Served
 
 RIGHT = "The capital of France is Paris."
 
@@ -39,23 +42,37 @@ def failing(function: Callable, at_call: int, error: type[BaseException] = Fault
     return wrapped
 
 
-PLACES: dict[str, Callable] = {
+EVERYWHERE: dict[str, Callable] = {
     # name: from the loaded model to the object, the attribute, and which call of it fails
+    "read the options": lambda model: (program_door, "read_page_options", 1),
+    "begin the reply": lambda model: (answering, "in_thread", 1),
     "template": lambda model: (model.prompts, "_render", 1),
     "tokenise": lambda model: (model.prompts, "_encode_text", 1),
     "build the prompt": lambda model: (PromptBuilder, "build", 1),
-    "preprocess": lambda model: (type(model.pipeline), "preprocess", 1),
+    "make the streamer": lambda model: (running, "make_streamer", 1),
+    "make the cache": lambda model: (running, "usable_cache", 1),
     "read the prompt": lambda model: (model.pipeline.model, "forward", 1),
-    "layer": lambda model: (model.layers[7], "forward", 1),
+    "layer": lambda model: (model.layers[-1], "forward", 1),
+    "choose a token": lambda model: (running.RunningReply, "choose", 4),
+    "decode": lambda model: (detokenizer.Detokenizer, "_decode", 4),
+    "put a token": lambda model: (streamer.TokenStreamer, "add", 4),
+    "end": lambda model: (streamer.TokenStreamer, "complete", 1),
+    "keep the reply": lambda model: (prefix_cache.PrefixCache, "put", 1),
+    "yield": lambda model: (program_door, "Client", 2),
+}
+
+WITH_STEP: dict[str, Callable] = {
     "first step": lambda model: (model.step, "_one", 1),
     "fifth step": lambda model: (model.step, "_one", 5),
-    "decode": lambda model: (streaming.Detokenizer, "_decode", 4),
-    "put a token": lambda model: (streaming.TokenStreamer, "add", 4),
-    "end": lambda model: (streaming.TokenStreamer, "end", 1),
-    "read the options": lambda model: (chat, "read_wishes", 1),
-    "begin the reply": lambda model: (reply, "iterate_in_thread", 1),
-    "yield": lambda model: (reply, "Reply", 2),
 }
+
+ON_DETOUR: dict[str, Callable] = {
+    "preprocess": lambda model: (type(model.pipeline), "preprocess", 1),
+    "generate": lambda model: (model.pipeline.model, "generate", 1),
+    "fifth token": lambda model: (model.pipeline.model, "forward", 5),
+}
+
+PLACES = EVERYWHERE | WITH_STEP | ON_DETOUR
 
 
 @pytest.fixture
@@ -75,49 +92,76 @@ def threads_of_turns() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("reply")]
 
 
-ENGINES = ("single", "batched")
+STEPPED = ("single", "batched")
 
-CASES = [(engine, place) for engine in ENGINES for place in PLACES if (engine, place) != ("batched", "preprocess")]
-"""The batched engine reads prompts without the pipeline."""
+CASES = [
+    *((kind, place) for kind in STEPPED for place in EVERYWHERE | WITH_STEP),
+    *(("detour", place) for place in EVERYWHERE | ON_DETOUR),
+]
+
+
+def assert_nothing_left(served: Served) -> None:
+    wait_until(lambda: served.local.answering._answers == [], 0.5)
+    wait_until(lambda: not served.local.engine.in_use(), 0.5)
+
+
+def right_reply(served: Served, client: Client) -> str:
+    """Return what a turn is answered with, which is known where the weights aren't random."""
+    reply = ask(client)
+    assert reply == RIGHT if served.local.model.step else reply
+    return reply
 
 
 @pytest.mark.parametrize(("served", "place"), CASES, indirect=["served"])
 def test_any_call_of_a_turn_may_fail(served, client, monkeypatch, caplog, place):
-    assert ask(client) == RIGHT
-    target, attribute, at_call = PLACES[place](served.engine._keeper.model)
+    right = right_reply(served, client)
+    target, attribute, at_call = PLACES[place](served.local.model)
     with monkeypatch.context() as patch:
         patch.setattr(target, attribute, failing(getattr(target, attribute), at_call))
         with pytest.raises(AppError) as caught:
             ask(client)
     assert str(caught.value) in KIND
     assert "ABCDEFGH" not in caplog.text
-    wait_until(lambda: served.engine._line == [], 0.5)
-    assert ask(client) == RIGHT
+    assert_nothing_left(served)
+    assert ask(client) == right
     wait_until(lambda: threads_of_turns() == [], 1)
 
 
-@pytest.mark.parametrize("served", ENGINES, indirect=True)
+@pytest.mark.parametrize("served", STEPPED, indirect=True)
 def test_a_hundred_failures_in_a_row_leave_nothing_behind(served, client, monkeypatch):
     assert ask(client) == RIGHT
-    step = served.engine._keeper.model.step
+    step = served.local.model.step
     write = step._one
     with monkeypatch.context() as patch:
         for at_call in range(100):
             patch.setattr(step, "_one", failing(write, 1 + at_call % 7))
-            with pytest.raises(AppError, match="failed while replying"):
+            with pytest.raises(AppError, match=re.escape(say("error.generation"))):
                 ask(client)
-    assert served.engine._line == []
+    assert_nothing_left(served)
     assert ask(client) == RIGHT
     wait_until(lambda: threads_of_turns() == [], 1)
 
 
-@pytest.mark.parametrize("served", ENGINES, indirect=True)
+@pytest.mark.parametrize("served", STEPPED, indirect=True)
 def test_out_of_memory_is_said_and_survived(served, client, monkeypatch):
     import torch
 
-    step = served.engine._keeper.model.step
+    step = served.local.model.step
     with monkeypatch.context() as patch:
         patch.setattr(step, "_one", failing(step._one, 2, torch.OutOfMemoryError))
-        with pytest.raises(AppError, match="ran out of memory"):
+        with pytest.raises(AppError, match=re.escape(say("error.out_of_memory"))):
             ask(client)
     assert ask(client) == RIGHT
+
+
+@pytest.mark.parametrize("served", ["detour"], indirect=True)
+def test_a_generate_that_returns_without_a_token_ends_the_reply(served, client, monkeypatch):
+    right = right_reply(served, client)
+    with monkeypatch.context() as patch:
+        patch.setattr(served.local.model.pipeline.model, "generate", lambda input_ids, **_: input_ids)
+        assert ask(client) == ""
+        receipt = client.predict(api_name="/receipt")
+    assert (receipt["new_tokens"], receipt["finish_reason"]) == (0, "end_of_turn")
+    assert_nothing_left(served)
+    assert ask(client) == right
+    wait_until(lambda: threads_of_turns() == [], 1)

@@ -5,14 +5,14 @@ import pickle
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from threading import Event, Lock
+from threading import Lock
 from typing import Any
 
 import pytest
 
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
-from hfdemo.engines.local import LocalEngine
+from hfdemo.chat.reply import StopSignal
 from hfdemo.engines.zerogpu.duration import GpuTime
 from hfdemo.engines.zerogpu.engine import ZeroGpuEngine
 from hfdemo.engines.zerogpu.worker import FromWorker
@@ -20,7 +20,8 @@ from hfdemo.errors import Busy, GenerationFailed, InvalidInput, ModelLoadError, 
 from hfdemo.models import machine as machine_module
 from hfdemo.settings import Settings
 from tests.conftest import wait_until
-from tests.integration.story import loaded, run, story
+from tests.integration.local import Local, loaded
+from tests.integration.story import run, story
 
 
 class Lender:
@@ -81,7 +82,7 @@ def lender(lending: tuple[ZeroGpuEngine, Lender], engine: ZeroGpuEngine) -> Lend
 
 
 @pytest.fixture(scope="module")
-def local(settings: Settings) -> LocalEngine:
+def local(settings: Settings) -> Local:
     return loaded(settings, timeout_s=200)
 
 
@@ -97,30 +98,28 @@ def test_a_reply_is_the_same_as_the_local_engines_and_so_is_its_receipt(engine, 
 @pytest.mark.parametrize("cut", [1, 20])
 def test_a_reply_cut_by_its_length_goes_on_as_if_it_had_never_been_cut(engine, cut):
     whole, _ = run(engine, story(60))
-    run(engine, story(cut, chat="length"))
-    kept = engine.last_reply("length")
-    assert kept.receipt.finish_reason == "max_new_tokens"
-    text, receipt = run(engine, story(60 - cut, chat="length", reply_start=kept.text, continues=True))
+    begun, receipt = run(engine, story(cut, cache_key="length"))
+    assert receipt.finish_reason == "max_new_tokens"
+    text, receipt = run(engine, story(60 - cut, cache_key="length", reply_start=begun, continues=True))
     assert text == whole
     assert receipt.new_tokens == 60 - cut
 
 
 def test_a_stopped_reply_has_a_receipt_and_goes_on(engine):
     whole, _ = run(engine, story(60))
-    run(engine, story(60, chat="stop"), stop_after=3)
-    kept = engine.last_reply("stop")
-    assert kept.receipt.finish_reason == "stopped" and kept.receipt.new_tokens >= 3
-    assert whole.startswith(kept.text) and kept.text
-    rest = 60 - kept.receipt.new_tokens
-    text, _ = run(engine, story(rest, chat="stop", reply_start=kept.text, continues=True))
+    begun, receipt = run(engine, story(60, cache_key="stop"), stop_after=3)
+    assert receipt.finish_reason == "stopped" and receipt.new_tokens >= 3
+    assert whole.startswith(begun) and begun
+    rest = 60 - receipt.new_tokens
+    text, _ = run(engine, story(rest, cache_key="stop", reply_start=begun, continues=True))
     assert text == whole
 
 
 def test_heartbeats_come_while_a_gpu_is_waited_for(engine, lender):
     lender.delay_s = 1.2
-    deltas = engine.stream(story(4), Event())
+    deltas = engine.stream(story(4), StopSignal())
     started = time.monotonic()
-    silent = [next(deltas) for _ in range(4)]
+    silent = [next(deltas) for _ in range(5)]  # the first one tells how long the prompt is
     assert 0.9 <= time.monotonic() - started < 1.2
     assert not any(delta.text for delta in silent)
     assert "".join(delta.text for delta in deltas)
@@ -128,44 +127,41 @@ def test_heartbeats_come_while_a_gpu_is_waited_for(engine, lender):
 
 def test_who_leaves_while_a_gpu_is_waited_for_leaves_at_once_and_gets_no_reply(engine, lender):
     lender.delay_s = 1.0
-    stop = Event()
-    deltas = engine.stream(story(2000, chat="left"), stop)
+    stop = StopSignal()
+    deltas = engine.stream(story(2000), stop)
     next(deltas)
     started = time.monotonic()
     stop.set()
+    [last] = deltas
+    assert time.monotonic() - started < 0.1
+    assert last.receipt and (last.receipt.finish_reason, last.receipt.new_tokens) == ("stopped", 0)
+    deltas = engine.stream(story(2000), StopSignal())
+    next(deltas)
+    started = time.monotonic()
     deltas.close()
     assert time.monotonic() - started < 0.1
-    wait_until(lambda: engine.last_reply("left") is not None, 5)
-    assert engine.last_reply("left").receipt.new_tokens == 0
 
 
 def test_a_reply_that_was_left_does_not_replace_a_newer_one(engine, lender):
     lender.delay_s = 1.0
-    deltas = engine.stream(story(2000, chat="twice"), Event())
+    deltas = engine.stream(story(2000, cache_key="twice"), StopSignal())
     next(deltas)
     deltas.close()
     lender.delay_s = 0.0
-    text, _ = run(engine, story(5, chat="twice"))
+    whole, _ = run(engine, story(10))
+    text, _ = run(engine, story(5, cache_key="twice"))
     time.sleep(1.5)
-    assert engine.last_reply("twice").text == text
-
-
-def test_what_is_forgotten_is_not_kept_later(engine):
-    deltas = engine.stream(story(20, chat="over"), Event())
-    next(deltas)
-    engine.forget("over")
-    list(deltas)
-    time.sleep(0.2)
-    assert engine.last_reply("over") is None
+    again, receipt = run(engine, story(5, cache_key="twice", reply_start=text, continues=True))
+    assert (again, receipt.prompt_tokens) == (whole, 41 + 5), "it goes on from the tokens, which are known"
 
 
 def test_no_more_wait_than_the_host_allows_and_places_are_given_back(engine, lender):
     lender.delay_s = 0.5
-    waiting = [engine.stream(story(4), Event()) for _ in range(2)]
+    waiting = [engine.stream(story(4), StopSignal()) for _ in range(2)]
     for deltas in waiting:
         next(deltas)
     with pytest.raises(Busy):
-        next(engine.stream(story(4), Event()))
+        next(engine.stream(story(4), StopSignal()))
     assert [len([delta for delta in deltas if delta.receipt]) for deltas in waiting] == [1, 1]
     lender.delay_s = 0.0
     for _ in range(5):
@@ -173,7 +169,7 @@ def test_no_more_wait_than_the_host_allows_and_places_are_given_back(engine, len
 
 
 def test_a_stop_ends_the_reply_it_is_for_and_no_other(engine):
-    first, second = engine.stream(story(2000), Event()), engine.stream(story(30), Event())
+    first, second = engine.stream(story(2000), StopSignal()), engine.stream(story(30), StopSignal())
     next(first)
     next(second)
     first.close()
@@ -195,7 +191,7 @@ def test_an_error_of_the_model_is_told_as_it_is(engine, monkeypatch, error, key)
     def broken(*args: Any, **kwargs: Any) -> None:
         raise error
 
-    monkeypatch.setattr(engine._keeper.model.pipeline.model, "forward", broken)
+    monkeypatch.setattr(engine._host.model.pipeline.model, "forward", broken)
     with pytest.raises(GenerationFailed) as raised:
         run(engine, story(4))
     assert raised.value.key == key
@@ -203,7 +199,7 @@ def test_an_error_of_the_model_is_told_as_it_is(engine, monkeypatch, error, key)
 
 def test_a_message_that_does_not_fit_is_refused_before_anything_is_asked_for(engine, lender):
     long = story(4, messages=(Message("user", "word " * 9000),))
-    for refuse in (lambda: run(engine, long), lambda: engine.check(long), lambda: engine.show_prompt(long)):
+    for refuse in (lambda: next(engine.stream(long, StopSignal())), lambda: engine.show_prompt(long)):
         with pytest.raises(InvalidInput):
             refuse()
     assert lender.durations == []
@@ -228,8 +224,7 @@ def test_the_time_limit_of_the_host_ends_a_reply(engine, monkeypatch):
 
 
 def test_no_other_model_can_be_chosen_and_a_failed_one_stays_failed(engine, lender, tmp_path):
-    with pytest.raises(InvalidInput):
-        engine.choose("org/other")
+    assert not hasattr(engine, "choose")
     failed = ZeroGpuEngine(Settings(model=str(tmp_path / "nowhere.gguf")), lender)
     failed.load()
     assert failed.status().stage == "failed"
@@ -237,7 +232,6 @@ def test_no_other_model_can_be_chosen_and_a_failed_one_stays_failed(engine, lend
     for refuse in (lambda: run(failed, story(4)), lambda: failed.show_prompt(story(4))):
         with pytest.raises(ModelLoadError):
             refuse()
-    failed.check(story(4))
 
 
 def test_the_shown_prompt_is_the_local_engines(engine, local):

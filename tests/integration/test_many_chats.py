@@ -1,18 +1,18 @@
 """Several chats are answered at once, also by models that hfdemo has no step of its own for."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
 
 from hfdemo.chat.messages import Message
-from hfdemo.chat.reply import Receipt
+from hfdemo.chat.reply import Receipt, StopSignal
 from hfdemo.settings import Settings
-from tests.integration.story import loaded, story
-from tests.unit.tiny_models import tiny_model
+from tests.integration.local import loaded, save_tiny_model
+from tests.integration.story import story
 
 HEROES = ("fox", "whale", "king", "robot")
 CHATS = len(HEROES)
@@ -24,11 +24,8 @@ def folder(request: pytest.FixtureRequest, embedded_model: Path, tmp_path: Path)
     """A model of the kind that is asked for; those that are made here take the tokenizer of the embedded one."""
     if request.param == "embedded":
         return embedded_model
-    tokenizer = AutoTokenizer.from_pretrained(embedded_model)
     options: dict[str, Any] = {"mamba": {}, "gemma2": {"head_dim": 16, "sliding_window": 24}}[request.param]
-    tiny_model(request.param, vocab_size=len(tokenizer), eos_token_id=None, **options).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    return tmp_path
+    return save_tiny_model(tmp_path, request.param, embedded_model, **options)
 
 
 def answer_all(folder: Path, kind: str) -> tuple[list[str], list[str], list[Receipt]]:
@@ -39,10 +36,10 @@ def answer_all(folder: Path, kind: str) -> tuple[list[str], list[str], list[Rece
 
     def chat(number: int) -> tuple[str, Receipt]:
         question = Message("user", f"Write a long story about a {HEROES[number]}.")
-        request = story(TOKENS, chat=str(number), messages=(question,))
+        request = story(TOKENS, cache_key=str(number), messages=(question,))
         begin.wait(10)
         text, receipt = "", None
-        for delta in engine.stream(request, threading.Event()):
+        for delta in engine.stream(request, StopSignal()):
             if delta.text and not text:
                 order.append("first")
             text += delta.text
@@ -71,3 +68,23 @@ def test_else_they_are_answered_one_after_the_other(folder, kind):
     order, _, receipts = answer_all(folder, kind)
     assert order == ["first", "last"] * CHATS
     assert all(receipt.finish_reason in ("max_new_tokens", "end_of_turn") for receipt in receipts)
+
+
+@pytest.mark.parametrize("folder", ["embedded", "mamba"], indirect=True)
+def test_who_stops_while_waiting_for_the_others_leaves_at_once(folder):
+    local = loaded(Settings(model=str(folder), scheduling="single"))
+    others_stop = StopSignal()
+    others = local.stream(story(4000), others_stop)
+    next(delta for delta in others if delta.text)
+    stop = StopSignal()
+    waiting = local.stream(story(TOKENS), stop)
+    assert next(waiting).ahead == 1
+    stop.set()
+    stopped_at = time.monotonic()
+    *_, last = waiting
+    assert time.monotonic() - stopped_at < 1
+    assert last.receipt and (last.receipt.finish_reason, last.receipt.new_tokens) == ("stopped", 0)
+    assert next(others).receipt is None
+    others_stop.set()
+    *_, last = others
+    assert last.receipt and last.receipt.finish_reason == "stopped"

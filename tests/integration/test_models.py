@@ -17,14 +17,15 @@ from gradio_client import Client
 
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
+from hfdemo.chat.reply import StopSignal
 from hfdemo.chat.request import ChatRequest
-from hfdemo.engines.local import LocalEngine
 from hfdemo.models import embedded
 from hfdemo.models.choose import DEFAULT_ON_CPU
 from hfdemo.models.progress import SILENT
 from hfdemo.settings import Settings
 from tests.conftest import ROOT, App, run_program, start_app, wait_until
 from tests.hub import Hub, serve
+from tests.integration.local import Local
 
 NOWHERE = "http://127.0.0.1:9"
 """An address of the hub where nobody answers."""
@@ -136,14 +137,14 @@ def test_ten_first_messages_share_one_load(embedded_model, monkeypatch):
         return load_model(files, name, *others)
 
     monkeypatch.setattr(load, "load_model", counted)
-    engine = LocalEngine(Settings(model=str(embedded_model)))
+    engine = Local(Settings(model=str(embedded_model)))
     request = ChatRequest(
         (Message("user", "What is the capital of France?"),), "", Options(temperature=0, max_new_tokens=24)
     )
     replies: list[str] = []
 
     def turn() -> None:
-        replies.append("".join(delta.text for delta in engine.stream(request, threading.Event())))
+        replies.append("".join(delta.text for delta in engine.stream(request, StopSignal())))
 
     threads = [threading.Thread(target=turn) for _ in range(10)]
     for thread in threads:
@@ -152,21 +153,22 @@ def test_ten_first_messages_share_one_load(embedded_model, monkeypatch):
         thread.join()
     assert loads == [embedded_model.name]
     assert replies == ["The capital of France is Paris."] * 10
-    wait_until(lambda: engine._line == [], 1)
+    wait_until(lambda: not engine.engine.in_use(), 1)
 
 
 FEWER_BITS = """
-import sys, threading
-from hfdemo.engines.local import LocalEngine
+import sys
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
+from hfdemo.chat.reply import StopSignal
 from hfdemo.chat.request import ChatRequest
 from hfdemo.settings import Settings
+from tests.integration.local import Local
 
-engine = LocalEngine(Settings(model=sys.argv[1], quantize=sys.argv[2]))
+engine = Local(Settings(model=sys.argv[1], quantize=sys.argv[2]))
 message = Message("user", "What is the capital of France?")
-asked = ChatRequest((message,), "", Options(temperature=0, max_new_tokens=24), chat="chat")
-deltas = list(engine.stream(asked, threading.Event()))
+asked = ChatRequest((message,), "", Options(temperature=0, max_new_tokens=24), cache_key="chat")
+deltas = list(engine.stream(asked, StopSignal()))
 print(deltas[-1].receipt.device)
 print("".join(delta.text for delta in deltas))
 """

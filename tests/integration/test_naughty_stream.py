@@ -6,10 +6,9 @@ import httpx
 import pytest
 
 from hfdemo.chat.messages import Message, replace_surrogates
-from hfdemo.page.page import create_page, launch
-from hfdemo.settings import Settings
+from hfdemo.page.page import launch
 from tests.conftest import free_port
-from tests.fakes import ScriptedEngine
+from tests.fakes import ScriptedEngine, scripted_page
 from tests.integration.test_api import last_event
 from tests.unit.test_naughty_strings import STRINGS
 
@@ -17,7 +16,7 @@ from tests.unit.test_naughty_strings import STRINGS
 @pytest.fixture(scope="module")
 def scripted() -> Iterator[tuple[ScriptedEngine, str]]:
     engine = ScriptedEngine()
-    page = create_page(engine, Settings())
+    page = scripted_page(engine)
     port = free_port()
     launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
     yield engine, f"http://127.0.0.1:{port}"

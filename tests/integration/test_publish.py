@@ -16,11 +16,11 @@ import pytest
 import yaml
 
 from hfdemo.errors import GenerationFailed
-from hfdemo.page.page import create_page, launch
-from hfdemo.settings import SIGN_IN_NAME, Settings
+from hfdemo.page.page import launch
+from hfdemo.settings import SIGN_IN_NAME
 from tests import hub as stand_in
 from tests.conftest import ROOT, free_port, wait_until
-from tests.fakes import ScriptedEngine
+from tests.fakes import ScriptedEngine, scripted_page
 from tests.hub import Hub, Space, serve
 
 SIGN_IN = "https://huggingface.co"
@@ -33,7 +33,7 @@ ZERO_GPU = "zero-a10g"
 def program() -> Iterator[tuple[ScriptedEngine, str]]:
     """The page that runs in every Space, with an engine that says what it is told to."""
     engine, port = ScriptedEngine(), free_port()
-    page = create_page(engine, Settings())
+    page = scripted_page(engine)
     launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
     yield engine, f"http://127.0.0.1:{port}"
     page.close()
@@ -529,7 +529,7 @@ def test_a_private_space_is_made_and_talked_to_with_the_token(publish, hub, engi
 
 def test_a_space_with_a_password_is_talked_to_with_it(publish, hub):
     engine, port = ScriptedEngine(), free_port()
-    page = create_page(engine, Settings())
+    page = scripted_page(engine)
     sign_in = (SIGN_IN_NAME, SECRET)
     launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port, auth=sign_in)
     hub.spaces.page_url = f"http://127.0.0.1:{port}"

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -14,27 +13,26 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
-from hfdemo.engines.local import LocalEngine
+from hfdemo.chat.reply import StopSignal
 from hfdemo.errors import GenerationFailed
 from hfdemo.settings import Settings
 from tests.conftest import ROOT
-from tests.integration.story import STORY, loaded, run, story
+from tests.integration.local import Local, loaded
+from tests.integration.story import STORY, run, story
 from tests.unit.families import all_families
 
 
 @pytest.fixture(scope="module", params=["single", "batched"])
-def engine(embedded_model: Path, request: pytest.FixtureRequest) -> LocalEngine:
+def engine(embedded_model: Path, request: pytest.FixtureRequest) -> Local:
     return loaded(Settings(model=str(embedded_model), scheduling=request.param))
 
 
 @pytest.mark.parametrize("cut", [1, 7, 20, 39])
 def test_a_reply_cut_by_its_length_goes_on_as_if_it_had_never_been_cut(engine, cut):
     whole, _ = run(engine, story(80))
-    begun, receipt = run(engine, story(cut, chat="length"))
+    begun, receipt = run(engine, story(cut, cache_key="length"))
     assert receipt.finish_reason == "max_new_tokens"
-    kept = engine.last_reply("length")
-    assert kept.text == begun
-    text, receipt = run(engine, story(80 - cut, chat="length", reply_start=kept.text, continues=True))
+    text, receipt = run(engine, story(80 - cut, cache_key="length", reply_start=begun, continues=True))
     assert text == whole
     assert receipt.prompt_tokens == 41 + cut
     assert receipt.cached_tokens == receipt.prompt_tokens - 1
@@ -44,30 +42,27 @@ def test_a_reply_cut_by_its_length_goes_on_as_if_it_had_never_been_cut(engine, c
 @pytest.mark.parametrize("pieces", [1, 3, 9])
 def test_a_stopped_reply_goes_on_as_if_it_had_never_been_stopped(engine, pieces):
     whole, _ = run(engine, story(120))
-    run(engine, story(120, chat="stop"), stop_after=pieces)
-    kept = engine.last_reply("stop")
-    assert kept.receipt.finish_reason == "stopped"
-    assert whole.startswith(kept.text) and kept.text != ""
-    rest = 120 - kept.receipt.new_tokens
-    text, _ = run(engine, story(rest, chat="stop", reply_start=kept.text, continues=True))
+    begun, receipt = run(engine, story(120, cache_key="stop"), stop_after=pieces)
+    assert receipt.finish_reason == "stopped"
+    assert whole.startswith(begun) and begun != ""
+    rest = 120 - receipt.new_tokens
+    text, _ = run(engine, story(rest, cache_key="stop", reply_start=begun, continues=True))
     assert text == whole
 
 
-def test_a_reply_that_was_changed_or_forgotten_goes_on_from_its_text(engine):
-    run(engine, story(20, chat="edited"))
-    text, receipt = run(engine, story(8, chat="edited", reply_start="Once there was a cat,", continues=True))
+def test_a_reply_that_was_changed_or_is_not_known_goes_on_from_its_text(engine):
+    run(engine, story(20, cache_key="edited"))
+    text, receipt = run(engine, story(8, cache_key="edited", reply_start="Once there was a cat,", continues=True))
     assert text.startswith("Once there was a cat,") and len(text) > 25
     assert receipt.cached_tokens == 41, "the question is as it was"
-    begun, _ = run(engine, story(20, chat="gone"))
-    engine.forget("gone")
-    assert engine.last_reply("gone") is None
-    text, _ = run(engine, story(8, chat="gone", reply_start=begun, continues=True))
+    begun, _ = run(engine, story(20))
+    text, _ = run(engine, story(8, cache_key="nothing is kept here", reply_start=begun, continues=True))
     assert text.startswith(begun) and len(text) > len(begun)
 
 
 def test_one_chat_cannot_go_on_with_the_reply_of_another(engine):
-    begun, _ = run(engine, story(20, chat="mine"))
-    _, receipt = run(engine, story(8, chat="theirs", reply_start=begun, continues=True))
+    begun, _ = run(engine, story(20, cache_key="mine"))
+    _, receipt = run(engine, story(8, cache_key="theirs", reply_start=begun, continues=True))
     assert receipt.cached_tokens == 0
 
 
@@ -79,7 +74,7 @@ def test_a_reply_starts_with_what_it_was_told_to(engine):
 
 def test_receipt_counts_what_the_tokenizer_counts(engine):
     text, receipt = run(engine, story(150))
-    tokenizer = engine._keeper.model.tokenizer
+    tokenizer = engine.model.tokenizer
     messages = [{"role": "user", "content": STORY[0].content}]
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     assert receipt.prompt_tokens == len(prompt)
@@ -100,11 +95,11 @@ def test_receipt_tells_the_seed_that_makes_the_same_reply_again(engine):
 @pytest.mark.parametrize("kind", ["single", "batched"])
 def test_streamed_text_is_what_transformers_writes(embedded_model, kind):
     engine = loaded(Settings(model=str(embedded_model), scheduling=kind, cpu_weights="bf16"))
-    model = engine._keeper.model.pipeline.model
-    tokenizer = engine._keeper.model.tokenizer
+    model = engine.model.pipeline.model
+    tokenizer = engine.model.tokenizer
     messages = [{"role": "user", "content": "안녕! Say hello in Korean, Japanese and with emoji."}]
     ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=False)
-    future = engine._compute.submit(lambda: model.generate(ids, max_new_tokens=60, do_sample=False))
+    future = engine.host.compute.submit(lambda: model.generate(ids, max_new_tokens=60, do_sample=False))
     expected = tokenizer.decode(future.result()[0][ids.shape[1] :], skip_special_tokens=True)
     text, _ = run(engine, story(60, messages=(Message("user", messages[0]["content"]),)))
     assert text == expected
@@ -115,7 +110,7 @@ def test_stop_text_ends_the_reply_and_is_never_seen(engine):
     words = whole.split()
     stop_text = " ".join(words[8:11])  # several tokens
     options = Options(temperature=0, max_new_tokens=60, stop_texts=("nowhere to be found", stop_text))
-    pieces = list(engine.stream(story(60, options=options), threading.Event()))
+    pieces = list(engine.stream(story(60, options=options), StopSignal()))
     shown = ""
     for delta in pieces:
         shown += delta.text
@@ -126,7 +121,7 @@ def test_stop_text_ends_the_reply_and_is_never_seen(engine):
 
 
 def test_time_limit_of_the_host_ends_a_reply(embedded_model):
-    engine = LocalEngine(Settings(model=str(embedded_model), time_limit_s=2))
+    engine = Local(Settings(model=str(embedded_model), time_limit_s=2))
     text, receipt = run(engine, story(4000))
     assert receipt.finish_reason == "time_limit" and text
     started = time.monotonic()
@@ -139,7 +134,7 @@ def test_time_limit_of_the_host_ends_a_reply(embedded_model):
 
 @pytest.mark.parametrize("temperature", [0, 1])
 def test_numbers_gone_wrong_end_the_reply_with_an_error(engine, monkeypatch, temperature):
-    step = engine._keeper.model.step
+    step = engine.model.step
     forward = step._one
     calls = 0
 
@@ -180,7 +175,7 @@ def test_command_line_shows_the_prompt_that_the_engine_reads(engine, embedded_mo
         ).stdout
     )
     turns = [Message(message["role"], message["content"]) for message in messages[1:]]
-    prompt = engine._keeper.model.prompts.build(turns, "Be kind.", 512)
+    prompt = engine.model.prompts.build(turns, "Be kind.", 512)
     assert shown["ids"] == list(prompt.ids)
     assert "Hi <|im_end|>\tthere\n<|im_end|>" in shown["text"]
     assert sum(shown["special"]) == 9  # five turns are opened, four are closed
@@ -193,7 +188,7 @@ def test_base_model_is_asked_with_the_tutorials_prompt_and_does_not_play_the_use
     for path in embedded_model.iterdir():
         if path.name != "chat_template.jinja":
             (folder / path.name).symlink_to(path)
-    engine = LocalEngine(Settings(model=str(folder)))
+    engine = Local(Settings(model=str(folder)))
     text, _ = run(engine, story(120))
     assert text.strip()
     assert not any(name in text for name in ("\nUser:", "\nSystem:", "\nAssistant:"))
@@ -217,7 +212,7 @@ def test_model_with_a_small_context_answers_at_the_usual_settings(tmp_path):
     )
     LlamaForCausalLM(config).save_pretrained(tmp_path)
     family.tokenizer.save_pretrained(tmp_path)
-    engine = LocalEngine(Settings(model=str(tmp_path)))
+    engine = Local(Settings(model=str(tmp_path)))
     _, receipt = run(engine, story(0, options=Options(temperature=0)))
     assert receipt.context_limit == 256
     assert receipt.new_tokens <= 128

@@ -11,11 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from hfdemo.page.page import create_page, launch
-from hfdemo.settings import Settings
+from hfdemo.page.page import launch
 from hfdemo.words import texts
 from tests.conftest import ROOT, free_port, wait_until
-from tests.fakes import ScriptedEngine
+from tests.fakes import ScriptedEngine, scripted_page
 from tests.hub import GOOD_TOKEN, Hub, serve
 
 ENGLISH, KOREAN = ROOT / "docs" / "tutorial.en.md", ROOT / "docs" / "tutorial.ko.md"
@@ -165,7 +164,7 @@ def test_start_shows_the_address(clone, embedded_model, tmp_path):
 def hub() -> Iterator[Hub]:
     """A Hub whose Spaces answer."""
     engine, port = ScriptedEngine(), free_port()
-    page = create_page(engine, Settings())
+    page = scripted_page(engine)
     launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
     engine.enqueue("Hello!")
     with serve(Hub({})) as hub:

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import httpx
@@ -24,11 +23,12 @@ from safetensors.torch import load_file, save_file
 
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
+from hfdemo.chat.reply import StopSignal
 from hfdemo.chat.request import ChatRequest
-from hfdemo.engines.local import LocalEngine
 from hfdemo.models import machine as machine_module
 from hfdemo.settings import Settings
 from tests.conftest import App, start_app, wait_until
+from tests.integration.local import Local
 from tests.zerogpu import Loan, Refusal, Scheduler, serve
 from tests.zerogpu.scheduler import is_alive, kill
 
@@ -118,9 +118,9 @@ def test_a_reply_streams_and_its_gpu_is_given_back(space, scheduler):
 
 def test_text_is_what_the_local_engine_writes(space, embedded_model, monkeypatch):
     monkeypatch.setattr(machine_module, "bfloat16_pays", lambda: True)  # so it is on every GPU of ZeroGPU
-    local = LocalEngine(Settings(model=str(embedded_model), cpu_weights="bf16"))
+    local = Local(Settings(model=str(embedded_model), cpu_weights="bf16"))
     request = ChatRequest((Message("user", STORY),), "", Options(temperature=0, max_new_tokens=24))
-    text = "".join(delta.text for delta in local.stream(request, Event()))
+    text = "".join(delta.text for delta in local.stream(request, StopSignal()))
     assert ask(visit(space), STORY) == text
 
 

@@ -127,7 +127,7 @@ class ZeroGpuEngine:
             last = item
             if item.receipt:
                 self._time.learn(item.receipt.new_tokens, item.receipt.tokens_per_s)
-                log_receipt(logger, item.receipt)
+                log_receipt(logger, item.receipt, loan.request.time_limit_s)
             yield item
             if item.receipt:
                 return
