@@ -7,17 +7,13 @@ answered with a few words.
 
 import sys
 import time
-from collections.abc import Generator
-from threading import Event
-
-from hfdemo.chat.UNKNOWN import FinishedReply
+from collections.abc import Iterator
 
 from benchmarks.prompts import TEXT
-from hfdemo.chat.reply import Delta
+from hfdemo.chat.reply import Delta, StopSignal
 from hfdemo.chat.request import ChatRequest
-from hfdemo.page.page import create_page, launch
-from hfdemo.settings import Settings
-from tests.fakes import RECEIPT, ScriptedEngine
+from hfdemo.page.page import launch
+from tests.fakes import RECEIPT, ScriptedEngine, scripted_page
 
 PIECES = 20
 PAUSE_S = 0.3
@@ -27,18 +23,14 @@ MARK = "@"
 class TimedEngine(ScriptedEngine):
     """Answers as described above."""
 
-    def stream(self, request: ChatRequest, stop: Event) -> Generator[Delta, None, None]:
+    def stream(self, request: ChatRequest, stop: StopSignal) -> Iterator[Delta]:
         """Yield the reply."""
         asked = request.messages[-1].content
-        text = _words(int(asked)) if asked.isdecimal() else _words(50)
-        yield Delta(text, used_tokens=40)
+        yield Delta(_words(int(asked) if asked.isdecimal() else 50), used_tokens=40)
         for _ in range(PIECES if asked.isdecimal() else 0):
             if stop.wait(PAUSE_S):
-                return
-            piece = f" {MARK}{time.time():.4f}/{time.process_time():.4f}"
-            text += piece
-            yield Delta(piece, used_tokens=40)
-        self.last = FinishedReply(text, "", RECEIPT)
+                break
+            yield Delta(f" {MARK}{time.time():.4f}/{time.process_time():.4f}", used_tokens=40)
         yield Delta(used_tokens=40, receipt=RECEIPT)
 
 
@@ -49,4 +41,4 @@ def _words(count: int) -> str:
 
 
 if __name__ == "__main__":
-    launch(create_page(TimedEngine(), Settings()), server_name="127.0.0.1", server_port=int(sys.argv[1]), quiet=True)
+    launch(scripted_page(TimedEngine()), server_name="127.0.0.1", server_port=int(sys.argv[1]), quiet=True)

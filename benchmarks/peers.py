@@ -14,7 +14,6 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from threading import Event
 from typing import Any, Protocol
 
 from benchmarks.prompts import SYSTEM_PROMPT
@@ -177,11 +176,15 @@ class Hfdemo:
 
 def start_engine(model: str) -> Any:
     """Return hfdemo's engine, with the model loaded and with whatever settings the environment holds."""
+    from hfdemo.compute.thread import ComputeThread
     from hfdemo.engines.local import LocalEngine
+    from hfdemo.engines.model_host import LocalModelHost
     from hfdemo.settings import from_env
 
-    engine = LocalEngine(from_env(os.environ | {"HFDEMO_MODEL": model}))
-    engine.load()
+    settings = from_env(os.environ | {"HFDEMO_MODEL": model})
+    host = LocalModelHost(settings, ComputeThread())
+    engine = LocalEngine(settings, host)
+    host.load()
     while (status := engine.status()).stage != "ready":
         if status.error:
             raise status.error
@@ -191,13 +194,16 @@ def start_engine(model: str) -> Any:
 
 def engine_reply(engine: Any, ask: Ask) -> Reply:
     """Yield an engine's reply in pieces, and return its tokens."""
-    from hfdemo.chat.messages import ChatRequest, Message, Options
+    from hfdemo.chat.messages import Message
+    from hfdemo.chat.options import Options
+    from hfdemo.chat.reply import StopSignal
+    from hfdemo.chat.request import ChatRequest
 
     messages = tuple(Message(message["role"], message["content"]) for message in ask.messages)
     temperature = TEMPERATURE if ask.sampled else 0
     options = Options(temperature, TOP_P, ask.new_tokens, TOP_K, seed=ask.seed)
     receipt = None
-    for delta in engine.stream(ChatRequest(messages, SYSTEM_PROMPT, options, chat=ask.chat), Event()):
+    for delta in engine.stream(ChatRequest(messages, SYSTEM_PROMPT, options, cache_key=ask.chat), StopSignal()):
         yield delta.text
         receipt = delta.receipt or receipt
     assert receipt is not None
