@@ -102,10 +102,13 @@ class ScriptedViewer:
 
 
 def scripted_page(
-    engine: ScriptedEngine, settings: Settings | None = None, catalog: ModelCatalog | None = None
+    engine: ScriptedEngine,
+    settings: Settings | None = None,
+    catalog: ModelCatalog | None = None,
+    host: ScriptedHost | None = None,
 ) -> Any:
     """Return the page of a scripted engine, with all that can stand beside it."""
-    host = ScriptedHost(engine)
+    host = host or ScriptedHost(engine)
     return create_page(Answering(engine), settings or Settings(), host, ScriptedViewer(), catalog)
 
 

@@ -12,7 +12,7 @@ from playwright.sync_api import ConsoleMessage, Page, expect
 
 from hfdemo.page.page import launch
 from tests.conftest import App, free_port
-from tests.fakes import ScriptedEngine, scripted_page
+from tests.fakes import ScriptedEngine, ScriptedHost, scripted_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -52,16 +52,18 @@ class Scripted:
     """The page with an engine that says what it is told to."""
 
     engine: ScriptedEngine
+    host: ScriptedHost
     url: str
 
 
 @pytest.fixture
 def scripted() -> Iterator[Scripted]:
     engine = ScriptedEngine()
-    page = scripted_page(engine)
+    host = ScriptedHost(engine)
+    page = scripted_page(engine, host=host)
     port = free_port()
     launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
-    yield Scripted(engine, f"http://127.0.0.1:{port}")
+    yield Scripted(engine, host, f"http://127.0.0.1:{port}")
     page.close()
 
 

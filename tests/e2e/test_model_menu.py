@@ -13,12 +13,12 @@ from playwright.sync_api import Browser, Page, expect
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.choice import ModelChoice
-from hfdemo.page.page import create_page, launch
+from hfdemo.page.page import launch
 from hfdemo.settings import Settings
 from hfdemo.words import say
 from tests.conftest import free_port, wait_until
 from tests.e2e.conftest import ChatPage
-from tests.fakes import ScriptedCatalog, ScriptedEngine, make_any_plan
+from tests.fakes import ScriptedCatalog, ScriptedEngine, ScriptedHost, make_any_plan, scripted_page
 
 LISTED = ("org/here", "org/there", "org/big", "org/new")
 READY = Status("ready", model="org/here", device="nowhere")
@@ -29,6 +29,7 @@ class Menu:
     """A served page with a menu."""
 
     engine: ScriptedEngine
+    host: ScriptedHost
     catalog: ScriptedCatalog
     page: gr.Blocks
     url: str
@@ -62,10 +63,11 @@ def serve(settings: Settings) -> Iterator[Menu]:
     engine.now = READY
     catalog.plans["org/there"] = make_any_plan("org/there")
     catalog.plans["org/big"] = make_any_plan("org/big", 70_000_000_000)
-    page = create_page(engine, settings, catalog)
+    host = ScriptedHost(engine)
+    page = scripted_page(engine, settings, catalog, host)
     port = free_port()
     launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
-    yield Menu(engine, catalog, page, f"http://127.0.0.1:{port}")
+    yield Menu(engine, host, catalog, page, f"http://127.0.0.1:{port}")
     page.close()
 
 
@@ -116,7 +118,7 @@ def test_choice_shows_its_card_and_is_used(menu, page):
     pick(page, "org/there")
     expect(page.locator("#model-card")).to_contain_text(say("fit.memory"))
     button.click()
-    wait_until(lambda: menu.engine.chosen == ["org/there"], 5)
+    wait_until(lambda: menu.host.chosen == ["org/there"], 5)
     expect(button).to_be_hidden()
     expect(page.locator("#status")).to_contain_text("Finding the model")
     menu.engine.now = Status("ready", model="org/there", device="nowhere")
@@ -133,7 +135,7 @@ def test_another_visitor_sees_that_the_model_was_changed(public, page, browser: 
     expect(other.page.locator("#model input")).to_have_value("org/here · 1.5 GB · in use")
     pick(page, "org/there")
     page.locator("#use-model").click()
-    wait_until(lambda: public.engine.chosen == ["org/there"], 5)
+    wait_until(lambda: public.host.chosen == ["org/there"], 5)
     public.engine.now = Status("ready", model="org/there", device="nowhere")
     expect(other.page.locator("#status")).to_contain_text("org/there · nowhere", timeout=8000)
     expect(other.page.locator("#model input")).to_have_value("org/there · 271 MB · in use")
@@ -164,7 +166,7 @@ def test_public_page_refuses_a_name_that_is_not_offered(public, name):
         assert sent["success"] is False
         assert sent["output"]["error"] == say("error.model_not_offered", language, models=", ".join(LISTED))
         assert "<table" not in str(send_event(public, "_show_model", [language, name]))
-    assert public.engine.chosen == public.catalog.planned == []
+    assert public.host.chosen == public.catalog.planned == []
 
 
 def send_event(menu: Menu, name: str, data: list) -> dict:
@@ -203,7 +205,7 @@ def test_any_name_can_be_typed_on_a_private_page(private, page):
     expect(page.locator("#model-card strong")).to_have_text("org/her")
     page.locator("#use-model").click()
     expect(page.locator("#model input")).to_have_value("org/her · in use")
-    assert private.engine.chosen == ["org/her"]
+    assert private.host.chosen == ["org/her"]
     page.locator("#model input").fill("org/wrong@v1")
     page.locator("#model input").press("Tab")
     link = page.locator("#model-card a")
@@ -271,12 +273,12 @@ def test_progress_can_be_read_and_the_download_cancelled(private, page):
     expect(chat.replies.last).to_contain_text("800 MB of 1.50 GB (53 %) · 12 MB/s · about 1 min left")
     chat.wait_for_reply()
     page.locator("#cancel").click()
-    wait_until(lambda: private.engine.cancels == 1, 5)
+    wait_until(lambda: private.host.cancels == 1, 5)
     expect(line).to_have_text("Loading org/new was cancelled. Downloaded files are kept.")
     expect(page.locator("#cancel")).to_be_hidden()
     expect(card).to_be_hidden()
     page.locator("#try-again").click()
-    wait_until(lambda: private.engine.loads == 1, 5)
+    wait_until(lambda: private.host.loads == 1, 5)
     assert chat.problems == []
 
 

@@ -88,7 +88,7 @@ def test_failed_load_says_why_and_can_be_tried_again(scripted, page):
     expect(page.locator(".toast-body")).to_contain_text("have not answered yet")
     expect(chat.box).to_have_value("hello")
     page.locator("#try-again").click()
-    wait_until(lambda: scripted.engine.loads == 1, 5)
+    wait_until(lambda: scripted.host.loads == 1, 5)
     scripted.engine.now = Status("ready", model="org/model")
     expect(page.locator("#try-again")).to_be_hidden()
     chat.send("hello")
