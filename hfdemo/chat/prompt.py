@@ -151,7 +151,7 @@ class PromptBuilder:
         return str(self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
     def text_within(self, ids: Sequence[int]) -> str:
-        """Return the text of tokens in the midst of others; some tokenizers drop a space at the start of a text."""
+        """Return the text of tokens between others; some tokenizers drop a space at the start of a text."""
         before = self.text(self._letter_ids)
         text = self.text([*self._letter_ids, *ids])
         return text.removeprefix(before) if text.startswith(before) else self.text(ids)

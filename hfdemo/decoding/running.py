@@ -101,13 +101,14 @@ class RunningReply:
 
     def finish_reason(self) -> FinishReason | None:
         """Return why the reply ends here, or None if it goes on: the only place that knows."""
-        token_ids, begun_with = self.streamer.token_ids, len(self.request.reply_ids)
-        if len(token_ids) > begun_with:
+        token_ids = self.streamer.token_ids
+        written = len(token_ids) - len(self.request.reply_ids)
+        if written:
             if token_ids[-1] in self.model.end_ids:
                 return "end_of_turn"
             if self.streamer.stop_text_found:
                 return "stop_text"
-            if len(token_ids) - begun_with >= self.request.options.max_new_tokens:
+            if written >= self.request.options.max_new_tokens:
                 return "max_new_tokens"
         if time.monotonic() > self._deadline:
             self.stop.set("time_limit")

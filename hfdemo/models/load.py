@@ -108,7 +108,7 @@ def load_model(
     limits = (context_limit(model.config, tokenizer), settings.context)
     prompts = PromptBuilder(tokenizer, min((limit for limit in limits if limit), default=None))
     end_ids = tuple(sorted(end_of_reply_ids(model, tokenizer, prompts)))
-    forget_wishes(model)
+    reset_generation_config(model)
     chat_pipeline = pipeline(
         "text-generation",
         model=model,
@@ -248,15 +248,15 @@ def end_of_reply_ids(model: Any, tokenizer: Any, prompts: PromptBuilder) -> set[
     return (ids | {tokenizer.eos_token_id} | prompts.end_of_turn_ids()) - {None}
 
 
-def forget_wishes(model: Any) -> None:
-    """Let `generate` do nothing that a model's `generation_config.json` wishes for.
+def reset_generation_config(model: Any) -> None:
+    """Keep the special tokens of a model's `generation_config.json`, and nothing else.
 
-    Beams, forced or forbidden tokens, least lengths and the like would change what the visitor's options say, and only
-    where a reply is left to `generate`. Which tokens end a reply is known by then (`end_of_reply_ids`).
+    Beams, forced or forbidden tokens, minimum lengths and the like would override the visitor's options, but only where
+    `generate` writes the reply. The tokens that end a reply are known by then (`end_of_reply_ids`).
     """
-    wishes = model.generation_config
+    own = model.generation_config
     model.generation_config = GenerationConfig(
-        bos_token_id=wishes.bos_token_id, eos_token_id=wishes.eos_token_id, pad_token_id=wishes.pad_token_id
+        bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
     )
 
 

@@ -46,7 +46,7 @@ def draw_live(turn: Turn, thought_s: float, language: Language) -> list[Entry]:
     """Return the entries of a reply that comes.
 
     Args:
-        turn: as far as it has come.
+        turn: the reply so far.
         thought_s: how long the model has thought.
         language: of the box's title.
     """

@@ -70,7 +70,7 @@ class TurnView:
         return draw(self.question.before.path, self.language)
 
     def begun(self, delta: Delta) -> Update:
-        """Return the page when the first piece has come: the message leaves the box."""
+        """Return the page after the first piece: the message leaves the box."""
         self._asked = draw(self.question.asked.path, self.language)
         self._add(delta)
         self._kept_at = time.monotonic()
@@ -88,7 +88,7 @@ class TurnView:
         return gr.skip(), self._shown(delta), data, gr.skip(), self._meter(delta.used_tokens)
 
     def ended(self, delta: Delta) -> Update:
-        """Return the page when the last piece has come.
+        """Return the page after the last piece.
 
         Raises:
             GenerationFailed: the model ended its turn without a word.

@@ -5,6 +5,9 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from hfdemo.errors import InvalidInput
+from hfdemo.words import say
+
 STORY = "Write a long story about a fox who travels around the world and meets many other animals."
 
 
@@ -174,3 +177,49 @@ def test_page_has_no_sideways_scroll(chat, width):
         "() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
     )
     assert scroll <= client
+
+
+def test_a_message_is_one_event_on_the_server_and_sends_the_chat_once(scripted, scripted_chat):
+    page, sent = scripted_chat.page, []
+    scripted_chat.send("first " * 50)
+    scripted_chat.wait_for_reply()
+    page.on("request", lambda request: sent.append((request.url, request.post_data or "")))
+    scripted_chat.send("second")
+    scripted_chat.wait_for_reply()
+    page.wait_for_timeout(500)
+    with_the_chat = [url for url, data in sent if "first first" in data]
+    assert len(with_the_chat) == 1 and "/queue/join" in with_the_chat[0]
+    assert "".join(data for _, data in sent).count("first") == 50
+    assert len([url for url, data in sent if "second" in data]) == 1
+    assert len(scripted.engine.requests) == 2, "no request of its own looks at the prompt first"
+
+
+def test_a_refused_message_never_leaves_the_box(scripted, scripted_chat):
+    scripted.engine.enqueue(InvalidInput("empty_message"))
+    values: list[str] = []
+    scripted_chat.page.expose_function("note", values.append)
+    scripted_chat.page.evaluate("""() => setInterval(
+        () => window.note(document.querySelector("#message textarea").value), 20)""")
+    scripted_chat.submit("hello")
+    expect(scripted_chat.page.locator(".toast-body")).to_contain_text(say("error.empty_message"))
+    expect(scripted_chat.box).to_be_editable()
+    assert values and set(values[values.index("hello") :]) == {"hello"}
+    expect(scripted_chat.users).to_have_count(0)
+
+
+@pytest.mark.parametrize("way", ["Clear", "Undo"])
+def test_what_comes_late_of_a_reply_does_not_overwrite_what_ended_it(scripted, scripted_chat, way):
+    for text in ("one", "two"):
+        scripted_chat.send(text)
+        scripted_chat.wait_for_reply()
+    for _ in range(3):
+        scripted.engine.enqueue(*[piece for number in range(200) for piece in (f"word {number} ", 0.03)])
+        scripted_chat.send("three")
+        expect(scripted_chat.replies.last).to_contain_text("word 3")
+        scripted_chat.page.get_by_role("button", name=way).last.click()
+        left = 0 if way == "Clear" else 2
+        expect(scripted_chat.users).to_have_count(left)
+        scripted_chat.page.wait_for_timeout(700)
+        expect(scripted_chat.users).to_have_count(left)
+        expect(scripted_chat.box).to_have_value("" if way == "Clear" else "three")
+        scripted_chat.box.fill("")

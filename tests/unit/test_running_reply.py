@@ -19,7 +19,7 @@ from hfdemo.decoding.loop import Loop
 from hfdemo.decoding.request import DecodeRequest
 from hfdemo.decoding.running import Interrupted, RunningReply, hooked
 from hfdemo.errors import GenerationFailed
-from hfdemo.models.load import ChatPipeline, LoadedModel, decoder_layers, forget_wishes
+from hfdemo.models.load import ChatPipeline, LoadedModel, decoder_layers, reset_generation_config
 from tests.unit.families import byte_level
 from tests.unit.tiny_models import tiny_model
 
@@ -224,7 +224,7 @@ class TestTheDetour:
         assert reply.done.result(0).finish_reason == "time_limit"
 
     @pytest.mark.parametrize(
-        "wish",
+        "setting",
         [
             {"num_beams": 3},
             {"min_new_tokens": 9},
@@ -234,15 +234,15 @@ class TestTheDetour:
             {"repetition_penalty": 3.0},
             {"max_length": 5},
         ],
-        ids=lambda wish: next(iter(wish)),
+        ids=lambda setting: next(iter(setting)),
     )
-    def test_leaves_out_what_a_models_file_wishes_for(self, without_step, monkeypatch, wish):
+    def test_leaves_out_what_a_models_file_sets(self, without_step, monkeypatch, setting):
         """Beam search would never call back; the others would change what the visitor's options say."""
         options = Options(temperature=0, max_new_tokens=8)
         expected = detour(without_step, options).streamer.token_ids
         network = without_step.pipeline.model
-        monkeypatch.setattr(network, "generation_config", GenerationConfig(eos_token_id=END, **wish))
-        forget_wishes(network)
+        monkeypatch.setattr(network, "generation_config", GenerationConfig(eos_token_id=END, **setting))
+        reset_generation_config(network)
         assert network.generation_config.eos_token_id == END
         assert detour(without_step, options).streamer.token_ids == expected != []
 
