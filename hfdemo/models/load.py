@@ -251,8 +251,8 @@ def end_of_reply_ids(model: Any, tokenizer: Any, prompts: PromptBuilder) -> set[
 def reset_generation_config(model: Any) -> None:
     """Keep the special tokens of a model's `generation_config.json`, and nothing else.
 
-    Beams, forced or forbidden tokens, minimum lengths and the like would override the visitor's options, but only where
-    `generate` writes the reply. The tokens that end a reply are known by then (`end_of_reply_ids`).
+    Beams, forced or forbidden tokens, minimum lengths and the like would override the visitor's options, but only
+    where `generate` writes the reply. The tokens that end a reply are known by then (`end_of_reply_ids`).
     """
     own = model.generation_config
     model.generation_config = GenerationConfig(
