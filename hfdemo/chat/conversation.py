@@ -17,6 +17,9 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 MAX_ID_CHARS = 64
 
+MAX_NUMBER = 2**53
+"""JavaScript's numbers are exact up to here, and no receipt has more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -144,7 +147,7 @@ def _read_field(kind: object, value: object) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is float and is_number:
         return float(cast(float, value))
-    if kind in (int, int | None) and is_number and isinstance(value, int):
+    if kind in (int, int | None) and is_number and isinstance(value, int) and abs(value) < MAX_NUMBER:
         return value
     if kind == int | None and value is None:
         return None

@@ -163,6 +163,7 @@ WRONG: list[Any] = [
             {"receipt": asdict(RECEIPT) | {"finish_reason": ["stopped"]}},
             {"receipt": asdict(RECEIPT) | {"seed": 1.5}},
             {"receipt": asdict(RECEIPT) | {"context_limit": "100"}},
+            {"receipt": asdict(RECEIPT) | {"seed": 10**400}},
         )
     ),
     {"turns": [GOOD, GOOD], "head": "a"},

@@ -53,6 +53,7 @@
       const ended = new Promise((resolve) => waiting.push(resolve));
       button.click();
       await ended;
+      while (stopButton()) await new Promise((resolve) => setTimeout(resolve, 20)); // until that is drawn, too
     },
     // Box, transcript, conversation, Continue and meter of an empty chat.
     cleared() {
