@@ -18,7 +18,7 @@ from hfdemo.engines.protocol import Engine, Status
 from hfdemo.errors import Busy
 
 STOP_WAITS_S = 1.0
-"""So long a Stop waits for the message that it has overtaken on its way to the server."""
+"""How long Stop waits for a message that has not reached the server yet."""
 
 
 class Answering:
@@ -36,7 +36,7 @@ class Answering:
         self._answers: list[Answer] = []
 
     def status(self) -> Status:
-        """Return which model answers, or how far it is on its way."""
+        """Return the model in use, or its loading progress."""
         return self._engine.status()
 
     def answer(self, request: ChatRequest, visitor: str = "") -> "Answer":
@@ -59,7 +59,7 @@ class Answering:
         return answer
 
     async def stop(self, visitor: str) -> None:
-        """Let a visitor's replies end with what they have; what comes of them comes as before."""
+        """Stop a visitor's replies. What was generated so far is still delivered."""
         deadline = asyncio.get_running_loop().time() + STOP_WAITS_S
         while not (answers := [answer for answer in self._answers if answer.visitor == visitor]):
             if asyncio.get_running_loop().time() > deadline:
@@ -99,7 +99,7 @@ class Answer:
             raise
 
     async def deltas(self) -> AsyncGenerator[Delta, None]:
-        """Yield the pieces of the reply; what came together is one piece. Who stops reading stops the reply.
+        """Yield the reply in pieces; pieces that arrive together are merged. Closing the generator stops the reply.
 
         Raises:
             HfdemoError: it failed; the text says why.

@@ -1,6 +1,7 @@
 """A conversation as data: a tree of turns, of which a page shows one path.
 
-Raw text is the truth here: what was typed, what was generated. What a page draws is made from it and never read back.
+Raw text is the source of truth: what was typed, what was generated. What a page draws is made from it, and never read
+back.
 Another try at a reply, or another wording of a message, is a sibling; nothing is deleted.
 """
 
@@ -98,7 +99,7 @@ def read_conversation(value: object) -> Conversation:
     """Check a conversation that a page or a file sends; None is an empty one.
 
     Raises:
-        InvalidInput: it is none: a field is missing or has another type, or a turn stands before its parent.
+        InvalidInput: a field is missing or has another type, or a turn precedes its parent.
     """
     if value is None:
         return Conversation()

@@ -26,7 +26,7 @@ class Limit:
 
     @property
     def whole(self) -> bool:
-        """Whether only whole numbers are meant."""
+        """Whether the option takes integers only."""
         return float(self.step).is_integer()
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Thinking
+from hfdemo.chat.reply_format import THOUGHT_TAGS
 from hfdemo.errors import GenerationFailed, InvalidInput
 
 EncodeText = Callable[[str, bool], list[int]]
@@ -26,9 +27,6 @@ EncodeText = Callable[[str, bool], list[int]]
 `at_start` says whether the text opens the prompt: tokenizers that put a space before the first word only
 must not put one before a run that follows a control token.
 """
-
-THOUGHT_TAGS: tuple[tuple[str, str], ...] = (("<think>", "</think>"), ("<thought>", "</thought>"))
-"""How thought is marked: Qwen3, DeepSeek-R1, SmolLM3 and most others; EXAONE Deep."""
 
 CHEAP_TO_ENCODE_CHARS = 100_000
 """Encoding a million characters takes most of a second."""

@@ -86,7 +86,7 @@ class StopSignal(Event):
         return self._reason
 
     def set(self, reason: FinishReason = "stopped") -> None:
-        """Let the reply end with what it has. The first reason counts, but nothing outweighs a person's wish."""
+        """Let the reply end with what it has. The first reason counts, unless a person stops it."""
         with self._changing:
             if reason == "stopped" or not self.is_set():
                 self._reason = reason

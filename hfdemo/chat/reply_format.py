@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from hfdemo.chat.prompt import THOUGHT_TAGS
+THOUGHT_TAGS: tuple[tuple[str, str], ...] = (("<think>", "</think>"), ("<thought>", "</thought>"))
+"""How thought is marked: Qwen3, DeepSeek-R1, SmolLM3 and most others; EXAONE Deep."""
 
 
 class ThoughtSplitter:

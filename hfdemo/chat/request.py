@@ -1,4 +1,4 @@
-"""What a door asks of an engine: one turn to answer."""
+"""A request to an engine: one turn to answer."""
 
 from dataclasses import dataclass
 

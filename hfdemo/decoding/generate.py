@@ -48,7 +48,7 @@ class _OurChoice(LogitsProcessor):
         """Return scores of shape [1, vocabulary]: 0 for the token, minus infinity for the others.
 
         Raises:
-            GenerationFailed: the scores are no numbers.
+            GenerationFailed: the scores contain NaN or infinity.
         """
         if self._reply.finish_reason():  # on a GPU, `generate` runs a step beyond the end before it looks
             return scores

@@ -45,7 +45,7 @@ class Loop:
         return self._is_scheduled
 
     def add(self, reply: RunningReply) -> None:
-        """Write a reply, beside the others. Its streamer gets an end, always, and its `done` before."""
+        """Write a reply beside the others. It always ends: first `done` is set, then the streamer is closed."""
         with self._lock:
             self._waiting.append(reply)
             was_scheduled, self._is_scheduled = self._is_scheduled, True
@@ -60,7 +60,7 @@ class Loop:
             return max(0, len(self._running) + self._waiting.index(reply) - self._most + 1)
 
     def withdraw(self, reply: RunningReply) -> None:
-        """End a reply that is to end now if it only waits, when nobody looks at it; may be called from any thread."""
+        """End a stopped reply that still waits: a long round may not look at it for a while. Safe from any thread."""
         with self._lock:
             if reply not in self._waiting:
                 return
@@ -68,7 +68,7 @@ class Loop:
         reply.finish(reply.stop.reason)
 
     def end_all(self, reason: FinishReason) -> None:
-        """Let all replies end with what they have, at the next step; may be called from any thread."""
+        """Let all replies end with what they have, at the next step. Safe from any thread."""
         with self._lock:
             for reply in (*self._running, *self._waiting):
                 reply.stop.set(reason)

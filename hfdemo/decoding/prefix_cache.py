@@ -1,7 +1,7 @@
 """What was read and written of each conversation, kept so that the next turn reads only what is new.
 
 It is found only under the conversation's cache key, a secret that the server made: no visitor's text is reused for
-another. The keys and values are bounded by bytes; the conversation that was silent longest loses its own first.
+another. The keys and values are bounded by bytes and evicted least recently used first.
 """
 
 import time

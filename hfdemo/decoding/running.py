@@ -79,7 +79,7 @@ class RunningReply:
             logits: of the next token, of shape [vocabulary].
 
         Raises:
-            GenerationFailed: the logits are no numbers.
+            GenerationFailed: the logits contain NaN or infinity.
         """
         assert self._sampler is not None
         return self._sampler(logits, self._ids)

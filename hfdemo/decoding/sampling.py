@@ -16,12 +16,12 @@ GREEDY_BELOW = 0.01
 """Lower temperatures are greedy: dividing by them overflows, and no one could tell the difference."""
 
 CANDIDATES = 1024
-"""So many tokens are looked at first where only `top_p` limits them; nearly always they are enough."""
+"""How many top tokens to try first when only `top_p` applies; nearly always enough."""
 
 
 Sampler = Callable[[Tensor, Sequence[int]], int]
 """`sample(logits, ids) -> id`: from logits of shape [vocabulary], and the tokens of prompt and reply so far, to the
-next token. It raises `GenerationFailed` if the logits are no numbers."""
+next token. It raises `GenerationFailed` if the logits contain NaN or infinity."""
 
 
 def make_sampler(options: Options, seed: int) -> Sampler:
@@ -69,7 +69,7 @@ def choose_token(logits: Tensor, options: Options, seen: Tensor, generator: torc
         generator: of the random numbers of this reply alone, on the CPU, so that a seed means the same everywhere.
 
     Raises:
-        GenerationFailed: the logits are no numbers any more.
+        GenerationFailed: the logits contain NaN or infinity.
     """
     if options.repetition_penalty != 1:
         logits = _penalised(logits.float(), seen, options.repetition_penalty)

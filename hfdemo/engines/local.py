@@ -48,7 +48,7 @@ class LocalEngine:
         host.attach(self)
 
     def status(self) -> Status:
-        """Return which model answers, or how far it is on its way."""
+        """Return the model in use, or its loading progress."""
         return self._host.status
 
     def stream(self, request: ChatRequest, stop: StopSignal) -> Iterator[Delta]:

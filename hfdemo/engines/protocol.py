@@ -58,7 +58,7 @@ class Status:
 
 
 class Engine(Protocol):
-    """Answers one turn, and tells how it is."""
+    """Generates replies and reports its status."""
 
     def stream(self, request: ChatRequest, stop: StopSignal) -> Iterator[Delta]:
         """Yield the reply in pieces, at least one each quarter of a second (without text if there is none).
@@ -75,7 +75,7 @@ class Engine(Protocol):
         ...
 
     def status(self) -> Status:
-        """Return which model answers, or how far it is on its way."""
+        """Return the model in use, or its loading progress."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The receipt of a reply that was never begun, and the log line of one that has ended: numbers, and no word of it."""
+"""The receipt of a reply that was never begun, and the log line of one that ended: numbers only, never text."""
 
 import logging
 import math

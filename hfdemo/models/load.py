@@ -29,6 +29,7 @@ from hfdemo.models.choose import choose_model
 from hfdemo.models.disk import ModelFiles, has_safetensors
 from hfdemo.models.download import fetch_model
 from hfdemo.models.explain import explain_load_error
+from hfdemo.models.memory import SHARE_USED
 from hfdemo.models.plan import Plan
 from hfdemo.models.progress import SILENT, Progress
 from hfdemo.models.source import ModelSource
@@ -159,7 +160,7 @@ def _device(plan: Plan) -> torch.device:
 def _placement(plan: Plan) -> dict[str, Any]:
     """Return where accelerate puts the layers, if one device isn't enough or bitsandbytes asks for it."""
     if plan.way == "split":
-        room = {0: int(0.9 * plan.machine.gpu_free), "cpu": int(0.9 * plan.machine.ram_free)}
+        room = {0: int(SHARE_USED * plan.machine.gpu_free), "cpu": int(SHARE_USED * plan.machine.ram_free)}
         return {"device_map": "auto", "max_memory": room}
     # Straight to the GPU: going through the CPU, the weights would need as much of its memory, too. On ZeroGPU, which
     # attaches the GPU later, only moving the model is known to work.

@@ -226,7 +226,7 @@ class ChatPage(BareChatInterface):
     ) -> str:
         """Draw what the model would read, with the message that is being typed, or else for the last reply.
 
-        What is shown already is put away.
+        If a prompt is already shown, it is hidden.
         """
         if shown or self._viewer is None:
             return ""

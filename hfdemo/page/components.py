@@ -1,7 +1,7 @@
 """Gradio components that hand over what was sent as it is.
 
 Gradio's own ones change values on their way: a Chatbot dedents text, a Textbox makes text of anything, a Slider
-lets NaN through and writes its own error. Here the truth is kept, and `hfdemo.chat` alone judges it.
+lets NaN through and writes its own error. These pass raw values through; `hfdemo.chat` alone validates them.
 """
 
 from functools import lru_cache

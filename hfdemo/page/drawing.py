@@ -19,7 +19,7 @@ BOX_MARK = "\u2061"
 
 
 def draw(path: Sequence[Turn], language: Language) -> list[Entry]:
-    """Return the entries of finished turns, with a mark before the first that the model was shown last."""
+    """Return the entries of finished turns, with a divider before the oldest one still in the model's context."""
     dropped = next((turn.receipt.dropped_messages for turn in reversed(path) if turn.receipt), 0)
     entries: list[Entry] = []
     for passed, turn in enumerate(path):

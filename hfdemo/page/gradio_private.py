@@ -69,7 +69,7 @@ def launch_options() -> dict[str, Any]:
 
 
 def leave_call() -> None:
-    """Say of the call that runs, as soon as it has ended, that nobody waits for it any more.
+    """Mark the current call as abandoned once it has ended.
 
     While `spaces` waits for a GPU, it looks at this; else it would take one from the visitor's quota in the end. It
     must not be said sooner: Gradio sends nothing more to a call that was left.

@@ -36,7 +36,7 @@ def offers_models(settings: Settings) -> bool:
 class ModelMenu:
     """The menu; drawn where it is made.
 
-    A model is everybody's, as there is one only. So what is not in the host's list is refused by the server,
+    All visitors share one model. So what is not in the host's list is refused by the server,
     unless nobody but the host reaches the page.
 
     Args:

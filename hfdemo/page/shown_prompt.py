@@ -6,7 +6,7 @@ from hfdemo.chat.request import ShownPrompt
 from hfdemo.words import Language, say
 
 MAX_TOKENS_DRAWN = 4000
-"""A browser draws so many boxes in a blink; of a longer prompt the beginning and the end are shown."""
+"""A browser renders this many boxes instantly; longer prompts are cut in the middle."""
 
 
 def prompt_html(prompt: ShownPrompt, language: Language) -> str:

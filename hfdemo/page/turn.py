@@ -23,7 +23,7 @@ from hfdemo.page.status import progress_text
 from hfdemo.words import Language, say
 
 KEEP_S = 1.0
-"""So often the browser gets a reply that comes as data, too, to keep it if the server goes."""
+"""How often the partial reply is saved in the browser, in case the server goes away."""
 
 Update = tuple[Any, ...]
 """What an event gives to box, transcript, conversation, Continue, meter and cache key."""

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
-"""An event sends the whole chat, twice. A text of some megabytes is let in, to be refused with its token count."""
+"""An event sends the whole chat. A text of some megabytes is let in, to be refused with its token count."""
 
 # Gradio would take uploads although the page has none, and fetch any public address for anyone.
 _CLOSED = re.compile(r"/gradio_api/(upload|process_recording|file[=/]https?:|proxy=|stream/|custom_component/)")
@@ -37,7 +37,7 @@ class Guard:
             return
         send = _with_headers(send)
         if _CLOSED.search(scope["path"]):
-            await PlainTextResponse("This page takes and fetches no files.", 403)(scope, receive, send)
+            await PlainTextResponse("This page does not accept uploads or fetch files.", 403)(scope, receive, send)
         elif int(Headers(scope=scope).get("content-length") or 0) > MAX_BODY_BYTES:
             refusal = PlainTextResponse("The request is too large.", 413, {"connection": "close"})
             await refusal(scope, receive, send)
@@ -112,7 +112,7 @@ def _with_headers(send: Send) -> Send:
 
 
 def _uncompressed(scope: Scope) -> Scope:
-    """Return the request without its wish for compression: the page is changed on its way."""
+    """Return the request without its Accept-Encoding header: the page is changed on its way."""
     return {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]}
 
 

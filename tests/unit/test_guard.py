@@ -172,7 +172,7 @@ def test_home_may_be_something_else_than_a_page():
 )
 def test_what_would_take_or_fetch_files_is_refused(method, path):
     answer = client().request(method, f"/gradio_api/{path}")
-    assert (answer.status_code, answer.text) == (403, "This page takes and fetches no files.")
+    assert (answer.status_code, answer.text) == (403, "This page does not accept uploads or fetch files.")
 
 
 @pytest.mark.parametrize("path", ["file=/tmp/gradio/icon.svg", "file=icon.svg", "queue/join", "call/chat", "info"])

@@ -1,4 +1,4 @@
-"""For how long a reply needs a GPU of ZeroGPU: short, because what is asked for must be left of a visitor's quota."""
+"""How many GPU seconds to request for a reply: few, because the request must fit the visitor's remaining quota."""
 
 import math
 

@@ -180,8 +180,8 @@ class ZeroGpuEngine:
 def duration_factor() -> float:
     """Return how many seconds `spaces` asks for, for each second of `duration`: on today's GPUs 1.5.
 
-    That is because durations are meant for the faster GPUs that there were before. What isn't known is taken for 1,
-    by which more is asked for than needed, and never less.
+    Durations are given for the slower GPUs that ZeroGPU had before. If the factor is unknown, 1 is assumed, which may
+    request too much time but never too little.
     """
     try:
         from spaces.zero.config import get_config

@@ -54,7 +54,7 @@ def _quota(text: str) -> NoGpu:
         return NoGpu("gpu_quota", _more_quota(text), **facts)
     if "runs limit" in text:
         return NoGpu("gpu_runs")
-    if text.startswith("No GPU"):  # said so to whoever comes without a token, after a minute in the line
+    if text.startswith("No GPU"):  # what anonymous visitors get after a minute in the queue
         return NoGpu("gpu_none_free")
     return NoGpu("gpu_stranger")
 

@@ -60,7 +60,7 @@ def write_reply(model: LoadedModel, request: DecodeRequest, stop: StopSignal) ->
         stop: ends the reply; so does closing the generator.
 
     Raises:
-        GenerationFailed: an error that nobody foresaw was yielded before.
+        GenerationFailed: after an unexpected error, which has been yielded already.
     """
     reply = RunningReply(model, request, stop)
     job = in_thread(lambda: Loop(CallingThread()).add(reply), "decode")

@@ -35,7 +35,7 @@
     },
     // Closes the box at once: what was typed until the server answers would be lost. One reply comes at a time.
     lock() {
-      if (stopButton()) throw new Error("A reply comes already.");
+      if (stopButton()) throw new Error("A reply is already being generated.");
       return { interactive: false, submit_btn: false, stop_btn: true, __type__: "update" };
     },
     unlock() {
