@@ -107,17 +107,17 @@ class Answer:
         try:
             while True:
                 piece = await self._pieces.get()
-                together = Delta()
+                together: Delta | None = None
                 while isinstance(piece, Delta):
-                    together = together.then(piece)
+                    together = together.then(piece) if together else piece
                     if piece.receipt or self._pieces.empty():
                         break
                     piece = self._pieces.get_nowait()
-                if together != Delta() or isinstance(piece, Delta):
+                if together:
                     yield together
                 if isinstance(piece, BaseException):
                     raise piece
-                if together.receipt:
+                if piece.receipt:
                     return
         finally:
             self.stop.set()

@@ -11,7 +11,7 @@ import gradio as gr
 
 from hfdemo.answering import Answering
 from hfdemo.chat.conversation import Conversation, Turn, messages_of, new_id, to_data
-from hfdemo.chat.reply import CUT_OFF, Delta
+from hfdemo.chat.reply import CUT_OFF, Delta, Receipt
 from hfdemo.chat.request import ChatRequest
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import GenerationFailed
@@ -57,11 +57,10 @@ class TurnView:
         self.language = language
         self._status = status
         self._asked: list[Entry] = []
-        self._reply = question.goes_on or Turn(new_id(), question.asked.head, "assistant", "")
-        self._so_far = Turn(self._reply.id, self._reply.parent, "assistant", "")
+        self._new = Turn(new_id(), question.asked.head, "assistant", "")
+        self._text = self._thought = ""
         self._began = time.monotonic()
         self._thought_s = 0.0
-        self._in_box = bool(question.draft)
         self._kept_at = 0.0
 
     @property
@@ -72,40 +71,47 @@ class TurnView:
     def begun(self, delta: Delta) -> Update:
         """Return the page after the first piece: the message leaves the box."""
         self._asked = draw(self.question.asked.path, self.language)
-        self._add(delta)
+        self.add(delta)
         self._kept_at = time.monotonic()
-        box = gr.update(submit_btn=False, stop_btn=True, interactive=False, **self._emptied())
+        emptied = {"value": ""} if self.question.draft else {}
+        box = gr.update(submit_btn=False, stop_btn=True, interactive=False, **emptied)
         data = gr.skip() if self.question.goes_on else to_data(self.question.asked)
         return box, self._shown(delta), data, gr.update(visible=False), self._meter(delta.used_tokens)
 
     def going_on(self, delta: Delta) -> Update:
         """Return the page with the next piece."""
-        self._add(delta)
+        self.add(delta)
         data = gr.skip()
         if self._so_far.content and time.monotonic() - self._kept_at > KEEP_S:
             self._kept_at = time.monotonic()
             data = to_data(self._with_reply(self._so_far))
         return gr.skip(), self._shown(delta), data, gr.skip(), self._meter(delta.used_tokens)
 
-    def ended(self, delta: Delta) -> Update:
+    def add(self, delta: Delta) -> None:
+        """Take a piece of the reply. An engine that goes on with a reply may tell its thought again, or not."""
+        self._text, self._thought = self._text + delta.text, self._thought + delta.thought
+        if delta.thought and not self._text:
+            self._thought_s = time.monotonic() - self._began
+
+    def ended(self, receipt: Receipt) -> Update:
         """Return the page after the last piece.
 
         Raises:
             GenerationFailed: the model ended its turn without a word.
         """
-        self._add(delta)
-        reply, receipt = self._so_far, delta.receipt
-        if receipt and self.question.goes_on and self.question.goes_on.receipt:
-            receipt = replace(receipt, thought_s=max(receipt.thought_s, self.question.goes_on.receipt.thought_s))
+        reply, before = self._so_far, self.question.goes_on
+        if before and before.receipt:
+            receipt = replace(receipt, thought_s=max(receipt.thought_s, before.receipt.thought_s))
         if not reply.content and not reply.thought:
-            if receipt and receipt.finish_reason == "end_of_turn":
+            if receipt.finish_reason == "end_of_turn":
                 raise GenerationFailed("empty_reply")
             return self.at_rest(self.question.draft)
-        return self._rest(self._with_reply(replace(reply, receipt=receipt)), **self._emptied())
+        return self._rest(self._with_reply(replace(reply, receipt=receipt)))
 
     def failed(self) -> Update:
         """Return the page after an error: with what came of the reply, else as it was before."""
-        if self._so_far.content and self._so_far.content != self._start:
+        before = self.question.goes_on.content if self.question.goes_on else ""
+        if self._text and self._text != before:
             return self._rest(self._with_reply(self._so_far))
         return self.at_rest(self.question.draft)
 
@@ -113,28 +119,18 @@ class TurnView:
         """Return the page as it was before, with the message in the box."""
         return self._rest(self.question.before, **({"value": draft} if draft else {}))
 
-    def _emptied(self) -> dict[str, str]:
-        """Return what takes the message out of the box, once: the visitor may type the next one soon."""
-        sent, self._in_box = self._in_box, False
-        return {"value": ""} if sent else {}
-
     @property
-    def _start(self) -> str:
-        return self.question.goes_on.content if self.question.goes_on else ""
-
-    def _add(self, delta: Delta) -> None:
-        so_far = self._so_far
-        thought = so_far.thought or (self.question.goes_on.thought if self.question.goes_on else "")
-        self._so_far = replace(so_far, content=so_far.content + delta.text, thought=thought + delta.thought)
-        if delta.thought and not self._so_far.content:
-            self._thought_s = time.monotonic() - self._began
+    def _so_far(self) -> Turn:
+        """The reply as far as it came, in the place of the one that goes on."""
+        before = self.question.goes_on or self._new
+        return replace(before, content=self._text, thought=self._thought or before.thought, receipt=None)
 
     def _with_reply(self, reply: Turn) -> Conversation:
         base = self.question.before if self.question.goes_on else self.question.asked
         return base.put(reply)
 
     def _shown(self, delta: Delta) -> list[Entry]:
-        reply = self._so_far if self._so_far.content or self._so_far.thought else self.question.goes_on
+        reply = self._so_far if self._text or self._thought else self.question.goes_on
         if reply:
             return [*self._asked, *draw_live(reply, self._thought_s, self.language)]
         return [*self._asked, *draw_progress(self._waiting_for(delta))]
@@ -187,13 +183,15 @@ async def stream_turn(
     try:
         async with aclosing(answering.answer(request, visitor).deltas()) as deltas:
             async for delta in deltas:
-                if delta.receipt:
-                    yield *view.ended(delta), key
-                elif begun:
-                    yield *view.going_on(delta), key
-                else:
+                if not begun:
                     begun = True
                     yield *view.begun(delta), key
+                elif not delta.receipt:
+                    yield *view.going_on(delta), key
+                else:
+                    view.add(delta)
+                if delta.receipt:
+                    yield *view.ended(delta.receipt), key
     except Exception:
         if begun:
             yield *view.failed(), key

@@ -137,6 +137,13 @@ def test_a_reply_goes_on_in_its_place_and_keeps_its_thought():
     assert page.text is None, "what is being typed stays"
 
 
+def test_a_thought_that_is_told_again_is_there_once():
+    engine, before = ScriptedEngine(), answered(CUT)
+    engine.enqueue("<think>Hm.</think>", "lo")
+    page = run(engine, Question(before, before.at(before.path[0].id), goes_on=before.reply))
+    assert (page.conversation.path[-1].content, page.conversation.path[-1].thought) == ("Hello", "Hm.")
+
+
 def test_a_reply_that_goes_on_is_shown_from_the_beginning():
     engine, before = ScriptedEngine(), answered(CUT)
     engine.enqueue(0.5, "lo")
