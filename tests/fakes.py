@@ -40,6 +40,7 @@ class ScriptedEngine:
         self.stopped: list[bool] = []
         self.now = Status("ready", model="scripted", device="nowhere", context_limit=100)
         self.receipt = RECEIPT
+        self.stop: StopSignal | None = None
         self._replies: deque[list[str | Exception | float]] = deque()
 
     def enqueue(self, *pieces: str | Exception | float) -> None:
@@ -51,6 +52,7 @@ class ScriptedEngine:
 
     def stream(self, request: ChatRequest, stop: StopSignal) -> Iterator[Delta]:
         self.requests.append(request)
+        self.stop = stop
         if self.now.error:
             raise self.now.error
         start = [request.reply_start] if request.reply_start else []
@@ -87,6 +89,8 @@ class ScriptedHost:
     def choose(self, model: str) -> None:
         self.chosen.append(model)
         self.engine.now = Status("resolving", model=model)
+        if self.engine.stop:
+            self.engine.stop.set("model_changed")
 
     def cancel(self) -> None:
         self.cancels += 1

@@ -21,6 +21,7 @@ from hfdemo.page.language import label
 from hfdemo.page.program_door import ProgramDoor
 from hfdemo.page.shown_prompt import prompt_html
 from hfdemo.page.starters import STARTERS
+from hfdemo.page.status_bar import IF_SERVER_ANSWERS
 from hfdemo.page.turn import Question, TurnView, request_of, stream_turn
 from hfdemo.words import Language, as_language
 
@@ -134,10 +135,12 @@ class ChatPage(BareChatInterface):
         outputs = [self.textbox, self.chatbot, self.conversation, self.continue_button, self.meter, self.cache_key]
         reply: Dependency = trigger(function, inputs, [*outputs, *more], concurrency_limit=None, **QUEUED)
         reply.then(None, js=REPLY_ENDED)
-        unlocked = reply.failure(
-            None, None, [self.textbox], js=UNLOCK
-        )  # `then` is silent after an error (Gradio 6.31)
+        # After an error `then` is silent, and Gradio covers the outputs with a sheet until they are drawn (6.31).
+        unlocked = reply.failure(None, None, self.textbox, js=UNLOCK)
         unlocked.then(None, js=REPLY_ENDED)
+        unlocked.then(None, None, None, js=IF_SERVER_ANSWERS).success(
+            self.draw, [self.conversation, self._controls.language], self.chatbot, **AT_ONCE
+        )
 
     async def _send(
         self, visitor: gr.Request, message: object, conversation: object, key: str, language: object, *options: object

@@ -68,28 +68,46 @@ def launch_options() -> dict[str, Any]:
     return {"_frontend": False}
 
 
-def leave_call() -> None:
-    """Mark the current call as abandoned once it has ended.
+@contextmanager
+def leaving_call() -> Iterator[None]:
+    """Mark the current call as abandoned when what runs in it is over.
 
-    While `spaces` waits for a GPU, it looks at this; else it would take one from the visitor's quota in the end. It
-    must not be said sooner: Gradio sends nothing more to a call that was left.
+    While `spaces` waits for a GPU, it looks at this; else it would take one from the visitor's quota in the end. A
+    call that ends by itself must not be marked before Gradio has sent its last message: to an abandoned one it sends
+    nothing more.
     """
-    blocks, call = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
-    queue = None if blocks is None else blocks._queue
-    event = next((event for event in _running_events(queue) if event._id == call), None)
-    if event is not None:
-        leaving = asyncio.create_task(_leave(queue, event))
-        _leaving.add(leaving)
-        leaving.add_done_callback(_leaving.discard)
+    event = _current_event()
+    try:
+        yield
+    except (asyncio.CancelledError, GeneratorExit):
+        if event is not None:
+            event.alive = False
+        raise
+    finally:
+        if event is not None and event.alive:
+            leaving = asyncio.create_task(_leave(event))
+            _leaving.add(leaving)
+            leaving.add_done_callback(_leaving.discard)
 
 
 _leaving: set[asyncio.Task[None]] = set()  # the event loop itself keeps no task alive
 
 
-async def _leave(queue: Any, event: Any) -> None:
+async def _leave(event: Any) -> None:
+    queue = _queue()
     while event in _running_events(queue):
         await asyncio.sleep(0.05)
     event.alive = False
+
+
+def _queue() -> Any:
+    blocks = LocalContext.blocks.get(None)
+    return None if blocks is None else blocks._queue
+
+
+def _current_event() -> Any:
+    call = LocalContext.event_id.get(None)
+    return next((event for event in _running_events(_queue()) if event._id == call), None)
 
 
 def _running_events(queue: Any) -> list[Any]:

@@ -14,6 +14,7 @@ from hfdemo.chat.conversation import Conversation, Turn, new_id
 from hfdemo.chat.messages import read_message
 from hfdemo.page.controls import read_page_options
 from hfdemo.page.errors import shown_errors
+from hfdemo.page.gradio_private import leaving_call
 from hfdemo.page.language import language_of
 from hfdemo.page.turn import request_of
 
@@ -65,10 +66,11 @@ class ProgramDoor:
             key = client.cache_key if client else secrets.token_urlsafe(16)
             answer = self._answering.answer(replace(request_of(asked.path, options), cache_key=key))
             reply = Turn(new_id(), asked.head, "assistant", "")
-            async with aclosing(answer.deltas()) as deltas:
-                async for delta in deltas:
-                    reply = replace(reply, content=reply.content + delta.text)
-                    yield reply.content, Client(asked.put(reply), key, answer)
+            with leaving_call():
+                async with aclosing(answer.deltas()) as deltas:
+                    async for delta in deltas:
+                        reply = replace(reply, content=reply.content + delta.text)
+                        yield reply.content, Client(asked.put(reply), key, answer)
 
     async def receipt(self, client: Client | None) -> dict[str, Any] | None:
         """Answer a call: the receipt of the last reply to the same program, or null if it failed or there is none."""

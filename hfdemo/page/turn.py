@@ -17,7 +17,7 @@ from hfdemo.engines.protocol import Status
 from hfdemo.errors import GenerationFailed
 from hfdemo.page.controls import PageOptions
 from hfdemo.page.drawing import Entry, draw, draw_live, draw_progress
-from hfdemo.page.gradio_private import leave_call
+from hfdemo.page.gradio_private import leaving_call
 from hfdemo.page.receipt import meter_text
 from hfdemo.page.status import progress_text
 from hfdemo.words import Language, say
@@ -181,23 +181,22 @@ async def stream_turn(
         request = replace(request, reply_start=question.goes_on.content, continues=True)
     begun = False
     try:
-        async with aclosing(answering.answer(request, visitor).deltas()) as deltas:
-            async for delta in deltas:
-                if not begun:
-                    begun = True
-                    yield *view.begun(delta), key
-                elif not delta.receipt:
-                    yield *view.going_on(delta), key
-                else:
-                    view.add(delta)
-                if delta.receipt:
-                    yield *view.ended(delta.receipt), key
+        with leaving_call():
+            async with aclosing(answering.answer(request, visitor).deltas()) as deltas:
+                async for delta in deltas:
+                    if not begun:
+                        begun = True
+                        yield *view.begun(delta), key
+                    elif not delta.receipt:
+                        yield *view.going_on(delta), key
+                    else:
+                        view.add(delta)
+                    if delta.receipt:
+                        yield *view.ended(delta.receipt), key
     except Exception:
         if begun:
             yield *view.failed(), key
         raise
-    finally:
-        leave_call()
 
 
 def request_of(path: Sequence[Turn], options: PageOptions) -> ChatRequest:

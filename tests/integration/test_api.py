@@ -223,7 +223,7 @@ def split_lines(stream: httpx.Response) -> Iterator[str]:
     ("parameters", "text"),
     [
         ({"stop_texts": 5}, "stop_texts must be text"),
-        ({"stop_texts": "a\n" * 20}, "At most 16 stop texts"),
+        ({"stop_texts": "a\n" * 20}, "You can set at most 16 stop sequences"),
         ({"reply_start": None}, "reply_start must be text"),
         ({"thinking": "hard"}, "thinking must be one of auto, off, on, low, medium, high"),
         ({"system_prompt": None}, "system_prompt must be text"),

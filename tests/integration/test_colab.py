@@ -23,6 +23,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from hfdemo import colab
+from hfdemo.words import say
 from tests.conftest import ROOT, free_port, wait_until
 from tests.hub import BAD_TOKEN, GOOD_TOKEN, Hub, Model, serve
 
@@ -201,7 +202,7 @@ def test_the_page_answers_with_the_token_of_the_vault_which_is_never_shown(noteb
     shown = notebook.text()
     assert "Running on local URL" in shown, "the log"
     assert "Password" not in shown and "Share link" not in shown
-    assert "The chat has stopped." in shown and "멈췄습니다" in shown
+    assert say("colab.stopped", "en") in shown and say("colab.stopped", "ko") in shown
     assert notebook.children() == []
     with pytest.raises(httpx.ConnectError):
         httpx.get(page)

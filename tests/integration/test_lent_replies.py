@@ -69,7 +69,7 @@ def lending(settings: Settings) -> tuple[ZeroGpuEngine, Lender]:
 @pytest.fixture
 def engine(lending: tuple[ZeroGpuEngine, Lender]) -> ZeroGpuEngine:
     engine, _ = lending
-    wait_until(lambda: len(engine._free) == 2, 20, "the places are free")
+    wait_until(lambda: engine._free.qsize() == 2, 20, "the places are free")
     return engine
 
 

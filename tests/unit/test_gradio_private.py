@@ -89,11 +89,9 @@ def test_a_call_that_has_ended_is_left_and_its_last_update_arrives():
         call = LocalContext.event_id.get()
         queue = LocalContext.blocks.get()._queue
         left.extend(event for event in gradio_private._running_events(queue) if event._id == call)
-        try:
+        with gradio_private.leaving_call():
             yield "half"
             yield "whole"
-        finally:
-            gradio_private.leave_call()
 
     with gr.Blocks() as page:
         box = gr.Textbox()
@@ -111,7 +109,8 @@ def test_a_call_that_has_ended_is_left_and_its_last_update_arrives():
 
 def test_leaving_outside_of_a_call_does_nothing():
     async def leave() -> None:
-        gradio_private.leave_call()
+        with gradio_private.leaving_call():
+            pass
 
     asyncio.run(leave())
 

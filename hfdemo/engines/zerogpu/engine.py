@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
-from threading import Lock
 from typing import Any
 
 from hfdemo.background import in_thread
@@ -31,6 +30,9 @@ from hfdemo.models.load import LoadedModel
 from hfdemo.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+SLOT_WAITS_S = 1.0
+"""How long a reply waits for the slot of one that has just ended: its GPU is given back a moment later."""
 
 
 @dataclass(eq=False, slots=True)
@@ -56,10 +58,11 @@ class ZeroGpuEngine:
 
     def __init__(self, settings: Settings, gpu: Callable[..., Callable[..., Any]]) -> None:
         self._settings = settings
-        self._lock = Lock()
         memory = mmap.mmap(-1, settings.max_waiting)
         self._stops = [SharedStop(memory, slot) for slot in range(settings.max_waiting)]
-        self._free = list(range(settings.max_waiting))  # the slots that no reply has
+        self._free: SimpleQueue[int] = SimpleQueue()  # the slots that no reply has
+        for slot in range(settings.max_waiting):
+            self._free.put(slot)
         self._prefixes = PrefixCache()
         self._time = GpuTime()
         never_idle = replace(settings, idle_unload_s=0)  # what is unloaded could not be loaded again
@@ -144,10 +147,11 @@ class ZeroGpuEngine:
         decode_request = make_decode_request(model.prompts, request, reply_ids)
         new_tokens = decode_request.options.max_new_tokens
         work_s = self._time.work_s(len(decode_request.prompt.ids), new_tokens, self._settings.time_limit_s)
-        with self._lock:
-            if not self._free:
-                raise Busy("busy", waiting=len(self._stops))
-            loan = Loan(replace(decode_request, time_limit_s=work_s), self._free.pop())
+        try:
+            slot = self._free.get(timeout=SLOT_WAITS_S)
+        except Empty:
+            raise Busy("busy", waiting=len(self._stops)) from None
+        loan = Loan(replace(decode_request, time_limit_s=work_s), slot)
         self._stops[loan.slot].clear()
         context = copy_context()  # in it, `spaces` finds the token with which the visitor pays
         loan.returned = in_thread(lambda: context.run(self._use_gpu, loan), "gpu-loan")
@@ -173,8 +177,7 @@ class ZeroGpuEngine:
 
     def _free_slot(self, loan: Loan) -> None:
         """Let another reply have the slot, once nobody reads this one and its GPU was given back."""
-        with self._lock:
-            self._free.append(loan.slot)
+        self._free.put(loan.slot)
 
 
 def duration_factor() -> float:
