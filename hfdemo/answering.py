@@ -15,7 +15,7 @@ from hfdemo.background import in_thread
 from hfdemo.chat.reply import Delta, Receipt, StopSignal
 from hfdemo.chat.request import ChatRequest
 from hfdemo.engines.protocol import Engine, Status
-from hfdemo.errors import Busy
+from hfdemo.errors import Busy, GenerationFailed, HfdemoError
 
 STOP_WAITS_S = 1.0
 """How long Stop waits for a message that has not reached the server yet."""
@@ -130,6 +130,10 @@ class Answer:
                 self.thought += delta.thought
                 receipt = delta.receipt or receipt
                 self._hand_on(delta)
+            if receipt is None:  # an engine that breaks its promise leaves nobody waiting
+                self._hand_on(GenerationFailed("generation"))
+        except HfdemoError as error:
+            self._hand_on(error.with_traceback(None))  # its frames may hold the model
         except BaseException as error:
             self._hand_on(error)
         finally:

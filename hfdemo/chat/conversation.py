@@ -8,7 +8,7 @@ Another try at a reply, or another wording of a message, is a sibling; nothing i
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from hfdemo.chat.messages import Message, Role, read_text
 from hfdemo.chat.reply import FINISH_REASONS, FinishReason, Receipt
@@ -145,11 +145,11 @@ def _read_receipt(data: Mapping[str, Any]) -> Receipt:
 
 def _read_field(kind: object, value: object) -> Any:
     """Check a number or a text; JavaScript writes 1.0 as 1."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is float and is_number:
-        return float(cast(float, value))
-    if kind in (int, int | None) and is_number and isinstance(value, int) and abs(value) < MAX_NUMBER:
-        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_NUMBER:
+        if kind is float:
+            return float(value)
+        if kind in (int, int | None) and isinstance(value, int):
+            return value
     if kind == int | None and value is None:
         return None
     if kind in (str, FinishReason):

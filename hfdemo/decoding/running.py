@@ -163,7 +163,8 @@ class RunningReply:
 
     def fail(self, error: BaseException) -> None:
         """End the reply by an error."""
-        self.done.set_exception(error)
+        if not self.done.done():
+            self.done.set_exception(error)
         self.streamer.fail(error)
 
     @property

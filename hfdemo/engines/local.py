@@ -83,12 +83,13 @@ class LocalEngine:
 
     def in_use(self) -> bool:
         """Tell whether somebody gets a reply, or waits for one."""
-        return self._streams > 0 or (self._loop is not None and self._loop.is_busy)
+        loop = self._loop  # the compute thread may take it away meanwhile
+        return self._streams > 0 or (loop is not None and loop.is_busy)
 
     def end_replies(self) -> None:
         """Let all replies end with what they have, because the model is changed."""
-        if self._loop:
-            self._loop.end_all("model_changed")
+        if loop := self._loop:
+            loop.end_all("model_changed")
 
     def release(self) -> None:
         """Let go of what belongs to the model; called in the compute thread."""
@@ -161,7 +162,9 @@ class LocalEngine:
         """Keep what the next turn can use; runs in the compute thread."""
         log_receipt(logger, receipt)
         self._host.last_used = time.monotonic()
-        self._prefixes.put(key, reply.cached())
+        with self._lock:  # what a model wrote is of no use to the next one
+            if self._host.model is reply.model:
+                self._prefixes.put(key, reply.cached())
 
 
 def _was_put_off(receipt: Receipt | None, request: ChatRequest) -> bool:

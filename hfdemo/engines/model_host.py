@@ -149,9 +149,11 @@ class LocalModelHost:
 
         source, plan = work.checked.source, work.checked.plan
         model = load_model(work.files, source.name, plan, work.progress, self._settings)
-        self.last_used = time.monotonic()
-        self.model, self._loaded_name = model, work.named
-        self.status = self._ready = _ready(self.status, model)
+        with self.lock:  # another model may have been chosen while the last steps ran, which look at no cancel
+            work.progress.raise_if_cancelled()
+            self.last_used = time.monotonic()
+            self.model, self._loaded_name = model, work.named
+            self.status = self._ready = _ready(self.status, model)
         logger.info("%s", say("status.ready", model=source.name, device=model.device))
 
     def _fail(self, work: _Loading, error: Exception) -> None:

@@ -28,8 +28,9 @@ from hfdemo.words import Language, as_language
 # What a click does in the browser, before the server hears of it; see `assets/page.js`.
 LOCK = "() => window.hfdemo.lock()"
 UNLOCK = "() => window.hfdemo.unlock()"
-STOP_AND_LOCK = "async () => { await window.hfdemo.stopReply(); return window.hfdemo.lock(); }"
-STOP = "() => window.hfdemo.stopReply()"
+STOP = "(conversation) => window.hfdemo.stopReply(conversation)"
+UNLESS_REVERTED = "(conversation) => window.hfdemo.unlessReverted(conversation)"
+LOCK_UNLESS_REVERTED = "(conversation) => { window.hfdemo.unlessReverted(conversation); return window.hfdemo.lock(); }"
 CLEAR = "async () => { await window.hfdemo.stopReply(); return window.hfdemo.cleared(); }"
 SAVE = "(conversation, systemPrompt) => window.hfdemo.save(conversation, systemPrompt)"
 REPLY_ENDED = "() => window.hfdemo.replyEnded()"
@@ -87,7 +88,8 @@ class ChatPage(BareChatInterface):
 
         locked = self.textbox.submit(None, None, self.textbox, js=LOCK)
         self._reply_to(locked.success, self._send, [self.textbox, *said])
-        locked = self.chatbot.retry(None, None, self.textbox, js=STOP_AND_LOCK)
+        stopped = self.chatbot.retry(None, self.conversation, None, js=STOP)
+        locked = stopped.success(None, self.conversation, self.textbox, js=LOCK_UNLESS_REVERTED)
         self._reply_to(locked.success, self._retry, said)
         locked = self.continue_button.click(None, None, self.textbox, js=LOCK)
         self._reply_to(locked.success, self._continue, said)
@@ -101,7 +103,8 @@ class ChatPage(BareChatInterface):
         self.textbox.stop(self._stop, **AT_ONCE)
         path = [self.textbox, self.chatbot, self.conversation, self.continue_button, self.meter]
         self.chatbot.clear(None, None, path, js=CLEAR)
-        stopped = self.chatbot.undo(None, None, None, js=STOP)
+        stopped = self.chatbot.undo(None, self.conversation, None, js=STOP)
+        stopped = stopped.success(None, self.conversation, None, js=UNLESS_REVERTED)
         stopped.success(self._undo, [self.conversation, self.textbox, language], path, **AT_ONCE)
         self.prompt_button.click(
             self._show_prompt,
@@ -188,7 +191,7 @@ class ChatPage(BareChatInterface):
         spoken = as_language(language)
         starter = STARTERS[int(event.index)]
         text, system_prompt = starter.message(spoken), starter.system_prompt(spoken)
-        question = Question(Conversation(), Conversation().add("user", text), draft=text)
+        question = Question(Conversation(), Conversation().add("user", text))  # the box keeps what was typed
         with shown_errors(spoken):
             async for view in self._stream(visitor, question, key, spoken, (system_prompt, *options[1:])):
                 yield *view, system_prompt

@@ -102,7 +102,7 @@ class TurnView:
         reply, before = self._so_far, self.question.goes_on
         if before and before.receipt:
             receipt = replace(receipt, thought_s=max(receipt.thought_s, before.receipt.thought_s))
-        if not reply.content and not reply.thought:
+        if not self._text and not self._thought:
             if receipt.finish_reason == "end_of_turn":
                 raise GenerationFailed("empty_reply")
             return self.at_rest(self.question.draft)
@@ -111,7 +111,7 @@ class TurnView:
     def failed(self) -> Update:
         """Return the page after an error: with what came of the reply, else as it was before."""
         before = self.question.goes_on.content if self.question.goes_on else ""
-        if self._text and self._text != before:
+        if len(self._text) > len(before):  # the end of what was there may still be held back
             return self._rest(self._with_reply(self._so_far))
         return self.at_rest(self.question.draft)
 

@@ -261,6 +261,18 @@ def test_no_more_are_answered_at_a_time_than_the_host_allows():
     asyncio.run(crowd())
 
 
+def test_an_engine_that_ends_without_a_receipt_leaves_nobody_waiting():
+    came = []
+
+    async def collect() -> None:
+        async for delta in Answering(Engine(lambda request, stop: iter([Delta("half")]))).answer(REQUEST).deltas():
+            came.append(delta.text)
+
+    with pytest.raises(GenerationFailed):
+        asyncio.run(asyncio.wait_for(collect(), 5))
+    assert came == ["half"]
+
+
 def test_a_reply_that_failed_leaves_its_place_and_has_no_receipt():
     engine = ScriptedEngine()
     engine.enqueue(RuntimeError("broken"))

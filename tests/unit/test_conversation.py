@@ -164,6 +164,8 @@ WRONG: list[Any] = [
             {"receipt": asdict(RECEIPT) | {"seed": 1.5}},
             {"receipt": asdict(RECEIPT) | {"context_limit": "100"}},
             {"receipt": asdict(RECEIPT) | {"seed": 10**400}},
+            {"receipt": asdict(RECEIPT) | {"thought_s": 10**400}},
+            {"receipt": asdict(RECEIPT) | {"thought_s": float("nan")}},
         )
     ),
     {"turns": [GOOD, GOOD], "head": "a"},

@@ -12,6 +12,7 @@ from hfdemo.answering import Answering
 from hfdemo.chat.conversation import Conversation, Turn, read_conversation
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
+from hfdemo.chat.reply import Delta
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import GenerationFailed, HfdemoError, InvalidInput
 from hfdemo.page import turn as turn_module
@@ -135,6 +136,17 @@ def test_a_reply_goes_on_in_its_place_and_keeps_its_thought():
     (request,) = engine.requests
     assert (request.messages, request.reply_start, request.continues) == ((Message("user", "Hi"),), "Hel", True)
     assert page.text is None, "what is being typed stays"
+
+
+def test_a_continue_that_is_stopped_before_its_first_piece_leaves_the_reply_as_it_was():
+    engine, before = ScriptedEngine(), answered(CUT)
+
+    def stream(request, stop):
+        yield Delta(receipt=replace(RECEIPT, finish_reason="stopped", new_tokens=0))
+
+    engine.stream = stream
+    page = run(engine, Question(before, before.at(before.path[0].id), goes_on=before.reply))
+    assert page.conversation == before and page.can_continue is True
 
 
 def test_a_thought_that_is_told_again_is_there_once():

@@ -154,7 +154,11 @@ class ZeroGpuEngine:
         loan = Loan(replace(decode_request, time_limit_s=work_s), slot)
         self._stops[loan.slot].clear()
         context = copy_context()  # in it, `spaces` finds the token with which the visitor pays
-        loan.returned = in_thread(lambda: context.run(self._use_gpu, loan), "gpu-loan")
+        try:
+            loan.returned = in_thread(lambda: context.run(self._use_gpu, loan), "gpu-loan")
+        except BaseException:  # the system gives no thread
+            self._free_slot(loan)
+            raise
         return loan
 
     def _duration_s(self, request: DecodeRequest, slot: int) -> int:

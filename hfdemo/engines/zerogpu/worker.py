@@ -38,7 +38,8 @@ class SharedStop(StopSignal):
     def set(self, reason: FinishReason = "stopped") -> None:
         """Let the reply end."""
         super().set(reason)
-        self._memory[self._slot] = 1 + FINISH_REASONS.index(self._reason)
+        if reason == "stopped" or not self._memory[self._slot]:
+            self._memory[self._slot] = 1 + FINISH_REASONS.index(reason)
 
     def clear(self) -> None:
         """Make ready for another reply."""

@@ -4,6 +4,7 @@
   const LANGUAGE = "hfdemo_language";
   const LANGUAGES = __LANGUAGES__; // the server fills them in
   const EMPTY = { turns: [], head: null };
+  let stoppedAt = null; // the last turn when a reply was stopped to undo or retry it
   const waiting = []; // for the end of the reply that comes
   const stopButton = () => document.querySelector("#message .stop-button");
   const storage = (name) => { try { return window[name]; } catch { return null; } }; // refused in some frames
@@ -47,13 +48,18 @@
       if (matchMedia("(hover: hover)").matches) document.querySelector("#message textarea").focus();
     },
     // Ends the reply that comes, and waits until its event has ended: then nothing more of it is drawn.
-    async stopReply() {
+    async stopReply(conversation) {
       const button = stopButton();
+      stoppedAt = button && conversation ? conversation.head : null;
       if (!button) return;
       const ended = new Promise((resolve) => waiting.push(resolve));
       button.click();
       await ended;
       while (stopButton()) await new Promise((resolve) => setTimeout(resolve, 20)); // until that is drawn, too
+    },
+    // Fails if the stop alone has put the message back into the box: then there is nothing more to undo or to retry.
+    unlessReverted(conversation) {
+      if (stoppedAt && !conversation.turns.some((turn) => turn.id === stoppedAt)) throw new Error("Reverted already.");
     },
     // Box, transcript, conversation, Continue and meter of an empty chat.
     cleared() {
