@@ -5,6 +5,7 @@ tab, a cut connection and a time limit all set one event, and the same stream th
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from concurrent.futures import Future
 from contextlib import suppress
@@ -34,6 +35,7 @@ class Answering:
         self._max_waiting = max_waiting
         self._lock = Lock()
         self._answers: list[Answer] = []
+        self._ended_at: dict[str, float] = {}  # when a visitor's reply ended, of the last seconds
 
     def status(self) -> Status:
         """Return the model in use, or its loading progress."""
@@ -60,17 +62,21 @@ class Answering:
 
     async def stop(self, visitor: str) -> None:
         """Stop a visitor's replies. What was generated so far is still delivered."""
-        deadline = asyncio.get_running_loop().time() + STOP_WAITS_S
+        begun = time.monotonic()
         while not (answers := [answer for answer in self._answers if answer.visitor == visitor]):
-            if asyncio.get_running_loop().time() > deadline:
+            too_late = begun - self._ended_at.get(visitor, 0.0) < STOP_WAITS_S  # it was meant for the one that ended
+            if too_late or time.monotonic() - begun > STOP_WAITS_S:
                 return
             await asyncio.sleep(0.05)
         for answer in answers:
             answer.stop.set()
 
     def _remove(self, answer: "Answer") -> None:
+        now = time.monotonic()
         with self._lock:
             self._answers.remove(answer)
+            recent = {visitor: at for visitor, at in self._ended_at.items() if now - at < STOP_WAITS_S}
+            self._ended_at = recent | {answer.visitor: now}
 
 
 class Answer:

@@ -223,3 +223,22 @@ def test_what_comes_late_of_a_reply_does_not_overwrite_what_ended_it(scripted, s
         expect(scripted_chat.users).to_have_count(left)
         expect(scripted_chat.box).to_have_value("" if way == "Clear" else "three")
         scripted_chat.box.fill("")
+
+
+@pytest.mark.parametrize("way", ["Retry", "Undo"])
+def test_what_is_undone_before_its_first_word_is_undone_alone(scripted, scripted_chat, way):
+    scripted_chat.send("one")
+    scripted_chat.wait_for_reply()
+    scripted.engine.enqueue(30.0, "never")
+    scripted_chat.send("two")
+    button = scripted_chat.page.get_by_role("button", name=way)
+    if button.count() == 0 or not button.last.is_enabled():
+        scripted_chat.stop_button.click()  # there is nothing else to click: Stop does the same
+    else:
+        button.last.click()
+    expect(scripted_chat.box).to_have_value("two")
+    scripted_chat.page.wait_for_timeout(500)
+    expect(scripted_chat.users).to_have_count(1)
+    assert len(scripted.engine.requests) == 2
+    scripted_chat.problems.clear()  # the browser notes that the second step was left out
+    scripted_chat.box.fill("")

@@ -234,6 +234,23 @@ def test_a_stop_that_overtakes_its_message_waits_for_it():
     assert receipt is not None and receipt.finish_reason == "stopped"
 
 
+def test_a_stop_that_comes_too_late_spares_the_next_reply():
+    engine = ScriptedEngine()
+
+    async def late() -> list[Delta]:
+        answering = Answering(engine)
+        assert [delta async for delta in answering.answer(REQUEST, "me").deltas()]
+        stopping = asyncio.create_task(answering.stop("me"))
+        await asyncio.sleep(0)
+        engine.enqueue("next", 0.5, "!")
+        deltas = [delta async for delta in answering.answer(REQUEST, "me").deltas()]
+        await stopping
+        return deltas
+
+    deltas = asyncio.run(late())
+    assert (text_of(deltas), deltas[-1].receipt) == ("next!", RECEIPT)
+
+
 def test_a_stop_without_a_reply_gives_up(monkeypatch):
     monkeypatch.setattr(answering_module, "STOP_WAITS_S", 0.1)
     asyncio.run(asyncio.wait_for(Answering(ScriptedEngine()).stop("me"), 2))
