@@ -7,26 +7,18 @@ may become control tokens, and the contents are encoded by a copy of the tokeniz
 See https://github.com/huggingface/transformers/issues/29279 for what happens otherwise.
 """
 
-import json
-import re
-import secrets
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from hfdemo.chat.encoder import ControlTokens, EncodeText, find_control_tokens, make_text_encoder
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Thinking
 from hfdemo.chat.reply_format import THOUGHT_TAGS
+from hfdemo.chat.template import PLACEHOLDER, ChatTemplate, make_placeholder
 from hfdemo.errors import GenerationFailed, InvalidInput
-
-EncodeText = Callable[[str, bool], list[int]]
-"""`encode(text, at_start) -> ids`, which never makes a control token of text.
-
-`at_start` says whether the text opens the prompt: tokenizers that put a space before the first word only
-must not put one before a run that follows a control token.
-"""
 
 CHEAP_TO_ENCODE_CHARS = 100_000
 """Encoding a million characters takes most of a second."""
@@ -57,15 +49,15 @@ class PromptBuilder:
     def __init__(self, tokenizer: Any, context_limit: int | None) -> None:
         self.tokenizer = tokenizer
         self.context_limit = context_limit
-        self.base_model = not tokenizer.chat_template
+        self.template = ChatTemplate(tokenizer)
+        self.base_model = self.template.of_base_model
         self.stop_texts = BASE_MODEL_STOP_TEXTS if self.base_model else ()
-        self.thinking_modes = _thinking_modes(tokenizer)
-        control_tokens = _control_tokens(tokenizer)
-        self._encode_text = _text_encoder(tokenizer, control_tokens)
+        self.thinking_modes = self.template.modes
+        control_tokens = find_control_tokens(tokenizer)
+        self._encode_text = make_text_encoder(tokenizer, control_tokens)
         self._letter_ids = self._encode_text("a", True)
-        self._control_tokens = _ControlTokens(control_tokens)
+        self._control_tokens = ControlTokens(control_tokens)
         self._longest_token_chars = max(map(len, tokenizer.get_vocab()), default=1)
-        self.takes_system_prompt = self._template_takes_system()  # if not, it goes before the first message
         self._opening_ids = _opening_ids(tokenizer) if self.base_model else []
 
     def build(
@@ -107,7 +99,7 @@ class PromptBuilder:
             text, contents = self._lay_out(turns[start:], system_prompt, thinking)
             open_thought = _open_thought(text)
             if reply_start and not reply_ids:
-                placeholder = _placeholder()
+                placeholder = make_placeholder()
                 space = " " if self.base_model and not reply_start[0].isspace() else ""
                 text, contents[placeholder] = text + placeholder, space + reply_start
             return (*self._encode_around(text, contents, encode_text), *reply_ids)
@@ -134,11 +126,11 @@ class PromptBuilder:
 
     def end_of_turn_ids(self) -> set[int]:
         """Return the control tokens with which the chat template closes the model's turn."""
-        if not self.tokenizer.chat_template:
+        if self.base_model:
             return set()
-        question, answer = _placeholder(), _placeholder()
+        question, answer = make_placeholder(), make_placeholder()
         try:
-            text = self._render([("user", question), ("assistant", answer)], add_generation_prompt=False)
+            text = self.template.render([("user", question), ("assistant", answer)], add_generation_prompt=False)
         except GenerationFailed:
             return set()
         closing = self._control_tokens.split(text.partition(answer)[2].lstrip())
@@ -176,17 +168,17 @@ class PromptBuilder:
         contents: dict[str, str] = {}
 
         def hold(content: str) -> str:
-            placeholder = _placeholder()
+            placeholder = make_placeholder()
             contents[placeholder] = content
             return placeholder
 
         roles_and_contents: list[tuple[str, str]] = [(turn.role, hold(turn.content)) for turn in turns]
         if system_prompt.strip():
-            if self.takes_system_prompt:
+            if self.template.takes_system:
                 roles_and_contents.insert(0, ("system", hold(system_prompt)))
-            else:
+            else:  # it goes before the first message
                 contents[roles_and_contents[0][1]] = f"{system_prompt}\n\n{turns[0].content}"
-        text = self._render(roles_and_contents, add_generation_prompt=True, thinking=thinking)
+        text = self.template.render(roles_and_contents, add_generation_prompt=True, thinking=thinking)
         if roles_and_contents[-1][1] not in text:  # it shows no plain text, only the parts of multimodal messages
             raise GenerationFailed("template")
         return text, contents
@@ -195,7 +187,7 @@ class PromptBuilder:
         """Encode rendered text: control tokens by id, and each run of text between two of them in one go."""
         ids: list[int] = []
         run = ""
-        for part in _PLACEHOLDER.split(text):
+        for part in PLACEHOLDER.split(text):
             for piece in [contents[part]] if part in contents else self._control_tokens.split(part):
                 if isinstance(piece, str):
                     run += piece
@@ -203,33 +195,6 @@ class PromptBuilder:
                     ids += [*encode_text(run, not ids), piece]
                     run = ""
         return self._opening_ids + ids + encode_text(run, not ids)
-
-    def _render(
-        self,
-        roles_and_contents: Sequence[tuple[str, str]],
-        add_generation_prompt: bool,
-        thinking: Thinking = "auto",
-    ) -> str:
-        if not self.tokenizer.chat_template:
-            return _render_plainly(roles_and_contents)
-        try:
-            rendered = self.tokenizer.apply_chat_template(
-                [{"role": role, "content": content} for role, content in roles_and_contents],
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                **_thinking_arguments(thinking),
-            )
-        except Exception as error:  # the template is a program that came with the model: it may raise anything
-            raise GenerationFailed("template") from error
-        return str(rendered)
-
-    def _template_takes_system(self) -> bool:
-        """Tell whether the template shows a system prompt: some raise on it (Gemma 2), some leave it out."""
-        system = _placeholder()
-        try:
-            return system in self._render([("system", system), ("user", _placeholder())], add_generation_prompt=True)
-        except GenerationFailed:
-            return False
 
 
 def normalise(messages: Sequence[Message]) -> list[Message]:
@@ -250,140 +215,10 @@ def normalise(messages: Sequence[Message]) -> list[Message]:
     return turns
 
 
-class _ControlTokens:
-    """Finds the tokenizer's control tokens in the template's own words."""
-
-    def __init__(self, tokens: Mapping[str, tuple[int, Any]]) -> None:
-        self._tokens = tokens
-        self.ids = [token_id for token_id, _ in tokens.values()]
-        longest_first = sorted(tokens, key=len, reverse=True)
-        self._pattern = re.compile(f"({'|'.join(map(re.escape, longest_first))})") if longest_first else None
-
-    def split(self, text: str) -> list[str | int]:
-        """Split the template's words into plain text and the ids of control tokens.
-
-        A token that swallows the white space beside it (`lstrip`, `rstrip`) does so here, too.
-        """
-        if self._pattern is None:
-            return [text] if text else []
-        pieces: list[str | int] = []
-        swallow = False
-        for part in self._pattern.split(text):
-            if part in self._tokens:
-                token_id, token = self._tokens[part]
-                if token.lstrip and pieces and isinstance(pieces[-1], str):
-                    pieces[-1] = pieces[-1].rstrip()
-                pieces.append(token_id)
-                swallow = token.rstrip
-            else:
-                pieces.append(part.lstrip() if swallow else part)
-                swallow = False
-        return [piece for piece in pieces if piece != ""]
-
-
-def _control_tokens(tokenizer: Any) -> dict[str, tuple[int, Any]]:
-    """Return the added tokens, with their ids, that mean more than their text.
-
-    The others are words and white space that the vocabulary lacks: runs of spaces (GPT-NeoX), of newlines (Gemma).
-    """
-    return {
-        str(token): (token_id, token)
-        for token_id, token in tokenizer.added_tokens_decoder.items()
-        if not _is_plain(str(token), token.special)
-    }
-
-
-def _is_plain(token: str, special: bool) -> bool:
-    text = token.replace("▁", " ").strip()
-    return not text or (text.isalnum() and not special)
-
-
-def _text_encoder(tokenizer: Any, control_tokens: Mapping[str, Any]) -> EncodeText:
-    """Return an encoder for text alone: a copy of the tokenizer that knows no control token."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:  # a tokenizer in Python
-        return lambda text, at_start: tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-    from tokenizers import Tokenizer
-
-    state = _without_control_tokens(json.loads(backend.to_str()), control_tokens)
-    state |= {"post_processor": None, "truncation": None, "padding": None}
-    later_state = _without_first_space(state)
-    first = Tokenizer.from_str(json.dumps(state))
-    later = first if later_state == state else Tokenizer.from_str(json.dumps(later_state))
-
-    def encode(text: str, at_start: bool) -> list[int]:
-        encoder = first if at_start else later
-        return list(encoder.encode(text, add_special_tokens=False).ids) if text else []
-
-    return encode
-
-
-def _without_control_tokens(state: dict[str, Any], control_tokens: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tokenizer's state with control tokens renamed to words no text holds; all ids stay the same.
-
-    Leaving them out of the added tokens isn't enough: most vocabularies hold them, too, and Unigram, BPE with
-    such merges and BPE that ignores merges find them there.
-    """
-    names = {token: _placeholder() for token in control_tokens}
-    added_tokens = [
-        token | {"content": names.get(token["content"], token["content"])} for token in state["added_tokens"]
-    ]
-    model = dict(state["model"])
-    if isinstance(model["vocab"], dict):
-        model["vocab"] = {names.get(piece, piece): piece_id for piece, piece_id in model["vocab"].items()}
-    else:  # Unigram: pairs of piece and score
-        model["vocab"] = [[names.get(piece, piece), score] for piece, score in model["vocab"]]
-    if "merges" in model:
-        model["merges"] = [
-            [left, right]
-            for left, right in model["merges"]
-            if left not in names and right not in names and left + right not in names
-        ]
-    if model.get("unk_token"):
-        model["unk_token"] = names.get(model["unk_token"], model["unk_token"])
-    return state | {"added_tokens": added_tokens, "model": model}
-
-
-def _without_first_space(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the tokenizer's state with Metaspace's `prepend_scheme` "first" switched off."""
-    pre_tokenizer = state.get("pre_tokenizer") or {}
-    steps = pre_tokenizer.get("pretokenizers", [pre_tokenizer])
-    changed = [step | {"prepend_scheme": "never"} if step.get("prepend_scheme") == "first" else step for step in steps]
-    if "pretokenizers" in pre_tokenizer:
-        return state | {"pre_tokenizer": pre_tokenizer | {"pretokenizers": changed}}
-    return state | {"pre_tokenizer": changed[0] or None}
-
-
 def _opening_ids(tokenizer: Any) -> list[int]:
     """Return the token that opens any text of this tokenizer, if it has one; chat templates bring their own."""
     ids = tokenizer("").input_ids
     return ids[:1] if ids and ids[0] == tokenizer.bos_token_id else []
-
-
-def _render_plainly(roles_and_contents: Sequence[tuple[str, str]]) -> str:
-    """Render the beginners' tutorial's System/User/Assistant prompt, for models without a chat template."""
-    names = {"system": "System", "user": "User", "assistant": "Assistant"}
-    turns = [f"{names[role]}: {content}\n" for role, content in roles_and_contents]
-    return "".join(turns) + "Assistant:"
-
-
-def _thinking_modes(tokenizer: Any) -> tuple[Thinking, ...]:
-    """Return what the chat template can be asked for, by the variables it reads."""
-    template = tokenizer.get_chat_template() if tokenizer.chat_template else ""
-    efforts: tuple[Thinking, ...] = ("low", "medium", "high") if "reasoning_effort" in template else ()
-    switch: tuple[Thinking, ...] = ("off", "on") if "enable_thinking" in template else ()
-    return switch + efforts
-
-
-def _thinking_arguments(thinking: Thinking) -> dict[str, Any]:
-    """Return the template's variables for a wish; templates leave alone those they don't know.
-
-    `enable_thinking` is Qwen3's, SmolLM3's and EXAONE 4's; `reasoning_effort` is gpt-oss's.
-    """
-    arguments: dict[str, Any] = {"enable_thinking": thinking not in ("auto", "off")}
-    if thinking in ("low", "medium", "high"):
-        arguments["reasoning_effort"] = thinking
-    return arguments
 
 
 def _open_thought(text: str) -> str | None:
@@ -392,11 +227,3 @@ def _open_thought(text: str) -> str | None:
         if text.rstrip().endswith(opening):
             return closing
     return None
-
-
-_PLACEHOLDER = re.compile("(content[0-9a-f]{24}end)")
-
-
-def _placeholder() -> str:
-    """Return a word no text holds; letters and digits only, so that no template changes it."""
-    return f"content{secrets.token_hex(12)}end"

@@ -297,7 +297,7 @@ def _ready(status: Status, model: LoadedModel) -> Status:
         context_limit=prompts.context_limit,
         thinking_modes=prompts.thinking_modes,
         base_model=prompts.base_model,
-        takes_system_prompt=prompts.takes_system_prompt,
+        takes_system_prompt=prompts.template.takes_system,
         instruct_sibling=instruct_sibling(model.name) if prompts.base_model else None,
         error=None,
     )

@@ -330,14 +330,14 @@ class TestFitting:
         renders = 0
         family = next(family for family in all_families() if family.name == "SmolLM2")
         prompts = PromptBuilder(family.tokenizer, context_limit=200)
-        render = prompts._render
+        render = prompts.template.render
 
         def counting(*arguments: Any, **options: Any) -> str:
             nonlocal renders
             renders += 1
             return render(*arguments, **options)
 
-        prompts._render = counting  # type: ignore[method-assign]
+        prompts.template.render = counting  # type: ignore[method-assign]
         messages = [Message("assistant" if index % 2 else "user", f"message {index}") for index in range(2001)]
         prompt = prompts.build(messages, SYSTEM, max_new_tokens=10)
         assert 0 < prompt.dropped < 2000

@@ -56,7 +56,7 @@ OTHER_IMPORTS = {
     "hfdemo.errors": (),
     "hfdemo.background": (),
     "hfdemo.words": (),
-    "hfdemo.chat.prompt": ("jinja2", "tokenizers"),
+    "hfdemo.chat.encoder": ("tokenizers",),
     "hfdemo.chat": (),
     "hfdemo.answering": (),
     "hfdemo.engines.protocol": (),
@@ -135,8 +135,9 @@ def test_a_room_needs_only_the_packages_that_belong_there(module):
         assert packages.isdisjoint({"torch", "transformers", "huggingface_hub", "tokenizers"})
 
 
-def test_the_prompt_needs_no_package_to_be_imported():
-    at_import = {name.split(".")[0] for name in imports(MODULES["hfdemo.chat.prompt"], at_import=True)}
+@pytest.mark.parametrize("module", ["hfdemo.chat.prompt", "hfdemo.chat.template", "hfdemo.chat.encoder"])
+def test_the_prompt_needs_no_package_to_be_imported(module):
+    at_import = {name.split(".")[0] for name in imports(MODULES[module], at_import=True)}
     assert at_import - sys.stdlib_module_names == {"hfdemo"}
 
 

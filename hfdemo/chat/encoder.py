@@ -1,0 +1,122 @@
+"""Encode text as text and the template's own words with their control tokens.
+
+Contents are encoded by a copy of the tokenizer that knows no control token.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hfdemo.chat.template import make_placeholder
+
+EncodeText = Callable[[str, bool], list[int]]
+"""`encode(text, at_start) -> ids`, which never makes a control token of text.
+
+`at_start` says whether the text opens the prompt: tokenizers that put a space before the first word only
+must not put one before a run that follows a control token.
+"""
+
+
+class ControlTokens:
+    """Finds the tokenizer's control tokens in the template's own words."""
+
+    def __init__(self, tokens: Mapping[str, tuple[int, Any]]) -> None:
+        self._tokens = tokens
+        self.ids = [token_id for token_id, _ in tokens.values()]
+        longest_first = sorted(tokens, key=len, reverse=True)
+        self._pattern = re.compile(f"({'|'.join(map(re.escape, longest_first))})") if longest_first else None
+
+    def split(self, text: str) -> list[str | int]:
+        """Split the template's words into plain text and the ids of control tokens.
+
+        A token that swallows the white space beside it (`lstrip`, `rstrip`) does so here, too.
+        """
+        if self._pattern is None:
+            return [text] if text else []
+        pieces: list[str | int] = []
+        swallow = False
+        for part in self._pattern.split(text):
+            if part in self._tokens:
+                token_id, token = self._tokens[part]
+                if token.lstrip and pieces and isinstance(pieces[-1], str):
+                    pieces[-1] = pieces[-1].rstrip()
+                pieces.append(token_id)
+                swallow = token.rstrip
+            else:
+                pieces.append(part.lstrip() if swallow else part)
+                swallow = False
+        return [piece for piece in pieces if piece != ""]
+
+
+def find_control_tokens(tokenizer: Any) -> dict[str, tuple[int, Any]]:
+    """Return the added tokens, with their ids, that mean more than their text.
+
+    The others are words and white space that the vocabulary lacks: runs of spaces (GPT-NeoX), of newlines (Gemma).
+    """
+    return {
+        str(token): (token_id, token)
+        for token_id, token in tokenizer.added_tokens_decoder.items()
+        if not _is_plain(str(token), token.special)
+    }
+
+
+def _is_plain(token: str, special: bool) -> bool:
+    text = token.replace("▁", " ").strip()
+    return not text or (text.isalnum() and not special)
+
+
+def make_text_encoder(tokenizer: Any, control_tokens: Mapping[str, Any]) -> EncodeText:
+    """Return an encoder for text alone: a copy of the tokenizer that knows no control token."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:  # a tokenizer in Python
+        return lambda text, at_start: tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    from tokenizers import Tokenizer
+
+    state = _without_control_tokens(json.loads(backend.to_str()), control_tokens)
+    state |= {"post_processor": None, "truncation": None, "padding": None}
+    later_state = _without_first_space(state)
+    first = Tokenizer.from_str(json.dumps(state))
+    later = first if later_state == state else Tokenizer.from_str(json.dumps(later_state))
+
+    def encode(text: str, at_start: bool) -> list[int]:
+        encoder = first if at_start else later
+        return list(encoder.encode(text, add_special_tokens=False).ids) if text else []
+
+    return encode
+
+
+def _without_control_tokens(state: dict[str, Any], control_tokens: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tokenizer's state with control tokens renamed to words no text holds; all ids stay the same.
+
+    Leaving them out of the added tokens isn't enough: most vocabularies hold them, too, and Unigram, BPE with
+    such merges and BPE that ignores merges find them there.
+    """
+    names = {token: make_placeholder() for token in control_tokens}
+    added_tokens = [
+        token | {"content": names.get(token["content"], token["content"])} for token in state["added_tokens"]
+    ]
+    model = dict(state["model"])
+    if isinstance(model["vocab"], dict):
+        model["vocab"] = {names.get(piece, piece): piece_id for piece, piece_id in model["vocab"].items()}
+    else:  # Unigram: pairs of piece and score
+        model["vocab"] = [[names.get(piece, piece), score] for piece, score in model["vocab"]]
+    if "merges" in model:
+        model["merges"] = [
+            [left, right]
+            for left, right in model["merges"]
+            if left not in names and right not in names and left + right not in names
+        ]
+    if model.get("unk_token"):
+        model["unk_token"] = names.get(model["unk_token"], model["unk_token"])
+    return state | {"added_tokens": added_tokens, "model": model}
+
+
+def _without_first_space(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the tokenizer's state with Metaspace's `prepend_scheme` "first" switched off."""
+    pre_tokenizer = state.get("pre_tokenizer") or {}
+    steps = pre_tokenizer.get("pretokenizers", [pre_tokenizer])
+    changed = [step | {"prepend_scheme": "never"} if step.get("prepend_scheme") == "first" else step for step in steps]
+    if "pretokenizers" in pre_tokenizer:
+        return state | {"pre_tokenizer": pre_tokenizer | {"pretokenizers": changed}}
+    return state | {"pre_tokenizer": changed[0] or None}
