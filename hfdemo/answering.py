@@ -91,7 +91,7 @@ class Answer:
         self.stop = StopSignal()
         self.ended: Future[Receipt | None] = Future()
         """Done when the engine has ended, with the receipt; None if it failed."""
-        self.thought = ""
+        self.text = self.thought = ""
         self._loop = asyncio.get_running_loop()
         self._pieces: asyncio.Queue[Delta | BaseException] = asyncio.Queue()
 
@@ -133,7 +133,7 @@ class Answer:
         receipt: Receipt | None = None
         try:
             for delta in engine.stream(request, self.stop):
-                self.thought += delta.thought
+                self.text, self.thought = delta.added_to(self.text, self.thought)
                 receipt = delta.receipt or receipt
                 self._hand_on(delta)
             if receipt is None:  # an engine that breaks its promise leaves nobody waiting

@@ -87,7 +87,7 @@ def new_id() -> str:
 
 def messages_of(path: Sequence[Turn]) -> tuple[Message, ...]:
     """Return what was said, as an engine takes it."""
-    return tuple(Message(turn.role, turn.content) for turn in path)
+    return tuple(Message(turn.role, turn.content, turn.thought) for turn in path)
 
 
 def to_data(conversation: Conversation) -> dict[str, Any]:

@@ -19,6 +19,8 @@ class Message:
 
     role: Role
     content: str
+    thought: str = ""
+    """What a model thought before it said this; some templates show it to the model again."""
 
 
 def read_message(value: object) -> str:

@@ -8,15 +8,16 @@ See https://github.com/huggingface/transformers/issues/29279 for what happens ot
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from hfdemo.chat.encoder import ControlTokens, EncodeText, find_control_tokens, make_text_encoder
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Thinking
-from hfdemo.chat.reply_format import THOUGHT_TAGS
+from hfdemo.chat.reply_format import find_reply_format
+from hfdemo.chat.reply_reader import THOUGHT_FIELD
 from hfdemo.chat.template import PLACEHOLDER, ChatTemplate, make_placeholder
 from hfdemo.errors import GenerationFailed, InvalidInput
 
@@ -34,8 +35,19 @@ class Prompt:
     ids: tuple[int, ...]
     dropped: int = 0
     """How many of the oldest messages fell out, because the context has no room for them."""
-    open_thought: str | None = None
-    """The tag that will close the thought, if the template opened one for the model."""
+    opening: str = ""
+    """How it begins the reply, for `ReplyFormat.reader`: some templates open a thought for the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """A rendered template, with placeholders for what people and models said."""
+
+    text: str
+    contents: dict[str, str]
+    """What the placeholders stand for."""
+    opening: str
+    """What stands behind the last thing that a person said."""
 
 
 class PromptBuilder:
@@ -58,6 +70,7 @@ class PromptBuilder:
         self._letter_ids = self._encode_text("a", True)
         self._control_tokens = ControlTokens(control_tokens)
         self._longest_token_chars = max(map(len, tokenizer.get_vocab()), default=1)
+        self.reply_format = find_reply_format(tokenizer, self.template, control_tokens)
         self._opening_ids = _opening_ids(tokenizer) if self.base_model else []
 
     def build(
@@ -67,6 +80,7 @@ class PromptBuilder:
         max_new_tokens: int,
         *,
         reply_start: str = "",
+        thought_start: str = "",
         reply_ids: Sequence[int] = (),
         thinking: Thinking = "auto",
     ) -> Prompt:
@@ -78,8 +92,9 @@ class PromptBuilder:
             messages: the conversation; its last message is the user's.
             system_prompt: may be empty.
             max_new_tokens: how many tokens the reply may have.
-            reply_start: text that the model's reply begins with.
-            reply_ids: the same as tokens, where they are known, as of a reply that was cut off.
+            reply_start: text that the model's answer begins with.
+            thought_start: the thought before that; alone, the model goes on with it.
+            reply_ids: the same two as tokens, where they are known, as of a reply that was cut off.
             thinking: whether a thinking model shall think first.
 
         Raises:
@@ -89,23 +104,21 @@ class PromptBuilder:
         turns = normalise(messages)
         if not turns:
             raise InvalidInput("empty_message")
-        self._refuse_far_too_long([system_prompt, turns[-1].content, reply_start], max_new_tokens)
+        begins_with = ("", "") if reply_ids else (reply_start, thought_start)
+        self._refuse_far_too_long([system_prompt, turns[-1].content, reply_start, thought_start], max_new_tokens)
         encode_text = cache(self._encode_text)  # the same turns are encoded again after the oldest fell out
-        open_thought: str | None = None
+        opening = ""
 
         @cache
         def ids_from(start: int) -> tuple[int, ...]:
-            nonlocal open_thought
-            text, contents = self._lay_out(turns[start:], system_prompt, thinking)
-            open_thought = _open_thought(text)
-            if reply_start and not reply_ids:
-                placeholder = make_placeholder()
-                space = " " if self.base_model and not reply_start[0].isspace() else ""
-                text, contents[placeholder] = text + placeholder, space + reply_start
-            return (*self._encode_around(text, contents, encode_text), *reply_ids)
+            nonlocal opening
+            laid_out = self._lay_out(turns[start:], system_prompt, thinking, *begins_with)
+            opening = self.reply_format.opening(laid_out.opening)
+            return (*self._encode_around(laid_out.text, laid_out.contents, encode_text), *reply_ids)
 
         def fits(start: int) -> bool:
-            if self._are_far_too_long([system_prompt, *(turn.content for turn in turns[start:]), reply_start]):
+            texts = (text for turn in turns[start:] for text in (turn.content, turn.thought))
+            if self._are_far_too_long([system_prompt, *texts, reply_start, thought_start]):
                 return False
             return self.context_limit is None or len(ids_from(start)) + max_new_tokens <= self.context_limit
 
@@ -113,7 +126,7 @@ class PromptBuilder:
         start = 0 if fits(0) else starts[bisect_left(starts[:-1], True, key=fits)]
         if not fits(start):
             raise self._too_long(f"{len(ids_from(start)):,}", max_new_tokens)
-        return Prompt(ids_from(start), dropped=start, open_thought=open_thought)
+        return Prompt(ids_from(start), dropped=start, opening=opening)
 
     def show(self, ids: Sequence[int]) -> list[tuple[str, bool]]:
         """Return each token as text, and whether it is a control token."""
@@ -163,8 +176,14 @@ class PromptBuilder:
             "too_many_tokens", tokens=tokens, max_new_tokens=f"{max_new_tokens:,}", limit=f"{self.context_limit:,}"
         )
 
-    def _lay_out(self, turns: Sequence[Message], system_prompt: str, thinking: Thinking) -> tuple[str, dict[str, str]]:
-        """Render the template around placeholders, and return the text and what they stand for."""
+    def _lay_out(
+        self, turns: Sequence[Message], system_prompt: str, thinking: Thinking, reply_start: str, thought_start: str
+    ) -> "_Layout":
+        """Render the template around placeholders.
+
+        Raises:
+            GenerationFailed: the template refuses the conversation, or doesn't show its last message.
+        """
         contents: dict[str, str] = {}
 
         def hold(content: str) -> str:
@@ -172,16 +191,53 @@ class PromptBuilder:
             contents[placeholder] = content
             return placeholder
 
-        roles_and_contents: list[tuple[str, str]] = [(turn.role, hold(turn.content)) for turn in turns]
+        def laid_out(turn: Message) -> dict[str, str]:
+            message = {"role": turn.role, "content": hold(turn.content) if turn.content else ""}
+            return message | ({THOUGHT_FIELD: hold(turn.thought)} if turn.thought else {})
+
+        messages = [laid_out(turn) for turn in turns]
+        asked = messages[-1]["content"]
         if system_prompt.strip():
             if self.template.takes_system:
-                roles_and_contents.insert(0, ("system", hold(system_prompt)))
+                messages.insert(0, {"role": "system", "content": hold(system_prompt)})
             else:  # it goes before the first message
-                contents[roles_and_contents[0][1]] = f"{system_prompt}\n\n{turns[0].content}"
-        text = self.template.render(roles_and_contents, add_generation_prompt=True, thinking=thinking)
-        if roles_and_contents[-1][1] not in text:  # it shows no plain text, only the parts of multimodal messages
+                contents[messages[0]["content"]] = f"{system_prompt}\n\n{turns[0].content}"
+        text = self.template.render_messages(messages, add_generation_prompt=True, thinking=thinking)
+        if asked not in text:  # it shows no plain text, only the parts of multimodal messages
             raise GenerationFailed("template")
-        return text, contents
+        if reply_start or thought_start:
+            reply = laid_out(Message("assistant", reply_start, thought_start))
+            text = self._begun_by_template([*messages, reply], thinking) or self._begun(text, asked, reply)
+            if self.base_model and not (reply_start or thought_start)[0].isspace():
+                text = _with_space_before(text, PLACEHOLDER.findall(text)[-1])
+        return _Layout(text, contents, text.rpartition(asked)[2])
+
+    def _begun_by_template(self, messages: Sequence[Mapping[str, str]], thinking: Thinking) -> str:
+        """Return a prompt that ends in the last message, as the template writes it; empty if it doesn't.
+
+        It is what transformers' `continue_final_message` gives.
+        """
+        if self.base_model:
+            return ""
+        reply = messages[-1]
+        begun = reply["content"] or reply[THOUGHT_FIELD]
+        try:
+            text = self.template.render_messages(messages, add_generation_prompt=False, thinking=thinking)
+        except GenerationFailed:
+            return ""
+        before, found, _ = text.rpartition(begun)
+        if not found or not before.rpartition(messages[-2]["content"])[1]:
+            return ""
+        closing = self.reply_format.close_thought(before.rpartition(messages[-2]["content"])[2])
+        return before + (f"{closing}\n\n" if closing and reply["content"] else "") + begun
+
+    def _begun(self, text: str, asked: str, reply: Mapping[str, str]) -> str:
+        """Return a prompt that ends in a reply, for a template that shows none: a thought that it opened is closed."""
+        thought, closing = reply.get(THOUGHT_FIELD, ""), self.reply_format.close_thought(text.rpartition(asked)[2])
+        if not reply["content"]:
+            return text + ("" if closing else self.reply_format.open_thought()) + thought
+        thought = f"{thought}\n{closing}\n\n" if closing and thought else closing and f"{closing}\n\n"
+        return text + thought + self.reply_format.open_answer() + reply["content"]
 
     def _encode_around(self, text: str, contents: dict[str, str], encode_text: EncodeText) -> list[int]:
         """Encode rendered text: control tokens by id, and each run of text between two of them in one go."""
@@ -207,7 +263,7 @@ def normalise(messages: Sequence[Message]) -> list[Message]:
         if not message.content.strip() or (not turns and message.role == "assistant"):
             continue
         if turns and turns[-1].role == message.role:
-            turns[-1] = Message(message.role, f"{turns[-1].content}\n\n{message.content}")
+            turns[-1] = replace(message, content=f"{turns[-1].content}\n\n{message.content}")
         else:
             turns.append(message)
     while turns and turns[-1].role == "assistant":
@@ -221,9 +277,6 @@ def _opening_ids(tokenizer: Any) -> list[int]:
     return ids[:1] if ids and ids[0] == tokenizer.bos_token_id else []
 
 
-def _open_thought(text: str) -> str | None:
-    """Return the closing tag of a thought that a rendered prompt ends in, as DeepSeek-R1's template does."""
-    for opening, closing in THOUGHT_TAGS:
-        if text.rstrip().endswith(opening):
-            return closing
-    return None
+def _with_space_before(text: str, word: str) -> str:
+    before, _, behind = text.rpartition(word)
+    return f"{before} {word}{behind}"

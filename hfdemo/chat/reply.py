@@ -60,15 +60,25 @@ class Delta:
     """How many replies have to be finished before this one is begun."""
     receipt: Receipt | None = None
     """Set on the last piece, and only there."""
+    answer_was_thought: bool = False
+    """Whether all that came as answer before this piece was thought: only now a mark told so."""
+
+    def added_to(self, text: str, thought: str) -> tuple[str, str]:
+        """Return the answer and the thought so far, with this piece behind them."""
+        if self.answer_was_thought:
+            text, thought = "", thought + text
+        return text + self.text, thought + self.thought
 
     def then(self, later: "Delta") -> "Delta":
         """Return two pieces as one."""
+        text, thought = later.added_to(self.text, self.thought)
         return Delta(
-            self.text + later.text,
-            self.thought + later.thought,
+            text,
+            thought,
             later.used_tokens or self.used_tokens,
             later.ahead,
             later.receipt,
+            self.answer_was_thought or later.answer_was_thought,
         )
 
 

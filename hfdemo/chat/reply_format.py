@@ -1,74 +1,257 @@
-"""Tell a thinking model's thought from its answer, while the text comes."""
+"""Which marks a model puts around its thought and its answer.
 
-from collections.abc import Sequence
+They come from what its tokenizer declares, else from what its chat template writes around the two, and always from a
+table of what models use.
+"""
 
-THOUGHT_TAGS: tuple[tuple[str, str], ...] = (("<think>", "</think>"), ("<thought>", "</thought>"))
-"""How thought is marked: Qwen3, DeepSeek-R1, SmolLM3 and most others; EXAONE Deep."""
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hfdemo.chat.reply_reader import (
+    SYMBOLS,
+    THOUGHT_FIELD,
+    ChannelReader,
+    Channels,
+    DeclaredReader,
+    MarkReader,
+    Marks,
+    ReplyReader,
+)
+from hfdemo.chat.template import ChatTemplate, make_placeholder
+from hfdemo.errors import GenerationFailed
+
+logger = logging.getLogger(__name__)
+
+FIRST_SYMBOL, MAX_SYMBOLS = 0xD800, 2048
+
+THOUGHTS: tuple[tuple[str, str], ...] = (
+    ("<think>", "</think>"),  # Qwen3, DeepSeek-R1, SmolLM3, GLM-4.5, Granite 3.3 and most others
+    ("<thought>", "</thought>"),  # EXAONE Deep
+    ("<thinking>", "</thinking>"),
+    ("<reasoning>", "</reasoning>"),
+    ("[THINK]", "[/THINK]"),  # Magistral, Ministral 3
+    ("<seed:think>", "</seed:think>"),  # Seed-OSS
+    ("<longcat_think>", "</longcat_think>"),  # LongCat-Flash
+    ("◁think▷", "◁/think▷"),  # Kimi-VL
+    ("<|START_THINKING|>", "<|END_THINKING|>"),  # Command A
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),  # OpenThinker
+    ("<|channel>thought", "<channel|>"),  # Gemma 4
+    ("<unused94>thought", "<unused95>"),  # MedGemma
+    ("<|think|>", "<|end|><|begin|>assistant"),  # Solar Open
+)
+"""What opens and closes a thought."""
+
+ANSWERS: tuple[tuple[str, str], ...] = (
+    ("<response>", "</response>"),  # Granite 3.3
+    ("<|START_RESPONSE|>", "<|END_RESPONSE|>"),  # Command A
+    ("<|begin_of_solution|>", "<|end_of_solution|>"),  # OpenThinker
+    ("[BEGIN FINAL RESPONSE]", "[END FINAL RESPONSE]"),  # Apriel
+    ("Here is my response:", ""),  # Granite 3.2
+    ("<|content|>", ""),  # Solar Open
+)
+"""What opens an answer, and what may close it."""
+
+GPT_OSS = ("<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|return|>", "<|call|>")
+"""The control tokens of gpt-oss's channels."""
+
+_LAST_MARK = re.compile(r"(?:<[^<>\s]+>|\[[^\[\]\s]+\])\w*\Z")
+"""A tag or a control token at the end of a text, maybe with a word behind it."""
 
 
-class ThoughtSplitter:
-    """Splits a reply into thought and answer. A tag may come in several pieces and is never shown.
+@dataclass(frozen=True, slots=True)
+class ReplyFormat:
+    """How the replies of one model are read."""
 
-    Only a reply that begins with thought has any: a tag further on is what the model talks about.
+    marks: Marks = field(default_factory=lambda: Marks(THOUGHTS))
+    symbols: Mapping[int, str] = field(default_factory=dict)
+    """What stands for each control token that has a meaning, by its id; the others are left out of a reply."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """The control token that each symbol stands for."""
+    channels: Channels | None = None
+    tokenizer: Any = None
+    """The tokenizer, if it declares the format."""
+    within_turn: frozenset[int] = frozenset()
+    """Control tokens that can stand inside the model's turn."""
+
+    def reader(self, opening: str = "") -> ReplyReader:
+        """Return what reads one reply.
+
+        Args:
+            opening: how the prompt begins the reply; see `opening`.
+        """
+        if self.tokenizer is not None:
+            return DeclaredReader(self.tokenizer.get_response_parser(prefix=self._named(opening)), self.names)
+        return ChannelReader(self.channels, opening) if self.channels else MarkReader(self.marks, opening)
+
+    def opening(self, asked: str) -> str:
+        """Return how a prompt begins the reply: its last mark and what stands behind that.
+
+        Args:
+            asked: what the template writes behind the last thing that a person said.
+        """
+        text = self._symbolised(asked)
+        if self.tokenizer is not None:
+            return text
+        starts = (
+            [self.channels.start]
+            if self.channels
+            else [mark for mark, _ in (*self.marks.thoughts, *self.marks.answers)]
+        )
+        return text[max(map(text.rfind, starts)) :] if any(start in text for start in starts) else ""
+
+    def close_thought(self, asked: str) -> str:
+        """Return what closes a thought that a prompt has opened; nothing if it hasn't."""
+        if self.tokenizer is not None or self.channels:
+            return ""
+        text = self.opening(asked)
+        return next((self._named(close) for one, close in self.marks.thoughts if text.strip() == one), "")
+
+    def open_thought(self) -> str:
+        """Return what opens a thought."""
+        if self.channels:
+            return self._named(f"{self.channels.channel}analysis{self.channels.message}")
+        return self._named(self.marks.thoughts[0][0]) + "\n" if self.marks.thoughts else "<think>\n"
+
+    def open_answer(self) -> str:
+        """Return what opens an answer where a prompt ends in the middle of a header."""
+        return self._named(f"{self.channels.channel}final{self.channels.message}") if self.channels else ""
+
+    def _symbolised(self, text: str) -> str:
+        return _with_symbols(text, {name: symbol for symbol, name in self.names.items()})
+
+    def _named(self, text: str) -> str:
+        return SYMBOLS.sub(lambda symbol: self.names[symbol[0]], text)
+
+
+def find_reply_format(
+    tokenizer: Any, template: ChatTemplate, control_tokens: Mapping[str, tuple[int, Any]]
+) -> ReplyFormat:
+    """Return how the replies of a model are read.
 
     Args:
-        closing: the closing tag, if the prompt opened the thought already (DeepSeek-R1's template does).
+        tokenizer: the model's.
+        template: its chat template.
+        control_tokens: its control tokens, with their ids.
     """
+    special = {
+        name: token_id
+        for name, (token_id, token) in control_tokens.items()
+        if token.special or token_id in tokenizer.all_special_ids
+    }
+    written = _learn(template) or _Written()
+    within = frozenset(special[name] for name in special if name in written.between)
+    if declared := _declared(tokenizer):
+        symbols, names = _symbols(special, declared)
+        return ReplyFormat(Marks(()), symbols, names, None, tokenizer, within)
+    if all(name in special for name in GPT_OSS):
+        symbols, names = _symbols(special, "".join(GPT_OSS))
+        start, channel, message, *ends = (symbols[special[name]] for name in GPT_OSS)
+        channels = Channels(start, channel, message, "".join(ends))
+        return ReplyFormat(Marks(()), symbols, names, channels, None, within | {special["<|end|>"]})
+    thoughts, answers = (*written.thoughts, *THOUGHTS), (*written.answers, *ANSWERS)
+    symbols, names = _symbols(special, "\n".join(mark for pair in (*thoughts, *answers) for mark in pair))
+    to_symbols = {name: symbol for symbol, name in names.items()}
+    in_source = str(tokenizer.chat_template)
 
-    def __init__(self, closing: str | None = None) -> None:
-        self._closing = closing
-        self._begun = closing is not None
-        self._held = ""
-        self._blank_first = self._begun
+    def is_mark(text: str) -> bool:
+        return text in in_source or not text[0].isalpha()  # words mark nothing in other models' replies
 
-    def add(self, text: str) -> tuple[str, str]:
-        """Take the next piece of the reply and return what it adds to the thought and to the answer."""
-        self._held += text
-        if not self._begun:
-            start = self._held.lstrip()
-            if any(opening.startswith(start) and opening != start for opening, _ in THOUGHT_TAGS):
-                return "", ""  # nothing yet, or the beginning of a tag
-            self._begun = True
-            for opening, closing in THOUGHT_TAGS:
-                if start.startswith(opening):
-                    self._closing, self._held = closing, start.removeprefix(opening)
-                    self._blank_first = True
-        if self._closing is None:
-            answer, self._held = self._held, ""
-            return "", self._without_blank_first(answer)
-        thought, closed, answer = self._held.partition(self._closing)
-        if closed:
-            self._closing, self._held = None, ""
-            thought = self._without_blank_first(thought)
-            self._blank_first = True
-            return thought, self._without_blank_first(answer)
-        told, self._held = hold_back(thought, [self._closing])
-        return self._without_blank_first(told), ""
-
-    def _without_blank_first(self, text: str) -> str:
-        """Take away the blank lines behind a tag, which may come in several pieces."""
-        if self._blank_first:
-            text = text.lstrip("\n")
-            self._blank_first = not text
-        return text
-
-    def end(self) -> tuple[str, str]:
-        """Return what was held back."""
-        held, self._held = self._held, ""
-        return (held, "") if self._closing else ("", held)
+    marks = Marks(
+        tuple(dict.fromkeys(pair for marks in thoughts for pair in _forms(marks, to_symbols))),
+        tuple(dict.fromkeys(pair for marks in answers for pair in _forms(marks, to_symbols) if is_mark(marks[0]))),
+        frozenset(opening for opening, _ in answers if opening in in_source),
+    )
+    if "<|think|>" in special and "<|end|>" in special:  # Solar Open: one turn has two messages
+        within |= {special["<|end|>"]}
+    return ReplyFormat(marks, symbols, names, None, None, within)
 
 
-def split_thought(text: str, closing: str | None = None) -> tuple[str, str]:
-    """Return the thought and the answer in a whole reply."""
-    splitter = ThoughtSplitter(closing)
-    thought, answer = splitter.add(text)
-    rest_of_thought, rest_of_answer = splitter.end()
-    return thought + rest_of_thought, answer + rest_of_answer
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What a chat template writes around thought and answer."""
+
+    thoughts: tuple[tuple[str, str], ...] = ()
+    answers: tuple[tuple[str, str], ...] = ()
+    between: str = ""
+    """Between the two."""
 
 
-def hold_back(text: str, markers: Sequence[str]) -> tuple[str, str]:
-    """Split text before an end that may be the beginning of a marker."""
-    for start in range(max(0, len(text) - max(map(len, markers), default=0) + 1), len(text)):
-        if any(marker.startswith(text[start:]) for marker in markers):
-            return text[:start], text[start:]
-    return text, ""
+def _learn(template: ChatTemplate) -> _Written | None:
+    """Return what a template writes around thought and answer, or None if it doesn't write a thought."""
+    if template.of_base_model:
+        return None
+    question, thought, answer = make_placeholder(), make_placeholder(), make_placeholder()
+    asked, replied = {"role": "user", "content": question}, {"role": "assistant", "content": answer}
+    try:
+        plain = template.render_messages([asked, replied], add_generation_prompt=False)
+        whole = template.render_messages([asked, replied | {THOUGHT_FIELD: thought}], add_generation_prompt=False)
+    except GenerationFailed:
+        return None
+    before_thought, found, behind = whole.partition(question)[2].partition(thought)
+    if not found or answer not in behind:
+        return None
+    return _marks_of(before_thought, behind.partition(answer)[0], plain.partition(question)[2].partition(answer)[0])
+
+
+def _marks_of(before_thought: str, between: str, before_answer: str) -> _Written:
+    """Tell the marks in what a template writes.
+
+    Args:
+        before_thought: what it writes between question and thought.
+        between: between thought and answer.
+        before_answer: between question and answer, where there is no thought.
+    """
+    opening, answer = _last_mark(before_thought), _last_mark(before_answer)
+    closing = between.strip()
+    if answer not in ("", opening, closing) and closing.endswith(answer):
+        closing = closing.removesuffix(answer).rstrip()
+    else:
+        answer = ""
+    is_mark = opening and closing and (opening != _last_mark(before_answer))
+    thoughts = ((opening, closing),) if is_mark else ()
+    return _Written(thoughts, ((answer, ""),) if answer else (), opening + between)
+
+
+def _last_mark(text: str) -> str:
+    found = _LAST_MARK.search(text.rstrip())
+    return found[0] if found else ""
+
+
+def _declared(tokenizer: Any) -> str:
+    """Return the text of a tokenizer's own response template, without escapes; empty if it can't be used."""
+    spec = getattr(tokenizer, "response_template", None)
+    if not spec:
+        return ""
+    try:
+        tokenizer.get_response_parser(prefix="")
+    except Exception as error:  # it came with the model: anything may be in it
+        logger.info("the response template of this model can't be used: %s", error)
+        return ""
+    return json.dumps(spec, ensure_ascii=False).replace("\\", "")
+
+
+def _symbols(special: Mapping[str, int], used_in: str) -> tuple[dict[int, str], dict[str, str]]:
+    """Return a symbol for each control token that is used in a text: by id, and the tokens' names by symbol."""
+    used = sorted((name for name in special if name in used_in), key=len, reverse=True)[:MAX_SYMBOLS]
+    symbols = {name: chr(FIRST_SYMBOL + index) for index, name in enumerate(used)}
+    return {special[name]: symbol for name, symbol in symbols.items()}, {
+        symbol: name for name, symbol in symbols.items()
+    }
+
+
+def _forms(marks: tuple[str, str], symbols: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield a pair of marks in all its forms: each of the two may come as text, or as control tokens."""
+    openings, closings = ((_with_symbols(mark, symbols), mark) for mark in marks)
+    for opening in dict.fromkeys(openings):
+        for closing in dict.fromkeys(closings):
+            yield opening, closing
+
+
+def _with_symbols(text: str, symbols: Mapping[str, str]) -> str:
+    for name, symbol in symbols.items():
+        text = text.replace(name, symbol)
+    return text

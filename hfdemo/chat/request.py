@@ -18,8 +18,10 @@ class ChatRequest:
     next turn reads only what is new."""
     reply_start: str = ""
     """What the reply begins with; the model goes on from there."""
+    thought_start: str = ""
+    """The thought of the reply that goes on; without `reply_start`, it was cut off in the midst of that."""
     continues: bool = False
-    """Whether `reply_start` is the last reply of this conversation, which was cut off and is to go on."""
+    """Whether these two are the last reply of this conversation, which was cut off and is to go on."""
     update_interval_s: float = 0.0
     """How long the reader needs for an update: pieces of the reply come no more often."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from hfdemo.chat.reply_format import hold_back
+from hfdemo.chat.reply_reader import hold_back
 
 
 class StopTexts:

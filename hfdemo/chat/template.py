@@ -5,7 +5,7 @@ Pure: no model, no page, no torch. The template is rendered around placeholders,
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hfdemo.chat.options import Thinking
@@ -33,11 +33,22 @@ class ChatTemplate:
         Raises:
             GenerationFailed: the template refuses the conversation.
         """
+        messages = [{"role": role, "content": content} for role, content in roles_and_contents]
+        return self.render_messages(messages, add_generation_prompt=add_generation_prompt, thinking=thinking)
+
+    def render_messages(
+        self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool, thinking: Thinking = "auto"
+    ) -> str:
+        """Return the text of a conversation, whose messages may have a thought beside their content.
+
+        Raises:
+            GenerationFailed: the template refuses the conversation.
+        """
         if self.of_base_model:
-            return _render_plainly(roles_and_contents)
+            return _render_plainly([(message["role"], message["content"]) for message in messages])
         try:
             rendered = self._tokenizer.apply_chat_template(
-                [{"role": role, "content": content} for role, content in roles_and_contents],
+                [dict(message) for message in messages],
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
                 **_thinking_arguments(thinking),

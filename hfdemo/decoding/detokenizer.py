@@ -1,6 +1,6 @@
 """From token ids to text, as soon as its characters are whole."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 REPLACEMENT = "\ufffd"
@@ -16,13 +16,15 @@ class Detokenizer:
     Args:
         tokenizer: the model's tokenizer.
         before: the last tokens before the text, if it goes on from one.
+        symbols: what stands in the text for control tokens that have a meaning, by their ids; the others are left out.
 
     Source: the offsets of text-generation-inference, `Model.decode_token`
     (https://github.com/huggingface/text-generation-inference/blob/main/server/text_generation_server/models/model.py).
     """
 
-    def __init__(self, tokenizer: Any, before: Sequence[int] = ()) -> None:
+    def __init__(self, tokenizer: Any, before: Sequence[int] = (), symbols: Mapping[int, str] | None = None) -> None:
         self._tokenizer = tokenizer
+        self._symbols = symbols or {}
         self._hidden = set(tokenizer.all_special_ids)
         self._before = list(before)  # already told in full: only context for what follows
         self._before_text = self._decode(self._before)
@@ -31,6 +33,8 @@ class Detokenizer:
 
     def add(self, token_id: int) -> str:
         """Take one token and return the text that became complete, which may be none."""
+        if token_id in self._symbols:
+            return self._flush() + self._symbols[token_id]
         if token_id in self._hidden:
             return ""
         self._ids.append(token_id)
@@ -47,6 +51,13 @@ class Detokenizer:
     def end(self) -> str:
         """Return what is left, also half a character, so that all pieces together are the decoded reply."""
         return self._text()[len(self._told) :]
+
+    def _flush(self) -> str:
+        """Return what is left, and go on behind it."""
+        left = self.end()
+        self._before, self._ids, self._told = self._ids or self._before, [], ""
+        self._before_text = self._decode(self._before)
+        return left
 
     def _text(self) -> str:
         return self._decode(self._before + self._ids)[len(self._before_text) :]

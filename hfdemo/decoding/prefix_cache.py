@@ -28,6 +28,7 @@ class CachedReply:
     cache: Any = None
     """The model's keys and values of prompt and reply, as far as it read them."""
     cache_bytes: int = 0
+    thought: str = ""
     used_at: float = field(default_factory=time.monotonic)
 
 
@@ -52,11 +53,11 @@ class PrefixCache:
             self._replies[key] = reply
             self._evict()
 
-    def reply_ids(self, key: str, text: str) -> tuple[int, ...]:
-        """Return the tokens of a conversation's last reply, if it says this text; else none."""
+    def reply_ids(self, key: str, text: str, thought: str = "") -> tuple[int, ...]:
+        """Return the tokens of a conversation's last reply, if these are its answer and thought; else none."""
         with self._lock:
             kept = self._replies.get(key)
-        return kept.token_ids if kept is not None and kept.text == text else ()
+        return kept.token_ids if kept is not None and (kept.text, kept.thought) == (text, thought) else ()
 
     def take(self, key: str, ids: tuple[int, ...]) -> tuple[Any, int]:
         """Take away what is kept of a conversation that goes on.

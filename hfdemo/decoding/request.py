@@ -25,6 +25,10 @@ class DecodeRequest:
     """The tokens of a reply that goes on; the prompt ends in them."""
     reply_start: str = ""
     """The text that the prompt ends in, if its tokens aren't known."""
+    thought_start: str = ""
+    """The thought before that, or in which the prompt ends."""
+    continues: bool = False
+    """Whether these are of a reply that goes on."""
     time_limit_s: float = math.inf
     """How long it may take from when the model begins to read."""
     update_interval_s: float = 0.0
@@ -62,26 +66,39 @@ def make_decode_request(
         request.system_prompt,
         options.max_new_tokens,
         reply_start=request.reply_start,
+        thought_start=request.thought_start,
         reply_ids=reply_ids,
         thinking=options.thinking,
     )
-    reply_start = "" if reply_ids else request.reply_start
-    return DecodeRequest(prompt, options, reply_ids, reply_start, time_limit_s, request.update_interval_s)
+    return DecodeRequest(
+        prompt,
+        options,
+        reply_ids,
+        request.reply_start,
+        request.thought_start,
+        request.continues,
+        time_limit_s,
+        request.update_interval_s,
+    )
 
 
 def make_streamer(model: LoadedModel, request: DecodeRequest) -> TokenStreamer:
     """Return what takes the reply's tokens; what the reply begins with is its first piece."""
     from hfdemo.decoding.streamer import TokenStreamer
 
+    begins_with_text = bool(request.reply_start or request.thought_start) and not request.reply_ids
     streamer = TokenStreamer(
         model.tokenizer,
         end_ids=model.end_ids,
         stop_texts=(*model.prompts.stop_texts, *request.options.stop_texts),
-        open_thought=request.prompt.open_thought,
-        before=request.prompt.ids[-8:] if request.reply_start else (),
+        reply_format=model.prompts.reply_format,
+        opening=request.prompt.opening,
+        before=request.prompt.ids[-8:] if begins_with_text else (),
     )
     if request.reply_ids:
         streamer.resume(request.reply_ids)
+    elif request.continues:
+        streamer.go_on_from(request.reply_start, request.thought_start)
     elif request.reply_start:
         streamer.begin_with(request.reply_start)
     return streamer

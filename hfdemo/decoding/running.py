@@ -159,7 +159,8 @@ class RunningReply:
         read_whole = self.streamer.first_token_at > 0  # else some layers have read more of the prompt than others
         cache = self.cache if read_whole and with_cache else None
         token_ids = tuple(self.streamer.token_ids)
-        return CachedReply(self.streamer.text, token_ids, self.request.asked_ids, cache, bytes_of(cache))
+        streamer, ids = self.streamer, self.request.asked_ids
+        return CachedReply(streamer.text, token_ids, ids, cache, bytes_of(cache), thought=streamer.thought)
 
     def fail(self, error: BaseException) -> None:
         """End the reply by an error."""

@@ -7,6 +7,7 @@ transformers' own `TextIteratorStreamer` holds text back until a space, leaves i
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from threading import Event
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from transformers import TextIteratorStreamer
 
 from hfdemo.chat.reply import HEARTBEAT_S, Delta, Receipt
-from hfdemo.chat.reply_format import ThoughtSplitter
+from hfdemo.chat.reply_format import ReplyFormat
 from hfdemo.chat.stop_texts import StopTexts
 from hfdemo.decoding.detokenizer import Detokenizer
 
@@ -38,7 +39,8 @@ class TokenStreamer(TextIteratorStreamer):
         tokenizer: the model's tokenizer.
         end_ids: the tokens that end a reply; they have no text.
         stop_texts: texts that end the reply; they look at the answer only.
-        open_thought: the tag that closes the thought, if the prompt has opened one.
+        reply_format: how thought and answer are marked.
+        opening: how the prompt begins the reply.
         before: the last tokens of the prompt, if the reply goes on from text in it.
     """
 
@@ -47,7 +49,8 @@ class TokenStreamer(TextIteratorStreamer):
         tokenizer: Any,
         end_ids: Collection[int] = (),
         stop_texts: Sequence[str] = (),
-        open_thought: str | None = None,
+        reply_format: ReplyFormat | None = None,
+        opening: str = "",
         before: Sequence[int] = (),
     ) -> None:
         super().__init__(tokenizer, skip_prompt=True)
@@ -57,8 +60,9 @@ class TokenStreamer(TextIteratorStreamer):
         self.first_token_at = self.last_token_at = self.first_text_at = 0.0
         self._prompt_comes = True
         self._end_ids = end_ids
-        self._detokenizer = Detokenizer(tokenizer, before)
-        self._splitter = ThoughtSplitter(open_thought)
+        reply_format = reply_format or ReplyFormat()
+        self._detokenizer = Detokenizer(tokenizer, before, reply_format.symbols)
+        self._reader = reply_format.reader(opening)
         self._stop_texts = StopTexts(stop_texts)
         self._pieces: deque[Delta] = deque()
         self._news, self._ended = Event(), Event()
@@ -76,8 +80,16 @@ class TokenStreamer(TextIteratorStreamer):
 
     def begin_with(self, text: str) -> None:
         """Begin with text that the prompt ends in; it comes as the first piece."""
-        thought, answer = self._splitter.add(text)
-        self._tell(thought, self._stop_texts.begin(answer))
+        self._begin(self._reader.add(text))
+
+    def go_on_from(self, text: str, thought: str) -> None:
+        """Begin with the answer and the thought of a reply that was cut off; they come as the first piece."""
+        self._reader.go_on_from(text, thought)
+        self._begin(Delta(text, thought))
+
+    def _begin(self, told: Delta) -> None:
+        text, thought = told.added_to("", "")
+        self._tell(Delta(self._stop_texts.begin(text), thought))
 
     def put(self, value: Tensor) -> None:
         """Take the prompt (first call, shape [1, prompt tokens]) or the next token (shape [1]), as `generate` does."""
@@ -96,14 +108,12 @@ class TokenStreamer(TextIteratorStreamer):
         self.first_token_at = self.first_token_at or self.last_token_at
         self.token_ids.append(token_id)
         if token_id not in self._end_ids:
-            self._show(*self._splitter.add(self._detokenizer.add(token_id)))
+            self._show(self._reader.add(self._detokenizer.add(token_id)))
 
     def complete(self) -> None:
         """Tell what was held back: half a character, the beginning of a tag or of a stop text."""
-        thought, answer = self._splitter.add(self._detokenizer.end())
-        rest_of_thought, rest_of_answer = self._splitter.end()
-        self._show(thought + rest_of_thought, answer + rest_of_answer)
-        self._tell("", self._stop_texts.end())
+        self._show(self._reader.add(self._detokenizer.end()).then(self._reader.end()))
+        self._tell(Delta(self._stop_texts.end()))
 
     def finish(self, receipt: Receipt) -> None:
         """Give the reader the end."""
@@ -134,7 +144,7 @@ class TokenStreamer(TextIteratorStreamer):
             while self._pieces:
                 piece = piece.then(self._pieces.popleft())
             if isinstance(self._outcome, BaseException) and ended:
-                if piece.text or piece.thought:
+                if piece.text or piece.thought or piece.answer_was_thought:
                     yield piece
                 raise self._outcome
             if isinstance(self._outcome, Receipt) and ended:
@@ -144,16 +154,20 @@ class TokenStreamer(TextIteratorStreamer):
             reply_s = time.monotonic() - self.first_token_at if self.first_token_at else 0.0
             self._ended.wait(max(gathering_s(reply_s), interval_s) if came else 0.0)
 
-    def _show(self, thought: str, answer: str) -> None:
-        self._tell(thought, self._stop_texts.add(answer))
+    def _show(self, told: Delta) -> None:
+        held = self._stop_texts.end() if told.answer_was_thought else ""
+        text = self._stop_texts.add(told.text)
+        self._tell(replace(told, text=text, thought=held + told.thought))
 
-    def _tell(self, thought: str, text: str) -> None:
-        if not (thought or text):
+    def _tell(self, told: Delta) -> None:
+        if not (told.thought or told.text or told.answer_was_thought):
             return
-        if text and not self.first_text_at:
+        if told.answer_was_thought:
+            self.first_text_at = 0.0
+        if told.text and not self.first_text_at:
             self.first_text_at = time.monotonic()
-        self.thought, self.text = self.thought + thought, self.text + text
-        self._pieces.append(Delta(text, thought))
+        self.text, self.thought = told.added_to(self.text, self.thought)
+        self._pieces.append(told)
         self._news.set()
 
     def _end_with(self, outcome: Receipt | BaseException) -> None:

@@ -140,7 +140,8 @@ class LocalEngine:
         from hfdemo.decoding.running import RunningReply
 
         key = request.cache_key
-        reply_ids = self._prefixes.reply_ids(key, request.reply_start) if request.continues else ()
+        begun = (request.reply_start, request.thought_start)
+        reply_ids = self._prefixes.reply_ids(key, *begun) if request.continues else ()
         decode_request = make_decode_request(model.prompts, request, reply_ids, self._settings.time_limit_s)
         cache, cached_tokens = self._prefixes.take(key, decode_request.prompt.ids)
         return RunningReply(

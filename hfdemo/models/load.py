@@ -243,10 +243,14 @@ def load_prompts(named: str | None) -> PromptBuilder:
 
 
 def end_of_reply_ids(model: Any, tokenizer: Any, prompts: PromptBuilder) -> set[int]:
-    """Return every token that ends a reply: the model's own, the tokenizer's, and the chat template's."""
+    """Return every token that ends a reply: the makers' own, and others that can only do that.
+
+    gpt-oss and Solar Open, for instance, close each message of a turn with `<|end|>`.
+    """
     configured = model.generation_config.eos_token_id
-    ids = set(configured if isinstance(configured, list) else [configured])
-    return (ids | {tokenizer.eos_token_id} | prompts.end_of_turn_ids()) - {None}
+    makers = set(configured if isinstance(configured, list) else [configured])
+    others = {tokenizer.eos_token_id, *prompts.end_of_turn_ids()} - prompts.reply_format.within_turn
+    return (makers | others) - {None}
 
 
 def reset_generation_config(model: Any) -> None:

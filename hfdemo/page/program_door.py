@@ -69,7 +69,8 @@ class ProgramDoor:
             with leaving_call():
                 async with aclosing(answer.deltas()) as deltas:
                     async for delta in deltas:
-                        reply = replace(reply, content=reply.content + delta.text)
+                        content, thought = delta.added_to(reply.content, reply.thought)
+                        reply = replace(reply, content=content, thought=thought)
                         yield reply.content, Client(asked.put(reply), key, answer)
 
     async def receipt(self, client: Client | None) -> dict[str, Any] | None:

@@ -89,7 +89,7 @@ class TurnView:
 
     def add(self, delta: Delta) -> None:
         """Take a piece of the reply. An engine that goes on with a reply may tell its thought again, or not."""
-        self._text, self._thought = self._text + delta.text, self._thought + delta.thought
+        self._text, self._thought = delta.added_to(self._text, self._thought)
         if delta.thought and not self._text:
             self._thought_s = time.monotonic() - self._began
 
@@ -110,8 +110,9 @@ class TurnView:
 
     def failed(self) -> Update:
         """Return the page after an error: with what came of the reply, else as it was before."""
-        before = self.question.goes_on.content if self.question.goes_on else ""
-        if len(self._text) > len(before):  # the end of what was there may still be held back
+        before = self.question.goes_on or self._new
+        # the end of what was there may still be held back
+        if len(self._text) > len(before.content) or len(self._thought) > len(before.thought):
             return self._rest(self._with_reply(self._so_far))
         return self.at_rest(self.question.draft)
 
@@ -177,8 +178,8 @@ async def stream_turn(
     key = key or secrets.token_urlsafe(16)
     question = view.question
     request = replace(request_of(question.asked.path, options), cache_key=key)
-    if question.goes_on:
-        request = replace(request, reply_start=question.goes_on.content, continues=True)
+    if goes_on := question.goes_on:
+        request = replace(request, reply_start=goes_on.content, thought_start=goes_on.thought, continues=True)
     begun = False
     try:
         with leaving_call():
@@ -221,6 +222,6 @@ def update_interval_s(turns: int) -> float:
 
 def _can_continue(reply: Turn | None) -> bool:
     """Tell whether there is more to say: the reply was cut off, or its end never came."""
-    if reply is None or not reply.content:
+    if reply is None or not (reply.content or reply.thought):
         return False
     return reply.receipt is None or reply.receipt.finish_reason in CUT_OFF

@@ -121,7 +121,7 @@ def test_stop_text_ends_the_reply_and_is_never_seen(engine):
 
 
 def test_time_limit_of_the_host_ends_a_reply(embedded_model):
-    engine = Local(Settings(model=str(embedded_model), time_limit_s=2))
+    engine = Local(Settings(model=str(embedded_model), time_limit_s=5))
     text, receipt = run(engine, story(4000))
     assert receipt.finish_reason == "time_limit" and text
     started = time.monotonic()

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from hfdemo.chat.options import Options
 from hfdemo.chat.prompt import Prompt
 from hfdemo.chat.reply import Receipt, StopSignal
+from hfdemo.chat.reply_format import ReplyFormat
 from hfdemo.compute.fast_step import FastStep
 from hfdemo.compute.thread import CallingThread, ComputeThread
 from hfdemo.decoding import loop as loop_module
@@ -32,7 +33,7 @@ def model() -> LoadedModel:
     tokenizer: PreTrainedTokenizerFast = byte_level(["<|begin|>", "<|end|>"])
     network = tiny_model("llama", vocab_size=len(tokenizer))
     pipeline: Any = SimpleNamespace(model=network, tokenizer=tokenizer)
-    prompts: Any = SimpleNamespace(context_limit=2048, stop_texts=())
+    prompts: Any = SimpleNamespace(context_limit=2048, stop_texts=(), reply_format=ReplyFormat())
     with torch.inference_mode():
         step = FastStep(network, "bf16")
     return LoadedModel("tiny", pipeline, prompts, (), tuple(network.model.layers), "CPU", step)

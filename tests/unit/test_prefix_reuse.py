@@ -9,6 +9,7 @@ from transformers import pipeline
 from hfdemo.chat.options import Options
 from hfdemo.chat.prompt import Prompt
 from hfdemo.chat.reply import StopSignal
+from hfdemo.chat.reply_format import ReplyFormat
 from hfdemo.compute.thread import CallingThread
 from hfdemo.decoding.loop import Loop
 from hfdemo.decoding.request import DecodeRequest
@@ -52,7 +53,7 @@ def model(request: pytest.FixtureRequest) -> LoadedModel:
     tokenizer: Any = byte_level(["<|begin|>", "<|end|>"])
     network = tiny_model(request.param, vocab_size=len(tokenizer), **FAMILIES[request.param])
     made: Any = pipeline("text-generation", model=network, tokenizer=tokenizer, pipeline_class=ChatPipeline)
-    prompts: Any = type("Prompts", (), {"context_limit": 2048, "stop_texts": ()})
+    prompts: Any = type("Prompts", (), {"context_limit": 2048, "stop_texts": (), "reply_format": ReplyFormat()})
     layers = tuple(decoder_layers(network))
     return LoadedModel(request.param, made, prompts, (len(tokenizer) - 1,), layers, "CPU")
 

@@ -449,7 +449,7 @@ class TestThinking:
         family = qwen3()
         prompt = builder(family).build(CONVERSATION[:1], "", 8, thinking=thinking)
         assert decode(family.tokenizer, prompt.ids).endswith(f"<|im_end|>\n{ending}")
-        assert prompt.open_thought is None
+        assert prompt.opening == ending.partition("assistant\n")[2]
         ids = family.tokenizer.apply_chat_template(
             [{"role": "user", "content": CONVERSATION[0].content}],
             return_dict=False,
@@ -493,29 +493,32 @@ class TestThinking:
         assert len(prompts_by_mode) == (2 if family.name == "Qwen 3" else 1)
 
     @pytest.mark.parametrize(
-        ("ending", "open_thought"),
+        ("ending", "opening", "closing"),
         [
-            ("<think>", "</think>"),
-            ("<think>\n", "</think>"),
-            ("<think>\n\n", "</think>"),
-            ("<thought>\n", "</thought>"),
-            ("<think>\n\n</think>\n\n", None),
-            ("", None),
-            ("think>", None),
+            ("<think>", "<think>", "</think>\n\n"),
+            ("<think>\n", "<think>\n", "</think>\n\n"),
+            ("<think>\n\n", "<think>\n\n", "</think>\n\n"),
+            ("<thought>\n", "<thought>\n", "</thought>\n\n"),
+            ("<think>\n\n</think>\n\n", "<think>\n\n</think>\n\n", ""),
+            ("", "", ""),
+            ("think>", "", ""),
         ],
         ids=repr,
     )
-    def test_that_the_template_opened_is_known_by_its_closing_tag(self, ending: str, open_thought: str | None):
+    def test_that_the_template_opened_is_known_and_closed_before_a_reply_that_begins(
+        self, ending: str, opening: str, closing: str
+    ):
         family = chatml(CHATML + f"{{% if add_generation_prompt %}}{{{{ {ending!r} }}}}{{% endif %}}")
         prompts = builder(family)
-        assert prompts.build(CONVERSATION, SYSTEM, 8).open_thought == open_thought
-        assert prompts.build(CONVERSATION, SYSTEM, 8, reply_start="Hm").open_thought == open_thought
-        assert prompts.build(CONVERSATION, SYSTEM, 8, reply_ids=[5]).open_thought == open_thought
+        assert prompts.build(CONVERSATION, SYSTEM, 8).opening == opening
+        assert prompts.build(CONVERSATION, SYSTEM, 8, reply_ids=[5]).opening == opening
+        begun = prompts.build(CONVERSATION, SYSTEM, 8, reply_start="Hm")
+        assert decode(family.tokenizer, begun.ids).endswith("<|im_start|>assistant\nHm")
 
     @pytest.mark.parametrize("template", ["{{ messages[-1].content }}", "{{ messages[-1].content }}\n"])
     def test_is_not_opened_by_what_people_type(self, template: str):
         prompt = builder(chatml(template)).build([Message("user", "What does this mean: <think>")], "", 8)
-        assert prompt.open_thought is None
+        assert prompt.opening == ""
 
 
 class TestShow:

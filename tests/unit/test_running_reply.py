@@ -13,6 +13,7 @@ from transformers import GenerationConfig, pipeline
 from hfdemo.chat.options import Options
 from hfdemo.chat.prompt import Prompt
 from hfdemo.chat.reply import StopSignal
+from hfdemo.chat.reply_format import ReplyFormat
 from hfdemo.compute.thread import CallingThread
 from hfdemo.decoding import running
 from hfdemo.decoding.loop import Loop
@@ -30,7 +31,7 @@ END = TOKENIZER.convert_tokens_to_ids("<|end|>")
 def reply_of(layers: list[nn.Module] | None = None, options: Options | None = None, **more: Any) -> RunningReply:
     """Return a reply that has begun, of a model that computes nothing."""
     network = SimpleNamespace(_supports_default_dynamic_cache=lambda: False)
-    prompts = SimpleNamespace(context_limit=None, stop_texts=())
+    prompts = SimpleNamespace(context_limit=None, stop_texts=(), reply_format=ReplyFormat())
     model: Any = LoadedModel(
         "tiny", SimpleNamespace(model=network, tokenizer=TOKENIZER), prompts, (END,), tuple(layers or ()), "CPU"
     )
@@ -170,7 +171,7 @@ def without_step() -> LoadedModel:
     """A model that only `generate` can run."""
     network = tiny_model("mamba", vocab_size=len(TOKENIZER))
     made: Any = pipeline("text-generation", model=network, tokenizer=TOKENIZER, pipeline_class=ChatPipeline)
-    prompts: Any = SimpleNamespace(context_limit=None, stop_texts=())
+    prompts: Any = SimpleNamespace(context_limit=None, stop_texts=(), reply_format=ReplyFormat())
     return LoadedModel("tiny", made, prompts, (END,), tuple(decoder_layers(network)), "CPU")
 
 

@@ -198,7 +198,7 @@ def test_thought_and_answer_come_apart_and_stop_texts_look_at_the_answer_only():
 
 
 def test_a_thought_that_the_prompt_opened_is_one():
-    streamer = TokenStreamer(THINKER, open_thought="</think>")
+    streamer = TokenStreamer(THINKER, opening="<think>\n")
     write(streamer, encode(THINKER, "Hm.</think>Yes."))
     assert (streamer.thought, streamer.text) == ("Hm.", "Yes.")
 

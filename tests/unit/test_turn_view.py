@@ -233,7 +233,7 @@ def test_a_reply_that_is_all_thought_stays():
     engine.enqueue("<think>Hm.</think>")
     page = run(engine, asked())
     assert page.conversation.path[-1].thought == "Hm." and page.text == ""
-    assert page.can_continue is False
+    assert page.can_continue is True
 
 
 def test_the_browser_gets_a_long_reply_as_data_while_it_comes(monkeypatch):

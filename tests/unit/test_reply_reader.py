@@ -7,13 +7,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from hfdemo.chat.prompt import THOUGHT_TAGS
-from hfdemo.chat.reply_format import ThoughtSplitter, hold_back, split_thought
+from hfdemo.chat.reply import Delta
+from hfdemo.chat.reply_format import ANSWERS, THOUGHTS
+from hfdemo.chat.reply_reader import MarkReader, Marks, ReplyReader, hold_back
 
-TAGS = [tag for pair in THOUGHT_TAGS for tag in pair]
-FRAGMENTS = [*TAGS, "<", "<th", "<think", "</th", "</", ">", "\n", " ", "Hm", "서울", "a<b", "thought"]
+THOUGHT_TAGS = [pair for pair in THOUGHTS if pair[0].startswith("<t")]
+TAGS = [tag for pair in (*THOUGHT_TAGS, ("<response>", "</response>")) for tag in pair]
+FRAGMENTS = [*TAGS, "<", "<th", "<think", "</th", "</", ">", "\n", " ", "Hm", "서울", "a<b", "thought", "`", "a. "]
 REPLIES = st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join)
-CLOSINGS = st.sampled_from([None, "</think>", "</thought>"])
+OPENINGS = st.sampled_from(["", "<think>\n", "<thought>", "<think>\n\n</think>\n\n"])
 
 WHOLE_REPLIES = [
     ("", "", ""),
@@ -29,11 +31,27 @@ WHOLE_REPLIES = [
     ("<think>", "", ""),
     ("<think>a</thought>b</think>c", "a</thought>b", "c"),
     ("<think>a<think>b</think>c", "a<think>b", "c"),
-    ("<think>Hm</think>a<think>b</think>c", "Hm", "a<think>b</think>c"),
-    ("<think>Hm</think>\n\n<think>b", "Hm", "<think>b"),
+    ("<think>Hm</think>a<think>b</think>c", "Hm\n\nb", "ac"),
+    ("<think>Hm\n</think>a\n<think>\nb\n</think>\nc", "Hm\n\nb\n", "a\nc"),
+    ("<think>Hm</think>One. <think>b</think>Two.", "Hm\n\nb", "One. Two."),
+    ("<think>Hm</think>\n\n<think>b", "Hm\n\nb", ""),
+    ("<think>a</think><thought>b</thought>c", "a\n\nb", "c"),
+    ("<think>Hm</think>The tag <think> opens a thought", "Hm", "The tag <think> opens a thought"),
+    ("<think>Hm</think>`<think>` and '<think>'", "Hm", "`<think>` and '<think>'"),
+    ("<think>Hm</think>```\n<think>\n```", "Hm", "```\n<think>\n```"),
+    ("<think>Hm</think><response>Four.</response>", "Hm", "Four."),
+    ("<think>Hm</think>\n\n<response>\nFour.\n</response>\n", "Hm", "Four.\n\n"),
+    ("<think>Hm</think>It is <response>.", "Hm", "It is <response>."),
+    ("<response>Four.</response>", "", "<response>Four.</response>"),
+    ("Hm\n</think>\n\nHello", "Hm\n", "Hello"),
+    ("Hm</think>Hello</think>", "Hm", "Hello</think>"),
+    ("The end is `</think>`, isn't it", "", "The end is `</think>`, isn't it"),
+    ('The end is "</think>"', "", 'The end is "</think>"'),
+    ("<thinking>a</thinking>one", "a", "one"),
+    ("[THINK]a[/THINK]one", "a", "one"),
     ("<think>Hm</think>a\n\nb\n", "Hm", "a\n\nb\n"),
     ("The tag <think> opens a thought, </think> ends it", "", "The tag <think> opens a thought, </think> ends it"),
-    ("</think>Hello", "", "</think>Hello"),
+    ("</think>Hello", "", "Hello"),
 ]
 WITHOUT_THOUGHT = [
     "<",
@@ -44,7 +62,7 @@ WITHOUT_THOUGHT = [
     "<b>bold</b>",
     "< think>",
     "<thin",
-    "<thinking>x",
+    "<thinkings>x",
     "<Think>",
 ]
 WITHOUT_THOUGHT += ["<thoughts>", " ", "\n\n", "  two spaces", "\n\nHello", "\t<", "a<b", "\u3000넓은 칸", "<<think>"]
@@ -68,20 +86,29 @@ def pieces(text: str, cuts: Sequence[int]) -> list[str]:
     return [text[start:end] for start, end in pairwise(edges)]
 
 
-def told(parts: Sequence[str], closing: str | None = None) -> list[tuple[str, str]]:
+def new_reader(opening: str = "", own: Sequence[str] = ()) -> MarkReader:
+    return MarkReader(Marks(THOUGHTS, ANSWERS, frozenset(own)), opening)
+
+
+def told(parts: Sequence[str], reader: ReplyReader | None = None) -> list[tuple[str, str]]:
     """Return the thought and the answer as far as they are told after each piece, and at the end."""
-    splitter = ThoughtSplitter(closing)
-    thought = answer = ""
+    reader = reader or new_reader()
+    text = thought = ""
     so_far = []
-    for more_thought, more_answer in [*map(splitter.add, parts), splitter.end()]:
-        thought, answer = thought + more_thought, answer + more_answer
-        so_far.append((thought, answer))
+    for delta in [*map(reader.add, parts), reader.end()]:
+        text, thought = delta.added_to(text, thought)
+        so_far.append((thought, text))
     return so_far
+
+
+def read(text: str, opening: str = "") -> tuple[str, str]:
+    """Return thought and answer of a whole reply."""
+    return told([text], new_reader(opening))[-1]
 
 
 @pytest.mark.parametrize(("text", "thought", "answer"), WHOLE_REPLIES)
 def test_a_whole_reply_splits_into_thought_and_answer(text, thought, answer):
-    assert split_thought(text) == (thought, answer)
+    assert read(text) == (thought, answer)
 
 
 @pytest.mark.parametrize(("text", "thought", "answer"), WHOLE_REPLIES)
@@ -91,42 +118,45 @@ def test_a_reply_that_comes_letter_by_letter_splits_in_the_same_way(text, though
 
 @pytest.mark.parametrize("text", WITHOUT_THOUGHT)
 def test_a_reply_without_thought_stays_as_it_is(text):
-    assert split_thought(text) == ("", text)
+    assert read(text) == ("", text)
     assert told(list(text))[-1] == ("", text)
 
 
 @pytest.mark.parametrize(("text", "thought", "answer"), OPEN_THOUGHTS)
 def test_a_thought_that_the_prompt_opened_ends_at_its_closing_tag(text, thought, answer):
-    assert split_thought(text, "</think>") == (thought, answer)
-    assert told(list(text), "</think>")[-1] == (thought, answer)
+    assert read(text, "<think>") == (thought, answer)
+    assert told(list(text), new_reader("<think>"))[-1] == (thought, answer)
 
 
-@given(REPLIES, st.lists(st.integers(0, 60), max_size=8), CLOSINGS)
+@given(REPLIES, st.lists(st.integers(0, 60), max_size=8), OPENINGS)
 @settings(deadline=None, max_examples=500)
-def test_every_way_of_cutting_a_reply_gives_the_same_as_the_whole(text, cuts, closing):
-    assert told(pieces(text, cuts), closing)[-1] == split_thought(text, closing)
+def test_every_way_of_cutting_a_reply_gives_the_same_as_the_whole(text, cuts, opening):
+    assert told(pieces(text, cuts), new_reader(opening))[-1] == read(text, opening)
 
 
-@given(REPLIES, CLOSINGS)
+@given(REPLIES, OPENINGS)
 @settings(deadline=None, max_examples=300)
-def test_what_was_told_once_is_never_taken_back(text, closing):
-    whole_thought, whole_answer = split_thought(text, closing)
-    for thought, answer in told(list(text), closing):
-        assert whole_thought.startswith(thought) and whole_answer.startswith(answer)
+def test_what_was_told_once_is_never_taken_back_but_an_answer_that_was_thought(text, opening):
+    reader = new_reader(opening)
+    so_far = ("", "")
+    for piece in text:
+        delta = reader.add(piece)
+        answer, thought = delta.added_to(*so_far)
+        if delta.answer_was_thought:
+            assert thought.startswith(so_far[1] + so_far[0])
+        else:
+            assert answer.startswith(so_far[0]) and thought.startswith(so_far[1])
+        so_far = answer, thought
 
 
-@given(REPLIES, CLOSINGS)
+@given(REPLIES, OPENINGS)
 @settings(deadline=None, max_examples=300)
-def test_nothing_is_lost_but_the_tags_and_the_white_space_around_them(text, closing):
-    thought, answer = split_thought(text, closing)
-    if closing is None and not any(text.lstrip().startswith(opening) for opening, _ in THOUGHT_TAGS):
-        assert (thought, answer) == ("", text)
-        return
-    opening, ending = next(
-        ((o, c) for o, c in THOUGHT_TAGS if closing is None and text.lstrip().startswith(o)), ("", closing)
-    )
-    inside, _, after = text.lstrip().removeprefix(opening).partition(ending) if opening else text.partition(ending)
-    assert (thought, answer) == (inside.lstrip("\n"), after.lstrip("\n"))
+def test_nothing_is_lost_but_the_tags_and_the_white_space_around_them(text, opening):
+    thought, answer = read(text, opening)
+    said = "".join("".join(part.split()) for part in (thought, answer))
+    for tag in TAGS:
+        text, said = text.replace(tag, ""), said.replace(tag, "")
+    assert sorted(said) == sorted("".join(text.split()))
 
 
 @pytest.mark.parametrize(("opening", "closing"), THOUGHT_TAGS)
@@ -137,21 +167,21 @@ def test_no_part_of_a_tag_is_shown_even_for_a_moment(opening, closing, before):
 
 
 def test_text_is_told_as_soon_as_it_can_be_no_tag():
-    splitter = ThoughtSplitter()
-    assert splitter.add("<thi") == ("", "")
-    assert splitter.add("s") == ("", "<this")
-    assert splitter.add(" <think>") == ("", " <think>")
+    reader = new_reader()
+    assert reader.add("<thi") == Delta()
+    assert reader.add("s") == Delta("<this")
+    assert reader.add(" <think>") == Delta(" <think>")
 
 
 def test_a_thought_is_told_as_it_comes():
-    splitter = ThoughtSplitter()
-    assert splitter.add("<think>Hm") == ("Hm", "")
-    assert splitter.add(" so</") == (" so", "")
-    assert splitter.add("b></thi") == ("</b>", "")
-    assert splitter.add("nk>\n") == ("", "")
-    assert splitter.add("\nHello") == ("", "Hello")
-    assert splitter.add("\n\n</think>") == ("", "\n\n</think>")
-    assert splitter.end() == ("", "")
+    reader = new_reader()
+    assert reader.add("<think>Hm") == Delta(thought="Hm")
+    assert reader.add(" so</") == Delta(thought=" so")
+    assert reader.add("b></thi") == Delta(thought="</b>")
+    assert reader.add("nk>\n") == Delta()
+    assert reader.add("\nHello") == Delta("Hello")
+    assert reader.add("\n\n</think>") == Delta("\n\n</think>")
+    assert reader.end() == Delta()
 
 
 @pytest.mark.parametrize("parts", [["<think>\n\nHm"], ["<think>", "\n", "\nHm"], ["<think>\n", "\n", "Hm"]])
@@ -176,7 +206,7 @@ def test_what_was_held_back_is_told_at_the_end():
     assert told(["<th"]) == [("", ""), ("", "<th")]
     assert told([" \n"]) == [("", ""), ("", " \n")]
     assert told(["<think>Hm</th"]) == [("Hm", ""), ("Hm</th", "")]
-    assert told(["Hm<"], "</think>") == [("Hm", ""), ("Hm<", "")]
+    assert told(["Hm<"], new_reader("<think>")) == [("Hm", ""), ("Hm<", "")]
 
 
 @pytest.mark.parametrize(

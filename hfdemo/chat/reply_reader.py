@@ -1,0 +1,347 @@
+"""Tell a model's thought from its answer while the reply comes.
+
+A reader takes text in which a control token that has a meaning stands as one lone surrogate, which no decoded text
+holds. So a mark is found whether it is a token or text, and what a model merely talks about is never a token.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hfdemo.chat.reply import Delta
+
+SYMBOLS = re.compile("([\ud800-\udfff])")
+"""What stands for a control token."""
+
+THOUGHT_FIELD = "reasoning_content"
+"""How a message's thought is named; transformers gives it to a template under all names that are in use."""
+
+THOUGHT_FIELDS = (THOUGHT_FIELD, "thinking", "reasoning", "thought")
+"""How response templates name it."""
+
+
+QUOTES = tuple("\"'(\u201c\u2018\u300c\u300e")
+SENTENCE_ENDS = tuple(".!?\u3002\uff01\uff1f")
+
+
+class ReplyReader(Protocol):
+    """Takes a reply piece by piece, and tells thought and answer apart."""
+
+    def add(self, text: str) -> Delta:
+        """Take the next piece of the reply and return what it adds."""
+        ...
+
+    def end(self) -> Delta:
+        """Return what was held back."""
+        ...
+
+    def go_on_from(self, text: str, thought: str) -> None:
+        """Know the answer and the thought that are there already, without marks; nothing is told of them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What stands around thought and answer."""
+
+    thoughts: tuple[tuple[str, str], ...]
+    """What opens a thought, and what closes it."""
+    answers: tuple[tuple[str, str], ...] = ()
+    """What opens an answer, and what may close it."""
+    own: frozenset[str] = frozenset()
+    """Answer openings that are this model's own: alone, they say that all before them is thought."""
+
+
+class MarkReader:
+    """Reads replies with marks around thought and answer.
+
+    Marks that are text are told from what a model says about them: they count where a reply or an answer begins, and
+    further on where nobody would mention them: right behind the text, or behind a whole sentence, but not in code.
+
+    Args:
+        marks: the model's.
+        opening: how the prompt begins the reply, as DeepSeek-R1's template does with `<think>`.
+    """
+
+    def __init__(self, marks: Marks, opening: str = "") -> None:
+        self._closings: dict[str, tuple[str, ...]] = {}
+        for one, other in marks.thoughts:
+            self._closings[one] = (*self._closings.get(one, ()), other)
+        self._answers = dict(marks.answers)
+        self._own = marks.own
+        every = [mark for pair in (*marks.answers, *marks.thoughts) for mark in pair]
+        self._outside = tuple(dict.fromkeys(filter(None, every)))
+        self._inside = tuple(filter(is_control, self._answers))
+        self._open: tuple[str, ...] = ()  # what closes the thought that comes
+        self._settled = False  # a mark has said what is thought and what is answer
+        self._answer_closing = ""
+        self._held = ""
+        self._thought = self._answer = ""
+        self._blank_first = False
+        self._apart = False  # whether what comes next is another part of the thought or of the answer
+        if opening:
+            self.add(opening)
+            self._held = self._thought = self._answer = ""
+            self._apart = False
+
+    def add(self, text: str) -> Delta:
+        """Take the next piece of the reply and return what it adds."""
+        self._held += text
+        told = Delta()
+        while found := self._next_mark():
+            start, mark = found
+            before, self._held = self._held[:start], self._held[start + len(mark) :]
+            if self._open or (self._answer + before).strip():
+                told = told.then(self._tell(before))
+            told = told.then(self._pass(mark))
+        shown, held = hold_back(self._held, self._watched)
+        if not (self._open or self._answer or shown.strip()):
+            return told  # the white space before a mark is no answer
+        self._held = held
+        return told.then(self._tell(shown))
+
+    def end(self) -> Delta:
+        """Return what was held back."""
+        held, self._held = self._held, ""
+        return Delta() if SYMBOLS.match(held) else self._tell(held)
+
+    def go_on_from(self, text: str, thought: str) -> None:
+        """Know the answer and the thought that are there already, without marks; nothing is told of them."""
+        self._answer, self._thought = text, thought
+        self._settled = self._settled or bool(text or thought)
+        self._blank_first = self._blank_first and not (text or thought)
+
+    @property
+    def _watched(self) -> tuple[str, ...]:
+        return (*self._open, *self._inside) if self._open else self._outside
+
+    def _next_mark(self) -> tuple[int, str] | None:
+        """Return where the first mark stands in the text that is held, and the mark; of several, the longest."""
+        found = [
+            (start, -len(mark), mark)
+            for mark in self._watched
+            for start in _places(mark, self._held)
+            if self._open or self._counts(mark, self._answer + self._held[:start])
+        ]
+        start, _, mark = min(found, default=(0, 0, ""))
+        return (start, mark) if mark else None
+
+    def _counts(self, mark: str, before: str) -> bool:
+        """Tell whether a mark outside a thought is one, or something that the model talks about."""
+        first = not before.strip()
+        begins = is_control(mark) or first
+        if mark in self._closings:
+            return begins or (self._settled and not _is_mentioned(before, opens=True))
+        if mark in self._answers and not is_control(mark):
+            return (first and self._settled) or (mark in self._own and not _is_mentioned(before, opens=True))
+        if mark in self._answers:
+            return True
+        if mark == self._answer_closing:
+            return True
+        if self._settled:
+            return _parts_messages(mark)
+        opened = any(one in before for one, others in self._closings.items() if mark in others)
+        return mark not in self._answers.values() and (begins or not (opened or _is_mentioned(before)))
+
+    def _pass(self, mark: str) -> Delta:
+        """Go on behind a mark."""
+        was_thought = False
+        ends_answer = not self._open and mark == self._answer_closing
+        if mark in self._closings and not self._open:
+            self._open, self._apart = self._closings[mark], bool(self._thought)
+        else:
+            was_thought = not (self._settled or self._open or ends_answer) and bool(self._answer)
+            if was_thought:
+                self._thought, self._answer = self._answer, ""
+            self._open = ()
+            self._apart = bool(self._answer) and (mark in self._answers or _parts_messages(mark))
+        self._answer_closing = self._answers.get(mark, "")
+        self._settled = True
+        self._blank_first = not ends_answer
+        return Delta(answer_was_thought=was_thought)
+
+    def _tell(self, text: str) -> Delta:
+        text = self._without_blank_first(SYMBOLS.sub("", text))
+        if not text:
+            return Delta()
+        before = self._thought if self._open else self._answer
+        if self._apart:
+            text = "\n" * (2 - (len(before) - len(before.rstrip("\n")))) + text
+        self._blank_first = self._apart = False
+        if self._open:
+            self._thought += text
+            return Delta(thought=text)
+        self._answer += text
+        return Delta(text)
+
+    def _without_blank_first(self, text: str) -> str:
+        """Take away the blank lines behind a mark, which may come in several pieces."""
+        return text.lstrip("\n") if self._blank_first else text
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """The control tokens of gpt-oss's format, as symbols.
+
+    `<|start|>assistant<|channel|>analysis<|message|>...<|end|>`: each message of a reply names its channel.
+    Source: https://cookbook.openai.com/articles/openai-harmony. The library openai-harmony reads token ids of one
+    vocabulary only, which it fetches.
+    """
+
+    start: str
+    channel: str
+    message: str
+    ends: str
+    """The symbols that end a message."""
+
+
+class ChannelReader:
+    """Reads replies whose messages name a channel: what isn't meant for the user is thought.
+
+    Args:
+        channels: the control tokens.
+        opening: how the prompt begins the reply, in most cases with `<|start|>assistant`.
+    """
+
+    def __init__(self, channels: Channels, opening: str = "") -> None:
+        self._channels = channels
+        self._header: str | None = None
+        self._in_thought = False
+        self._thought = self._answer = ""
+        self._apart = self._settled = False
+        self.add(opening)
+        self._prompt_header = self._header or ""
+
+    def add(self, text: str) -> Delta:
+        """Take the next piece of the reply and return what it adds."""
+        told = Delta()
+        for part in SYMBOLS.split(text):
+            told = told.then(self._take(part))
+        return told
+
+    def end(self) -> Delta:
+        """Return what was held back: a reply without any channel is all answer."""
+        header, self._header = self._header or "", None
+        text = SYMBOLS.sub("", header.removeprefix(self._prompt_header))
+        return Delta() if self._settled or not text else self._tell(text)
+
+    def go_on_from(self, text: str, thought: str) -> None:
+        """Know the answer and the thought that are there already, without marks; nothing is told of them."""
+        self._answer, self._thought = text, thought
+        self._settled = True
+
+    def _take(self, part: str) -> Delta:
+        if part == self._channels.start:
+            self._header = ""
+        elif part == self._channels.channel:
+            self._header = (self._header or "") + part
+        elif part == self._channels.message:
+            return self._begin(self._header or "")
+        elif part and part in self._channels.ends:
+            self._in_thought, self._header = False, None
+        elif SYMBOLS.match(part) or not part:
+            return Delta()
+        elif self._header is not None:
+            self._header += part
+        else:
+            return self._tell(part)
+        return Delta()
+
+    def _begin(self, header: str) -> Delta:
+        """Begin a message."""
+        self._header = None
+        channel = header.partition(self._channels.channel)[2]
+        self._in_thought = channel.startswith("analysis") or " to=" in header
+        was_thought = bool(channel and self._answer) and not (self._settled or self._in_thought)
+        if was_thought:
+            self._thought, self._answer = self._answer, ""
+        self._settled = True
+        self._apart = bool(self._thought if self._in_thought else self._answer)
+        return Delta(answer_was_thought=was_thought)
+
+    def _tell(self, text: str) -> Delta:
+        if self._apart:
+            text = "\n\n" + text
+        self._apart = False
+        if self._in_thought:
+            self._thought += text
+            return Delta(thought=text)
+        self._answer += text
+        return Delta(text)
+
+
+class DeclaredReader:
+    """Reads replies as the tokenizer declares it, by transformers' own parser.
+
+    Args:
+        parser: transformers' `ResponseParser`.
+        control_tokens: what each symbol stands for; the parser takes control tokens as text.
+    """
+
+    def __init__(self, parser: Any, control_tokens: Mapping[str, str]) -> None:
+        self._parser = parser
+        self._control_tokens = control_tokens
+        self._blank_first = True
+
+    def add(self, text: str) -> Delta:
+        """Take the next piece of the reply and return what it adds."""
+        return self._told(self._parser.feed(SYMBOLS.sub(lambda symbol: self._control_tokens[symbol[0]], text)))
+
+    def end(self) -> Delta:
+        """Return what was held back."""
+        return self._told(self._parser.finalize()[1])
+
+    def go_on_from(self, text: str, thought: str) -> None:
+        """Know the answer and the thought that are there already, without marks; nothing is told of them."""
+        self._parser.feed(text or thought)
+        self._blank_first = self._blank_first and not (text or thought)
+
+    def _told(self, events: Sequence[Mapping[str, Any]]) -> Delta:
+        told = Delta()
+        for event in events:
+            if event["type"] == "region_open":
+                self._blank_first = True
+            elif event["type"] == "region_chunk":
+                text = event["text"].lstrip("\n") if self._blank_first else event["text"]
+                self._blank_first = self._blank_first and not text
+                is_thought = event["field"] in THOUGHT_FIELDS
+                told = told.then(Delta(thought=text) if is_thought else Delta(text))
+        return told
+
+
+def is_control(mark: str) -> bool:
+    """Tell whether a mark begins with a control token."""
+    return SYMBOLS.match(mark) is not None
+
+
+def _parts_messages(mark: str) -> bool:
+    """Tell whether a mark stands between two messages of one turn: it ends one and begins another."""
+    return len(SYMBOLS.findall(mark)) > 1
+
+
+def hold_back(text: str, markers: Sequence[str]) -> tuple[str, str]:
+    """Split text before an end that may be the beginning of a marker."""
+    for start in range(max(0, len(text) - max(map(len, markers), default=0) + 1), len(text)):
+        end = text[start:]
+        if any(marker.startswith(end) and marker != end for marker in markers):
+            return text[:start], end
+    return text, ""
+
+
+def _places(mark: str, text: str) -> list[int]:
+    return [found.start() for found in re.finditer(re.escape(mark), text)]
+
+
+def _is_mentioned(before: str, opens: bool = False) -> bool:
+    """Tell whether a mark behind this text is something that the model talks about.
+
+    Args:
+        before: the answer up to the mark.
+        opens: whether the mark opens something: then a blank before it is a sign, too, but behind a sentence.
+    """
+    line = before.rpartition("\n")[2]
+    if before.count("```") % 2 or line.count("`") % 2 or line.endswith(QUOTES):
+        return True
+    said = line.rstrip()
+    return opens and said != line and said != "" and not said.endswith(SENTENCE_ENDS)
