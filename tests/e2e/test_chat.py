@@ -29,7 +29,8 @@ def test_reply_is_seen_growing(chat):
     greedy(chat, 60)
     chat.send(STORY)
     lengths = []
-    for _ in range(20):
+    chat.stop_button.wait_for()
+    while chat.stop_button.is_visible():
         if chat.replies.count() and "Reading" not in (text := chat.replies.last.inner_text()):
             lengths.append(len(text))
         chat.page.wait_for_timeout(100)

@@ -135,7 +135,19 @@ def test_a_reply_goes_on_in_its_place_and_keeps_its_thought():
     assert reply.receipt == replace(RECEIPT, thought_s=3.0)
     (request,) = engine.requests
     assert (request.messages, request.reply_start, request.continues) == ((Message("user", "Hi"),), "Hel", True)
+    assert request.thought_start == "Hm."
     assert page.text is None, "what is being typed stays"
+
+
+def test_a_thought_that_was_cut_off_goes_on():
+    engine, before = ScriptedEngine(), answered(CUT)
+    cut = before.put(replace(before.reply, content=""))
+    engine.enqueue("<think>, so</think>", "Hello")
+    page = run(engine, Question(cut, cut.at(cut.path[0].id), goes_on=cut.reply))
+    reply = page.conversation.path[-1]
+    assert (reply.thought, reply.content) == (", so", "Hello"), "the engine tells the whole thought"
+    (request,) = engine.requests
+    assert (request.reply_start, request.thought_start, request.continues) == ("", "Hm.", True)
 
 
 def test_a_continue_that_is_stopped_before_its_first_piece_leaves_the_reply_as_it_was():
