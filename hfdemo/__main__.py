@@ -25,6 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     prompt.add_argument(
         "--max-new-tokens", type=int, default=512, metavar="N", help="tokens reserved for the reply (512)"
     )
+    prompt.add_argument("--thinking", default="auto", metavar="MODE", help="auto, off, on, low, medium or high")
+    prompt.add_argument("--system", metavar="TEXT", help="the system prompt, instead of the messages' own")
+    prompt.add_argument("--reply-start", metavar="TEXT", help="what the reply begins with")
     prompt.add_argument("--json", action="store_true", help="print JSON: text, ids, special, dropped, limit, stop, …")
     check = commands.add_parser("check", help="tell whether a model fits this machine, without downloading it")
     check.add_argument("model", metavar="MODEL", help="as in HFDEMO_MODEL")
@@ -70,7 +73,8 @@ def _run_command(chosen: argparse.Namespace) -> int:
         return check.run(chosen.model, chosen.context, chosen.quantize, chosen.language, chosen.json)
     if chosen.command == "doctor":
         return doctor.run(chosen.model, chosen.language)
-    return prompt.run(chosen.messages, chosen.model, chosen.max_new_tokens, chosen.json)
+    wishes = prompt.PromptWishes(chosen.max_new_tokens, chosen.thinking, chosen.system, chosen.reply_start)
+    return prompt.run(chosen.messages, chosen.model, chosen.json, wishes)
 
 
 def _publish(chosen: argparse.Namespace) -> int:

@@ -54,6 +54,10 @@ class Settings:
     context: int | None = None
     """`HFDEMO_CONTEXT`: how many tokens a conversation may have; None is as many as the model's context holds."""
 
+    chat_template: str | None = None
+    """`HFDEMO_CHAT_TEMPLATE`: one of the model's named templates, a file, or `none` for a plain prompt; None is the
+    model's own."""
+
     allow_pickle: bool = False
     """`HFDEMO_ALLOW_PICKLE`: whether to load pickled weights, which can run their author's code."""
 
@@ -109,6 +113,7 @@ def from_env(environ: Mapping[str, str]) -> Settings:
             environ, "HFDEMO_PREFIX_CACHE_MB", defaults.prefix_cache_mb, low=0, high=1_000_000
         ),
         context=_whole_number(environ, "HFDEMO_CONTEXT", 0, low=64, high=10_000_000) or None,
+        chat_template=environ.get("HFDEMO_CHAT_TEMPLATE", "").strip() or None,
         allow_pickle=_one_of(environ, "HFDEMO_ALLOW_PICKLE", "0", ("0", "1")) == "1",
         idle_unload_s=_whole_number(environ, "HFDEMO_IDLE_UNLOAD_S", defaults.idle_unload_s, low=0, high=604_800),
         system_prompt=environ.get("HFDEMO_SYSTEM_PROMPT", defaults.system_prompt),

@@ -1,11 +1,12 @@
 """Encode text as text and the template's own words with their control tokens.
 
-Contents are encoded by a copy of the tokenizer that knows no control token.
+Contents are encoded by a copy of the tokenizer that knows no control token, and that composes characters.
 """
 
 import json
 import re
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from hfdemo.chat.template import make_placeholder
@@ -26,6 +27,10 @@ class ControlTokens:
         self.ids = [token_id for token_id, _ in tokens.values()]
         longest_first = sorted(tokens, key=len, reverse=True)
         self._pattern = re.compile(f"({'|'.join(map(re.escape, longest_first))})") if longest_first else None
+
+    def ids_in(self, text: str) -> list[int]:
+        """Return the ids of the control tokens in the template's words."""
+        return [piece for piece in self.split(text) if isinstance(piece, int)]
 
     def split(self, text: str) -> list[str | int]:
         """Split the template's words into plain text and the ids of control tokens.
@@ -66,15 +71,25 @@ def _is_plain(token: str, special: bool) -> bool:
     return not text or (text.isalnum() and not special)
 
 
-def make_text_encoder(tokenizer: Any, control_tokens: Mapping[str, Any]) -> EncodeText:
-    """Return an encoder for text alone: a copy of the tokenizer that knows no control token."""
+OWN_FORMS = ("NFC", "NFD", "NFKC", "NFKD", "Precompiled", "BertNormalizer", "Nmt", "StripAccents")
+"""The normalizers that bring text into the form of Unicode that a tokenizer's makers chose."""
+
+
+def make_text_encoder(tokenizer: Any, hidden_tokens: Collection[str]) -> EncodeText:
+    """Return an encoder for text alone: a copy of the tokenizer that doesn't know some tokens.
+
+    What macOS pastes has each letter of Hangul apart (NFD), which the vocabularies know far less of, so text is
+    composed (NFC) unless the tokenizer's own normalizer decides.
+    """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:  # a tokenizer in Python
-        return lambda text, at_start: tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return lambda text, at_start: tokenizer.encode(
+            unicodedata.normalize("NFC", text), add_special_tokens=False, split_special_tokens=True
+        )
     from tokenizers import Tokenizer
 
-    state = _without_control_tokens(json.loads(backend.to_str()), control_tokens)
-    state |= {"post_processor": None, "truncation": None, "padding": None}
+    state = _without_tokens(json.loads(backend.to_str()), hidden_tokens)
+    state |= {"post_processor": None, "truncation": None, "padding": None, "normalizer": _composing(state)}
     later_state = _without_first_space(state)
     first = Tokenizer.from_str(json.dumps(state))
     later = first if later_state == state else Tokenizer.from_str(json.dumps(later_state))
@@ -86,13 +101,22 @@ def make_text_encoder(tokenizer: Any, control_tokens: Mapping[str, Any]) -> Enco
     return encode
 
 
-def _without_control_tokens(state: dict[str, Any], control_tokens: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tokenizer's state with control tokens renamed to words no text holds; all ids stay the same.
+def _composing(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the tokenizer's normalizer, which composes characters first unless it has a form of its own."""
+    own = state.get("normalizer")
+    steps = own.get("normalizers", [own]) if own else []
+    if own and any(step["type"] in OWN_FORMS for step in steps):
+        return dict(own)
+    return {"type": "Sequence", "normalizers": [{"type": "NFC"}, *steps]}
+
+
+def _without_tokens(state: dict[str, Any], hidden_tokens: Collection[str]) -> dict[str, Any]:
+    """Return the tokenizer's state with some tokens renamed to words no text holds; all ids stay the same.
 
     Leaving them out of the added tokens isn't enough: most vocabularies hold them, too, and Unigram, BPE with
     such merges and BPE that ignores merges find them there.
     """
-    names = {token: make_placeholder() for token in control_tokens}
+    names = {token: make_placeholder() for token in hidden_tokens}
     added_tokens = [
         token | {"content": names.get(token["content"], token["content"])} for token in state["added_tokens"]
     ]

@@ -7,19 +7,21 @@ may become control tokens, and the contents are encoded by a copy of the tokeniz
 See https://github.com/huggingface/transformers/issues/29279 for what happens otherwise.
 """
 
+import re
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from hfdemo.chat.encoder import ControlTokens, EncodeText, find_control_tokens, make_text_encoder
 from hfdemo.chat.messages import Message
-from hfdemo.chat.options import Thinking
+from hfdemo.chat.notes import Note, make_note
+from hfdemo.chat.options import Options, Thinking
 from hfdemo.chat.reply_format import find_reply_format
 from hfdemo.chat.reply_reader import THOUGHT_FIELD
 from hfdemo.chat.template import PLACEHOLDER, ChatTemplate, make_placeholder
-from hfdemo.errors import GenerationFailed, InvalidInput
+from hfdemo.errors import GenerationFailed, InvalidInput, ModelLoadError
 
 CHEAP_TO_ENCODE_CHARS = 100_000
 """Encoding a million characters takes most of a second."""
@@ -56,22 +58,52 @@ class PromptBuilder:
     Args:
         tokenizer: the model's tokenizer, of any kind transformers has.
         context_limit: how many tokens the model can read and write together; None if it has no limit.
+        embeddings: how many tokens the model has numbers for; None if that isn't known. Some tokenizers have more.
+        template: the chat template to use; by default the tokenizer's own.
+
+    Raises:
+        ModelLoadError: no message can be read with this template, or with this size.
     """
 
-    def __init__(self, tokenizer: Any, context_limit: int | None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        context_limit: int | None,
+        *,
+        embeddings: int | None = None,
+        template: ChatTemplate | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
         self.context_limit = context_limit
-        self.template = ChatTemplate(tokenizer)
+        self.template = template or ChatTemplate(tokenizer)
         self.base_model = self.template.of_base_model
         self.stop_texts = BASE_MODEL_STOP_TEXTS if self.base_model else ()
         self.thinking_modes = self.template.modes
         control_tokens = find_control_tokens(tokenizer)
-        self._encode_text = make_text_encoder(tokenizer, control_tokens)
+        self._unreadable = _tokens_beyond(tokenizer, embeddings)
+        self._encode_text = make_text_encoder(tokenizer, {*control_tokens, *self._unreadable.values()})
         self._letter_ids = self._encode_text("a", True)
         self._control_tokens = ControlTokens(control_tokens)
         self._longest_token_chars = max(map(len, tokenizer.get_vocab()), default=1)
         self.reply_format = find_reply_format(tokenizer, self.template, control_tokens)
-        self._opening_ids = _opening_ids(tokenizer) if self.base_model else []
+        self._opening_ids = _tokens_before_text(tokenizer) if self.base_model else []
+        self._switches = self._find_switches()
+        self.notes = (*self.template.notes, *self._try_size(embeddings))
+
+    def fit(self, options: Options) -> Options:
+        """Return the options as this model can have them: at most half of its context is for the reply.
+
+        Else a model with a small context would refuse every message, at the page's usual `max_new_tokens`.
+
+        Raises:
+            InvalidInput: the template can't be asked to think like this.
+        """
+        if options.thinking not in ("auto", *self.thinking_modes):
+            modes = ", ".join(("auto", *self.thinking_modes))
+            raise InvalidInput("thinking_not_offered", value=options.thinking, modes=modes)
+        if self.context_limit is None or options.max_new_tokens <= self.context_limit // 2:
+            return options
+        return replace(options, max_new_tokens=max(1, self.context_limit // 2))
 
     def build(
         self,
@@ -99,7 +131,7 @@ class PromptBuilder:
 
         Raises:
             InvalidInput: there is no message, or the system prompt and the last message alone don't fit.
-            GenerationFailed: the chat template refuses any conversation.
+            GenerationFailed: the chat template refuses this conversation.
         """
         turns = normalise(messages)
         if not turns:
@@ -192,27 +224,63 @@ class PromptBuilder:
             return placeholder
 
         def laid_out(turn: Message) -> dict[str, str]:
+            if turn.role == "user":
+                return {"role": turn.role, "content": self._veil(turn.content, hold)}
             message = {"role": turn.role, "content": hold(turn.content) if turn.content else ""}
             return message | ({THOUGHT_FIELD: hold(turn.thought)} if turn.thought else {})
 
+        system = system_prompt if system_prompt.strip() else ""
+        if system and not self.template.takes_system:  # it goes before the first message
+            turns = [replace(turns[0], content=f"{system}\n\n{turns[0].content}"), *turns[1:]]
         messages = [laid_out(turn) for turn in turns]
-        asked = messages[-1]["content"]
-        if system_prompt.strip():
-            if self.template.takes_system:
-                messages.insert(0, {"role": "system", "content": hold(system_prompt)})
-            else:  # it goes before the first message
-                contents[messages[0]["content"]] = f"{system_prompt}\n\n{turns[0].content}"
+        if not PLACEHOLDER.search(messages[-1]["content"]):  # nothing but switches
+            messages[-1]["content"] += hold("")
+        asked = PLACEHOLDER.findall(messages[-1]["content"])[-1]
+        if system and self.template.takes_system:
+            messages.insert(0, {"role": "system", "content": self._veil(system, hold)})
         text = self.template.render_messages(messages, add_generation_prompt=True, thinking=thinking)
         if asked not in text:  # it shows no plain text, only the parts of multimodal messages
             raise GenerationFailed("template")
         if reply_start or thought_start:
             reply = laid_out(Message("assistant", reply_start, thought_start))
-            text = self._begun_by_template([*messages, reply], thinking) or self._begun(text, asked, reply)
+            text = self._begun_by_template([*messages, reply], asked, thinking) or self._begun(text, asked, reply)
             if self.base_model and not (reply_start or thought_start)[0].isspace():
                 text = _with_space_before(text, PLACEHOLDER.findall(text)[-1])
         return _Layout(text, contents, text.rpartition(asked)[2])
 
-    def _begun_by_template(self, messages: Sequence[Mapping[str, str]], thinking: Thinking) -> str:
+    def _veil(self, content: str, hold: Callable[[str], str]) -> str:
+        """Return what the template may see of a text: words that switch something, with the blanks beside them.
+
+        All else is a placeholder, which `hold` gives.
+        """
+        parts = re.split(self._switches, content) if self._switches else [content]
+        if len(parts) == 1:
+            return hold(content)
+        shown = ""
+        for index, part in enumerate(parts):
+            body = "" if index % 2 else part.strip()  # every second part is a switch
+            before, _, after = part.partition(body) if body else (part, "", "")
+            shown += before + (hold(body) if body else "") + after
+        return shown
+
+    def _find_switches(self) -> str:
+        """Return a pattern for the template's switches that can't become control tokens where the template puts them.
+
+        Empty if there is none.
+        """
+        place = make_placeholder()
+        text = self.template.render([("user", place)], add_generation_prompt=True)
+        if self.template.takes_system:
+            text += self.template.render([("system", place), ("user", place)], add_generation_prompt=True)
+        safe = [
+            word
+            for word in self.template.switches
+            if self._control_tokens.ids_in(text.replace(place, word)) == self._control_tokens.ids_in(text)
+        ]
+        # </think> holds /think, but is no switch.
+        return rf"(?<![\w/<])({'|'.join(map(re.escape, safe))})(?![\w/>])" if safe else ""
+
+    def _begun_by_template(self, messages: Sequence[Mapping[str, str]], asked: str, thinking: Thinking) -> str:
         """Return a prompt that ends in the last message, as the template writes it; empty if it doesn't.
 
         It is what transformers' `continue_final_message` gives.
@@ -226,9 +294,10 @@ class PromptBuilder:
         except GenerationFailed:
             return ""
         before, found, _ = text.rpartition(begun)
-        if not found or not before.rpartition(messages[-2]["content"])[1]:
+        _, shown, opening = before.rpartition(asked)
+        if not found or not shown:
             return ""
-        closing = self.reply_format.close_thought(before.rpartition(messages[-2]["content"])[2])
+        closing = self.reply_format.close_thought(opening)
         return before + (f"{closing}\n\n" if closing and reply["content"] else "") + begun
 
     def _begun(self, text: str, asked: str, reply: Mapping[str, str]) -> str:
@@ -250,7 +319,34 @@ class PromptBuilder:
                 else:
                     ids += [*encode_text(run, not ids), piece]
                     run = ""
-        return self._opening_ids + ids + encode_text(run, not ids)
+        ids = self._opening_ids + ids + encode_text(run, not ids)
+        if self._unreadable and (beyond := self._unreadable.keys() & set(ids)):
+            raise InvalidInput("unreadable_token", token=self._unreadable[min(beyond)])
+        return ids
+
+    def _try_size(self, embeddings: int | None) -> tuple[Note, ...]:
+        """Say that the tokenizer has more tokens than the model, if so.
+
+        Raises:
+            ModelLoadError: the prompt of any message has one of them.
+        """
+        if not self._unreadable:
+            return ()
+        tokens, size = f"{max(self._unreadable) + 1:,}", f"{embeddings:,}"
+        try:
+            self.build([Message("user", "a")], "", 0)
+        except InvalidInput as error:
+            if error.key == "unreadable_token":
+                token = error.fields["token"]
+                raise ModelLoadError("template_token_beyond", token=token, tokens=tokens, embeddings=size) from None
+        return (make_note("more_tokens", tokens=tokens, embeddings=size),)
+
+
+def _tokens_beyond(tokenizer: Any, embeddings: int | None) -> dict[int, str]:
+    """Return the tokens, by id, that the tokenizer has and the model hasn't."""
+    if embeddings is None:
+        return {}
+    return {token_id: token for token, token_id in tokenizer.get_vocab().items() if token_id >= embeddings}
 
 
 def normalise(messages: Sequence[Message]) -> list[Message]:
@@ -271,10 +367,15 @@ def normalise(messages: Sequence[Message]) -> list[Message]:
     return turns
 
 
-def _opening_ids(tokenizer: Any) -> list[int]:
-    """Return the token that opens any text of this tokenizer, if it has one; chat templates bring their own."""
-    ids = tokenizer("").input_ids
-    return ids[:1] if ids and ids[0] == tokenizer.bos_token_id else []
+def _tokens_before_text(tokenizer: Any) -> list[int]:
+    """Return the tokens that this tokenizer puts before any text; chat templates bring their own.
+
+    Only its post-processor knows them: `bos_token` may be another, or none.
+    """
+    text, whole = (tokenizer("a", add_special_tokens=added).input_ids for added in (False, True))
+    starts = range(len(whole) - len(text) + 1)
+    start = next((start for start in starts if whole[start : start + len(text)] == text), 0)
+    return list(whole[:start])
 
 
 def _with_space_before(text: str, word: str) -> str:

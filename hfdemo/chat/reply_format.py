@@ -155,7 +155,7 @@ def find_reply_format(
     thoughts, answers = (*written.thoughts, *THOUGHTS), (*written.answers, *ANSWERS)
     symbols, names = _symbols(special, "\n".join(mark for pair in (*thoughts, *answers) for mark in pair))
     to_symbols = {name: symbol for symbol, name in names.items()}
-    in_source = str(tokenizer.chat_template)
+    in_source = template.source
 
     def is_mark(text: str) -> bool:
         return text in in_source or not text[0].isalpha()  # words mark nothing in other models' replies

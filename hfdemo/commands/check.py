@@ -9,8 +9,8 @@ from hfdemo.commands.terminal import exit_status, language_of_terminal, prepare_
 from hfdemo.errors import HfdemoError
 from hfdemo.models.plan import Plan
 from hfdemo.models.plan_text import card_lines
-from hfdemo.settings import Quantize, from_env
-from hfdemo.words import Language
+from hfdemo.settings import Quantize, Settings, from_env
+from hfdemo.words import Language, say
 
 
 def run(named: str, context: int | None, quantize: Quantize | None, language: Language | None, as_json: bool) -> int:
@@ -31,13 +31,30 @@ def run(named: str, context: int | None, quantize: Quantize | None, language: La
     try:
         settings = from_env(os.environ)
         settings = replace(settings, context=context or settings.context, quantize=quantize or settings.quantize)
-        plan = check_model(parse_model(named), settings).plan
+        checked = check_model(parse_model(named), settings)
+        plan = checked.plan
         print(_as_json(plan) if as_json else table(plan, language))  # noqa: T201
         refuse_misfit(plan, settings)
+        lines = try_template(named, settings, language) if checked.files else []
+        print("\n".join(lines), end="\n" if lines else "", file=sys.stderr if as_json else sys.stdout)
     except HfdemoError as error:
         print(error.text(language), file=sys.stderr)  # noqa: T201
         return exit_status(error)
     return 0
+
+
+def try_template(named: str | None, settings: Settings, language: Language) -> list[str]:
+    """Try the chat template of a model whose files are here, and return what there is to say of it.
+
+    Raises:
+        HfdemoError: it can't be used.
+    """
+    from hfdemo.models.load import load_prompts
+
+    prompts = load_prompts(named, settings)
+    template = "no_template" if prompts.base_model else "template"
+    modes = ", ".join(prompts.thinking_modes) or "-"
+    return [say(f"doctor.{template}", language, modes=modes), *(note.text(language) for note in prompts.notes)]
 
 
 def table(plan: Plan, language: Language) -> str:

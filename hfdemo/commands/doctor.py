@@ -6,7 +6,7 @@ import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-from hfdemo.commands.check import table
+from hfdemo.commands.check import table, try_template
 from hfdemo.commands.terminal import exit_status, language_of_terminal, prepare_terminal
 from hfdemo.errors import HfdemoError
 from hfdemo.models.plan import Machine
@@ -66,6 +66,8 @@ def _examine(named: str | None, settings: Settings, language: Language) -> None:
     checked = check_model(source, settings, machine)
     _say(table(checked.plan, language))
     refuse_misfit(checked.plan, settings)
+    if checked.files:
+        _say("\n".join(f"✓ {line}" for line in try_template(named, settings, language)))
 
 
 def _versions() -> str:

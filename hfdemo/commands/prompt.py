@@ -4,12 +4,14 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from hfdemo.chat.messages import Message, replace_surrogates
+from hfdemo.chat.messages import Message, read_reply_start, read_system_prompt, read_text
+from hfdemo.chat.options import LIMITS, Options, read_options
 from hfdemo.chat.prompt import Prompt, PromptBuilder
 from hfdemo.commands.terminal import prepare_terminal
 from hfdemo.errors import HfdemoError, InvalidInput
@@ -19,19 +21,30 @@ CONTROL = "\x1b[7m{}\x1b[0m"
 """Marks a control token in the terminal with inverse colours."""
 
 
-def run(source: str, model: str | None, max_new_tokens: int, as_json: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class PromptWishes:
+    """What the page's settings would say."""
+
+    max_new_tokens: int = int(LIMITS["max_new_tokens"].default)
+    thinking: str = "auto"
+    system_prompt: str | None = None
+    """Takes the place of the messages' own; None leaves that."""
+    reply_start: str | None = None
+    """Takes the place of a last message of the assistant's; None leaves that."""
+
+
+def run(source: str, model: str | None, as_json: bool, wishes: PromptWishes = PromptWishes()) -> int:
     """Print the prompt, and return the exit status: 0, or 2 with the reason on standard error.
 
     Args:
         source: a file with a JSON list of `role` and `content`, or `-` for standard input.
         model: as in `HFDEMO_MODEL`; None is its value.
-        max_new_tokens: how many tokens the reply may have.
         as_json: print JSON for programs instead of text for people.
+        wishes: what else is asked for.
     """
     prepare_terminal()
     try:
-        model = model or from_env(os.environ).model
-        print(_describe(source, model, max_new_tokens, as_json))  # noqa: T201
+        print(_describe(source, model, as_json, wishes))  # noqa: T201
     except HfdemoError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
@@ -52,7 +65,7 @@ def read_messages(text: str) -> tuple[str, list[Message], str]:
         raise InvalidInput("bad_messages", problem=error) from None
     if not isinstance(items, list) or not all(_is_message(item) for item in items):
         raise InvalidInput("bad_messages", problem='not a list of {"role": …, "content": …}')
-    said = [(item["role"], replace_surrogates(item["content"])) for item in items]
+    said = [(item["role"], read_text("content", item["content"])) for item in items]
     system_prompt = "\n\n".join(content for role, content in said if role == "system")
     turns = [Message(role, content) for role, content in said if role != "system"]
     reply_start = turns.pop().content if turns and turns[-1].role == "assistant" else ""
@@ -67,18 +80,27 @@ def _is_message(item: object) -> bool:
     )
 
 
-def _describe(source: str, model: str | None, max_new_tokens: int, as_json: bool) -> str:
+def _describe(source: str, model: str | None, as_json: bool, wishes: PromptWishes) -> str:
+    settings = from_env(os.environ)
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput("bad_messages", problem=error) from None
-    if max_new_tokens < 1:
-        raise InvalidInput("bad_number", name="--max-new-tokens", value=max_new_tokens, low=1, high="∞")
+    options = _read_options(wishes)
     system_prompt, turns, reply_start = read_messages(text)
+    if wishes.system_prompt is not None:
+        system_prompt = read_system_prompt(wishes.system_prompt)
+    if wishes.reply_start is not None:
+        reply_start = read_reply_start(wishes.reply_start)
     from hfdemo.models.load import load_prompts
 
-    prompts = load_prompts(model)
-    prompt = prompts.build(turns, system_prompt, max_new_tokens, reply_start=reply_start)
+    prompts = load_prompts(model or settings.model, settings)
+    options = prompts.fit(options)
+    prompt = prompts.build(
+        turns, system_prompt, options.max_new_tokens, reply_start=reply_start, thinking=options.thinking
+    )
+    for note in prompts.notes:
+        print(note.text(), file=sys.stderr)  # noqa: T201
     shown = prompts.show(prompt.ids)
     if not as_json:
         return _for_people(prompts, prompt, [special for _, special in shown])
@@ -94,6 +116,16 @@ def _describe(source: str, model: str | None, max_new_tokens: int, as_json: bool
         },
         ensure_ascii=False,
     )
+
+
+def _read_options(wishes: PromptWishes) -> Options:
+    """Check the options as the page does.
+
+    Raises:
+        InvalidInput: one of them can't be used; the text says which and why.
+    """
+    numbers = {name: limit.default for name, limit in LIMITS.items()} | {"max_new_tokens": wishes.max_new_tokens}
+    return read_options(*numbers.values(), thinking=wishes.thinking)
 
 
 def _for_people(prompts: PromptBuilder, prompt: Prompt, special: Sequence[bool]) -> str:

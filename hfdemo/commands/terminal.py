@@ -38,6 +38,8 @@ EXIT_STATUS = {
     "not_text_generation": 26,
     "pickled": 26,
     "too_big": 27,
+    "template_fails": 28,
+    "template_token_beyond": 28,
     "publish_offline": 23,
     "publish_refused": 24,
     "publish_no_token": 31,

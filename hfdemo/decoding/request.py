@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hfdemo.chat.options import Options
@@ -60,7 +60,7 @@ def make_decode_request(
         InvalidInput: the request doesn't fit the model.
         GenerationFailed: the chat template refuses the conversation.
     """
-    options = _within_context(request.options, prompts.context_limit)
+    options = prompts.fit(request.options)
     prompt = prompts.build(
         request.messages,
         request.system_prompt,
@@ -113,13 +113,3 @@ def show_prompt(prompts: PromptBuilder, request: ChatRequest) -> ShownPrompt:
     """
     prompt = make_decode_request(prompts, request).prompt
     return ShownPrompt(tuple(prompts.show(prompt.ids)), prompt.dropped, prompts.context_limit)
-
-
-def _within_context(options: Options, limit: int | None) -> Options:
-    """Return the options with at most half of the model's context for the reply.
-
-    Else a model with a small context would refuse every message, at the page's usual `max_new_tokens`.
-    """
-    if limit is None or options.max_new_tokens <= limit // 2:
-        return options
-    return replace(options, max_new_tokens=max(1, limit // 2))

@@ -155,6 +155,8 @@ class LocalModelHost:
             self.model, self._loaded_name = model, work.named
             self.status = self._ready = _ready(self.status, model)
         logger.info("%s", say("status.ready", model=source.name, device=model.device))
+        for note in self.status.notes:
+            logger.warning("%s", note.text())
 
     def _fail(self, work: _Loading, error: Exception) -> None:
         """Say why there is no model now."""
@@ -296,8 +298,9 @@ def _ready(status: Status, model: LoadedModel) -> Status:
         device=model.device,
         context_limit=prompts.context_limit,
         thinking_modes=prompts.thinking_modes,
-        base_model=prompts.base_model,
+        base_model=prompts.base_model and not prompts.template.is_put_aside,
         takes_system_prompt=prompts.template.takes_system,
+        notes=prompts.notes,
         instruct_sibling=instruct_sibling(model.name) if prompts.base_model else None,
         error=None,
     )

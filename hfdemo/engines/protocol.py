@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from hfdemo.chat.notes import Note
 from hfdemo.chat.options import Thinking
 from hfdemo.chat.reply import Delta, StopSignal
 from hfdemo.chat.request import ChatRequest, ShownPrompt
@@ -49,6 +50,8 @@ class Status:
     """Whether the model has no chat template: it was not tuned for chat."""
     takes_system_prompt: bool = True
     """Whether the chat template has a place for a system prompt; if not, it goes before the first message."""
+    notes: tuple[Note, ...] = ()
+    """What else people should know of the model."""
     instruct_sibling: str | None = None
     """The model tuned for chat that belongs to this base model, if one is known."""
     fallback: HfdemoError | None = None

@@ -19,6 +19,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from hfdemo.chat.prompt import Prompt, PromptBuilder
+from hfdemo.chat.template import ChatTemplate
 from hfdemo.compute.allocator import PACKING_BLOCK_BYTES, PROMPT_BLOCK_BYTES, free_at_once, reuse_freed, trim_freed
 from hfdemo.compute.cpu_weights import pack_linears
 from hfdemo.compute.fast_step import make_fast_step
@@ -96,6 +97,7 @@ def load_model(
         AutoConfig.from_pretrained(files.folder)  # fails earlier, and more clearly, than the weights would
         pickled = settings.allow_pickle and not has_safetensors(files.folder)
         options["use_safetensors"] = not pickled
+    template = ChatTemplate(tokenizer, settings.chat_template)  # one that can't be used is refused before the weights
     placement = _placement(plan)
     on_cpu = _packs_on_cpu(plan)
     if on_cpu:
@@ -107,7 +109,8 @@ def load_model(
             files.folder, dtype=getattr(torch, plan.dtype), **options, **placement, **_fewer_bits(plan, files)
         )
     limits = (context_limit(model.config, tokenizer), settings.context)
-    prompts = PromptBuilder(tokenizer, min((limit for limit in limits if limit), default=None))
+    limit = min((limit for limit in limits if limit), default=None)
+    prompts = PromptBuilder(tokenizer, limit, embeddings=embeddings(model.config), template=template)
     end_ids = tuple(sorted(end_of_reply_ids(model, tokenizer, prompts)))
     reset_generation_config(model)
     chat_pipeline = pipeline(
@@ -221,15 +224,17 @@ def decoder_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
     return list(max(stacks, key=lambda stack: sum(p.numel() for p in stack.parameters()), default=()))
 
 
-def load_prompts(named: str | None) -> PromptBuilder:
+def load_prompts(named: str | None, settings: Settings | None = None) -> PromptBuilder:
     """Return what builds a model's prompts, from its tokenizer and configuration alone: no weights are loaded.
 
     Args:
         named: the model as in `HFDEMO_MODEL`, or None for the default.
+        settings: the host's; they may name a chat template and limit the context.
 
     Raises:
         HfdemoError: the model can't be found, downloaded or read.
     """
+    settings = settings or Settings()
     source: ModelSource | None = None
     try:
         source = choose_model(named, has_gpu)
@@ -237,9 +242,12 @@ def load_prompts(named: str | None) -> PromptBuilder:
         options = {"gguf_file": files.gguf_file} if files.gguf_file else {}
         tokenizer = AutoTokenizer.from_pretrained(files.folder, **options)
         config = AutoConfig.from_pretrained(files.folder, **options)
+        template = ChatTemplate(tokenizer, settings.chat_template)
+        limits = (context_limit(config, tokenizer), settings.context)
+        limit = min((limit for limit in limits if limit), default=None)
+        return PromptBuilder(tokenizer, limit, embeddings=embeddings(config), template=template)
     except Exception as error:
-        raise explain_load_error(error, source) from None
-    return PromptBuilder(tokenizer, context_limit(config, tokenizer))
+        raise explain_load_error(error, source, settings.platform) from None
 
 
 def end_of_reply_ids(model: Any, tokenizer: Any, prompts: PromptBuilder) -> set[int]:
@@ -270,6 +278,12 @@ def context_limit(config: Any, tokenizer: Any) -> int | None:
     text_config = config.get_text_config(decoder=True)
     known = [getattr(text_config, "max_position_embeddings", None), tokenizer.model_max_length]
     return min((int(limit) for limit in known if limit and limit < 10**9), default=None)
+
+
+def embeddings(config: Any) -> int | None:
+    """Return how many tokens the model has numbers for, or None if its configuration doesn't say."""
+    size = getattr(config.get_text_config(decoder=True), "vocab_size", None)
+    return size if isinstance(size, int) and size > 0 else None
 
 
 def has_gpu() -> bool:

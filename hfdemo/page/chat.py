@@ -1,6 +1,6 @@
 """The chat: its components, and what happens when a visitor sends, stops, retries, continues, undoes or clears."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -12,7 +12,7 @@ from hfdemo.chat.messages import read_message
 from hfdemo.engines.protocol import PromptViewer
 from hfdemo.errors import InvalidInput
 from hfdemo.page.components import ConversationStore, RawTextbox, Transcript
-from hfdemo.page.controls import Controls, read_page_options
+from hfdemo.page.controls import Controls, PageOptions, read_page_options
 from hfdemo.page.drawing import Entry
 from hfdemo.page.errors import shown_errors
 from hfdemo.page.events import AT_ONCE, QUEUED
@@ -200,9 +200,15 @@ class ChatPage(BareChatInterface):
         self, visitor: gr.Request, question: Question, key: str, language: Language, options: tuple[object, ...]
     ) -> AsyncIterator[tuple[Any, ...]]:
         view = TurnView(question, self._answering.status, language)
-        checked = read_page_options(options)
+        checked = self._read_options(options)
         async for update in stream_turn(self._answering, view, checked, key, str(visitor.session_hash)):
             yield update
+
+    def _read_options(self, options: Sequence[object]) -> PageOptions:
+        """Check the settings; a thinking mode that only the model before had is none."""
+        *others, thinking = options
+        offered = ("auto", *self._answering.status().thinking_modes)
+        return read_page_options((*others, thinking if thinking in offered else "auto"))
 
     async def _stop(self, visitor: gr.Request) -> None:
         """Let the visitor's reply end with what it has."""
@@ -245,7 +251,7 @@ class ChatPage(BareChatInterface):
                 asked = asked.at(asked.question.id)
             else:
                 raise InvalidInput("empty_message")
-            return prompt_html(self._viewer.show_prompt(request_of(asked.path, read_page_options(options))), spoken)
+            return prompt_html(self._viewer.show_prompt(request_of(asked.path, self._read_options(options))), spoken)
 
 
 def _small_button(text: I18nData, elem_id: str, visible: bool = True) -> gr.Button:

@@ -89,8 +89,9 @@ def _notes(status: Status, language: Language) -> list[str]:
     """Return what a visitor should know of the model."""
     if status.stage != "ready":
         return []
+    notes = [note.text(language) for note in status.notes]
     if status.base_model and status.instruct_sibling:
-        return [say("status.base_model_with_sibling", language, sibling=status.instruct_sibling)]
+        return [say("status.base_model_with_sibling", language, sibling=status.instruct_sibling), *notes]
     if status.base_model:
-        return [say("status.base_model", language)]
-    return [] if status.takes_system_prompt else [say("status.no_system_role", language)]
+        return [say("status.base_model", language), *notes]
+    return notes if status.takes_system_prompt else [say("status.no_system_role", language), *notes]

@@ -39,7 +39,7 @@ class StatusBar:
         self._answering = answering
         self._can_load = host is not None
         self._can_cancel = can_cancel and host is not None
-        self._language = controls.language
+        self._asked = [controls.language, controls.thinking]
         # Hidden, not a State: the changes of a State are told only by events that go through the queue.
         self.in_use = gr.HTML(visible="hidden", elem_id="in-use")
         """The model this page was last told of, empty after a failure; its `change` tells that it is another."""
@@ -53,7 +53,7 @@ class StatusBar:
 
         self._shown = [line, card, cancel, try_again, timer, controls.thinking, self.in_use]
         timer.tick(None, None, None, js=IF_SERVER_ANSWERS).success(
-            self._show_changes, [self._language, line, card], self._shown, **AT_ONCE
+            self._show_changes, [*self._asked, line, card], self._shown, **AT_ONCE
         )
         if host:
             self.show_after(try_again.click(host.load, **AT_ONCE))
@@ -62,15 +62,17 @@ class StatusBar:
 
     def show_after(self, event: Dependency) -> Dependency:
         """Show the state anew after an event that went well."""
-        return event.success(self._show, self._language, self._shown, **AT_ONCE)
+        return event.success(self._show, self._asked, self._shown, **AT_ONCE)
 
-    def _show_changes(self, language: object, line: object, card: object) -> Any:
+    def _show_changes(self, language: object, thinking: object, line: object, card: object) -> Any:
         """Show the state if it isn't what the page shows; an idle page is sent nothing."""
-        now = self._show(language)
+        now = self._show(language, thinking)
         return gr.skip() if now[:2] == (line or "", card or "") else now
 
-    def _show(self, language: object) -> tuple[Any, ...]:
+    def _show(self, language: object, thinking: object) -> tuple[Any, ...]:
         now = self._answering.status()
+        modes = thinking_choices(now.thinking_modes)
+        stale = {} if thinking in [mode for _, mode in modes] else {"value": "auto"}  # the model before had it
         spoken = as_language(language)
         return (
             status_html(now, spoken),
@@ -78,6 +80,6 @@ class StatusBar:
             gr.update(visible=self._can_cancel and now.stage in CAN_BE_CANCELLED),
             gr.update(visible=self._can_load and now.stage in CAN_BE_TRIED_AGAIN),
             gr.update(value=WHILE_BUSY_S if now.stage in BUSY else OTHERWISE_S),
-            gr.update(visible=bool(now.thinking_modes), choices=thinking_choices(now.thinking_modes)),
+            gr.update(visible=bool(now.thinking_modes), choices=modes, **stale),
             "" if now.stage in CAN_BE_TRIED_AGAIN else escape(without_folders(now.model)),
         )

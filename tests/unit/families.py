@@ -46,8 +46,6 @@ class Family:
     """What the template does with a system prompt."""
     end_of_turn: str | None = None
     """The token that closes the model's turn."""
-    composes: bool = False
-    """Whether the tokenizer brings text into Unicode's composed form (NFC)."""
 
     def __str__(self) -> str:
         return self.name
@@ -336,14 +334,12 @@ def all_families() -> tuple[Family, ...]:
             QWEN25,
             lambda: byte_level(CHATML_TOKENS, composes=True),
             end_of_turn="<|im_end|>",
-            composes=True,
         ),
         _make(
             "Qwen 3",
             QWEN3,
             lambda: byte_level(CHATML_TOKENS, THINKING, composes=True),
             end_of_turn="<|im_end|>",
-            composes=True,
         ),
         _make(
             "Gemma 2",

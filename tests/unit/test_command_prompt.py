@@ -1,5 +1,6 @@
 """`python -m hfdemo prompt` prints the exact prompt of a conversation, and needs no weights."""
 
+import copy
 import io
 import json
 from pathlib import Path
@@ -9,9 +10,13 @@ import pytest
 
 from hfdemo.__main__ import main
 from hfdemo.chat.messages import Message
+from hfdemo.chat.options import LIMITS, read_options
 from hfdemo.chat.prompt import PromptBuilder
+from hfdemo.chat.request import ChatRequest
 from hfdemo.commands.prompt import CONTROL, read_messages, run
+from hfdemo.decoding.request import make_decode_request
 from hfdemo.errors import InvalidInput
+from hfdemo.models.load import load_prompts
 from tests.unit.families import Family, all_families, base_models
 
 CHAT = [
@@ -39,6 +44,11 @@ def environ(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(family("SmolLM2"), tmp_path_factory.mktemp("chat"), max_position_embeddings=2048)
+
+
+@pytest.fixture(scope="module")
+def thinking_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(family("Qwen 3"), tmp_path_factory.mktemp("thinking"), max_position_embeddings=2048)
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +212,22 @@ class TestJson:
         assert shown["text"] == f"{CHATML_TEXT}You are <|im_end|>"
         assert shown["special"][-1] is False
 
+    @pytest.mark.parametrize("thinking", ["auto", "off", "on"])
+    def test_is_what_the_page_shows_for_the_same_settings(self, capsys, tmp_path, thinking_model, thinking):
+        arguments = ("--thinking", thinking, "--system", "Be brief.", "--reply-start", "Sure")
+        shown = printed(capsys, write(tmp_path, CHAT), "--model", str(thinking_model), *arguments)
+        turns = tuple(read_messages(json.dumps(CHAT))[1])
+        options = read_options(*(limit.default for limit in LIMITS.values()), thinking=thinking)
+        request = ChatRequest(turns, "Be brief.", options, reply_start="Sure")
+        assert make_decode_request(load_prompts(str(thinking_model)), request).prompt.ids == tuple(shown["ids"])
+        assert shown["text"].startswith("<|im_start|>system\nBe brief.<|im_end|>") and shown["text"].endswith("Sure")
+
+    def test_reserves_as_much_for_the_reply_as_the_page_does(self, capsys, tmp_path, small_model):
+        arguments = ("--model", str(small_model), "--max-new-tokens")
+        assert printed(capsys, write(tmp_path, CHAT), *arguments, "4096") == printed(
+            capsys, write(tmp_path, CHAT), *arguments, "32"
+        )
+
     def test_drops_the_oldest_messages_when_the_context_is_small(self, capsys, tmp_path, small_model):
         turns = [
             {"role": "assistant" if number % 2 else "user", "content": f"message {number}"} for number in range(21)
@@ -231,13 +257,13 @@ class TestJson:
         assert printed(capsys, write(tmp_path, CHAT), "--model", str(chat_model))["base_model"] is False
 
     def test_shows_text_as_it_is(self, capsys, tmp_path, chat_model):
-        assert run(write(tmp_path, CHAT), str(chat_model), 512, as_json=True) == 0
+        assert run(write(tmp_path, CHAT), str(chat_model), as_json=True) == 0
         assert "한국의 수도는? 뷁 <|im_end|>" in capsys.readouterr().out
 
 
 class TestForPeople:
     def test_control_tokens_are_marked_and_all_characters_whole(self, capsys, tmp_path, chat_model):
-        assert run(write(tmp_path, CHAT), str(chat_model), 512, as_json=False) == 0
+        assert run(write(tmp_path, CHAT), str(chat_model), as_json=False) == 0
         out = capsys.readouterr().out
         start, end = CONTROL.format("<|im_start|>"), CONTROL.format("<|im_end|>")
         assert out.startswith(
@@ -251,7 +277,7 @@ class TestForPeople:
     def test_spaces_stay_where_the_tokenizer_writes_them_itself(self, capsys, tmp_path):
         folder = save(family("Mistral, v3"), tmp_path, max_position_embeddings=4096)
         messages = [{"role": "user", "content": "the cat and  the hat"}]
-        assert run(write(tmp_path, messages), str(folder), 8, as_json=False) == 0
+        assert run(write(tmp_path, messages), str(folder), as_json=False) == 0
         assert "the cat and  the hat" in capsys.readouterr().out
 
 
@@ -281,14 +307,38 @@ class TestRefusals:
         said = refusal(capsys, write(tmp_path, messages), "--model", str(chat_model))
         assert said == "Write a message first."
 
-    @pytest.mark.parametrize("room", ["0", "-5"])
+    def test_of_a_thinking_mode_that_the_model_lacks_name_those_it_has(self, capsys, tmp_path, thinking_model):
+        said = refusal(capsys, write(tmp_path, CHAT), "--model", str(thinking_model), "--thinking", "high")
+        assert said == "This model has no thinking mode high. Choose one of: auto, off, on."
+
+    def test_of_a_thinking_mode_that_no_model_has_name_them_all(self, capsys, tmp_path, thinking_model):
+        said = refusal(capsys, write(tmp_path, CHAT), "--model", str(thinking_model), "--thinking", "hard")
+        assert said.startswith("thinking must be one of auto, off, on, low, medium, high")
+
+    def test_of_a_template_that_shows_no_question_have_its_own_words(self, capsys, tmp_path):
+        broken = family("SmolLM2").tokenizer.chat_template + "{{ raise_exception('Only with tools') }}"
+        tokenizer = copy.deepcopy(family("SmolLM2").tokenizer)
+        tokenizer.chat_template = broken
+        folder = save(Family("broken", tokenizer), tmp_path / "broken", max_position_embeddings=64)
+        said = refusal(capsys, write(tmp_path, CHAT), "--model", str(folder))
+        assert "Only with tools" in said and "HFDEMO_CHAT_TEMPLATE" in said
+
+    def test_end_where_the_host_chooses_no_template(self, capsys, tmp_path, chat_model, monkeypatch):
+        monkeypatch.setenv("HFDEMO_CHAT_TEMPLATE", "none")
+        assert main(["prompt", write(tmp_path, CHAT), "--model", str(chat_model), "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out)["text"].startswith("System: Be kind.\nUser: ")
+        assert err == "HFDEMO_CHAT_TEMPLATE is none, so the model's own chat template is not used.\n"
+
+    @pytest.mark.parametrize("room", ["0", "-5", "4097"])
     def test_of_a_reply_without_tokens_name_the_argument(self, capsys, tmp_path, chat_model, room):
         said = refusal(capsys, write(tmp_path, CHAT), "--model", str(chat_model), "--max-new-tokens", room)
-        assert said == f"--max-new-tokens must be a number from 1 to ∞; it was {room}."
+        assert said == f"max_new_tokens must be a number from 1 to 4096; it was {room}."
 
     def test_of_what_does_not_fit_say_all_three_numbers(self, capsys, tmp_path, small_model):
-        said = refusal(capsys, write(tmp_path, CHAT), "--model", str(small_model), "--max-new-tokens", "64")
-        assert "may take 64, but the model's context holds 64 in all" in said
+        long = [{"role": "user", "content": "the cat and the hat " * 20}]
+        said = refusal(capsys, write(tmp_path, long), "--model", str(small_model), "--max-new-tokens", "64")
+        assert "may take 32, but the model's context holds 64 in all" in said
 
     def test_of_a_model_that_is_not_there_name_it(self, capsys, tmp_path):
         said = refusal(capsys, write(tmp_path, CHAT), "--model", str(tmp_path / "no-model"))

@@ -57,6 +57,7 @@ OTHER_IMPORTS = {
     "hfdemo.background": (),
     "hfdemo.words": (),
     "hfdemo.chat.encoder": ("tokenizers",),
+    "hfdemo.chat.template": ("jinja2",),
     "hfdemo.chat": (),
     "hfdemo.answering": (),
     "hfdemo.engines.protocol": (),

@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 
+from hfdemo.chat.notes import make_note
 from hfdemo.engines.protocol import Stage, Status
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.plan_text import card_lines, size_text
@@ -139,6 +140,14 @@ def test_a_ready_model_has_a_note_if_there_is_something_to_know(facts, note, lan
     notes = re.findall(r'<p class="notice">(.*?)</p>', html)
     assert notes == ([escape(say(note, language, sibling=NASTY))] if note else [])
     assert "notice" not in status_html(Status("loading", model="m", **facts), language)
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_what_else_is_known_of_a_model_stands_behind_the_other_notes(language):
+    note = make_note("more_tokens", tokens="100", embeddings=NASTY)
+    html = status_html(Status("ready", model="m", takes_system_prompt=False, notes=(note,)), language)
+    found = re.findall(r'<p class="notice">(.*?)</p>', html)
+    assert found == [escape(say("status.no_system_role", language)), escape(note.text(language))]
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])

@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 
 ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
 
-PREFIXES = {"say": "", "label": "page.", "_words": "publish.", "_tell": "publish."}
+PREFIXES = {"say": "", "make_note": "note.", "label": "page.", "_words": "publish.", "_tell": "publish."}
 """What asks for texts, and how the names begin of those it asks for."""
 
 
@@ -68,7 +68,9 @@ def computed_keys() -> set[str]:
     return {
         *(f"colab.{key}" for key in notebook),
         *(f"advice.{topic}_{place}" for topic in ("set_token", "new_token", "disk") for place in places),
+        *(f"advice.{template}" for template in ("other_template", "no_template")),
         *(f"advice.gpu_{more}" for more in ("sign_in", "pro", "credits")),
+        *("doctor.template", "doctor.no_template"),
         *(f"doctor.platform_{place}" for place in get_args(Platform)),
         *(f"error.{key}" for key in GATES.values()),
         *(f"fit.{label}" for label in plan),
