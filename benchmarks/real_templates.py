@@ -27,8 +27,8 @@ _CASE = re.compile(
     r"(?P<rest>.*?)(?=\.name|\Z)",
     re.DOTALL,
 )
-_CONTROL = re.compile(r"<[^<>\s'\"{}%+]{1,42}>|\[/?[A-Z_]{3,30}\]")
-"""What looks like a control token: <|im_start|>, <think>, [INST]."""
+_CONTROL = re.compile(r"<[^<>\s'\"{}%+]{1,42}>|\[/?[A-Z_]{3,30}\]|\[e~\[|\]~\w+\]")
+"""What looks like a control token: <|im_start|>, <think>, [INST], MiniMax's [e~[ and ]~b]."""
 
 
 @dataclass(frozen=True, slots=True)

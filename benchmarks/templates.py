@@ -1,7 +1,8 @@
 """Whether real chat templates give the prompts that transformers gives: `python -m benchmarks.templates`.
 
 Each template is rendered in each of its thinking modes, with and without a system prompt, with earlier turns, and with
-each word that it reads in what people type; and with its own control tokens typed, which must stay text.
+each word that it reads in what people type; and with its own control tokens typed, which must stay text. Then a reply
+is written as the template writes one, with a thought and without, and read again; and one begins with given words.
 """
 
 import sys
@@ -14,11 +15,16 @@ from benchmarks.report import progress, table
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Thinking
 from hfdemo.chat.prompt import PromptBuilder
+from hfdemo.chat.reply import Delta
+from hfdemo.chat.reply_format import THOUGHTS
+from hfdemo.decoding.detokenizer import Detokenizer
 from hfdemo.errors import GenerationFailed, ModelLoadError
 
 QUESTION = [Message("user", "How much is 2 + 2?\nBe exact.")]
 CHAT = [*QUESTION, Message("assistant", "서울 4"), Message("user", "Why?")]
 SYSTEM = "You count for people."
+THOUGHT, ANSWER = "Two and two", "It is four."
+_QUESTION = {"role": "user", "content": "How much is it?"}
 
 
 @dataclass(slots=True)
@@ -33,26 +39,35 @@ class Finding:
     refused: str = ""
     """Why the template is refused when it is loaded."""
     notes: str = ""
+    replies: int = 0
+    misread: list[str] = field(default_factory=list)
+    """Which replies weren't read as what they were written."""
 
     def row(self) -> list[str]:
         """Return a row of the table."""
         equal = f"{self.prompts - len(self.problems)} of {self.prompts}"
-        said = self.refused or "; ".join(dict.fromkeys(self.problems)) or self.notes
-        return [self.name, self.modes or "-", "refused" if self.refused else equal, said.replace("|", "\\|")]
+        read = f"{self.replies - len(self.misread)} of {self.replies}"
+        said = self.refused or "; ".join(dict.fromkeys([*self.problems, *self.misread])) or self.notes
+        equal, read = ("refused", "-") if self.refused else (equal, read)
+        return [self.name, self.modes or "-", equal, read, said.replace("|", "\\|").replace("\n", "\\n")]
 
 
 def main() -> int:
     """Show the table, and return 1 if a prompt differs."""
-    findings = [check_prompts(template) for template in real_templates()]
-    progress(table(["Template", "Thinking modes", "Prompts equal", "Why not"], [found.row() for found in findings]))
-    right = sum(not found.problems and not found.refused for found in findings)
-    refused = sum(bool(found.refused) for found in findings)
-    progress(f"\n{len(findings)} templates: {right} equal in all prompts, {refused} refused when they are loaded")
-    return int(right + refused < len(findings))
+    findings = [check(template) for template in real_templates()]
+    columns = ["Template", "Thinking modes", "Prompts equal", "Replies read", "Why not"]
+    progress(table(columns, [found.row() for found in findings]))
+    used = [found for found in findings if not found.refused]
+    equal, read = sum(not found.problems for found in used), sum(not found.misread for found in used)
+    progress(
+        f"\n{len(findings)} templates, {len(findings) - len(used)} refused when they are loaded; of the others, "
+        f"{equal} equal in all prompts, {read} read in all replies"
+    )
+    return int(equal < len(used) or read < len(used))
 
 
-def check_prompts(template: RealTemplate) -> Finding:
-    """Compare the prompts of one template."""
+def check(template: RealTemplate) -> Finding:
+    """Compare the prompts of one template, and read the replies that it writes."""
     found = Finding(template.name)
     tokenizer = make_tokenizer(template)
     try:
@@ -71,7 +86,81 @@ def check_prompts(template: RealTemplate) -> Finding:
     found.prompts += 1
     if typed := _typed_control_tokens(prompts):
         found.problems.append(f"typed control tokens: {typed}")
+    for what, text, thought, answer in _replies(prompts):
+        found.replies += 1
+        read = read_reply(prompts, text)
+        if read != (thought, answer):
+            found.misread.append(f"{what}: {text!r} read as {read}")
+    for mode in modes:
+        found.replies += 1
+        if problem := _compare_beginning(prompts, mode):
+            found.misread.append(f"begins with words, {mode}: {problem}")
     return found
+
+
+def _replies(prompts: PromptBuilder) -> Iterator[tuple[str, str, str, str]]:
+    """Yield what a reply is, its text as the template writes it behind the prompt, its thought, and its answer."""
+    asked = _text_of(prompts, [_QUESTION], True)
+    for thought in ("", THOUGHT):
+        text = _text_of(prompts, [_QUESTION, _reply(thought)], False)
+        if not text.startswith(asked) or ANSWER not in text or (thought and thought not in text):
+            continue  # it shows finished turns otherwise than it asks for new ones, or no thought
+        if prompts.reply_format.close_thought(asked) and not thought:
+            continue  # it has opened one
+        yield "with a thought" if thought else "without a thought", text.removeprefix(asked), thought, ANSWER
+    for opening, closing in THOUGHTS:
+        if opening in prompts.template.source and closing in prompts.template.source:
+            yield opening, f"{opening}{THOUGHT}{closing}{ANSWER}", THOUGHT, ANSWER
+
+
+def _reply(thought: str) -> dict[str, str]:
+    reply = {"role": "assistant", "content": ANSWER}
+    return reply | ({"reasoning_content": thought} if thought else {})
+
+
+def _text_of(prompts: PromptBuilder, turns: list[dict[str, str]], add_generation_prompt: bool) -> str:
+    variables = {**prompts.template.extra, **prompts.template.variables("auto")}
+    try:
+        return str(
+            prompts.tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=add_generation_prompt, **variables
+            )
+        )
+    except Exception:  # the template may raise anything
+        return ""
+
+
+def read_reply(prompts: PromptBuilder, text: str) -> tuple[str, str]:
+    """Return thought and answer of a reply whose control tokens are written as text."""
+    prompt = prompts.build([Message("user", _QUESTION["content"])], "", 8)
+    reply_format = prompts.reply_format
+    reader = reply_format.reader(prompt.opening if not text.startswith(tuple(o for o, _ in THOUGHTS)) else "")
+    detokenizer = Detokenizer(prompts.tokenizer, symbols=reply_format.symbols)
+    told = Delta()
+    ends = prompts.end_of_turn_ids() - reply_format.within_turn
+    for token_id in prompts.tokenizer.encode(text, add_special_tokens=False):
+        if token_id in ends:
+            break
+        told = told.then(reader.add(detokenizer.add(token_id)))
+    told = told.then(reader.add(detokenizer.end())).then(reader.end())
+    return told.thought.strip(), told.text.strip()
+
+
+def _compare_beginning(prompts: PromptBuilder, mode: Thinking) -> str:
+    """Return in which way a prompt that ends in the first words of the answer differs from transformers' own."""
+    turns = [_QUESTION, {"role": "assistant", "content": ANSWER}]
+    variables = {**prompts.template.extra, **prompts.template.variables(mode)}
+    try:
+        stock = str(
+            prompts.tokenizer.apply_chat_template(turns, tokenize=False, continue_final_message=True, **variables)
+        )
+    except Exception:  # the template may raise anything
+        return ""
+    prompt = prompts.build([Message("user", _QUESTION["content"])], "", 8, reply_start=ANSWER, thinking=mode)
+    text = prompts.text(prompt.ids)
+    if prompts.reply_format.close_thought(stock.removesuffix(ANSWER)):
+        return ""  # transformers leaves the answer in a thought that the template has opened
+    return "" if text == stock else f"{text[-80:]!r} instead of {stock[-80:]!r}"
 
 
 def _conversations(prompts: PromptBuilder) -> Iterator[tuple[str, list[Message], str]]:

@@ -142,7 +142,7 @@ def find_reply_format(
         for name, (token_id, token) in control_tokens.items()
         if token.special or token_id in tokenizer.all_special_ids
     }
-    written = _learn(template) or _Written()
+    written = _Written() if template.of_base_model else _learn(template)
     within = frozenset(special[name] for name in special if name in written.between)
     if declared := _declared(tokenizer):
         symbols, names = _symbols(special, declared)
@@ -152,18 +152,16 @@ def find_reply_format(
         start, channel, message, *ends = (symbols[special[name]] for name in GPT_OSS)
         channels = Channels(start, channel, message, "".join(ends))
         return ReplyFormat(Marks(()), symbols, names, channels, None, within | {special["<|end|>"]})
-    thoughts, answers = (*written.thoughts, *THOUGHTS), (*written.answers, *ANSWERS)
+    # Words mark nothing in the replies of other models.
+    usual = [pair for pair in ANSWERS if pair[0] in template.source or not pair[0][0].isalpha()]
+    thoughts, answers = (*written.thoughts, *THOUGHTS), (*written.answers, *usual)
     symbols, names = _symbols(special, "\n".join(mark for pair in (*thoughts, *answers) for mark in pair))
     to_symbols = {name: symbol for symbol, name in names.items()}
-    in_source = template.source
-
-    def is_mark(text: str) -> bool:
-        return text in in_source or not text[0].isalpha()  # words mark nothing in other models' replies
-
     marks = Marks(
-        tuple(dict.fromkeys(pair for marks in thoughts for pair in _forms(marks, to_symbols))),
-        tuple(dict.fromkeys(pair for marks in answers for pair in _forms(marks, to_symbols) if is_mark(marks[0]))),
-        frozenset(opening for opening, _ in answers if opening in in_source),
+        tuple(dict.fromkeys(form for pair in thoughts for form in _forms(pair, to_symbols))),
+        tuple(dict.fromkeys(form for pair in answers for form in _forms(pair, to_symbols))),
+        written.headers,
+        frozenset(opening for opening, _ in answers if opening in template.source),
     )
     if "<|think|>" in special and "<|end|>" in special:  # Solar Open: one turn has two messages
         within |= {special["<|end|>"]}
@@ -176,44 +174,58 @@ class _Written:
 
     thoughts: tuple[tuple[str, str], ...] = ()
     answers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[str, ...] = ()
     between: str = ""
     """Between the two."""
 
 
-def _learn(template: ChatTemplate) -> _Written | None:
-    """Return what a template writes around thought and answer, or None if it doesn't write a thought."""
-    if template.of_base_model:
-        return None
+def _learn(template: ChatTemplate) -> _Written:
+    """Return what a template writes around thought and answer."""
     question, thought, answer = make_placeholder(), make_placeholder(), make_placeholder()
     asked, replied = {"role": "user", "content": question}, {"role": "assistant", "content": answer}
     try:
+        prompt = template.render_messages([asked], add_generation_prompt=True).partition(question)[2]
         plain = template.render_messages([asked, replied], add_generation_prompt=False)
         whole = template.render_messages([asked, replied | {THOUGHT_FIELD: thought}], add_generation_prompt=False)
     except GenerationFailed:
-        return None
+        return _Written()
+    before_answer = plain.partition(question)[2].partition(answer)[0]
+    header = before_answer.removeprefix(prompt).lstrip() if before_answer.startswith(prompt) else ""
+    if any(closing in header for _, closing in THOUGHTS):  # of a thought that is left empty
+        header = ""
     before_thought, found, behind = whole.partition(question)[2].partition(thought)
     if not found or answer not in behind:
-        return None
-    return _marks_of(before_thought, behind.partition(answer)[0], plain.partition(question)[2].partition(answer)[0])
+        return _Written((), *_answers_and_headers(header))
+    return _marks_of(before_thought, behind.partition(answer)[0], before_answer, prompt, header)
 
 
-def _marks_of(before_thought: str, between: str, before_answer: str) -> _Written:
+def _marks_of(before_thought: str, between: str, before_answer: str, prompt: str, header: str) -> _Written:
     """Tell the marks in what a template writes.
 
     Args:
         before_thought: what it writes between question and thought.
         between: between thought and answer.
         before_answer: between question and answer, where there is no thought.
+        prompt: behind the question, where a reply is to come.
+        header: what it writes behind that before an answer.
     """
     opening, answer = _last_mark(before_thought), _last_mark(before_answer)
+    if opening == answer:
+        opening, answer = before_thought.removeprefix(prompt).strip(), header.strip()
     closing = between.strip()
     if answer not in ("", opening, closing) and closing.endswith(answer):
         closing = closing.removesuffix(answer).rstrip()
-    else:
-        answer = ""
-    is_mark = opening and closing and (opening != _last_mark(before_answer))
+        header = answer
+    is_mark = opening and closing and opening != answer and not before_answer.rstrip().endswith(opening)
     thoughts = ((opening, closing),) if is_mark else ()
-    return _Written(thoughts, ((answer, ""),) if answer else (), opening + between)
+    return _Written(thoughts, *_answers_and_headers("" if header.strip() == closing else header), opening + between)
+
+
+def _answers_and_headers(header: str) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Return what a template writes before an answer, as a mark or, if it is just words, as a header."""
+    if any(sign in header for sign in "<["):
+        return ((header.strip(), ""),), ()
+    return (), ((header,) if header.strip() and header[-1].isspace() else ())
 
 
 def _last_mark(text: str) -> str:

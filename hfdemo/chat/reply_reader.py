@@ -49,6 +49,8 @@ class Marks:
     """What opens a thought, and what closes it."""
     answers: tuple[tuple[str, str], ...] = ()
     """What opens an answer, and what may close it."""
+    headers: tuple[str, ...] = ()
+    """Words that a reply begins with and that aren't meant for people, such as the recipient's name."""
     own: frozenset[str] = frozenset()
     """Answer openings that are this model's own: alone, they say that all before them is thought."""
 
@@ -69,8 +71,8 @@ class MarkReader:
         for one, other in marks.thoughts:
             self._closings[one] = (*self._closings.get(one, ()), other)
         self._answers = dict(marks.answers)
-        self._own = marks.own
-        every = [mark for pair in (*marks.answers, *marks.thoughts) for mark in pair]
+        self._own, self._headers = marks.own, marks.headers
+        every = [*marks.headers, *(mark for pair in (*marks.answers, *marks.thoughts) for mark in pair)]
         self._outside = tuple(dict.fromkeys(filter(None, every)))
         self._inside = tuple(filter(is_control, self._answers))
         self._open: tuple[str, ...] = ()  # what closes the thought that comes
@@ -130,6 +132,8 @@ class MarkReader:
     def _counts(self, mark: str, before: str) -> bool:
         """Tell whether a mark outside a thought is one, or something that the model talks about."""
         first = not before.strip()
+        if mark in self._headers:
+            return first and not self._settled
         begins = is_control(mark) or first
         if mark in self._closings:
             return begins or (self._settled and not _is_mentioned(before, opens=True))
@@ -146,6 +150,9 @@ class MarkReader:
 
     def _pass(self, mark: str) -> Delta:
         """Go on behind a mark."""
+        if mark in self._headers and not self._open:
+            self._blank_first = True
+            return Delta()
         was_thought = False
         ends_answer = not self._open and mark == self._answer_closing
         if mark in self._closings and not self._open:
@@ -311,8 +318,8 @@ class DeclaredReader:
 
 
 def is_control(mark: str) -> bool:
-    """Tell whether a mark begins with a control token."""
-    return SYMBOLS.match(mark) is not None
+    """Tell whether a control token is part of a mark."""
+    return SYMBOLS.search(mark) is not None
 
 
 def _parts_messages(mark: str) -> bool:

@@ -63,6 +63,20 @@ OWN = (
     "{{ message.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
+RECIPIENT = (
+    "{% for message in messages %}<|start|>{{ message.role }}{% if message.role == 'assistant' %}"
+    "{% if message.reasoning_content %} to=self<|message|>{{ message.reasoning_content }}<|eom|><|start|>assistant"
+    "{% endif %} to=user{% endif %}<|message|>{{ message.content }}<|eot|>{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+)
+RECIPIENT_TOKENS = ("<|start|>", "<|message|>", "<|eom|>", "<|eot|>")
+
+NAMED = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% if message.role == 'assistant' %}>>>all\n{% endif %}{{ message.content }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n>>>{% endif %}"
+)
+
 DECLARED = {
     "start_anchor": "<|im_start|>assistant\n",
     "fields": {
@@ -269,6 +283,41 @@ FORMATS = [
         "Answer",
         control=SOLAR_TOKENS,
         ends=("<|flush|>",),
+    ),
+    Format(
+        "a recipient's name before the answer",
+        NAMED,
+        ("all\nHello, all\nof you!", "<|im_end|>"),
+        "",
+        "Hello, all\nof you!",
+    ),
+    Format(
+        "a recipient before each message",
+        RECIPIENT,
+        (
+            " to=self",
+            "<|message|>",
+            "Hm.",
+            "<|eom|>",
+            "<|start|>",
+            "assistant to=user",
+            "<|message|>",
+            "Hello!",
+            "<|eot|>",
+        ),
+        "Hm.",
+        "Hello!",
+        control=RECIPIENT_TOKENS,
+        ends=("<|eot|>",),
+    ),
+    Format(
+        "a recipient before the only message",
+        RECIPIENT,
+        (" to=user", "<|message|>", "Hello!", "<|eot|>"),
+        "",
+        "Hello!",
+        control=RECIPIENT_TOKENS,
+        ends=("<|eot|>",),
     ),
     Format(
         "base model",
