@@ -13,6 +13,7 @@ from typing import Any
 from hfdemo.chat.messages import Message, read_reply_start, read_system_prompt, read_text
 from hfdemo.chat.options import LIMITS, Options, read_options
 from hfdemo.chat.prompt import Prompt, PromptBuilder
+from hfdemo.chat.reply_reader import THOUGHT_FIELD
 from hfdemo.commands.terminal import prepare_terminal
 from hfdemo.errors import HfdemoError, InvalidInput
 from hfdemo.settings import from_env
@@ -51,10 +52,10 @@ def run(source: str, model: str | None, as_json: bool, wishes: PromptWishes = Pr
     return 0
 
 
-def read_messages(text: str) -> tuple[str, list[Message], str]:
-    """Read a JSON list of messages, and return the system prompt, the turns, and the start of the reply.
+def read_messages(text: str) -> tuple[str, list[Message], Message]:
+    """Read a JSON list of messages, and return the system prompt, the turns, and what the reply begins with.
 
-    If the last message is the assistant's, it is the start of the reply.
+    That is the last message if it is the assistant's. A message may have a thought, as `reasoning_content`.
 
     Raises:
         InvalidInput: the text is not such a list.
@@ -65,11 +66,14 @@ def read_messages(text: str) -> tuple[str, list[Message], str]:
         raise InvalidInput("bad_messages", problem=error) from None
     if not isinstance(items, list) or not all(_is_message(item) for item in items):
         raise InvalidInput("bad_messages", problem='not a list of {"role": …, "content": …}')
-    said = [(item["role"], read_text("content", item["content"])) for item in items]
-    system_prompt = "\n\n".join(content for role, content in said if role == "system")
-    turns = [Message(role, content) for role, content in said if role != "system"]
-    reply_start = turns.pop().content if turns and turns[-1].role == "assistant" else ""
-    return system_prompt, turns, reply_start
+    said = [
+        (item["role"], *(read_text(name, item.get(name) or "") for name in ("content", THOUGHT_FIELD)))
+        for item in items
+    ]
+    system_prompt = "\n\n".join(content for role, content, _ in said if role == "system")
+    turns = [Message(role, content, thought) for role, content, thought in said if role != "system"]
+    reply = turns.pop() if turns and turns[-1].role == "assistant" else Message("assistant", "")
+    return system_prompt, turns, reply
 
 
 def _is_message(item: object) -> bool:
@@ -77,6 +81,7 @@ def _is_message(item: object) -> bool:
         isinstance(item, dict)
         and item.get("role") in ("system", "user", "assistant")
         and isinstance(item.get("content"), str)
+        and isinstance(item.get(THOUGHT_FIELD, ""), str | None)
     )
 
 
@@ -87,17 +92,22 @@ def _describe(source: str, model: str | None, as_json: bool, wishes: PromptWishe
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput("bad_messages", problem=error) from None
     options = _read_options(wishes)
-    system_prompt, turns, reply_start = read_messages(text)
+    system_prompt, turns, reply = read_messages(text)
     if wishes.system_prompt is not None:
         system_prompt = read_system_prompt(wishes.system_prompt)
     if wishes.reply_start is not None:
-        reply_start = read_reply_start(wishes.reply_start)
+        reply = Message("assistant", read_reply_start(wishes.reply_start))
     from hfdemo.models.load import load_prompts
 
     prompts = load_prompts(model or settings.model, settings)
     options = prompts.fit(options)
     prompt = prompts.build(
-        turns, system_prompt, options.max_new_tokens, reply_start=reply_start, thinking=options.thinking
+        turns,
+        system_prompt,
+        options.max_new_tokens,
+        reply_start=reply.content,
+        thought_start=reply.thought,
+        thinking=options.thinking,
     )
     for note in prompts.notes:
         print(note.text(), file=sys.stderr)  # noqa: T201

@@ -25,6 +25,7 @@ CHAT = [
     {"role": "assistant", "content": "Seoul."},
     {"role": "user", "content": "Thanks"},
 ]
+NO_REPLY = Message("assistant", "")
 CHATML_TEXT = (
     "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n한국의 수도는? 뷁 <|im_end|><|im_end|>\n"
     "<|im_start|>assistant\nSeoul.<|im_end|>\n<|im_start|>user\nThanks<|im_end|>\n<|im_start|>assistant\n"
@@ -107,16 +108,33 @@ class TestReadMessages:
                 Message("assistant", "Seoul."),
                 Message("user", "Thanks"),
             ],
-            "",
+            NO_REPLY,
         )
 
     def test_takes_a_last_message_of_the_assistant_as_the_beginning_of_its_reply(self):
         messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": " Sure,\n "}]
-        assert read_messages(json.dumps(messages)) == ("", [Message("user", "Hi")], " Sure,\n ")
+        assert read_messages(json.dumps(messages)) == (
+            "",
+            [Message("user", "Hi")],
+            Message("assistant", " Sure,\n "),
+        )
+
+    def test_takes_thoughts_as_transformers_names_them(self):
+        messages = [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "Hello", "reasoning_content": "Hm."},
+            {"role": "user", "content": "Bye"},
+            {"role": "assistant", "content": "", "reasoning_content": "So"},
+        ]
+        assert read_messages(json.dumps(messages)) == (
+            "",
+            [Message("user", "Hi"), Message("assistant", "Hello", "Hm."), Message("user", "Bye")],
+            Message("assistant", "", "So"),
+        )
 
     def test_takes_only_the_very_last_message_as_the_beginning_of_a_reply(self):
         messages = [{"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}]
-        assert read_messages(json.dumps(messages)) == ("", [Message("assistant", "a")], "b")
+        assert read_messages(json.dumps(messages)) == ("", [Message("assistant", "a")], Message("assistant", "b"))
 
     def test_joins_several_system_prompts_wherever_they_stand(self):
         messages = [
@@ -124,10 +142,10 @@ class TestReadMessages:
             {"role": "system", "content": "one"},
             {"role": "system", "content": "two"},
         ]
-        assert read_messages(json.dumps(messages)) == ("one\n\ntwo", [Message("user", "Hi")], "")
+        assert read_messages(json.dumps(messages)) == ("one\n\ntwo", [Message("user", "Hi")], NO_REPLY)
 
     def test_of_nothing_are_nothing(self):
-        assert read_messages("[]") == ("", [], "")
+        assert read_messages("[]") == ("", [], NO_REPLY)
 
     def test_leaves_other_fields_alone(self):
         assert read_messages('[{"role": "user", "content": "Hi", "name": 5}]')[1] == [Message("user", "Hi")]
