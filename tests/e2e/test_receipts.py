@@ -67,7 +67,7 @@ def test_exact_prompt_is_shown_with_its_control_tokens_and_put_away(chat):
     chat.box.fill("")
 
 
-def test_thought_is_folded_apart_and_not_sent_back(scripted, scripted_chat):
+def test_thought_is_folded_apart_and_goes_back_as_thought(scripted, scripted_chat):
     scripted.engine.enqueue("<think>Let me see.</think>", 0.5, "The answer.")
     scripted_chat.send("question")
     expect(scripted_chat.page.locator("#transcript")).to_contain_text("Thinking")
@@ -78,7 +78,7 @@ def test_thought_is_folded_apart_and_not_sent_back(scripted, scripted_chat):
     scripted_chat.wait_for_reply()
     assert scripted.engine.requests[-1].messages == (
         Message("user", "question"),
-        Message("assistant", "The answer."),
+        Message("assistant", "The answer.", thought="Let me see."),
         Message("user", "next"),
     )
 
