@@ -29,13 +29,12 @@ class Served:
 def served(
     request: pytest.FixtureRequest, embedded_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
-    """The page with the real small model; a test may name the kind of engine as the fixture's parameter.
+    """The page with a tiny model of random weights; the fixture's parameter is the kind of engine.
 
     The kind `detour` is a model that hfdemo has no step for: transformers' `generate` writes its replies.
     """
-    kind, model = getattr(request, "param", "single"), embedded_model
-    if kind == "detour":
-        kind, model = "single", save_tiny_model(tmp_path_factory.mktemp("mamba"), "mamba", embedded_model)
+    kind, model_type = ("single", "mamba") if request.param == "detour" else (request.param, "llama")
+    model = save_tiny_model(tmp_path_factory.mktemp("model"), model_type, embedded_model)
     local = Local(Settings(model=str(model), scheduling=kind))
     local.load()
     page = local.page()

@@ -19,8 +19,6 @@ from hfdemo.words import say
 from tests.conftest import wait_until
 from tests.integration.conftest import Served
 
-RIGHT = "The capital of France is Paris."
-
 KIND = {say("error.generation"), say("error.unexpected"), say("error.out_of_memory")}
 
 
@@ -73,7 +71,7 @@ ON_DETOUR: dict[str, Callable] = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(served):
     opened = Client(served.url, verbose=False)
     yield opened
@@ -98,10 +96,10 @@ def assert_nothing_left(served: Served) -> None:
     wait_until(lambda: not served.local.engine.in_use(), 0.5)
 
 
-def right_reply(served: Served, client: Client) -> str:
-    """Return what a turn is answered with, which is known where the weights aren't random."""
+def right_reply(client: Client) -> str:
+    """Return what a turn is answered with: random weights, but the same each time."""
     reply = ask(client)
-    assert reply == RIGHT if served.local.model.step else reply
+    assert len(reply) > 24, "more than a letter a token"
     return reply
 
 
@@ -119,7 +117,7 @@ def test_any_call_of_a_turn_on_the_detour_may_fail(served, client, monkeypatch, 
 
 
 def fail_once(place: Callable, served: Served, client: Client, monkeypatch, caplog) -> None:
-    right = right_reply(served, client)
+    right = right_reply(client)
     target, attribute, at_call = place(served.local.model)
     with monkeypatch.context() as patch:
         patch.setattr(target, attribute, failing(getattr(target, attribute), at_call))
@@ -134,7 +132,7 @@ def fail_once(place: Callable, served: Served, client: Client, monkeypatch, capl
 
 @pytest.mark.parametrize("served", STEPPED, indirect=True)
 def test_a_hundred_failures_in_a_row_leave_nothing_behind(served, client, monkeypatch):
-    assert ask(client) == RIGHT
+    right = right_reply(client)
     step = served.local.model.step
     write = step._one
     with monkeypatch.context() as patch:
@@ -143,7 +141,7 @@ def test_a_hundred_failures_in_a_row_leave_nothing_behind(served, client, monkey
             with pytest.raises(AppError, match=re.escape(say("error.generation"))):
                 ask(client)
     assert_nothing_left(served)
-    assert ask(client) == RIGHT
+    assert ask(client) == right
     wait_until(lambda: threads_of_turns() == [], 1)
 
 
@@ -151,17 +149,18 @@ def test_a_hundred_failures_in_a_row_leave_nothing_behind(served, client, monkey
 def test_out_of_memory_is_said_and_survived(served, client, monkeypatch):
     import torch
 
+    right = right_reply(client)
     step = served.local.model.step
     with monkeypatch.context() as patch:
         patch.setattr(step, "_one", failing(step._one, 2, torch.OutOfMemoryError))
         with pytest.raises(AppError, match=re.escape(say("error.out_of_memory"))):
             ask(client)
-    assert ask(client) == RIGHT
+    assert ask(client) == right
 
 
 @pytest.mark.parametrize("served", ["detour"], indirect=True)
 def test_a_generate_that_returns_without_a_token_ends_the_reply(served, client, monkeypatch):
-    right = right_reply(served, client)
+    right = right_reply(client)
     with monkeypatch.context() as patch:
         patch.setattr(served.local.model.pipeline.model, "generate", lambda input_ids, **_: input_ids)
         assert ask(client) == ""
