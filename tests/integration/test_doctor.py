@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from transformers import LlamaConfig
 from tests import hub as stand_in
 from tests.conftest import ROOT
 from tests.hub import Hub, Model, serve
+from tests.warm import WarmProcess, WarmPython, warm_python
 
 LLAMA_8B = json.dumps(
     {
@@ -89,33 +91,65 @@ def environ_of(hub: Hub, home: Path) -> dict[str, str]:
     return cleared | hub.environ | {"HF_HOME": str(home), "LANG": "C.UTF-8"}
 
 
-def answer_of(arguments: list[str], environ: dict[str, str], secret: str | None) -> Answer:
-    """Run Python as nobody's terminal would, and return what it said, which must not hold the secret."""
-    ended = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=environ,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    text = ended.stdout + ended.stderr
-    assert "Traceback" not in text, text
-    assert secret is None or secret not in text
-    return Answer(ended.returncode, text)
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared") / "home"
 
 
 @pytest.fixture
-def ask(hub: Hub, tmp_path: Path) -> Iterator:
-    def run(command: str, *arguments: str, token: str | None = None, **environ: str) -> Answer:
-        settings = environ_of(hub, tmp_path / "home") | ({"HF_TOKEN": token} if token else {})
-        return answer_of(["-m", "hfdemo", command, *arguments], settings | environ, token)
+def home(shared_home: Path) -> Path:
+    """The folder of the Hub's client, where nothing is; the client knows it since it was imported."""
+    shutil.rmtree(shared_home, ignore_errors=True)
+    return shared_home
+
+
+IMPORTS = "from hfdemo.commands.terminal import prepare_terminal; prepare_terminal(); import hfdemo.models.check\n"
+
+
+@pytest.fixture(scope="module")
+def python(hub: Hub, shared_home: Path) -> Iterator[WarmPython]:
+    with warm_python(IMPORTS, environ_of(hub, shared_home)) as warm:
+        yield warm
+
+
+def answer_of(status: int, text: str, secret: str | None) -> Answer:
+    """Return what a command said, which must not hold the secret."""
+    assert "Traceback" not in text, text
+    assert secret is None or secret not in text
+    return Answer(status, text)
+
+
+@pytest.fixture
+def ask(hub: Hub, python: WarmPython, home: Path) -> Iterator:
+    """Run a command as nobody's terminal would."""
+
+    def run(command: str, *arguments: str, token: str | None = None) -> Answer:
+        environ = environ_of(hub, home) | ({"HF_TOKEN": token} if token else {})
+        return answer_of(*python.run(["-m", "hfdemo", command, *arguments], environ), token)
 
     yield run
     hub.down = False
     hub.rate_limit(None)
+
+
+@pytest.fixture
+def ask_anew(hub: Hub, home: Path) -> Iterator:
+    """The same in a Python that imports all by itself, where libraries read the environment as they are imported."""
+
+    def run(command: str, *arguments: str, **environ: str) -> Answer:
+        ended = subprocess.run(
+            [sys.executable, "-m", "hfdemo", command, *arguments],
+            cwd=ROOT,
+            env=environ_of(hub, home) | environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+        )
+        return answer_of(ended.returncode, ended.stdout, None)
+
+    return run
 
 
 TOKENS = f"{SIGN_IN}/settings/tokens"
@@ -176,9 +210,9 @@ def test_a_hub_that_is_down_is_told(ask, hub, down):
     assert ask("doctor", "org/open").status == (24 if down == "503" else 23)
 
 
-def test_no_network_and_offline_mode_are_told(ask):
-    assert ask("check", "org/open", HF_ENDPOINT="https://127.0.0.1:9").status == 23
-    assert ask("check", "org/open", HF_HUB_OFFLINE="1").status == 23
+def test_no_network_and_offline_mode_are_told(ask_anew):
+    assert ask_anew("check", "org/open", HF_ENDPOINT="https://127.0.0.1:9").status == 23
+    assert ask_anew("check", "org/open", HF_HUB_OFFLINE="1").status == 23
 
 
 def test_a_question_that_is_refused_once_is_asked_again(ask, hub):
@@ -188,9 +222,9 @@ def test_a_question_that_is_refused_once_is_asked_again(ask, hub):
     assert hub.requests.count("GET /api/models/org/open") >= 2
 
 
-def test_a_disk_that_cant_be_written_is_told(ask, tmp_path):
+def test_a_disk_that_cant_be_written_is_told(ask_anew, tmp_path):
     (tmp_path / "file").write_text("no folder")
-    answer = ask("doctor", "org/open", HF_HOME=str(tmp_path / "file"))
+    answer = ask_anew("doctor", "org/open", HF_HOME=str(tmp_path / "file"))
     assert answer.status == 25, answer.text
     assert "can't write to" in answer.text
 
@@ -232,7 +266,7 @@ def test_a_model_too_big_is_told_before_the_download_with_what_would_fit(ask, tm
 class Terminal:
     """The doctor at a terminal, where somebody types."""
 
-    process: subprocess.Popen[bytes]
+    process: WarmProcess | subprocess.Popen[bytes]
     screen: int
     """The other end of the terminal: what is read is shown, what is written is typed."""
 
@@ -255,24 +289,13 @@ class Terminal:
 
 
 @pytest.fixture
-def at_terminal(hub: Hub, tmp_path: Path) -> Iterator:
-    fcntl, pty, termios = (
-        pytest.importorskip(name, reason="Windows has other terminals") for name in ("fcntl", "pty", "termios")
-    )
+def at_terminal(hub: Hub, python: WarmPython, home: Path) -> Iterator:
+    pty = pytest.importorskip("pty", reason="Windows has other terminals")
     opened: list[Terminal] = []
 
     def begin(*arguments: str) -> Terminal:
         screen, terminal = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "hfdemo", "doctor", *arguments],
-            cwd=ROOT,
-            env=environ_of(hub, tmp_path / "home"),
-            stdin=terminal,
-            stdout=terminal,
-            stderr=terminal,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # its own terminal, not that of the tests
-        )
+        process = python.begin(["-m", "hfdemo", "doctor", *arguments], environ_of(hub, home), [terminal] * 3)
         os.close(terminal)
         opened.append(Terminal(process, screen))
         return opened[-1]
@@ -280,12 +303,12 @@ def at_terminal(hub: Hub, tmp_path: Path) -> Iterator:
     yield begin
     for terminal in opened:
         terminal.process.kill()
-        terminal.process.wait()
+        terminal.process.wait(60)
         os.close(terminal.screen)
 
 
 @pytest.mark.parametrize(("language", "prompt"), [("en", "Access token (not shown"), ("ko", "액세스 토큰(")])
-def test_a_token_that_is_typed_is_not_shown_and_is_kept_and_used(at_terminal, ask, tmp_path, language, prompt):
+def test_a_token_that_is_typed_is_not_shown_and_is_kept_and_used(at_terminal, ask, home, language, prompt):
     terminal = at_terminal("org/gated", "--language", language)
     before = terminal.read_until(prompt)
     assert f"{SIGN_IN}/org/gated" in before and TOKENS in before
@@ -294,7 +317,7 @@ def test_a_token_that_is_typed_is_not_shown_and_is_kept_and_used(at_terminal, as
     assert terminal.process.returncode == 0, after
     assert "someone" in after and "hf auth login" in after
     assert stand_in.GOOD_TOKEN not in before + after
-    kept = tmp_path / "home" / "token"
+    kept = home / "token"
     assert kept.read_text() == stand_in.GOOD_TOKEN
     assert kept.stat().st_mode & 0o077 == 0
     again = ask("doctor", "org/gated")
@@ -310,14 +333,14 @@ def test_a_token_that_is_typed_is_not_shown_and_is_kept_and_used(at_terminal, as
     ],
     ids=["bad token", "no token at all", "nothing"],
 )
-def test_what_is_typed_and_is_no_token_is_told_and_not_kept(at_terminal, tmp_path, typed, status, part):
+def test_what_is_typed_and_is_no_token_is_told_and_not_kept(at_terminal, home, typed, status, part):
     terminal = at_terminal("org/gated", "--language", "en")
     before = terminal.read_until("Access token (not shown")
     after = terminal.type(typed)
     assert (terminal.process.returncode, part in after) == (status, True), after
     assert "Traceback" not in after
     assert not typed or typed not in before + after
-    assert not (tmp_path / "home" / "token").exists()
+    assert not (home / "token").exists()
 
 
 COLAB = """
@@ -335,13 +358,12 @@ class SecretNotFoundError(Exception):
 
 def get(name):
     assert name == "HF_TOKEN"
-    if answer == "denied":
+    if sys.argv[1] == "denied":
         raise NotebookAccessError
-    if answer == "none":
+    if sys.argv[1] == "none":
         raise SecretNotFoundError
-    return answer
+    return sys.argv[1]
 
-answer = sys.argv[1]
 builtins.get_ipython = Shell
 google, colab = types.ModuleType("google"), types.ModuleType("google.colab")
 colab.userdata = types.SimpleNamespace(
@@ -350,24 +372,33 @@ colab.userdata = types.SimpleNamespace(
 errors = types.ModuleType("google.colab.errors")
 errors.Error = type("Error", (Exception,), {})
 sys.modules |= {"google": google, "google.colab": colab, "google.colab.errors": errors}
+"""
+"""What a notebook on Colab is to huggingface_hub; the vault's answer is an argument."""
 
+DOCTOR = """
+import sys
 from hfdemo.commands import doctor
 sys.exit(doctor.run("org/gated", sys.argv[2]))
 """
-"""What a notebook on Colab is to huggingface_hub, and the doctor in it."""
 
 
-def ask_on_colab(hub: Hub, home: Path, answer: str, language: str = "en") -> Answer:
-    environ = environ_of(hub, home) | {"COLAB_RELEASE_TAG": "release-colab-2026"}
-    secret = answer if answer.startswith("hf_") else None
-    return answer_of(["-c", COLAB, answer, language], environ, secret)
+@pytest.fixture(scope="module")
+def ask_on_colab(hub: Hub, shared_home: Path) -> Iterator:
+    environ = environ_of(hub, shared_home) | {"COLAB_RELEASE_TAG": "release-colab-2026"}
+    with warm_python(COLAB + IMPORTS, environ) as python:
+
+        def ask(answer: str, language: str = "en") -> Answer:
+            secret = answer if answer.startswith("hf_") else None
+            return answer_of(*python.run(["-c", DOCTOR, answer, language], environ), secret)
+
+        yield ask
 
 
-def test_the_token_in_the_vault_of_colab_is_taken_and_named_so(hub, tmp_path):
-    answer = ask_on_colab(hub, tmp_path, stand_in.GOOD_TOKEN)
+def test_the_token_in_the_vault_of_colab_is_taken_and_named_so(ask_on_colab, home):
+    answer = ask_on_colab(stand_in.GOOD_TOKEN)
     assert answer.status == 0, answer.text
     assert "Access token from Colab: belongs to someone" in answer.text
-    bad = ask_on_colab(hub, tmp_path, stand_in.BAD_TOKEN)
+    bad = ask_on_colab(stand_in.BAD_TOKEN)
     assert (bad.status, "The access token from Colab is not valid" in bad.text) == (17, True), bad.text
     assert "click the key icon in Colab's left sidebar" in bad.text
 
@@ -376,8 +407,8 @@ def test_the_token_in_the_vault_of_colab_is_taken_and_named_so(hub, tmp_path):
 @pytest.mark.parametrize(
     ("language", "part"), [("en", "allow this notebook to use it"), ("ko", "이 노트북의 접근을 허용한 뒤")]
 )
-def test_a_vault_of_colab_that_gives_no_token_is_told_kindly(hub, tmp_path, vault, language, part):
-    answer = ask_on_colab(hub, tmp_path, vault, language)
+def test_a_vault_of_colab_that_gives_no_token_is_told_kindly(ask_on_colab, home, vault, language, part):
+    answer = ask_on_colab(vault, language)
     assert answer.status == 11, answer.text
     assert part in answer.text and TOKENS in answer.text
     assert ("restart the session" if language == "en" else "세션을 다시 시작") in answer.text
