@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import wait_until
+from tests.hub import Model
 from tests.integration.conftest import Machine, lines_of
+from tests.integration.local import save_tiny_model
 
 WEIGHTS = "model.safetensors"
 PARIS = "The capital of France is Paris."
@@ -102,42 +104,55 @@ def downloads(machine: Machine, embedded_model: Path) -> Downloads:
     return Downloads(machine, (embedded_model / WEIGHTS).read_bytes())
 
 
-def test_a_download_that_is_cut_goes_on_within_the_same_start(machine, downloads):
+@pytest.fixture(scope="module")
+def light(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that says nothing sensible, and of which there is less to fetch: some 60 MB."""
+    return save_tiny_model(tmp_path_factory.mktemp("light"), "llama", embedded_model, hidden_size=160)
+
+
+@pytest.fixture
+def light_downloads(machine: Machine, light: Path) -> Downloads:
+    """The machine, whose Hub has the light model as org/tiny."""
+    machine.hub.models["org/tiny"] = Model(light)
+    return Downloads(machine, (light / WEIGHTS).read_bytes())
+
+
+def test_a_download_that_is_cut_goes_on_within_the_same_start(machine, light_downloads):
     machine.hub.cut_after(50_000_000)
-    downloads.assert_whole(machine.run(FETCH)[-1])
-    assert [40_000_000 < start <= 50_000_000 for start in downloads.resumed_at()] == [True]
+    light_downloads.assert_whole(machine.run(FETCH)[-1])
+    assert [40_000_000 < start <= 50_000_000 for start in light_downloads.resumed_at()] == [True]
     assert machine.hub.cdn_saw_authorization == [False, False]
 
 
-def test_a_download_that_was_killed_goes_on_at_the_next_start_and_less_is_to_come(machine, downloads):
+def test_a_download_that_was_killed_goes_on_at_the_next_start_and_less_is_to_come(machine, light_downloads):
     machine.hub.bytes_per_s = 20e6
     started = machine.begin(FETCH)
-    wait_until(lambda: downloads.partial_bytes() > 30_000_000 or started.poll() is not None, 120)
+    wait_until(lambda: light_downloads.partial_bytes() > 30_000_000 or started.poll() is not None, 120)
     started.kill()
     assert started.wait() < 0, started.communicate()
     machine.hub.bytes_per_s = None
     machine.hub.ranges.clear()
-    had = downloads.partial_bytes()
+    had = light_downloads.partial_bytes()
     to_come, folder = machine.run(FETCH)
-    downloads.assert_whole(folder)
-    assert downloads.resumed_at() == [had]
+    light_downloads.assert_whole(folder)
+    assert light_downloads.resumed_at() == [had]
     assert had > 30_000_000
     small_bytes = 10_000_000  # the tokenizer's files
-    assert 0 < int(to_come) - (downloads.size - had) < small_bytes
+    assert 0 < int(to_come) - (light_downloads.size - had) < small_bytes
 
 
-def test_a_download_goes_on_after_the_network_was_gone_for_longer_than_the_client_tries(machine, downloads):
+def test_a_download_goes_on_after_the_network_was_gone_for_longer_than_the_client_tries(machine, light_downloads):
     machine.hub.bytes_per_s = 20e6
     machine.hub.cut_after(20_000_000)
     started = machine.begin(FETCH)
-    wait_until(lambda: downloads.partial_bytes() > 2_000_000, 120)
+    wait_until(lambda: light_downloads.partial_bytes() > 2_000_000, 120)
     machine.hub.down = "hangs up"
     _, errors = started.communicate(timeout=120)
     assert (started.returncode, errors.splitlines()[-1]) == (1, "hub_unreachable_for")
     machine.hub.down, machine.hub.bytes_per_s = False, None
     machine.hub.ranges.clear()
-    downloads.assert_whole(machine.run(FETCH)[-1])
-    assert [10_000_000 < start <= 20_000_000 for start in downloads.resumed_at()] == [True]
+    light_downloads.assert_whole(machine.run(FETCH)[-1])
+    assert [10_000_000 < start <= 20_000_000 for start in light_downloads.resumed_at()] == [True]
 
 
 CANCEL_AND_TRY_AGAIN = (
@@ -175,14 +190,14 @@ def test_a_download_shows_its_progress_and_goes_on_after_it_was_cancelled(machin
     assert answer == PARIS
 
 
-def test_two_starts_at_once_go_on_with_one_download(machine, downloads):
-    downloads.leave(downloads.content[:30_000_000])
+def test_two_starts_at_once_go_on_with_one_download(machine, light_downloads):
+    light_downloads.leave(light_downloads.content[:30_000_000])
     machine.hub.bytes_per_s = 60e6
     starts = [machine.begin(FETCH) for _ in range(2)]
     folders = {lines_of(start)[-1] for start in starts}
     assert len(folders) == 1
-    downloads.assert_whole(folders.pop())
-    assert (downloads.resumed_at(), downloads.count()) == ([30_000_000], 1)
+    light_downloads.assert_whole(folders.pop())
+    assert (light_downloads.resumed_at(), light_downloads.count()) == ([30_000_000], 1)
 
 
 def test_two_first_starts_at_once_both_answer(machine, downloads):
@@ -194,10 +209,10 @@ def test_two_first_starts_at_once_both_answer(machine, downloads):
 
 
 @pytest.mark.parametrize("damage", ["in part", "whole", "too long"])
-def test_what_is_left_of_a_download_and_damaged_is_fetched_anew(machine, downloads, damage):
-    size = {"in part": 5_000_000, "whole": downloads.size, "too long": downloads.size + 1}[damage]
-    downloads.leave(b"damaged".ljust(size, b"\0"))
-    downloads.assert_whole(machine.run(FETCH)[-1])
+def test_what_is_left_of_a_download_and_damaged_is_fetched_anew(machine, light_downloads, damage):
+    size = {"in part": 5_000_000, "whole": light_downloads.size, "too long": light_downloads.size + 1}[damage]
+    light_downloads.leave(b"damaged".ljust(size, b"\0"))
+    light_downloads.assert_whole(machine.run(FETCH)[-1])
 
 
 def test_without_links_the_file_is_there_once(machine, downloads):
@@ -258,7 +273,10 @@ def test_a_disk_that_fills_up_meanwhile_is_told_and_is_no_trouble_for_the_next_s
         pytest.skip("this system lets nobody mount a disk of their own")
     size_mb = downloads.size // 1_000_000 + 600  # the check before the download wants some to spare
     machine.hub.bytes_per_s = 20e6
-    told, left, answer = machine.run(FULL_DISK, *in_own_disk(size_mb, machine.home))
+    started = machine.begin(FULL_DISK, *in_own_disk(size_mb, machine.home))
+    wait_until(lambda: downloads.count() == 2 or started.poll() is not None, 120, "the next start's download")
+    machine.hub.bytes_per_s = None
+    told, left, answer = lines_of(started)
     key, status, english, korean = json.loads(told)
     assert (key, status) == ("disk_ran_full", 25)
     assert str(machine.home) in english and "no space left" in english and "HF_HOME" in english
