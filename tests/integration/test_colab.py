@@ -244,7 +244,7 @@ def test_without_a_tunnel_the_page_below_the_cell_works_without_a_password(noteb
 
 @pytest.mark.parametrize(
     ("server", "timeout_s", "problem"),
-    [("silent.test:7000", 15.0, "15 s"), ("nowhere", 60.0, "not enough values to unpack (expected 2, got 1)")],
+    [("silent.test:7000", 2.0, "2 s"), ("nowhere", 60.0, "not enough values to unpack (expected 2, got 1)")],
 )
 def test_a_tunnel_that_comes_to_nothing_is_given_up(server, timeout_s, problem, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HF_HOME", str(make_cache(tmp_path)))
