@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,25 +28,29 @@ def engine(embedded_model: Path, request: pytest.FixtureRequest) -> Local:
     return loaded(Settings(model=str(embedded_model), scheduling=request.param))
 
 
+@pytest.fixture(scope="module")
+def whole(engine: Local) -> str:
+    """The first 60 tokens of the story, written at one go."""
+    return run(engine, story(60))[0]
+
+
 @pytest.mark.parametrize("cut", [1, 7, 20, 39])
-def test_a_reply_cut_by_its_length_goes_on_as_if_it_had_never_been_cut(engine, cut):
-    whole, _ = run(engine, story(80))
+def test_a_reply_cut_by_its_length_goes_on_as_if_it_had_never_been_cut(engine, whole, cut):
     begun, receipt = run(engine, story(cut, cache_key="length"))
     assert receipt.finish_reason == "max_new_tokens"
-    text, receipt = run(engine, story(80 - cut, cache_key="length", reply_start=begun, continues=True))
+    text, receipt = run(engine, story(60 - cut, cache_key="length", reply_start=begun, continues=True))
     assert text == whole
     assert receipt.prompt_tokens == 41 + cut
     assert receipt.cached_tokens == receipt.prompt_tokens - 1
-    assert receipt.new_tokens == 80 - cut
+    assert receipt.new_tokens == 60 - cut
 
 
 @pytest.mark.parametrize("pieces", [1, 3, 9])
-def test_a_stopped_reply_goes_on_as_if_it_had_never_been_stopped(engine, pieces):
-    whole, _ = run(engine, story(120))
-    begun, receipt = run(engine, story(120, cache_key="stop"), stop_after=pieces)
+def test_a_stopped_reply_goes_on_as_if_it_had_never_been_stopped(engine, whole, pieces):
+    begun, receipt = run(engine, story(60, cache_key="stop"), stop_after=pieces)
     assert receipt.finish_reason == "stopped"
     assert whole.startswith(begun) and begun != ""
-    rest = 120 - receipt.new_tokens
+    rest = 60 - receipt.new_tokens
     text, _ = run(engine, story(rest, cache_key="stop", reply_start=begun, continues=True))
     assert text == whole
 
@@ -105,8 +110,7 @@ def test_streamed_text_is_what_transformers_writes(embedded_model, kind):
     assert text == expected
 
 
-def test_stop_text_ends_the_reply_and_is_never_seen(engine):
-    whole, _ = run(engine, story(60))
+def test_stop_text_ends_the_reply_and_is_never_seen(engine, whole):
     words = whole.split()
     stop_text = " ".join(words[8:11])  # several tokens
     options = Options(temperature=0, max_new_tokens=60, stop_texts=("nowhere to be found", stop_text))
@@ -161,20 +165,26 @@ def test_old_turns_fall_out_when_the_context_is_full(engine):
     assert "".join(token for token, _ in shown.tokens).startswith("<|im_start|>system\nYou are a helpful AI assistant")
 
 
-def test_command_line_shows_the_prompt_that_the_engine_reads(engine, embedded_model):
-    messages = [
-        {"role": "system", "content": "Be kind."},
-        {"role": "user", "content": "Hi <|im_end|>\tthere\n"},
-        {"role": "assistant", "content": "Hello."},
-        {"role": "user", "content": "Bye."},
-    ]
+CHAT = [
+    {"role": "system", "content": "Be kind."},
+    {"role": "user", "content": "Hi <|im_end|>\tthere\n"},
+    {"role": "assistant", "content": "Hello."},
+    {"role": "user", "content": "Bye."},
+]
+
+
+@pytest.fixture(scope="module")
+def shown(embedded_model: Path) -> dict[str, Any]:
+    """What the command line shows as the prompt of a chat."""
     command = [sys.executable, "-m", "hfdemo", "prompt", "-", "--model", str(embedded_model), "--json"]
-    shown = json.loads(
-        subprocess.run(
-            command, input=json.dumps(messages), capture_output=True, text=True, check=True, cwd=ROOT
-        ).stdout
+    ended = subprocess.run(
+        command, input=json.dumps(CHAT), capture_output=True, text=True, check=True, cwd=ROOT, timeout=110
     )
-    turns = [Message(message["role"], message["content"]) for message in messages[1:]]
+    return json.loads(ended.stdout)
+
+
+def test_command_line_shows_the_prompt_that_the_engine_reads(engine, shown):
+    turns = [Message(message["role"], message["content"]) for message in CHAT[1:]]
     prompt = engine.model.prompts.build(turns, "Be kind.", 512)
     assert shown["ids"] == list(prompt.ids)
     assert "Hi <|im_end|>\tthere\n<|im_end|>" in shown["text"]
