@@ -1,7 +1,8 @@
 """How a reply is made: the sampling options with their ranges, and how a visitor's values are checked."""
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 from hfdemo.chat.messages import read_text, shorten
 from hfdemo.errors import InvalidInput
@@ -37,7 +38,11 @@ LIMITS: dict[str, Limit] = {
     "top_k": Limit(low=0, high=1000, step=1, default=50),
     "repetition_penalty": Limit(low=0.5, high=2, step=0.05, default=1),
     "seed": Limit(low=-1, high=2**32 - 1, step=1, default=-1),
+    "min_p": Limit(low=0, high=1, step=0.01, default=0),
 }
+
+RECOMMENDED: tuple[str, ...] = ("temperature", "top_p", "top_k", "repetition_penalty", "min_p")
+"""The options for which a model may recommend values: these are its defaults, in place of those of `LIMITS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +61,58 @@ class Options:
     stop_texts: tuple[str, ...] = ()
     """Texts that end the reply; they are not part of it."""
     thinking: Thinking = "auto"
+    min_p: float = LIMITS["min_p"].default
+    """0 switches it off."""
+    left_out: tuple[str, ...] = ()
+    """Options that nobody chose: the model that answers may have better values than the defaults."""
+
+    def with_recommended(self, recommended: Mapping[str, float]) -> "Options":
+        """Return these options with a model's recommended values, by name, in place of what was left out."""
+        known: dict[str, Any] = {name: recommended[name] for name in self.left_out if name in recommended}
+        return replace(self, **known, left_out=())
 
 
 OPTION_NAMES: tuple[str, ...] = tuple(LIMITS)
 """The options that are numbers, in the order in which the page and the API send them."""
 
 
-def read_options(*values: object, stop_texts: object = "", thinking: object = "auto") -> Options:
+def defaults(recommended: Mapping[str, float]) -> dict[str, float]:
+    """Return the value of each option that a model may recommend: the model's, or else hfdemo's own."""
+    return {name: recommended.get(name, LIMITS[name].default) for name in RECOMMENDED}
+
+
+def read_options(
+    *values: object, stop_texts: object = "", thinking: object = "auto", left_out: Collection[str] = ()
+) -> Options:
     r"""Check a visitor's option values.
 
     Args:
         values: the numbers, in the order of `OPTION_NAMES`.
         stop_texts: one on each line, where `\n` and `\t` stand for a new line and a tab; or a list.
         thinking: one of `Thinking`.
+        left_out: the options of `RECOMMENDED` that nobody chose; their values don't matter.
 
     Raises:
         InvalidInput: a value isn't a finite number in its range, or one of those allowed; the text says which.
     """
-    read = {name: _read_number(name, value) for name, value in zip(OPTION_NAMES, values, strict=True)}
+    read = {
+        name: read_number(name, LIMITS[name].default if name in left_out else value)
+        for name, value in zip(OPTION_NAMES, values, strict=True)
+    }
     return Options(
         **read,  # type: ignore[arg-type]  # whole limits give int, the others float
         stop_texts=_read_stop_texts(stop_texts),
         thinking=_read_thinking(thinking),
+        left_out=tuple(left_out),
     )
 
 
-def _read_number(name: str, value: object) -> float | int:
+def read_number(name: str, value: object) -> float | int:
+    """Check the value of one option that is a number.
+
+    Raises:
+        InvalidInput: it isn't a finite number in its range.
+    """
     limit = LIMITS[name]
     facts = {"name": name, "value": shorten(value), "low": _plain(limit.low), "high": _plain(limit.high)}
     # Python compares a whole number of any size with a float, so 10**400 needs no conversion to be refused.

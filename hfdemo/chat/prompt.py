@@ -60,6 +60,7 @@ class PromptBuilder:
         context_limit: how many tokens the model can read and write together; None if it has no limit.
         embeddings: how many tokens the model has numbers for; None if that isn't known. Some tokenizers have more.
         template: the chat template to use; by default the tokenizer's own.
+        stop_texts: the model's own, which end its replies.
 
     Raises:
         ModelLoadError: no message can be read with this template, or with this size.
@@ -72,12 +73,13 @@ class PromptBuilder:
         *,
         embeddings: int | None = None,
         template: ChatTemplate | None = None,
+        stop_texts: Sequence[str] = (),
     ) -> None:
         self.tokenizer = tokenizer
         self.context_limit = context_limit
         self.template = template or ChatTemplate(tokenizer)
         self.base_model = self.template.of_base_model
-        self.stop_texts = BASE_MODEL_STOP_TEXTS if self.base_model else ()
+        self.stop_texts = (*(BASE_MODEL_STOP_TEXTS if self.base_model else ()), *stop_texts)
         self.thinking_modes = self.template.modes
         control_tokens = find_control_tokens(tokenizer)
         self._unreadable = _tokens_beyond(tokenizer, embeddings)

@@ -5,6 +5,7 @@
 
 from typing import Any
 
+from transformers import GenerationConfig
 from transformers.cache_utils import (
     Cache,  # made of layers of our own, which only the class itself documents
     DynamicLayer,  # what a layer of our own must be, and what a layer is that keeps every token
@@ -26,6 +27,7 @@ __all__ = [
     "attention_of",
     "set_tqdm_hook",
     "takes_dynamic_cache",
+    "usual_generation_values",
 ]
 
 WEIGHTS_BAR = "Loading weights"
@@ -35,6 +37,13 @@ WEIGHTS_BAR = "Loading weights"
 def attention_of(config: Any) -> str:
     """Return which implementation of attention a model uses, such as `sdpa` or `eager`; empty if it isn't known."""
     return str(getattr(config, "_attn_implementation", "") or "")
+
+
+def usual_generation_values() -> dict[str, Any]:
+    """Return every field that a `generation_config.json` can have, with the value it has if nobody sets it."""
+    fields: dict[str, Any] = GenerationConfig().to_dict()
+    usual: dict[str, Any] = GenerationConfig._get_default_generation_params()
+    return fields | usual
 
 
 def takes_dynamic_cache(model: Any) -> bool:

@@ -119,7 +119,8 @@ class Loop:
     def _take_detour(self, reply: RunningReply) -> None:
         with suppress(Interrupted):
             write_whole_reply(reply)
-        self._finish(reply, reply.finish_reason() or "end_of_turn")
+        if not self._ends(reply):
+            raise RuntimeError("generate has returned before the end of the reply")
 
     def _prefill(self) -> None:
         """Read a piece of the prompt that came first; all of it where nobody else's tokens wait for that."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,11 @@ class DecodeRequest:
 
 
 def make_decode_request(
-    prompts: PromptBuilder, request: ChatRequest, reply_ids: tuple[int, ...] = (), time_limit_s: float = math.inf
+    prompts: PromptBuilder,
+    request: ChatRequest,
+    reply_ids: tuple[int, ...] = (),
+    time_limit_s: float = math.inf,
+    recommended: Mapping[str, float] | None = None,
 ) -> DecodeRequest:
     """Build the prompt of a request.
 
@@ -55,12 +60,13 @@ def make_decode_request(
         request: what is asked.
         reply_ids: the tokens of `request.reply_start`, where this model wrote it.
         time_limit_s: how long the reply may take.
+        recommended: the model's values for options that were left out.
 
     Raises:
         InvalidInput: the request doesn't fit the model.
         GenerationFailed: the chat template refuses the conversation.
     """
-    options = prompts.fit(request.options)
+    options = prompts.fit(request.options.with_recommended(recommended or {}))
     prompt = prompts.build(
         request.messages,
         request.system_prompt,

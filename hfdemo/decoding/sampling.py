@@ -90,7 +90,8 @@ def _penalised(scores: Tensor, seen: Tensor, penalty: float) -> Tensor:
 def candidates(scores: Tensor, options: Options) -> tuple[Tensor, Tensor]:
     """Return how likely tokens are, not necessarily in sum 1, and which tokens these are; both of shape [candidates].
 
-    Only the `top_k` most likely tokens count, and of these the fewest that together reach `top_p`.
+    Only the `top_k` most likely tokens count, of these the fewest that together reach `top_p`, and of these the ones
+    that are at least `min_p` times as likely as the most likely one.
 
     Args:
         scores: of the vocabulary, divided by the temperature.
@@ -101,11 +102,17 @@ def candidates(scores: Tensor, options: Options) -> tuple[Tensor, Tensor]:
         best, tokens = scores.topk(count)
         likely = best.softmax(0)  # as if there were no other tokens
     elif options.top_p >= 1:
-        return scores.softmax(0), torch.arange(count)
+        likely = scores.softmax(0)
+        return _without_unlikely(likely, options.min_p), torch.arange(count)
     else:
         likely, tokens = scores.softmax(0).topk(min(CANDIDATES, count))
         if likely.sum() < options.top_p:
             likely, tokens = scores.softmax(0).sort(descending=True)
     before = likely.cumsum(0) - likely
     likely[1:][before[1:] >= options.top_p] = 0  # the most likely one always stays
-    return likely, tokens
+    return _without_unlikely(likely, options.min_p), tokens
+
+
+def _without_unlikely(likely: Tensor, min_p: float) -> Tensor:
+    """Return how likely tokens are, 0 if that is less than `min_p` of the most likely one (https://arxiv.org/abs/2407.01082)."""
+    return likely.masked_fill(likely < min_p * likely.max(), 0) if min_p else likely

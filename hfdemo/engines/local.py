@@ -142,7 +142,9 @@ class LocalEngine:
         key = request.cache_key
         begun = (request.reply_start, request.thought_start)
         reply_ids = self._prefixes.reply_ids(key, *begun) if request.continues else ()
-        decode_request = make_decode_request(model.prompts, request, reply_ids, self._settings.time_limit_s)
+        decode_request = make_decode_request(
+            model.prompts, request, reply_ids, self._settings.time_limit_s, model.wish.recommended
+        )
         cache, cached_tokens = self._prefixes.take(key, decode_request.prompt.ids)
         return RunningReply(
             model,

@@ -291,7 +291,7 @@ def _ready(status: Status, model: LoadedModel) -> Status:
     """Return the status of a model that is there, with what people should know of it."""
     from hfdemo.models.siblings import instruct_sibling
 
-    prompts = model.prompts
+    prompts, wish = model.prompts, model.wish
     return replace(
         status,
         stage="ready",
@@ -300,7 +300,8 @@ def _ready(status: Status, model: LoadedModel) -> Status:
         thinking_modes=prompts.thinking_modes,
         base_model=prompts.base_model and not prompts.template.is_put_aside,
         takes_system_prompt=prompts.template.takes_system,
-        notes=prompts.notes,
+        recommended=wish.recommended,
+        notes=(*prompts.notes, *wish.notes),
         instruct_sibling=instruct_sibling(model.name) if prompts.base_model else None,
         error=None,
     )

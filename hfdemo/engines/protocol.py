@@ -4,8 +4,8 @@ An engine answers. Where it runs a model on this machine, a `ModelHost` beside i
 a `PromptViewer` shows what the model reads. A remote endpoint has neither.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from hfdemo.chat.notes import Note
@@ -50,6 +50,8 @@ class Status:
     """Whether the model has no chat template: it was not tuned for chat."""
     takes_system_prompt: bool = True
     """Whether the chat template has a place for a system prompt; if not, it goes before the first message."""
+    recommended: Mapping[str, float] = field(default_factory=dict)
+    """The values that the model's makers recommend for options that nobody chose, by name."""
     notes: tuple[Note, ...] = ()
     """What else people should know of the model."""
     instruct_sibling: str | None = None

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -96,11 +97,10 @@ def _download(folder: Path, progress: Progress) -> Path:
 def _bytes_below(folder: Path) -> int:
     """Return the size of the files below a folder: pip downloads to a temporary folder first."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:  # pip has moved it
-            continue
+    for parent, _, names in os.walk(folder):  # which passes over a folder that pip takes away meanwhile
+        for name in names:
+            with suppress(FileNotFoundError):  # pip has moved it
+                total += (Path(parent) / name).stat().st_size
     return total
 
 

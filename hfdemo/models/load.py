@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ from hfdemo.models.choose import choose_model
 from hfdemo.models.disk import ModelFiles, has_safetensors
 from hfdemo.models.download import fetch_model
 from hfdemo.models.explain import explain_load_error
+from hfdemo.models.generation_config import GenerationWish, own_generation_config, read_generation_wish
 from hfdemo.models.memory import SHARE_USED
 from hfdemo.models.plan import Plan
 from hfdemo.models.progress import SILENT, Progress
@@ -66,6 +67,8 @@ class LoadedModel:
     """What writes its tokens, where that isn't left to transformers."""
     chats: int = 1
     """How many may be answered at one time, if `step` is there."""
+    wish: GenerationWish = field(default_factory=GenerationWish)
+    """What its makers wish for its replies."""
 
     @property
     def tokenizer(self) -> Any:
@@ -104,15 +107,19 @@ def load_model(
         reuse_freed(PACKING_BLOCK_BYTES)
     elif plan.way == "cpu":
         free_at_once()
+    wish = read_generation_wish(files.folder)
+    options["generation_config"] = GenerationConfig()  # so transformers doesn't read the file
     with _weights_reported(progress, plan.weights_bytes):
         model = AutoModelForCausalLM.from_pretrained(
             files.folder, dtype=getattr(torch, plan.dtype), **options, **placement, **_fewer_bits(plan, files)
         )
+    model.generation_config = own_generation_config(wish, model.config, tokenizer)
     limits = (context_limit(model.config, tokenizer), settings.context)
     limit = min((limit for limit in limits if limit), default=None)
-    prompts = PromptBuilder(tokenizer, limit, embeddings=embeddings(model.config), template=template)
+    prompts = PromptBuilder(
+        tokenizer, limit, embeddings=embeddings(model.config), template=template, stop_texts=wish.stop_texts
+    )
     end_ids = tuple(sorted(end_of_reply_ids(model, tokenizer, prompts)))
-    reset_generation_config(model)
     chat_pipeline = pipeline(
         "text-generation",
         model=model,
@@ -133,6 +140,7 @@ def load_model(
         device=_where(plan),
         step=step,
         chats=plan.chats,
+        wish=wish,
     )
 
 
@@ -245,7 +253,8 @@ def load_prompts(named: str | None, settings: Settings | None = None) -> PromptB
         template = ChatTemplate(tokenizer, settings.chat_template)
         limits = (context_limit(config, tokenizer), settings.context)
         limit = min((limit for limit in limits if limit), default=None)
-        return PromptBuilder(tokenizer, limit, embeddings=embeddings(config), template=template)
+        stop_texts = read_generation_wish(files.folder).stop_texts
+        return PromptBuilder(tokenizer, limit, embeddings=embeddings(config), template=template, stop_texts=stop_texts)
     except Exception as error:
         raise explain_load_error(error, source, settings.platform) from None
 
@@ -259,18 +268,6 @@ def end_of_reply_ids(model: Any, tokenizer: Any, prompts: PromptBuilder) -> set[
     makers = set(configured if isinstance(configured, list) else [configured])
     others = {tokenizer.eos_token_id, *prompts.end_of_turn_ids()} - prompts.reply_format.within_turn
     return (makers | others) - {None}
-
-
-def reset_generation_config(model: Any) -> None:
-    """Keep the special tokens of a model's `generation_config.json`, and nothing else.
-
-    Beams, forced or forbidden tokens, minimum lengths and the like would override the visitor's options, but only
-    where `generate` writes the reply. The tokens that end a reply are known by then (`end_of_reply_ids`).
-    """
-    own = model.generation_config
-    model.generation_config = GenerationConfig(
-        bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
-    )
 
 
 def context_limit(config: Any, tokenizer: Any) -> int | None:

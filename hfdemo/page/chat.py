@@ -83,7 +83,7 @@ class ChatPage(BareChatInterface):
 
     def connect(self) -> None:
         """Connect the events."""
-        options, language = self._controls.inputs, self._controls.language
+        options, language = [*self._controls.inputs, self._controls.recommended], self._controls.language
         said = [self.conversation, self.cache_key, language, *options]
 
         locked = self.textbox.submit(None, None, self.textbox, js=LOCK)
@@ -119,7 +119,7 @@ class ChatPage(BareChatInterface):
         door, client = self._program_door, gr.State(None, time_to_live=3600)
         self.add_endpoint(
             door.chat,
-            [self.textbox, client, *self._controls.inputs],
+            [self.textbox, client, *self._controls.make_program_inputs()],
             [client],
             api_name="chat",
             api_description="Answer a message. The calls of one client are one conversation.",
@@ -206,9 +206,11 @@ class ChatPage(BareChatInterface):
 
     def _read_options(self, options: Sequence[object]) -> PageOptions:
         """Check the settings; a thinking mode that only the model before had is none."""
-        *others, thinking = options
-        offered = ("auto", *self._answering.status().thinking_modes)
-        return read_page_options((*others, thinking if thinking in offered else "auto"))
+        *inputs, recommended = options
+        thinking = self._controls.inputs.index(self._controls.thinking)
+        if inputs[thinking] not in self._answering.status().thinking_modes:
+            inputs[thinking] = "auto"
+        return read_page_options(inputs, recommended)
 
     async def _stop(self, visitor: gr.Request) -> None:
         """Let the visitor's reply end with what it has."""

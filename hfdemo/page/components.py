@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from hfdemo.chat.messages import replace_surrogates
+from hfdemo.chat.options import LIMITS
 from hfdemo.page.gradio_private import ChatbotDataMessages, no_stub_files
 from hfdemo.page.markdown import make_inert
 
@@ -74,6 +75,17 @@ with no_stub_files():
         """A Number that passes on what was sent, number or not."""
 
         block_name = "number"
+
+    class ProgramNumber(_AsSent, gr.Number):
+        """An option that a program may leave to the model; its label is the option's name. Pages have a slider."""
+
+        block_name = "number"
+
+        def api_info(self) -> dict[str, Any]:
+            """Describe it to programs."""
+            limit = LIMITS[str(self.label)]
+            by_itself = f"null, the default, is the model's recommended value, else {limit.default}"
+            return {"type": "number", "description": f"numeric value from {limit.low} to {limit.high}; {by_itself}"}
 
 
 _make_inert_once = lru_cache(maxsize=1024)(make_inert)  # a finished message is displayed again with each update

@@ -1,18 +1,24 @@
 """The settings beside the chat: system prompt, sampling options, language."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import gradio as gr
 
 from hfdemo.chat.messages import read_reply_start, read_system_prompt
-from hfdemo.chat.options import LIMITS, OPTION_NAMES, THINKING, Options, Thinking, read_options
-from hfdemo.page.components import RawNumber, RawRadio, RawSlider, RawTextbox
+from hfdemo.chat.options import LIMITS, OPTION_NAMES, RECOMMENDED, THINKING, Options, Thinking, defaults, read_options
+from hfdemo.page.components import ProgramNumber, RawNumber, RawRadio, RawSlider, RawTextbox
 from hfdemo.page.language import label
-from hfdemo.words import LANGUAGES, say
+from hfdemo.words import LANGUAGES, Language, say
 
 COMMON_NUMBERS = 3
 """How many of the options are in sight; the others are folded away."""
+
+NUMBERS_BEFORE_TEXTS = 6
+"""How many of the options the API takes before its texts. Newer ones come last, so that calls by position go on."""
+
+FOLLOW_MODEL = "(recommended, ...values) => window.hfdemo.followModel(recommended, values)"
+"""In `assets/page.js`: there nothing that a visitor changes meanwhile is overwritten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +32,27 @@ class Controls:
     reply_start: gr.Textbox
     thinking: gr.Radio
     language: gr.Radio
+    recommended: gr.JSON
+    """The model's values, as this page was last told of them; nothing of it is drawn."""
 
     @property
     def inputs(self) -> list[gr.components.Component]:
         """What an event takes, in the order in which `read_page_options` reads it and the API names it."""
-        return [self.system_prompt, *self.numbers, self.stop_texts, self.reply_start, self.thinking]
+        return self._in_order(self.numbers)
+
+    @property
+    def recommended_numbers(self) -> list[gr.components.Component]:
+        """The numbers for which a model may recommend values, in the order of `RECOMMENDED`."""
+        return [self.numbers[OPTION_NAMES.index(name)] for name in RECOMMENDED]
+
+    def make_program_inputs(self) -> list[gr.components.Component]:
+        """Make what a program's call takes: the same, but a number that it may leave to the model has no value."""
+        named = zip(OPTION_NAMES, self.numbers, strict=True)
+        return self._in_order([_program_number(name) if name in RECOMMENDED else number for name, number in named])
+
+    def _in_order(self, numbers: Sequence[gr.components.Component]) -> list[gr.components.Component]:
+        texts = (self.stop_texts, self.reply_start, self.thinking)
+        return [self.system_prompt, *numbers[:NUMBERS_BEFORE_TEXTS], *texts, *numbers[NUMBERS_BEFORE_TEXTS:]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +64,26 @@ class PageOptions:
     reply_start: str
 
 
-def read_page_options(values: Sequence[object]) -> PageOptions:
+def read_page_options(values: Sequence[object], shown: object = None) -> PageOptions:
     """Check the values of `Controls.inputs`.
+
+    Args:
+        values: in the order of the inputs.
+        shown: what `Controls.recommended` holds, on a page. Where a visitor left a number as it was, nobody chose it:
+            the model that answers may have another one than the page knows. A program sends null for that.
 
     Raises:
         InvalidInput: one of them can't be used; the text says which and why.
     """
-    system_prompt, *numbers, stop_texts, reply_start, thinking = values
+    system_prompt, *rest = values
+    stop_texts, reply_start, thinking = rest[NUMBERS_BEFORE_TEXTS : NUMBERS_BEFORE_TEXTS + 3]
+    numbers = [*rest[:NUMBERS_BEFORE_TEXTS], *rest[NUMBERS_BEFORE_TEXTS + 3 :]]
+    untouched = defaults(shown) if isinstance(shown, dict) else {}
+    given = dict(zip(OPTION_NAMES, numbers, strict=True))
+    left_out = [name for name in RECOMMENDED if given[name] is None or given[name] == untouched.get(name)]
     return PageOptions(
         read_system_prompt(system_prompt),
-        read_options(*numbers, stop_texts=stop_texts, thinking=thinking),
+        read_options(*numbers, stop_texts=stop_texts, thinking=thinking, left_out=left_out),
         read_reply_start(reply_start),
     )
 
@@ -87,6 +119,7 @@ def make_controls(system_prompt: str) -> Controls:
             elem_id="language",
             render=False,
         ),
+        recommended=gr.JSON({}, visible="hidden", elem_id="recommended", render=False),
     )
 
 
@@ -95,13 +128,25 @@ def draw_controls(controls: Controls) -> None:
     for control in (controls.system_prompt, *controls.numbers[:COMMON_NUMBERS], controls.thinking):
         control.render()
     with gr.Accordion(label("more"), open=False):
+        rare = sorted(controls.numbers[COMMON_NUMBERS:], key=lambda number: isinstance(number, RawNumber))
         for control in (
-            *controls.numbers[COMMON_NUMBERS:],
+            *rare,  # sliders first
             controls.reply_start,
             controls.stop_texts,
             controls.language,
         ):
             control.render()
+    controls.recommended.render()
+    numbers = controls.recommended_numbers
+    controls.recommended.change(None, [controls.recommended, *numbers], numbers, js=FOLLOW_MODEL)
+
+
+def info_text(name: str, recommended: Mapping[str, float], language: Language) -> str:
+    """Return what stands below an option: what it does, and the model's value if there is one."""
+    text = say(f"page.{name}_info", language)
+    if name not in recommended:
+        return text
+    return f"{text} {say('page.models_value', language, value=f'{recommended[name]:g}')}"
 
 
 def thinking_choices(modes: tuple[Thinking, ...]) -> list[tuple[str, str]]:
@@ -116,6 +161,10 @@ def _make_number(name: str) -> gr.components.Component:
     if name == "seed":  # a slider can't be set to one of four billion values
         return RawNumber(default, minimum=limit.low, maximum=limit.high, step=1, **texts)
     return RawSlider(limit.low, limit.high, default, step=limit.step, **texts)
+
+
+def _program_number(name: str) -> gr.components.Component:
+    return ProgramNumber(None, label=name, visible=False)
 
 
 def _make_text(name: str) -> gr.Textbox:

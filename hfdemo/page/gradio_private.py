@@ -44,6 +44,22 @@ class BareChatInterface(gr.ChatInterface):
         self.draw_below_box()
 
 
+class PageBlocks(gr.Blocks):
+    """A page whose endpoints still answer programs that call by position and don't know the newest parameters.
+
+    Gradio fills what is left out only where parameters are sent by name.
+    """
+
+    async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> dict[str, Any]:
+        """Run an event; what a call by position lacks is null."""
+        event = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
+        if event.api_visibility == "public" and len(inputs) < len(event.inputs):
+            given = iter(inputs)
+            inputs = [None if block.skip_api else next(given, None) for block in event.inputs]
+        data: dict[str, Any] = await super().process_api(event, inputs, *args, **options)
+        return data
+
+
 @contextmanager
 def no_stub_files() -> Iterator[None]:
     """Keep Gradio from writing a .pyi file beside each module that subclasses a component."""

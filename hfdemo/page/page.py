@@ -8,6 +8,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from hfdemo.answering import Answering
+from hfdemo.chat.options import defaults
 from hfdemo.engines.protocol import ModelCatalog, ModelHost, PromptViewer
 from hfdemo.page import gradio_private
 from hfdemo.page.chat import ChatPage
@@ -49,7 +50,7 @@ def create_page(
         viewer: shows the exact prompt; without it, there is no button for that.
         catalog: the models that can be chosen; without it, there is no menu.
     """
-    with gr.Blocks(title=say("page.title"), fill_height=True, analytics_enabled=False) as page:
+    with gradio_private.PageBlocks(title=say("page.title"), fill_height=True, analytics_enabled=False) as page:
         gr.HTML(f"<h1>{say('page.title')}</h1>", elem_id="title")
         controls = make_controls(settings.system_prompt)
         status = StatusBar(answering, controls, host, can_cancel=settings.private)
@@ -73,7 +74,8 @@ def create_page(
 
 def _script() -> str:
     """Return what runs in the page before Gradio."""
-    return (ASSETS / "page.js").read_text("utf-8").replace("__LANGUAGES__", json.dumps(LANGUAGES))
+    script = (ASSETS / "page.js").read_text("utf-8")
+    return script.replace("__LANGUAGES__", json.dumps(LANGUAGES)).replace("__DEFAULTS__", json.dumps(defaults({})))
 
 
 def launch(page: gr.Blocks, **options: Any) -> None:

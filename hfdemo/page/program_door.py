@@ -46,23 +46,27 @@ class ProgramDoor:
         message: object,
         client: Client | None,
         system_prompt: object,
-        temperature: object,
-        top_p: object,
-        max_new_tokens: object,
-        top_k: object,
-        repetition_penalty: object,
-        seed: object,
-        stop_texts: object,
-        reply_start: object,
-        thinking: object,
-        request: gr.Request,
+        temperature: object = None,
+        top_p: object = None,
+        max_new_tokens: object = None,
+        top_k: object = None,
+        repetition_penalty: object = None,
+        seed: object = None,
+        stop_texts: object = None,
+        reply_start: object = None,
+        thinking: object = None,
+        min_p: object = None,
+        request: gr.Request = None,  # Gradio gives it
     ) -> AsyncIterator[tuple[str, Client]]:
-        """Answer a call: the reply's text so far, and what the next call of the same program continues."""
+        """Answer a call: the reply's text so far, and what the next call of the same program continues.
+
+        Gradio takes the default of a parameter from the page's component; None from here, if that has no value.
+        """
         numbers = (temperature, top_p, max_new_tokens, top_k, repetition_penalty, seed)
         with shown_errors(language_of(request)):
             before = client.conversation if client else Conversation()
             asked = before.add("user", read_message(message))
-            options = read_page_options((system_prompt, *numbers, stop_texts, reply_start, thinking))
+            options = read_page_options((system_prompt, *numbers, stop_texts, reply_start, thinking, min_p))
             key = client.cache_key if client else secrets.token_urlsafe(16)
             answer = self._answering.answer(replace(request_of(asked.path, options), cache_key=key))
             reply = Turn(new_id(), asked.head, "assistant", "")

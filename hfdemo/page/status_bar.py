@@ -1,5 +1,6 @@
 """The model's state under the page's title, kept up to date while the page is open."""
 
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -7,13 +8,14 @@ import gradio as gr
 from gradio.events import Dependency
 
 from hfdemo.answering import Answering
+from hfdemo.chat.options import RECOMMENDED
 from hfdemo.engines.protocol import ModelHost
-from hfdemo.page.controls import Controls, thinking_choices
+from hfdemo.page.controls import Controls, info_text, thinking_choices
 from hfdemo.page.events import AT_ONCE
 from hfdemo.page.language import label
 from hfdemo.page.model_names import without_folders
 from hfdemo.page.status import BUSY, CAN_BE_CANCELLED, CAN_BE_TRIED_AGAIN, status_card_html, status_html
-from hfdemo.words import as_language
+from hfdemo.words import Language, as_language
 
 WHILE_BUSY_S = 0.5
 OTHERWISE_S = 3.0
@@ -39,7 +41,7 @@ class StatusBar:
         self._answering = answering
         self._can_load = host is not None
         self._can_cancel = can_cancel and host is not None
-        self._asked = [controls.language, controls.thinking]
+        self._asked = [controls.language, controls.thinking, controls.recommended]
         # Hidden, not a State: the changes of a State are told only by events that go through the queue.
         self.in_use = gr.HTML(visible="hidden", elem_id="in-use")
         """The model this page was last told of, empty after a failure; its `change` tells that it is another."""
@@ -51,7 +53,8 @@ class StatusBar:
         card = gr.HTML(elem_id="status-card")
         timer = gr.Timer(WHILE_BUSY_S)
 
-        self._shown = [line, card, cancel, try_again, timer, controls.thinking, self.in_use]
+        options = [controls.recommended, *controls.recommended_numbers]
+        self._shown = [line, card, cancel, try_again, timer, controls.thinking, self.in_use, *options]
         timer.tick(None, None, None, js=IF_SERVER_ANSWERS).success(
             self._show_changes, [*self._asked, line, card], self._shown, **AT_ONCE
         )
@@ -64,12 +67,12 @@ class StatusBar:
         """Show the state anew after an event that went well."""
         return event.success(self._show, self._asked, self._shown, **AT_ONCE)
 
-    def _show_changes(self, language: object, thinking: object, line: object, card: object) -> Any:
+    def _show_changes(self, language: object, thinking: object, told: object, line: object, card: object) -> Any:
         """Show the state if it isn't what the page shows; an idle page is sent nothing."""
-        now = self._show(language, thinking)
+        now = self._show(language, thinking, told)
         return gr.skip() if now[:2] == (line or "", card or "") else now
 
-    def _show(self, language: object, thinking: object) -> tuple[Any, ...]:
+    def _show(self, language: object, thinking: object, told: object) -> tuple[Any, ...]:
         now = self._answering.status()
         modes = thinking_choices(now.thinking_modes)
         stale = {} if thinking in [mode for _, mode in modes] else {"value": "auto"}  # the model before had it
@@ -82,4 +85,11 @@ class StatusBar:
             gr.update(value=WHILE_BUSY_S if now.stage in BUSY else OTHERWISE_S),
             gr.update(visible=bool(now.thinking_modes), choices=modes, **stale),
             "" if now.stage in CAN_BE_TRIED_AGAIN else escape(without_folders(now.model)),
+            *self._show_recommended(now.recommended, told, spoken),
         )
+
+    def _show_recommended(self, now: Mapping[str, float], told: object, language: Language) -> list[Any]:
+        """Tell the page the model's values, and say them below the options; each page then follows by itself."""
+        if now == (told or {}):
+            return [gr.skip()] * (1 + len(RECOMMENDED))
+        return [dict(now), *(gr.update(info=info_text(name, now, language)) for name in RECOMMENDED)]

@@ -10,6 +10,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from hfdemo.chat.options import RECOMMENDED
 from tests.conftest import App
 
 
@@ -30,9 +31,17 @@ def test_there_are_two_endpoints_and_chat_has_named_parameters(client):
     assert list(endpoints) == ["/chat", "/receipt"]
     names = [parameter["parameter_name"] for parameter in endpoints["/chat"]["parameters"]]
     assert names[:5] == ["message", "system_prompt", "temperature", "top_p", "max_new_tokens"]
-    assert names[5:] == ["top_k", "repetition_penalty", "seed", "stop_texts", "reply_start", "thinking"]
+    assert names[5:] == ["top_k", "repetition_penalty", "seed", "stop_texts", "reply_start", "thinking", "min_p"]
     required = [parameter for parameter in endpoints["/chat"]["parameters"] if not parameter["parameter_has_default"]]
     assert [parameter["parameter_name"] for parameter in required] == ["message"]
+
+
+def test_an_option_is_by_default_the_models_value_where_it_may_recommend_one(client):
+    endpoint = client.view_api(return_format="dict", print_info=False)["named_endpoints"]["/chat"]
+    described = {parameter["parameter_name"]: parameter for parameter in endpoint["parameters"]}
+    assert {name for name, one in described.items() if one["parameter_default"] is None} == {"message", *RECOMMENDED}
+    about = described["temperature"]["type"]["description"]
+    assert about == "numeric value from 0 to 2; null, the default, is the model's recommended value, else 0.7"
 
 
 def test_reply_streams_and_grows(client):
@@ -71,7 +80,6 @@ BAD = [
     "Infinity",
     "-Infinity",
     "true",
-    "null",
     '"0.5"',
     "[1]",
     "{}",
@@ -92,15 +100,30 @@ BAD = [
         (5, "top_k", "0", "1000"),
         (6, "repetition_penalty", "0.5", "2"),
         (7, "seed", "-1", "4294967295"),
+        (11, "min_p", "0", "1"),
     ],
 )
 def test_bad_number_is_refused_with_its_name_and_range(app, position, name, low, high, value):
-    data = ['"Hi"', '""', "0", "1", "4", "0", "1", "-1", REST]
+    data = ['"Hi"', '""', "0", "1", "4", "0", "1", "-1", '""', '""', '"auto"', "0"]
     data[position] = value
     event, answer = call(app, f'{{"data": [{", ".join(data)}]}}')
     assert event == "error"
     assert name in answer["error"] and f"from {low} to {high}" in answer["error"]
     assert len(answer["error"]) < 200
+
+
+@pytest.mark.parametrize(("position", "name"), [(4, "max_new_tokens"), (7, "seed")])
+def test_null_is_refused_where_no_model_recommends_a_value(app, position, name):
+    data = ['"Hi"', '""', "0", "1", "4", "0", "1", "-1", REST]
+    data[position] = "null"
+    event, answer = call(app, f'{{"data": [{", ".join(data)}]}}')
+    assert event == "error" and name in answer["error"] and "it was null" in answer["error"]
+
+
+def test_null_leaves_a_value_to_the_model_and_a_call_by_position_may_lack_the_newest(app):
+    for more in ("", ", null", ", 0.1"):
+        event, answer = call(app, f'{{"data": ["Hi", "", null, null, 4, null, null, -1, {REST}{more}]}}')
+        assert event == "complete" and answer[0]
 
 
 @pytest.mark.parametrize("value", ["12.5", "0"])

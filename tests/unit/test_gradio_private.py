@@ -5,6 +5,7 @@ import inspect
 import time
 
 import gradio as gr
+import httpx
 import pytest
 from gradio import component_meta, networking, queueing, tunneling
 from gradio.components.chatbot import ChatbotDataMessages
@@ -44,6 +45,19 @@ def test_no_stock_event_is_left_but_the_endpoint(bare):
     assert {name for _, name in (target for event in bare.parent.fns.values() for target in event.targets)} == {
         "click"
     }
+
+
+def test_a_call_by_position_may_lack_the_newest_parameters():
+    with gradio_private.PageBlocks() as page:
+        old, kept, new = gr.Textbox(), gr.State("kept"), gr.Number()
+        gr.Button().click(lambda *values: repr(values), [old, kept, new], gr.Textbox(), api_name="tell")
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **gradio_private.launch_options())
+    try:
+        for given, told in ((["a"], "('a', 'kept', None)"), (["a", 2], "('a', 'kept', 2)")):
+            call = httpx.post(f"{url}gradio_api/call/tell", json={"data": given}).json()["event_id"]
+            assert told in httpx.get(f"{url}gradio_api/call/tell/{call}").text
+    finally:
+        page.close()
 
 
 def test_an_endpoint_answers_programs():

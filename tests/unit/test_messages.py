@@ -19,9 +19,11 @@ from hfdemo.chat.options import (
     MAX_STOP_TEXT_CHARS,
     MAX_STOP_TEXTS,
     OPTION_NAMES,
+    RECOMMENDED,
     THINKING,
     Limit,
     Options,
+    defaults,
     read_options,
 )
 from hfdemo.errors import InvalidInput
@@ -65,7 +67,21 @@ def test_the_limits_are_these():
         "top_k": (0, 1000, 1, 50),
         "repetition_penalty": (0.5, 2, 0.05, 1),
         "seed": (-1, 4294967295, 1, -1),
+        "min_p": (0, 1, 0.01, 0),
     }
+
+
+def test_what_was_left_out_has_the_default_until_a_model_recommends_another():
+    values = {name: LIMITS[name].default for name in OPTION_NAMES} | {"top_p": None, "temperature": "x"}
+    options = read_options(*values.values(), left_out=["top_p", "temperature"])
+    assert (options.temperature, options.top_p, options.left_out) == (0.7, 0.9, ("top_p", "temperature"))
+    assert options.with_recommended({"top_p": 0.5, "top_k": 3}) == Options(top_p=0.5)
+    assert options.with_recommended({}) == Options()
+
+
+def test_a_models_values_stand_in_for_our_defaults():
+    assert defaults({}) == {name: LIMITS[name].default for name in RECOMMENDED}
+    assert defaults({"temperature": 0.2, "seed": 5}) == defaults({}) | {"temperature": 0.2}
 
 
 @pytest.mark.parametrize("name", OPTION_NAMES)

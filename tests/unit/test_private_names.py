@@ -11,7 +11,7 @@ import pytest
 import torch
 from huggingface_hub import HfApi, hf_hub_download, is_offline_mode
 from torch import nn
-from transformers import AutoModelForCausalLM, DynamicCache
+from transformers import AutoModelForCausalLM, DynamicCache, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
 from hfdemo.compute import torch_private, transformers_private
@@ -26,6 +26,7 @@ from hfdemo.compute.transformers_private import (
     attention_of,
     set_tqdm_hook,
     takes_dynamic_cache,
+    usual_generation_values,
 )
 from hfdemo.models import hub_private
 from hfdemo.models.hub_private import (
@@ -45,7 +46,7 @@ from tests.unit.tiny_models import tiny_model
 PRIVATE = {
     torch_private: r"torch\.(?:_|ops\.|jit\._)|\b_foreach_|int4pack",
     transformers_private: r"transformers\.(?:cache_utils|pytorch_utils|models\.)|_supports_default|_attn_impl"
-    r"|transformers\.utils\.logging import .*set_tqdm_hook",
+    r"|_get_default|transformers\.utils\.logging import .*set_tqdm_hook",
     hub_private: r"huggingface_hub\.(?!errors\b|utils\b)\w+|huggingface_hub import .*\bconstants"
     r"|huggingface_hub\.utils import .*(?:WeakFileLock|build_hf_headers|parse_ratelimit)|DOWNLOAD_CHUNK_SIZE =",
 }
@@ -133,6 +134,12 @@ def test_transformers_calls_the_layers_of_a_cache_by_these_methods():
 def test_transformers_says_which_models_take_a_dynamic_cache():
     assert takes_dynamic_cache(tiny_model("llama"))
     assert not takes_dynamic_cache(tiny_model("rwkv", attention_hidden_size=64, context_length=64))
+
+
+def test_transformers_says_what_a_generation_config_does_by_itself():
+    usual = usual_generation_values()
+    assert (usual["num_beams"], usual["typical_p"], usual["min_length"]) == (1, 1.0, 0)
+    assert set(GenerationConfig().to_dict()) <= set(usual) and usual["forced_eos_token_id"] is None
 
 
 def test_transformers_says_how_attention_is_computed():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import (
     LogitsProcessorList,
+    MinPLogitsWarper,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -30,17 +31,27 @@ def stock(logits: torch.Tensor, options: Options) -> torch.Tensor:
         warpers.append(TopKLogitsWarper(options.top_k))
     if options.top_p < 1:
         warpers.append(TopPLogitsWarper(options.top_p))
+    if options.min_p:
+        warpers.append(MinPLogitsWarper(options.min_p))
     return LogitsProcessorList(warpers)(None, logits[None].clone())[0].softmax(0)
 
 
 @pytest.mark.parametrize("top_k", [0, 1, 50, 1000])
 @pytest.mark.parametrize("top_p", [0.0, 0.1, 0.9, 0.999, 1.0])
+@pytest.mark.parametrize("min_p", [0.0, 0.05, 0.5, 1.0])
 @pytest.mark.parametrize(("temperature", "spread"), [(0.05, 3.0), (0.7, 3.0), (2.0, 0.1)])
-def test_the_same_tokens_are_as_likely(top_k, top_p, temperature, spread):
-    options, logits = Options(temperature=temperature, top_p=top_p, top_k=top_k), logits_of(3, spread)
+def test_the_same_tokens_are_as_likely(top_k, top_p, min_p, temperature, spread):
+    options = Options(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
+    logits = logits_of(3, spread)
     likely, tokens = candidates(logits / temperature, options)
     found = torch.zeros(VOCABULARY).index_put((tokens,), likely / likely.sum())
     torch.testing.assert_close(found, stock(logits, options), rtol=1e-3, atol=1e-6)
+
+
+def test_min_p_alone_keeps_what_is_likely_enough():
+    scores = torch.tensor([0.5, 0.3, 0.11, 0.05, 0.04]).log()
+    likely, tokens = candidates(scores, Options(top_p=1, top_k=0, min_p=0.2))
+    assert tokens[likely > 0].tolist() == [0, 1, 2]
 
 
 def test_tokens_are_drawn_as_often_as_they_are_likely():

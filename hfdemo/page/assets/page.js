@@ -3,8 +3,10 @@
   const CHAT = "hfdemo_chat";
   const LANGUAGE = "hfdemo_language";
   const LANGUAGES = __LANGUAGES__; // the server fills them in
+  const DEFAULTS = __DEFAULTS__; // of the options for which a model may recommend others
   const EMPTY = { turns: [], head: null };
   let stoppedAt = null; // the last turn when a reply was stopped to undo or retry it
+  let defaults = DEFAULTS; // of the model that answers
   const waiting = []; // for the end of the reply that comes
   const stopButton = () => document.querySelector("#message .stop-button");
   const storage = (name) => { try { return window[name]; } catch { return null; } }; // refused in some frames
@@ -61,6 +63,14 @@
     unlessReverted(conversation) {
       if (stoppedAt && !conversation.turns.some((turn) => turn.id === stoppedAt)) throw new Error("Reverted already.");
     },
+    // Another model recommends other values: returns those of the options that nobody has touched, and isn't editing.
+    followModel(recommended, values) {
+      const before = defaults;
+      defaults = { ...DEFAULTS, ...recommended };
+      const edited = document.activeElement?.closest("input") && optionOf(document.activeElement);
+      return Object.keys(DEFAULTS).map((name, index) =>
+        values[index] === before[name] && name !== edited ? defaults[name] : { __type__: "update" });
+    },
     // Box, transcript, conversation, Continue and meter of an empty chat.
     cleared() {
       return [this.unlock(), [], EMPTY, { visible: false, __type__: "update" }, ""];
@@ -87,6 +97,18 @@
   const isShown = () => document.querySelector('[data-testid="status-tracker"]:not(.hide)');
   window.requestAnimationFrame = (callback) =>
     nextFrame(countsSeconds(callback) ? (time) => { if (isShown()) callback(time); } : callback);
+
+  // The arrow beside an option goes back to the model's value; Gradio's own one to what was there when it was drawn.
+  const optionOf = (element) => element.closest("[id].block")?.id.replaceAll("-", "_");
+  document.addEventListener("click", (event) => {
+    const arrow = event.target.closest?.(".reset-button");
+    const name = arrow && optionOf(arrow);
+    if (!(name in DEFAULTS)) return;
+    event.stopImmediatePropagation();
+    const field = arrow.closest("[id].block").querySelector("input[type=number]");
+    field.value = defaults[name];
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  }, true);
 
   // Where any model may be typed, Enter takes what was typed, and not the first in the list that has it in its name;
   // after an arrow key it takes what that one marked.

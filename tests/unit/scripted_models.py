@@ -1,0 +1,55 @@
+"""A tiny Llama that writes a given reply on any path: each token of its vocabulary has one that follows it.
+
+What is written is certain, at any temperature: whatever changes a reply isn't the model.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from tests.unit.families import byte_level
+
+END = "<|end|>"
+CONTROL = ("<|system|>", "<|user|>", "<|assistant|>", END)
+TEMPLATE = (
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def save_scripted_model(folder: Path, reply: Sequence[str]) -> Path:
+    """Save a model that answers with some words, of which none comes twice, each one token; return its folder.
+
+    Behind the last one comes the first one again: only what ends a reply ends it. `END` is a control token.
+    """
+    words = [word for word in dict.fromkeys(reply) if word not in CONTROL]
+    tokenizer: Any = byte_level(CONTROL, words)
+    assert isinstance(tokenizer, PreTrainedTokenizerFast)
+    tokenizer.chat_template = TEMPLATE
+    follows = dict(zip(("<|assistant|>", *reply), (*reply, reply[0]), strict=True))
+    size = (len(tokenizer) + 31) // 32 * 32
+    config = LlamaConfig(
+        vocab_size=size,
+        hidden_size=size,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        max_position_embeddings=512,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=tokenizer.convert_tokens_to_ids(END),
+    )
+    torch.manual_seed(0)
+    network = LlamaForCausalLM(config)  # the small random weights change no choice
+    with torch.no_grad():
+        network.model.embed_tokens.weight.fill_diagonal_(1)
+        for word, next_word in follows.items():
+            before, after = tokenizer.convert_tokens_to_ids([word, next_word])
+            network.lm_head.weight[after, before] = 10
+    network.save_pretrained(folder)
+    (folder / "generation_config.json").unlink()
+    tokenizer.save_pretrained(folder)
+    return folder
