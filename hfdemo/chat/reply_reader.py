@@ -5,8 +5,9 @@ holds. So a mark is found whether it is a token or text, and what a model merely
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 from hfdemo.chat.reply import Delta
@@ -73,8 +74,8 @@ class MarkReader:
         self._answers = dict(marks.answers)
         self._own, self._headers = marks.own, marks.headers
         every = [*marks.headers, *(mark for pair in (*marks.answers, *marks.thoughts) for mark in pair)]
-        self._outside = tuple(dict.fromkeys(filter(None, every)))
-        self._inside = tuple(filter(is_control, self._answers))
+        self._outside = _watch(frozenset(filter(None, every)))
+        self._inside = frozenset(filter(is_control, self._answers))
         self._open: tuple[str, ...] = ()  # what closes the thought that comes
         self._settled = False  # a mark has said what is thought and what is answer
         self._answer_closing = ""
@@ -97,7 +98,7 @@ class MarkReader:
             if self._open or (self._answer + before).strip():
                 told = told.then(self._tell(before))
             told = told.then(self._pass(mark))
-        shown, held = hold_back(self._held, self._watched)
+        shown, held = self._watched.hold_back(self._held)
         if not (self._open or self._answer or shown.strip()):
             return told  # the white space before a mark is no answer
         self._held = held
@@ -115,19 +116,15 @@ class MarkReader:
         self._blank_first = self._blank_first and not (text or thought)
 
     @property
-    def _watched(self) -> tuple[str, ...]:
-        return (*self._open, *self._inside) if self._open else self._outside
+    def _watched(self) -> "_Watched":
+        return _watch(self._inside | {*self._open}) if self._open else self._outside
 
     def _next_mark(self) -> tuple[int, str] | None:
         """Return where the first mark stands in the text that is held, and the mark; of several, the longest."""
-        found = [
-            (start, -len(mark), mark)
-            for mark in self._watched
-            for start in _places(mark, self._held)
-            if self._open or self._counts(mark, self._answer + self._held[:start])
-        ]
-        start, _, mark = min(found, default=(0, 0, ""))
-        return (start, mark) if mark else None
+        for start, mark in self._watched.found_in(self._held):
+            if self._open or self._counts(mark, self._answer + self._held[:start]):
+                return start, mark
+        return None
 
     def _counts(self, mark: str, before: str) -> bool:
         """Tell whether a mark outside a thought is one, or something that the model talks about."""
@@ -336,8 +333,30 @@ def hold_back(text: str, markers: Sequence[str]) -> tuple[str, str]:
     return text, ""
 
 
-def _places(mark: str, text: str) -> list[int]:
-    return [found.start() for found in re.finditer(re.escape(mark), text)]
+class _Watched:
+    """Some marks, so prepared that most pieces of a reply are known at a glance to have none of them."""
+
+    def __init__(self, marks: frozenset[str]) -> None:
+        self._marks = sorted(marks, key=len, reverse=True)
+        self._first = re.compile("|".join(map(re.escape, sorted({mark[0] for mark in marks}))))
+
+    def found_in(self, text: str) -> Iterator[tuple[int, str]]:
+        """Yield where marks stand, and the marks; of those at one place the longest first."""
+        for place in self._first.finditer(text):
+            for mark in self._marks:
+                if text.startswith(mark, place.start()):
+                    yield place.start(), mark
+
+    def hold_back(self, text: str) -> tuple[str, str]:
+        """Split text before an end that may be the beginning of a mark."""
+        place = self._first.search(text, max(0, len(text) - len(self._marks[0]) + 1))
+        if place is None:
+            return text, ""
+        shown, held = hold_back(text[place.start() :], self._marks)
+        return text[: place.start()] + shown, held
+
+
+_watch = lru_cache(maxsize=256)(_Watched)
 
 
 def _is_mentioned(before: str, opens: bool = False) -> bool:
