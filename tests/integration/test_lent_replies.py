@@ -18,6 +18,7 @@ from hfdemo.engines.zerogpu.engine import ZeroGpuEngine
 from hfdemo.engines.zerogpu.worker import FromWorker
 from hfdemo.errors import Busy, GenerationFailed, InvalidInput, ModelLoadError, NoGpu
 from hfdemo.models import machine as machine_module
+from hfdemo.models.generation_config import GenerationWish
 from hfdemo.settings import Settings
 from tests.conftest import wait_until
 from tests.integration.local import Local, loaded
@@ -93,6 +94,15 @@ def test_a_reply_is_the_same_as_the_local_engines_and_so_is_its_receipt(engine, 
         assert text == expected
         timed = {"first_token_s": 0, "tokens_per_s": 0}
         assert dataclasses.replace(receipt, **timed) == dataclasses.replace(local_receipt, **timed)
+
+
+def test_what_nobody_chose_is_the_models_value(engine, monkeypatch):
+    model = engine._host.model
+    wish = GenerationWish(recommended={"temperature": 0.0, "top_k": 1})
+    monkeypatch.setattr(engine._host, "model", dataclasses.replace(model, wish=wish))
+    left_out = Options(1.7, max_new_tokens=20, seed=11, left_out=("temperature",))
+    assert run(engine, story(0, options=left_out))[0] == run(engine, story(20))[0]
+    assert run(engine, story(0, options=dataclasses.replace(left_out, left_out=())))[0] != run(engine, story(20))[0]
 
 
 @pytest.mark.parametrize("cut", [1, 20])

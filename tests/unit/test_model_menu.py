@@ -156,7 +156,7 @@ def test_a_public_page_shows_the_name_of_a_folder_and_not_where_it_is(language):
     assert opened.host.chosen == ["/srv/other/small"]
     assert opened.call("_refresh", language, "small (2)", "small")["value"] == "small (2)"
     opened.engine.now = Status("resolving", model="/srv/secret/small")
-    assert "srv" not in str(opened.call("_show", language, "auto"))
+    assert "srv" not in str(opened.call("_show", language, "auto", {}))
 
 
 def test_a_page_for_the_host_alone_shows_whole_paths():
@@ -256,22 +256,22 @@ def test_only_a_private_page_searches_and_cancels():
 def test_the_buttons_are_there_when_they_are_of_use(stage, settings):
     opened = Opened(settings)
     opened.engine.now = Status(stage, model="m")
-    line, card, cancel, try_again, timer, _, in_use = opened.call("_show", "en", "auto")
+    line, card, cancel, try_again, timer, _, in_use, *_ = opened.call("_show", "en", "auto", {})
     assert cancel["visible"] is (settings.private and stage in ("checking", "downloading", "loading"))
     assert try_again["visible"] is (stage in ("cancelled", "failed"))
     assert timer["value"] == (3 if stage in ("ready", "cancelled", "failed") else 0.5)
     assert in_use == ("" if stage in ("cancelled", "failed") else "m")
-    assert opened.call("_show_changes", "en", "auto", line, card) == gr.skip()
-    assert opened.call("_show_changes", "en", "auto", "", None)[0] == line
+    assert opened.call("_show_changes", "en", "auto", {}, line, card) == gr.skip()
+    assert opened.call("_show_changes", "en", "auto", {}, "", None)[0] == line
 
 
 def test_a_thinking_mode_of_the_model_before_is_not_sent_to_the_next():
     opened = Opened(PRIVATE)
     chat = next(event.fn for event in opened.page.fns.values() if event.name == "_stop").__self__
-    values = ["", 0.7, 0.9, 512, 50, 1, -1, "", "", "high"]
+    values = ["", 0.7, 0.9, 512, 50, 1, -1, "", "", "high", 0, {}]
     for modes, sent in (((), "auto"), (("off", "on"), "auto"), (("low", "high"), "high")):
         opened.engine.now = Status("ready", model="m", thinking_modes=modes)
         assert chat._read_options(values).options.thinking == sent
-        shown = opened.call("_show", "en", "high")[5]
+        shown = opened.call("_show", "en", "high", {})[5]
         assert shown.get("value", "high") == sent
         assert [mode for _, mode in shown["choices"]] == ["auto", *modes]
