@@ -109,8 +109,8 @@ STEPPED = ("single", "batched")
 
 
 def assert_nothing_left(served: Served) -> None:
-    wait_until(lambda: served.local.answering._answers == [], 0.5)
-    wait_until(lambda: not served.local.engine.in_use(), 0.5)
+    wait_until(lambda: served.local.answering._answers == [], 5)
+    wait_until(lambda: not served.local.engine.in_use(), 5)
 
 
 def right_reply(client: Client) -> str:
@@ -144,7 +144,7 @@ def fail_once(place: str, served: Served, client: Client, monkeypatch, caplog) -
     assert "ABCDEFGH" not in caplog.text
     assert_nothing_left(served)
     assert ask(client) == right
-    wait_until(lambda: threads_of_turns() == [], 1)
+    wait_until(lambda: threads_of_turns() == [], 5)
 
 
 @pytest.mark.parametrize("served", STEPPED, indirect=True)
@@ -159,7 +159,7 @@ def test_a_hundred_failures_in_a_row_leave_nothing_behind(served, client, monkey
                 ask(client)
     assert_nothing_left(served)
     assert ask(client) == right
-    wait_until(lambda: threads_of_turns() == [], 1)
+    wait_until(lambda: threads_of_turns() == [], 5)
 
 
 @pytest.mark.parametrize("served", STEPPED, indirect=True)

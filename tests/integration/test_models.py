@@ -187,7 +187,7 @@ def test_ten_first_messages_share_one_load(embedded_model, monkeypatch):
         thread.join()
     assert loads == [embedded_model.name]
     assert replies == ["The capital of France is Paris."] * 10
-    wait_until(lambda: not engine.engine.in_use(), 1)
+    wait_until(lambda: not engine.engine.in_use(), 5)
 
 
 FEWER_BITS = """

@@ -42,7 +42,7 @@ def open_space(model: Path | str, folder: Path) -> Iterator[tuple[App, Scheduler
     """Run the chat as a Space with a scheduler of its own."""
     scheduler = Scheduler()
     with serve(scheduler, folder) as environ:
-        app = start_app(folder, timeout_s=120, HFDEMO_MODEL=str(model), **environ)  # the model comes first
+        app = start_app(folder, timeout_s=200, HFDEMO_MODEL=str(model), **environ)  # the model comes first
         try:
             yield app, scheduler
         finally:

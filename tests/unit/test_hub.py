@@ -358,11 +358,12 @@ def test_slow_cdn_can_be_made_fast_again(hub):
     hub.bytes_per_s = 200_000
     started = time.monotonic()
     download(hub, "org/tiny", "model.safetensors")
-    assert 1 < time.monotonic() - started < 10
+    slow_s = time.monotonic() - started
+    assert 1 < slow_s < 10
     hub.bytes_per_s = None
     started = time.monotonic()
     download(hub, "org/tiny", "model.safetensors", force_download=True)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < slow_s
 
 
 @pytest.mark.parametrize("address", ["{url}/org/tiny/resolve/main/README.md", "{cdn_url}/cdn/org/tiny/original/x.pth"])

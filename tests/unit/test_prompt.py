@@ -587,12 +587,12 @@ class TestFarTooLong:
         prompts = PromptBuilder(builders()[name].tokenizer, context_limit=8192)
         text = "Tell me a story. " * 300_000
         texts = dict.fromkeys(["message", "system prompt", "reply start"], "Hi") | {place: text}
-        started = time.perf_counter()
+        started = time.process_time()
         with pytest.raises(InvalidInput) as refusal:
             prompts.build(
                 [Message("user", texts["message"])], texts["system prompt"], 8, reply_start=texts["reply start"]
             )
-        assert time.perf_counter() - started < 0.5
+        assert time.process_time() - started < 0.5
         fields = refusal.value.fields
         assert refusal.value.key == "too_many_tokens"
         assert fields["limit"] == "8,192"
@@ -609,18 +609,18 @@ class TestFarTooLong:
             "a" * 5_000_000,
             " " * 4_999_999 + ".",
         ):
-            started = time.perf_counter()
+            started = time.process_time()
             with pytest.raises(InvalidInput) as refusal:
                 prompts.build([Message("user", text)], "", 8)
-            assert time.perf_counter() - started < 0.5
+            assert time.process_time() - started < 0.5
             assert refusal.value.fields["tokens"].startswith("~")
 
     def test_old_messages_fall_out_at_once(self):
         prompts = PromptBuilder(builders()["SmolLM2"].tokenizer, context_limit=8192)
         long = Message("assistant", "Tell me a story. " * 300_000)
-        started = time.perf_counter()
+        started = time.process_time()
         prompt = prompts.build([Message("user", "Hi"), long, *CONVERSATION], SYSTEM, 8)
-        assert time.perf_counter() - started < 0.5
+        assert time.process_time() - started < 0.5
         assert prompt == replace(prompts.build(CONVERSATION, SYSTEM, 8), dropped=2)
 
     def test_text_is_read_where_there_is_no_limit(self):
