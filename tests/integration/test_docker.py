@@ -132,7 +132,7 @@ def container(
     environ |= {"GRADIO_SERVER_PORT": str(port), "HFDEMO_MODEL": str(embedded_model)}
     with (folder / "log").open("wb") as log:
         running = subprocess.Popen(json.loads(only("CMD")), cwd=ROOT, env=environ, stdout=log, stderr=log)
-    wait_until(lambda: healthy(port) or running.poll() is not None, 60, "a healthy page")
+    wait_until(lambda: healthy(port) or running.poll() is not None, 150, "a healthy page")
     assert running.poll() is None, (folder / "log").read_text("utf-8")
     yield running, port
     running.kill()

@@ -171,6 +171,7 @@ def test_bitsandbytes_is_broken(monkeypatch, problem):
 
 FREED = """
 import psutil, torch
+from hfdemo.compute.allocator import PROMPT_BLOCK_BYTES, free_at_once, reuse_freed
 
 def held_after_use():
     before = psutil.Process().memory_info().rss
