@@ -280,7 +280,7 @@ class PromptBuilder:
             if self._control_tokens.ids_in(text.replace(place, word)) == self._control_tokens.ids_in(text)
         ]
         # </think> holds /think, but is no switch.
-        return rf"(?<![\w/<])({'|'.join(map(re.escape, safe))})(?![\w/>])" if safe else ""
+        return rf"(?<![\w<])({'|'.join(map(re.escape, safe))})(?![a-zA-Z0-9_>])" if safe else ""
 
     def _begun_by_template(self, messages: Sequence[Mapping[str, str]], asked: str, thinking: Thinking) -> str:
         """Return a prompt that ends in the last message, as the template writes it; empty if it doesn't.

@@ -8,12 +8,14 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from hfdemo.chat.reply_reader import (
     SYMBOLS,
     THOUGHT_FIELD,
+    THOUGHT_FIELDS,
     ChannelReader,
     Channels,
     DeclaredReader,
@@ -47,6 +49,7 @@ THOUGHTS: tuple[tuple[str, str], ...] = (
 
 ANSWERS: tuple[tuple[str, str], ...] = (
     ("<response>", "</response>"),  # Granite 3.3
+    ("<answer>", "</answer>"),  # Hunyuan
     ("<|START_RESPONSE|>", "<|END_RESPONSE|>"),  # Command A
     ("<|begin_of_solution|>", "<|end_of_solution|>"),  # OpenThinker
     ("[BEGIN FINAL RESPONSE]", "[END FINAL RESPONSE]"),  # Apriel
@@ -54,6 +57,12 @@ ANSWERS: tuple[tuple[str, str], ...] = (
     ("<|content|>", ""),  # Solar Open
 )
 """What opens an answer, and what may close it."""
+
+USUAL_WORDS = ("<answer>", "Here is my response:")
+"""What other models write without meaning a mark: it counts only where the template has it."""
+
+UNMISTAKABLE = ("[BEGIN FINAL RESPONSE]",)
+"""What nobody writes who doesn't mean the mark."""
 
 GPT_OSS = ("<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|return|>", "<|call|>")
 """The control tokens of gpt-oss's channels."""
@@ -74,6 +83,8 @@ class ReplyFormat:
     channels: Channels | None = None
     tokenizer: Any = None
     """The tokenizer, if it declares the format."""
+    declared: Mapping[str, Any] = field(default_factory=dict)
+    """What it declares."""
     within_turn: frozenset[int] = frozenset()
     """Control tokens that can stand inside the model's turn."""
 
@@ -84,7 +95,8 @@ class ReplyFormat:
             opening: how the prompt begins the reply; see `opening`.
         """
         if self.tokenizer is not None:
-            return DeclaredReader(self.tokenizer.get_response_parser(prefix=self._named(opening)), self.names)
+            parser = self.tokenizer.get_response_parser(self.declared, prefix=self._named(opening))
+            return DeclaredReader(parser, self.names)
         return ChannelReader(self.channels, opening) if self.channels else MarkReader(self.marks, opening)
 
     def opening(self, asked: str) -> str:
@@ -96,19 +108,17 @@ class ReplyFormat:
         text = self._symbolised(asked)
         if self.tokenizer is not None:
             return text
-        starts = (
-            [self.channels.start]
-            if self.channels
-            else [mark for mark, _ in (*self.marks.thoughts, *self.marks.answers)]
-        )
-        return text[max(map(text.rfind, starts)) :] if any(start in text for start in starts) else ""
+        openings = [mark for mark, _ in (*self.marks.thoughts, *self.marks.answers)]
+        closings = [mark for _, mark in self.marks.thoughts]  # some prompts just close a thought that never was
+        for starts in ([self.channels.start],) if self.channels else (openings, closings):
+            if any(start in text for start in starts):
+                return text[max(map(text.rfind, starts)) :]
+        return ""
 
     def close_thought(self, asked: str) -> str:
         """Return what closes a thought that a prompt has opened; nothing if it hasn't."""
-        if self.tokenizer is not None or self.channels:
-            return ""
-        text = self.opening(asked)
-        return next((self._named(close) for one, close in self.marks.thoughts if text.strip() == one), "")
+        text = self._symbolised(asked).rstrip()
+        return next((self._named(close) for one, close in self.marks.thoughts if text.endswith(one)), "")
 
     def open_thought(self) -> str:
         """Return what opens a thought."""
@@ -145,15 +155,15 @@ def find_reply_format(
     written = _Written() if template.of_base_model else _learn(template)
     within = frozenset(special[name] for name in special if name in written.between)
     if declared := _declared(tokenizer):
-        symbols, names = _symbols(special, declared)
-        return ReplyFormat(Marks(()), symbols, names, None, tokenizer, within)
+        symbols, names = _symbols(special, json.dumps(declared, ensure_ascii=False).replace("\\", ""))
+        return ReplyFormat(_declared_marks(declared), symbols, names, None, tokenizer, declared, within)
     if all(name in special for name in GPT_OSS):
         symbols, names = _symbols(special, "".join(GPT_OSS))
         start, channel, message, *ends = (symbols[special[name]] for name in GPT_OSS)
         channels = Channels(start, channel, message, "".join(ends))
-        return ReplyFormat(Marks(()), symbols, names, channels, None, within | {special["<|end|>"]})
+        return ReplyFormat(Marks(()), symbols, names, channels, within_turn=within | {special["<|end|>"]})
     # Words mark nothing in the replies of other models.
-    usual = [pair for pair in ANSWERS if pair[0] in template.source or not pair[0][0].isalpha()]
+    usual = [pair for pair in ANSWERS if pair[0] in template.source or pair[0] not in USUAL_WORDS]
     thoughts, answers = (*written.thoughts, *THOUGHTS), (*written.answers, *usual)
     symbols, names = _symbols(special, "\n".join(mark for pair in (*thoughts, *answers) for mark in pair))
     to_symbols = {name: symbol for symbol, name in names.items()}
@@ -161,11 +171,16 @@ def find_reply_format(
         tuple(dict.fromkeys(form for pair in thoughts for form in _forms(pair, to_symbols))),
         tuple(dict.fromkeys(form for pair in answers for form in _forms(pair, to_symbols))),
         written.headers,
-        frozenset(opening for opening, _ in answers if opening in template.source),
+        frozenset(
+            form[0]
+            for pair in answers
+            if pair in written.answers or pair[0] in template.source or pair[0] in UNMISTAKABLE
+            for form in _forms(pair, to_symbols)
+        ),
     )
     if "<|think|>" in special and "<|end|>" in special:  # Solar Open: one turn has two messages
         within |= {special["<|end|>"]}
-    return ReplyFormat(marks, symbols, names, None, None, within)
+    return ReplyFormat(marks, symbols, names, within_turn=within)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +198,14 @@ def _learn(template: ChatTemplate) -> _Written:
     """Return what a template writes around thought and answer."""
     question, thought, answer = make_placeholder(), make_placeholder(), make_placeholder()
     asked, replied = {"role": "user", "content": question}, {"role": "assistant", "content": answer}
-    try:
-        prompt = template.render_messages([asked], add_generation_prompt=True).partition(question)[2]
-        plain = template.render_messages([asked, replied], add_generation_prompt=False)
-        whole = template.render_messages([asked, replied | {THOUGHT_FIELD: thought}], add_generation_prompt=False)
-    except GenerationFailed:
+    thinking = replied | {THOUGHT_FIELD: thought}
+    prompt = template.render_messages([asked], add_generation_prompt=True).partition(question)[2]
+    for end in ([], [{"role": "user", "content": make_placeholder()}]):  # some refuse a last message of the model
+        with suppress(GenerationFailed):
+            plain = template.render_messages([asked, replied, *end], add_generation_prompt=False)
+            whole = template.render_messages([asked, thinking, *end], add_generation_prompt=False)
+            break
+    else:
         return _Written()
     before_answer = plain.partition(question)[2].partition(answer)[0]
     header = before_answer.removeprefix(prompt).lstrip() if before_answer.startswith(prompt) else ""
@@ -233,17 +251,37 @@ def _last_mark(text: str) -> str:
     return found[0] if found else ""
 
 
-def _declared(tokenizer: Any) -> str:
-    """Return the text of a tokenizer's own response template, without escapes; empty if it can't be used."""
+def _declared(tokenizer: Any) -> dict[str, Any]:
+    """Return a tokenizer's own response template, with all its fields as text; empty if it can't be used.
+
+    What a model writes may be cut off or wrong: nothing of it is parsed further.
+    """
     spec = getattr(tokenizer, "response_template", None)
-    if not spec:
-        return ""
+    if not isinstance(spec, dict) or not isinstance(spec.get("fields"), dict):
+        return {}
     try:
-        tokenizer.get_response_parser(prefix="")
+        fields = {
+            name: {
+                **{key: value for key, value in its.items() if key != "content_args"},
+                "content": "text",
+                "optional": True,
+            }
+            for name, its in spec["fields"].items()
+        }
+        declared = {**spec, "fields": fields}
+        tokenizer.get_response_parser(declared, prefix="")
     except Exception as error:  # it came with the model: anything may be in it
         logger.info("the response template of this model can't be used: %s", error)
-        return ""
-    return json.dumps(spec, ensure_ascii=False).replace("\\", "")
+        return {}
+    return declared
+
+
+def _declared_marks(declared: Mapping[str, Any]) -> Marks:
+    """Return what a response template names as opening and closing a thought."""
+    thoughts = [its for name, its in declared["fields"].items() if name in THOUGHT_FIELDS]
+    pairs = [[its.get(key, []) for key in ("open", "close")] for its in thoughts]
+    literals = [[[value] if isinstance(value, str) else value for value in pair] for pair in pairs]
+    return Marks(tuple((openings[0], closings[0]) for openings, closings in literals if openings and closings))
 
 
 def _symbols(special: Mapping[str, int], used_in: str) -> tuple[dict[int, str], dict[str, str]]:
@@ -256,11 +294,14 @@ def _symbols(special: Mapping[str, int], used_in: str) -> tuple[dict[int, str], 
 
 
 def _forms(marks: tuple[str, str], symbols: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield a pair of marks in all its forms: each of the two may come as text, or as control tokens."""
-    openings, closings = ((_with_symbols(mark, symbols), mark) for mark in marks)
-    for opening in dict.fromkeys(openings):
-        for closing in dict.fromkeys(closings):
-            yield opening, closing
+    """Yield a pair of marks in its forms: as control tokens, as far as it has them, and all as text.
+
+    Where a mark is a control token, its words alone are no mark beside one: the model talks about it.
+    """
+    opening, closing = (_with_symbols(mark, symbols) for mark in marks)
+    yield opening, closing
+    if opening != marks[0]:
+        yield marks
 
 
 def _with_symbols(text: str, symbols: Mapping[str, str]) -> str:

@@ -22,8 +22,9 @@ THOUGHT_FIELDS = (THOUGHT_FIELD, "thinking", "reasoning", "thought")
 """How response templates name it."""
 
 
-QUOTES = tuple("\"'(\u201c\u2018\u300c\u300e")
+QUOTES = tuple("`\"'")
 SENTENCE_ENDS = tuple(".!?\u3002\uff01\uff1f")
+_LIST_NUMBER = re.compile(r"\s*\d+\.")
 
 
 class ReplyReader(Protocol):
@@ -35,6 +36,11 @@ class ReplyReader(Protocol):
 
     def end(self) -> Delta:
         """Return what was held back."""
+        ...
+
+    @property
+    def answer_may_be_thought(self) -> bool:
+        """Whether what comes as answer is likely to become thought, when the answer's mark comes."""
         ...
 
     def go_on_from(self, text: str, thought: str) -> None:
@@ -76,6 +82,7 @@ class MarkReader:
         every = [*marks.headers, *(mark for pair in (*marks.answers, *marks.thoughts) for mark in pair)]
         self._outside = _watch(frozenset(filter(None, every)))
         self._inside = frozenset(filter(is_control, self._answers))
+        self._marks_answers = any(is_control(opening) for opening in marks.own if opening in self._answers)
         self._open: tuple[str, ...] = ()  # what closes the thought that comes
         self._settled = False  # a mark has said what is thought and what is answer
         self._answer_closing = ""
@@ -91,23 +98,37 @@ class MarkReader:
     def add(self, text: str) -> Delta:
         """Take the next piece of the reply and return what it adds."""
         self._held += text
+        return self._read(is_whole=False)
+
+    def end(self) -> Delta:
+        """Return what was held back."""
+        told = self._read(is_whole=True)
+        held, self._held = self._held, ""
+        return told if SYMBOLS.match(held) else told.then(self._tell(held))
+
+    @property
+    def answer_may_be_thought(self) -> bool:
+        """Whether this model marks each answer, and hasn't done so yet."""
+        return self._marks_answers and not self._settled
+
+    def _read(self, is_whole: bool) -> Delta:
+        """Take from the text that is held what can be told."""
         told = Delta()
-        while found := self._next_mark():
-            start, mark = found
+        while found := self._next_mark(is_whole):
+            start, mark, counts = found
+            if counts is None:
+                break
             before, self._held = self._held[:start], self._held[start + len(mark) :]
             if self._open or (self._answer + before).strip():
                 told = told.then(self._tell(before))
             told = told.then(self._pass(mark))
-        shown, held = self._watched.hold_back(self._held)
+        shown, held = (
+            (self._held[: found[0]], self._held[found[0] :]) if found else self._watched.hold_back(self._held)
+        )
         if not (self._open or self._answer or shown.strip()):
             return told  # the white space before a mark is no answer
         self._held = held
         return told.then(self._tell(shown))
-
-    def end(self) -> Delta:
-        """Return what was held back."""
-        held, self._held = self._held, ""
-        return Delta() if SYMBOLS.match(held) else self._tell(held)
 
     def go_on_from(self, text: str, thought: str) -> None:
         """Know the answer and the thought that are there already, without marks; nothing is told of them."""
@@ -117,37 +138,67 @@ class MarkReader:
 
     @property
     def _watched(self) -> "_Watched":
-        return _watch(self._inside | {*self._open}) if self._open else self._outside
+        if not self._open:
+            return self._outside
+        again = (
+            () if self._thought.strip() else self._closings
+        )  # some models open a thought that the prompt has opened
+        return _watch(self._inside | {*self._open, *again})
 
-    def _next_mark(self) -> tuple[int, str] | None:
-        """Return where the first mark stands in the text that is held, and the mark; of several, the longest."""
+    def _next_mark(self, is_whole: bool) -> tuple[int, str, bool | None] | None:
+        """Return where the first mark stands in the text that is held, the mark, and whether it counts.
+
+        None for the last says that it depends on what comes next.
+        """
         for start, mark in self._watched.found_in(self._held):
-            if self._open or self._counts(mark, self._answer + self._held[:start]):
-                return start, mark
+            after = self._held[start + len(mark) :][:1] or ("\n" if is_whole else "")
+            counts = self._counts(mark, self._held[:start], after)
+            if counts is not False:
+                return start, mark, counts
         return None
 
-    def _counts(self, mark: str, before: str) -> bool:
-        """Tell whether a mark outside a thought is one, or something that the model talks about."""
+    def _counts(self, mark: str, before: str, after: str) -> bool | None:
+        """Tell whether a mark is one, or something that the model talks about; None if that isn't known yet.
+
+        Args:
+            mark: the mark.
+            before: what is held before it.
+            after: the character behind it; empty if that has not come.
+        """
+        if self._open:
+            return self._counts_in_thought(mark, self._thought + before, after)
+        before = self._answer + before
         first = not before.strip()
         if mark in self._headers:
             return first and not self._settled
-        begins = is_control(mark) or first
-        if mark in self._closings:
-            return begins or (self._settled and not _is_mentioned(before, opens=True))
-        if mark in self._answers and not is_control(mark):
-            return (first and self._settled) or (mark in self._own and not _is_mentioned(before, opens=True))
-        if mark in self._answers:
+        if is_control(mark) and not (self._settled and mark not in (*self._closings, *self._answers)):
             return True
+        if mark in self._closings:
+            return first or (self._settled and _stands_apart(before, after))
+        if mark in self._answers:
+            return (first and self._settled) or (mark in self._own and _stands_apart(before, after))
         if mark == self._answer_closing:
             return True
         if self._settled:
-            return _parts_messages(mark)
+            return first or _parts_messages(mark)
+        if mark in self._answers.values():
+            return False
         opened = any(one in before for one, others in self._closings.items() if mark in others)
-        return mark not in self._answers.values() and (begins or not (opened or _is_mentioned(before)))
+        return first or (not opened and _stands_apart(before, after))
+
+    def _counts_in_thought(self, mark: str, before: str, after: str) -> bool | None:
+        if mark in self._closings and mark not in self._open:
+            return not before.strip()
+        if is_control(mark) or before[-1:] not in QUOTES:
+            return True
+        return after != before[-1] if after else None
 
     def _pass(self, mark: str) -> Delta:
         """Go on behind a mark."""
         if mark in self._headers and not self._open:
+            self._blank_first = True
+            return Delta()
+        if self._open and mark in self._closings and mark not in self._open:
             self._blank_first = True
             return Delta()
         was_thought = False
@@ -230,6 +281,11 @@ class ChannelReader:
         text = SYMBOLS.sub("", header.removeprefix(self._prompt_header))
         return Delta() if self._settled or not text else self._tell(text)
 
+    @property
+    def answer_may_be_thought(self) -> bool:
+        """What comes as answer is one."""
+        return False
+
     def go_on_from(self, text: str, thought: str) -> None:
         """Know the answer and the thought that are there already, without marks; nothing is told of them."""
         self._answer, self._thought = text, thought
@@ -256,7 +312,7 @@ class ChannelReader:
         """Begin a message."""
         self._header = None
         channel = header.partition(self._channels.channel)[2]
-        self._in_thought = channel.startswith("analysis") or " to=" in header
+        self._in_thought = channel.strip().startswith("analysis") or " to=" in header
         was_thought = bool(channel and self._answer) and not (self._settled or self._in_thought)
         if was_thought:
             self._thought, self._answer = self._answer, ""
@@ -296,6 +352,11 @@ class DeclaredReader:
         """Return what was held back."""
         return self._told(self._parser.finalize()[1])
 
+    @property
+    def answer_may_be_thought(self) -> bool:
+        """What comes as answer is one."""
+        return False
+
     def go_on_from(self, text: str, thought: str) -> None:
         """Know the answer and the thought that are there already, without marks; nothing is told of them."""
         self._parser.feed(text or thought)
@@ -309,8 +370,7 @@ class DeclaredReader:
             elif event["type"] == "region_chunk":
                 text = event["text"].lstrip("\n") if self._blank_first else event["text"]
                 self._blank_first = self._blank_first and not text
-                is_thought = event["field"] in THOUGHT_FIELDS
-                told = told.then(Delta(thought=text) if is_thought else Delta(text))
+                told = told.then(Delta(text) if event["field"] == "content" else Delta(thought=text))
         return told
 
 
@@ -322,6 +382,10 @@ def is_control(mark: str) -> bool:
 def _parts_messages(mark: str) -> bool:
     """Tell whether a mark stands between two messages of one turn: it ends one and begins another."""
     return len(SYMBOLS.findall(mark)) > 1
+
+
+def _split(text: str, place: int) -> tuple[str, str]:
+    return text[:place], text[place:]
 
 
 def hold_back(text: str, markers: Sequence[str]) -> tuple[str, str]:
@@ -359,15 +423,22 @@ class _Watched:
 _watch = lru_cache(maxsize=256)(_Watched)
 
 
-def _is_mentioned(before: str, opens: bool = False) -> bool:
-    """Tell whether a mark behind this text is something that the model talks about.
+def _stands_apart(before: str, after: str) -> bool | None:
+    """Tell whether a mark stands where nobody would mention it; None if that isn't known yet.
+
+    That is on a line of its own, right behind the text, or behind a whole sentence, and not in code. Behind it, the
+    text goes on at once.
 
     Args:
         before: the answer up to the mark.
-        opens: whether the mark opens something: then a blank before it is a sign, too, but behind a sentence.
+        after: the character behind it; empty if that has not come.
     """
     line = before.rpartition("\n")[2]
-    if before.count("```") % 2 or line.count("`") % 2 or line.endswith(QUOTES):
-        return True
+    if before.count("```") % 2 or before.count("~~~") % 2 or line.count("`") % 2 or line.startswith(("    ", "\t")):
+        return False
     said = line.rstrip()
-    return opens and said != line and said != "" and not said.endswith(SENTENCE_ENDS)
+    behind_sentence = said.endswith(SENTENCE_ENDS) and not _LIST_NUMBER.fullmatch(said)
+    behind_text = said == line and (line[-1:].isalnum() or behind_sentence)
+    if not (said == "" or behind_text or behind_sentence):
+        return False
+    return (after == "\n" or after.isalnum()) if after else None

@@ -211,9 +211,15 @@ def _render_plainly(roles_and_contents: Sequence[tuple[str, str]]) -> str:
     return "".join(turns) + "Assistant:"
 
 
-_SWITCH = re.compile(r"/\w+|[\w/]+(?: [\w/]+)+")
+_COMMAND = re.compile(r"/\w*think\w*")
+"""What is a switch wherever a template has it, however it looks for it."""
+
+_SWITCH = re.compile(r"/\w+|[\w/]+(?: [\w/]+)+|\[[\w ]+\]")
 """A command, or a phrase of several words. Tags and single words are none: templates look for the names of their own
 fields, too."""
+
+
+_LOOKING = ("replace", "split", "endswith", "startswith", "find", "index", "count", "==", "!=")
 
 
 def _find_switches(source: str) -> tuple[str, ...]:
@@ -228,7 +234,8 @@ def _find_switches(source: str) -> tuple[str, ...]:
     words = {
         value[1:-1]
         for index, (kind, value) in enumerate(tokens, start=2)
-        if kind == "string" and (values[index + 1] in ("in", "not") or values[index - 2] in ("replace", "split"))
+        if kind == "string"
+        and (_COMMAND.fullmatch(value[1:-1]) or values[index + 1] in ("in", "not") or values[index - 2] in _LOOKING)
     }
     return tuple(sorted(filter(_SWITCH.fullmatch, words), key=lambda word: (-len(word), word)))
 

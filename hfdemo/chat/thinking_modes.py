@@ -6,19 +6,29 @@ Some templates name a variable and do the same with all its values, and some rai
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hfdemo.chat.options import Thinking
+from hfdemo.chat.options import THINKING, Thinking
 
 Show = Callable[[Mapping[str, Any]], str | None]
 """Gives what a template shows with some variables, or None where it refuses them."""
 
-SWITCHES: dict[str, tuple[Any, Any]] = {
-    "enable_thinking": (False, True),  # Qwen3, SmolLM3, EXAONE 4, GLM, Gemma 4
-    "thinking": (False, True),  # Granite, DeepSeek-V3.1, Kimi
-    "reasoning": (False, True),  # Command
-    "thinking_mode": ("disabled", "enabled"),  # MiniMax
-    "thinking_option": ("off", "on"),  # Ling
-}
-"""The variables that switch thinking off and on, with both values."""
+SWITCHES = (
+    "enable_thinking",  # Qwen3, SmolLM3, EXAONE 4, GLM, Gemma 4
+    "thinking",  # Granite, DeepSeek-V3.1, Kimi
+    "reasoning",  # Command
+    "thinking_mode",  # MiniMax
+    "thinking_option",  # Ling
+)
+"""The variables that switch thinking off and on."""
+
+SWITCH_VALUES: tuple[tuple[Any, Any], ...] = (
+    (False, True),
+    ("disabled", "enabled"),
+    ("off", "on"),
+    ("no_think", "think"),
+    ("chat", "thinking"),
+    ("close", "open"),
+)
+"""Their values; words count only where the template itself has one of them."""
 
 NAMED_EFFORTS: dict[Thinking, Any] = {"low": "low", "medium": "medium", "high": "high"}
 
@@ -48,9 +58,11 @@ def find_modes(source: str, show: Show) -> dict[Thinking, dict[str, Any]]:
     effort = _find_effort(source, show, on)
     if effort and not off:
         off = next(({effort: value} for value in _values_off(source, effort) if show({effort: value}) is not None), {})
-    wanted: dict[Thinking, dict[str, Any]] = {"off": off, "on": on} if off else {}
+    wanted: dict[Thinking, dict[str, Any]] = {"off": off} if off else {}
     for mode, value in EFFORTS[effort].items() if effort else ():
         wanted[mode] = {**on, effort: value}
+    if off:
+        wanted["on"] = on  # last: a name that says how hard says more
     modes: dict[Thinking, dict[str, Any]] = {}
     seen: set[str | None] = {None}
     for mode, variables in wanted.items():
@@ -58,17 +70,27 @@ def find_modes(source: str, show: Show) -> dict[Thinking, dict[str, Any]]:
         if shown not in seen:
             seen.add(shown)
             modes[mode] = variables
-    return modes if len(modes) > 1 else {}
+    hard = [mode for mode in modes if mode in NAMED_EFFORTS]
+    if off and len(hard) == 1 and "on" not in modes:  # as hard as that or not at all
+        modes["on"] = modes.pop(hard[0])
+    if len(modes) == 1 and show(next(iter(modes.values()))) == show({}):
+        return {}
+    return {mode: modes[mode] for mode in THINKING if mode in modes}
 
 
 def _find_switch(source: str, show: Show) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the variables that switch thinking off, and on; both empty if none does."""
-    names = [
-        name
-        for name, (off, on) in SWITCHES.items()
-        if name in source and (shown := show({name: off})) is not None and show({name: on}) not in (None, shown)
-    ]
-    return {name: SWITCHES[name][0] for name in names}, {name: SWITCHES[name][1] for name in names}
+    found: dict[str, tuple[Any, Any]] = {}
+    for name in (name for name in SWITCHES if name in source):
+        for off, on in SWITCH_VALUES:
+            words = (off, on) if off else ()
+            if words and not any(f"'{word}'" in source or f'"{word}"' in source for word in words):
+                continue
+            other = show({name: on})
+            if show({name: off}) not in (None, show({}) if other is None else other):
+                found[name] = off, on
+                break
+    return {name: values[0] for name, values in found.items()}, {name: values[1] for name, values in found.items()}
 
 
 def _find_effort(source: str, show: Show, on: Mapping[str, Any]) -> str:

@@ -156,7 +156,7 @@ class TokenStreamer(TextIteratorStreamer):
 
     def _show(self, told: Delta) -> None:
         held = self._stop_texts.end() if told.answer_was_thought else ""
-        text = self._stop_texts.add(told.text)
+        text = told.text if self._reader.answer_may_be_thought else self._stop_texts.add(told.text)
         self._tell(replace(told, text=text, thought=held + told.thought))
 
     def _tell(self, told: Delta) -> None:

@@ -260,14 +260,15 @@ def load_prompts(named: str | None, settings: Settings | None = None) -> PromptB
 
 
 def end_of_reply_ids(model: Any, tokenizer: Any, prompts: PromptBuilder) -> set[int]:
-    """Return every token that ends a reply: the makers' own, and others that can only do that.
+    """Return every token that ends a reply: the makers' own, and the one with which the template closes a turn.
 
-    gpt-oss and Solar Open, for instance, close each message of a turn with `<|end|>`.
+    That one doesn't count if it can stand inside a turn: gpt-oss and Solar Open close each message with `<|end|>`. The
+    tokenizer's counts where the makers name none.
     """
     configured = model.generation_config.eos_token_id
-    makers = set(configured if isinstance(configured, list) else [configured])
-    others = {tokenizer.eos_token_id, *prompts.end_of_turn_ids()} - prompts.reply_format.within_turn
-    return (makers | others) - {None}
+    makers = set(configured if isinstance(configured, list) else [configured]) - {None}
+    ends = makers or {tokenizer.eos_token_id} - {None}
+    return ends | (prompts.end_of_turn_ids() - prompts.reply_format.within_turn)
 
 
 def context_limit(config: Any, tokenizer: Any) -> int | None:

@@ -222,6 +222,59 @@ FORMATS = [
         answer="Hello!",
         **OSS,
     ),
+    Format(
+        "channels with blanks",
+        reply=(
+            "<|channel|>",
+            " analysis",
+            "<|message|>",
+            "Hm.",
+            "<|end|>",
+            "<|start|>",
+            "assistant",
+            "<|channel|>",
+            " final",
+            "<|message|>",
+            "Hello!",
+            "<|return|>",
+        ),
+        thought="Hm.",
+        answer="Hello!",
+        **OSS,
+    ),
+    Format(
+        "a thought that says its mark",
+        CHATML,
+        ("[THINK]", "say [/TH", "INK] now", "[/THINK]", "Answer", "<|im_end|>"),
+        "say [/THINK] now",
+        "Answer",
+        control=(*IM, "[THINK]", "[/THINK]"),
+    ),
+    Format(
+        "an answer in common words",
+        CHATML + "{# <answer> #}",
+        ("<think>\nplan\n</think>\n<answer>\nAns\n</answer>", "<|im_end|>"),
+        "plan\n",
+        "Ans\n",
+    ),
+    Format(
+        "declared, with a tool call that is wrong",
+        CHATML,
+        ("<|a|>", "Hm.", "<|b|>", 'ok <tool_call>{"a":</tool_call> done', "<|im_end|>"),
+        'Hm.{"a":',
+        "ok  done",
+        control=(*IM, "<|a|>", "<|b|>"),
+        more={
+            "response_template": {
+                "start_anchor": "<|im_start|>assistant\n",
+                "fields": {
+                    "thinking": {"open": "<|a|>", "close": "<|b|>"},
+                    "tool_calls": {"open": "<tool_call>", "close": "</tool_call>", "repeats": True, "content": "json"},
+                    "content": {},
+                },
+            }
+        },
+    ),
     Format("channels without thought", reply=FINAL, thought="", answer="Hello!", **OSS),
     Format(
         "channels, two thoughts",
@@ -458,3 +511,38 @@ def test_a_reply_that_was_cut_anywhere_goes_on_as_what_it_was(format: Format, kn
             assert (streamer.thought, streamer.text) == (format.thought, format.answer)
         else:
             assert streamer.text.startswith(text) and streamer.thought.startswith(thought)
+
+
+def test_a_stop_text_in_what_becomes_thought_stops_nothing():
+    """The template marks each answer, so that all before the mark is thought."""
+    final = CHATML.replace(
+        "{{ message.content }}", "{% if message.role == 'assistant' %}<|final|>{% endif %}{{ message.content }}"
+    )
+    format = Format("marked", final, ("plan STOP more", "<|final|>", "Ans STOP x"), "", "", control=(*IM, "<|final|>"))
+    tokenizer = tokenizer_of(format)
+    prompts = PromptBuilder(tokenizer, 2048)
+    model: Any = LoadedModel("tiny", SimpleNamespace(tokenizer=tokenizer), prompts, (), (), "CPU")
+    request = ChatRequest((QUESTION,), "", Options(stop_texts=("STOP",)))
+    streamer = make_streamer(model, make_decode_request(prompts, request))
+    for token_id in ids_of(tokenizer, format.reply):
+        if not streamer.stop_text_found:
+            streamer.add(token_id)
+    streamer.complete()
+    assert (streamer.thought, streamer.text, streamer.stop_text_found) == ("plan STOP more", "Ans ", True)
+
+
+@pytest.mark.parametrize(
+    ("makers", "tokenizers", "ends"),
+    [
+        (["<|x|>"], "</s>", {"<|x|>", "<|im_end|>"}),
+        (["<|x|>", "</s>"], "</s>", {"<|x|>", "</s>", "<|im_end|>"}),
+        ([], "</s>", {"</s>", "<|im_end|>"}),
+    ],
+)
+def test_the_makers_say_where_a_reply_ends(makers: list[str], tokenizers: str, ends: set[str]):
+    tokenizer = tokenizer_of(Format("ends", CHATML, (), "", "", control=(*IM, "<|x|>", "</s>")))
+    tokenizer.eos_token = tokenizers
+    ids = [tokenizer.get_vocab()[end] for end in makers]
+    network = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=ids or None))
+    found = end_of_reply_ids(network, tokenizer, PromptBuilder(tokenizer, None))
+    assert set(tokenizer.convert_ids_to_tokens(sorted(found))) == ends

@@ -73,6 +73,9 @@ class TestModes:
                 ("off", "on", "low", "medium", "high"),
             ),
             ("{{ reasoning_effort | default('medium') }}", ("low", "medium", "high")),
+            ("{{ reasoning_effort | default('high') }}{# 'minimal' #}", ("off", "low", "medium", "high")),
+            ("{{ 1 if thinking_mode | default('off') == 'on' else 0 }}", ("off", "on")),
+            ("{{ raise_exception('no') if enable_thinking else (enable_thinking is defined) | int }}", ("off",)),
             ("{{ 'a' if reasoning_effort is defined or enable_thinking else 'b' }}{# R18 #}", ("off", "on")),
             ("{{ 'no' if reasoning_effort | default('high') in ['low', 'minimal'] else 'yes' }}", ("off", "on")),
             (
@@ -87,6 +90,9 @@ class TestModes:
             "thinking_mode",
             "thinking_budget",
             "reasoning_effort",
+            "the highest effort by itself",
+            "thinking_mode in other words",
+            "raises on on",
             "alike",
             "effort that is off",
             "raises on medium",
@@ -144,6 +150,7 @@ class TestSwitches:
         [
             "",
             "Be kind. /no_think",
+            "이름 /no_think입니다",
             "Be kind. /think",
             "/think",
             "  /think\n",
