@@ -24,11 +24,11 @@ from hfdemo.engines.model_host import LocalModelHost
 from hfdemo.errors import SettingsError
 from hfdemo.models.catalog import Catalog
 from hfdemo.page.page import create_page, launch
-from hfdemo.settings import SIGN_IN_NAME, Settings, from_env
+from hfdemo.settings import Settings, from_env
 
 
-def make_page(settings: Settings) -> Any:
-    """Begin to load the model; return the page that answers with it."""
+def make_page(settings: Settings) -> tuple[Any, Answering]:
+    """Begin to load the model; return the page that answers with it, and what answers."""
     if settings.platform == "zerogpu":
         import spaces  # before torch, which it makes believe that there is a GPU
 
@@ -36,12 +36,13 @@ def make_page(settings: Settings) -> Any:
 
         lending = ZeroGpuEngine(settings, spaces.GPU)
         lending.load()
-        return create_page(Answering(lending, settings.max_waiting), settings, viewer=lending)
+        answering = Answering(lending, settings.max_waiting)
+        return create_page(answering, settings, viewer=lending), answering
     host = LocalModelHost(settings, ComputeThread())
     engine = LocalEngine(settings, host)
     host.load()
     answering = Answering(engine, settings.max_waiting)
-    return create_page(answering, settings, host, viewer=engine, catalog=Catalog(settings, host.machine))
+    return create_page(answering, settings, host, engine, Catalog(settings, host.machine)), answering
 
 
 def end(number: int, _: object) -> None:
@@ -61,8 +62,8 @@ def main() -> None:
         sys.exit(str(error))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    sign_in = (SIGN_IN_NAME, settings.password) if settings.password else None
-    launch(make_page(settings), auth=sign_in)
+    page, answering = make_page(settings)
+    launch(page, settings, answering.is_ready)
 
 
 if __name__ == "__main__":

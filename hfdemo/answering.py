@@ -41,6 +41,10 @@ class Answering:
         """Return the model in use, or its loading progress."""
         return self._engine.status()
 
+    def is_ready(self) -> bool:
+        """Tell whether a message would be answered now, perhaps after the model is loaded again."""
+        return self._engine.status().stage in ("ready", "unloaded")
+
     def answer(self, request: ChatRequest, visitor: str = "") -> "Answer":
         """Begin to answer, and return the reply that comes; called in the event loop that will read it.
 

@@ -20,7 +20,7 @@ from hfdemo.page.gradio_private import BareChatInterface, I18nData
 from hfdemo.page.language import label
 from hfdemo.page.program_door import ProgramDoor
 from hfdemo.page.shown_prompt import prompt_html
-from hfdemo.page.starters import STARTERS
+from hfdemo.page.starters import starter_at
 from hfdemo.page.status_bar import IF_SERVER_ANSWERS
 from hfdemo.page.turn import Question, TurnView, request_of, stream_turn
 from hfdemo.words import Language, as_language
@@ -189,10 +189,10 @@ class ChatPage(BareChatInterface):
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Begin a conversation with a starter, and with the system prompt that suits it."""
         spoken = as_language(language)
-        starter = STARTERS[int(event.index)]
-        text, system_prompt = starter.message(spoken), starter.system_prompt(spoken)
-        question = Question(Conversation(), Conversation().add("user", text))  # the box keeps what was typed
         with shown_errors(spoken):
+            starter = starter_at(event.index)
+            text, system_prompt = starter.message(spoken), starter.system_prompt(spoken)
+            question = Question(Conversation(), Conversation().add("user", text))  # the box keeps what was typed
             async for view in self._stream(visitor, question, key, spoken, (system_prompt, *options[1:])):
                 yield *view, system_prompt
 
