@@ -136,6 +136,17 @@ def event_table(page: gr.Blocks) -> EventTable:
     return EventTable(events, lambda event_id: _is_pending(page._queue, event_id))
 
 
+def served_paths(page: gr.Blocks) -> Iterator[str]:
+    """Yield the path of each route that a page serves, with the gaps in braces."""
+    routers = [page.app.router]
+    while routers:
+        for route in routers.pop().routes:
+            if inner := getattr(route, "original_router", None):
+                routers.append(inner)
+            elif path := getattr(route, "path", None):
+                yield path
+
+
 def _event(function: Any, api: dict[str, Any]) -> Event:
     endpoint = api.get(f"/{function.api_name}") if function.api_visibility == "public" else None
     if endpoint is None:
