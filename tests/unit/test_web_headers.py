@@ -61,7 +61,10 @@ async def greet(socket: WebSocket) -> None:
     await socket.close()
 
 
-def client(home=page, outside=(Middleware(Marked),), inside=()) -> TestClient:
+MARKED = (Middleware(Marked),)
+
+
+def client(home=page, outside=MARKED, inside=()) -> TestClient:
     anything = Mount("/gradio_api", routes=[Route("/{path:path}", echo_length, methods=["GET", "POST"])])
     app = Starlette(
         routes=[
