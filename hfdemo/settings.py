@@ -80,6 +80,10 @@ class Settings:
     max_waiting: int = 32
     """`HFDEMO_MAX_WAITING`: how many messages may be answered or queued at one time."""
 
+    messages_per_minute: int = 20
+    """`HFDEMO_MESSAGES_PER_MINUTE`: how many messages a visitor may send a minute if others can reach the page, and
+    ten times as many from one address; 0 is without a limit."""
+
     password: str | None = field(default=None, repr=False)
     """`HFDEMO_PASSWORD`: the page's password, for the user `SIGN_IN_NAME`; None lets everybody in."""
 
@@ -108,6 +112,16 @@ class Settings:
         if self.platform == "zerogpu":
             return False  # there each reply has a GPU to itself
         return self.scheduling == "batched" or (self.scheduling == "auto" and not self.private)
+
+    @property
+    def rate_per_minute(self) -> int:
+        """How many messages a visitor may send a minute; 0 is without a limit."""
+        return 0 if self.private else self.messages_per_minute
+
+    @property
+    def max_of_one_address(self) -> int:
+        """How many messages from one address may be in progress or waiting: half, where others come from elsewhere."""
+        return self.max_waiting if self.private else -(-self.max_waiting // 2)
 
     @property
     def accounts(self) -> dict[str, str]:
@@ -149,6 +163,9 @@ def from_env(environ: Mapping[str, str]) -> Settings:
         system_prompt=environ.get("HFDEMO_SYSTEM_PROMPT", defaults.system_prompt),
         time_limit_s=_whole_number(environ, "HFDEMO_TIME_LIMIT_S", defaults.time_limit_s, low=1, high=86_400),
         max_waiting=_whole_number(environ, "HFDEMO_MAX_WAITING", defaults.max_waiting, low=1, high=1000),
+        messages_per_minute=_whole_number(
+            environ, "HFDEMO_MESSAGES_PER_MINUTE", defaults.messages_per_minute, low=0, high=100_000
+        ),
         password=environ.get("HFDEMO_PASSWORD", "").strip() or None,
         users=_users(environ),
         allowed_hosts=_hosts(environ),

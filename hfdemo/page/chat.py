@@ -116,18 +116,18 @@ class ChatPage(BareChatInterface):
         self._connect_programs()
 
     def _connect_programs(self) -> None:
-        door, client = self._program_door, gr.State(None, time_to_live=3600)
+        door = self._program_door
         self.add_endpoint(
             door.chat,
-            [self.textbox, client, *self._controls.make_program_inputs()],
-            [client],
+            [self.textbox, *self._controls.make_program_inputs()],
+            [],
             api_name="chat",
             api_description="Answer a message. The calls of one client are one conversation.",
             concurrency_limit=None,
         )
         self.add_endpoint(
             door.receipt,
-            [client],
+            [],
             [],
             api_name="receipt",
             api_description="Return the receipt of this client's last reply.",
@@ -201,7 +201,8 @@ class ChatPage(BareChatInterface):
     ) -> AsyncIterator[tuple[Any, ...]]:
         view = TurnView(question, self._answering.status, language)
         checked = self._read_options(options)
-        async for update in stream_turn(self._answering, view, checked, key, str(visitor.session_hash)):
+        address = visitor.client.host if visitor.client else ""
+        async for update in stream_turn(self._answering, view, checked, key, str(visitor.session_hash), address):
             yield update
 
     def _read_options(self, options: Sequence[object]) -> PageOptions:

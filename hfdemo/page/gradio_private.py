@@ -193,6 +193,11 @@ async def _leave(event: Any) -> None:
     event.alive = False
 
 
+def is_one_call(session: str) -> bool:
+    """Tell whether a session is nothing but the current call: Gradio names the session so if its caller named none."""
+    return bool(session == LocalContext.event_id.get(None))
+
+
 def _queue() -> Any:
     blocks = LocalContext.blocks.get(None)
     return None if blocks is None else blocks._queue

@@ -154,6 +154,31 @@ def test_a_door_that_is_none_is_said_so(open_page):
     assert httpx.get(f"{open_page.url}/gradio_api/call/chat/nosuch").status_code == 404
 
 
+def test_programs_keep_their_conversations_whoever_else_comes(open_page):
+    """After 500 other sessions, a conversation was silently forgotten."""
+    client = Client(open_page.url, verbose=False)
+    client.predict("one", api_name="/chat")
+    clients = next(event for event in open_page.page.fns.values() if event.api_name == "chat").fn.__self__._clients
+    [kept] = clients._kept.values()
+    for n in range(600):
+        clients.keep(f"other{n}", "203.0.113.7", kept.client)
+    client.predict("two", api_name="/chat")
+    assert [message.content for message in open_page.engine.requests[-1].messages] == ["one", "ok", "two"]
+    clients._forget(client.session_hash)
+    with pytest.raises(AppError, match="The server no longer has this conversation"):
+        client.predict("three", api_name="/chat")
+    client.predict("four", api_name="/chat")
+    assert [message.content for message in open_page.engine.requests[-1].messages] == ["four"]
+
+
+def test_a_call_without_a_session_leaves_nothing_behind(open_page):
+    clients = next(event for event in open_page.page.fns.values() if event.api_name == "chat").fn.__self__._clients
+    before = len(clients._kept)
+    event = open_page.post("/gradio_api/call/v2/chat", {"message": "Hi"}).json()["event_id"]
+    assert "complete" in httpx.get(f"{open_page.url}/gradio_api/call/v2/chat/{event}", timeout=30).text
+    assert len(clients._kept) == before
+
+
 def test_an_unknown_parameter_is_named(open_page):
     answer = open_page.post("/gradio_api/call/v2/chat", {"message": "Hi", "tempreature": 1})
     assert answer.status_code == 400 and answer.json()["error"].startswith('There is no parameter "tempreature".')

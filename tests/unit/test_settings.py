@@ -38,6 +38,7 @@ def test_every_setting_is_read_from_its_variable():
         "HFDEMO_SYSTEM_PROMPT": " Be kind.\n",
         "HFDEMO_TIME_LIMIT_S": "60",
         "HFDEMO_MAX_WAITING": " 7 ",
+        "HFDEMO_MESSAGES_PER_MINUTE": "5",
         "HFDEMO_PASSWORD": " open sesame ",
         "HFDEMO_USERS": "anna:a:b , ben: c",
         "HFDEMO_ALLOWED_HOSTS": "Chat.example.com, .lan",
@@ -56,6 +57,7 @@ def test_every_setting_is_read_from_its_variable():
         system_prompt=" Be kind.\n",
         time_limit_s=60,
         max_waiting=7,
+        messages_per_minute=5,
         password="open sesame",
         users=(("anna", "a:b"), ("ben", "c")),
         allowed_hosts=("chat.example.com", ".lan"),
@@ -106,6 +108,12 @@ def test_a_user_without_name_or_password_is_refused_without_telling_it(value):
     with pytest.raises(SettingsError, match="HFDEMO_USERS must be pairs") as refused:
         from_env({"HFDEMO_USERS": value})
     assert "hush" not in str(refused.value)
+
+
+def test_what_one_visitor_may_take_is_bounded_where_there_are_others():
+    alone, among_others = from_env({}), from_env({"GRADIO_SERVER_NAME": "0.0.0.0", "HFDEMO_MAX_WAITING": "7"})
+    assert (alone.rate_per_minute, alone.max_of_one_address) == (0, 32)
+    assert (among_others.rate_per_minute, among_others.max_of_one_address) == (20, 4)
 
 
 @pytest.mark.parametrize(
