@@ -56,6 +56,7 @@ class ProgramDoor:
         """
         numbers = (temperature, top_p, max_new_tokens, top_k, repetition_penalty, seed)
         session, address = str(request.session_hash), request.client.host if request.client else ""
+        comes_again = not is_one_call(session)
         with shown_errors(language_of(request)):
             client = self._clients.find(session)
             before = client.conversation if client else Conversation()
@@ -71,7 +72,7 @@ class ProgramDoor:
                         content, thought = delta.added_to(reply.content, reply.thought)
                         reply = replace(reply, content=content, thought=thought)
                         so_far = Client(asked.put(reply), key, answer)
-                        if not is_one_call(session):
+                        if comes_again:
                             self._clients.keep(session, address, so_far)
                         yield reply.content
 

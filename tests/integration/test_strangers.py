@@ -1,5 +1,6 @@
 """What strangers, foreign pages and broken clients get of the running page, with a scripted engine."""
 
+import inspect
 import json
 import logging
 import socket
@@ -16,6 +17,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError, AuthenticationError
 
 from hfdemo.page.page import launch
+from hfdemo.page.program_clients import ProgramClients
 from hfdemo.settings import Settings
 from hfdemo.web import slow_headers
 from hfdemo.web.failures import few_a_second
@@ -37,6 +39,12 @@ class Served:
         launch(self.page, settings, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
         self.url = f"http://127.0.0.1:{port}"
         self.own = {"origin": self.url}
+
+    @property
+    def clients(self) -> ProgramClients:
+        """What the server keeps of programs."""
+        chat = next(event.fn for event in self.page.fns.values() if event.api_name == "chat")
+        return inspect.unwrap(chat).__self__._clients
 
     def index(self, name: str) -> int:
         return next(index for index, event in self.page.fns.items() if event.api_name == name)
@@ -158,8 +166,8 @@ def test_programs_keep_their_conversations_whoever_else_comes(open_page):
     """After 500 other sessions, a conversation was silently forgotten."""
     client = Client(open_page.url, verbose=False)
     client.predict("one", api_name="/chat")
-    clients = next(event for event in open_page.page.fns.values() if event.api_name == "chat").fn.__self__._clients
-    [kept] = clients._kept.values()
+    clients = open_page.clients
+    kept = clients._kept[client.session_hash]
     for n in range(600):
         clients.keep(f"other{n}", "203.0.113.7", kept.client)
     client.predict("two", api_name="/chat")
@@ -172,7 +180,7 @@ def test_programs_keep_their_conversations_whoever_else_comes(open_page):
 
 
 def test_a_call_without_a_session_leaves_nothing_behind(open_page):
-    clients = next(event for event in open_page.page.fns.values() if event.api_name == "chat").fn.__self__._clients
+    clients = open_page.clients
     before = len(clients._kept)
     event = open_page.post("/gradio_api/call/v2/chat", {"message": "Hi"}).json()["event_id"]
     assert "complete" in httpx.get(f"{open_page.url}/gradio_api/call/v2/chat/{event}", timeout=30).text
