@@ -28,6 +28,7 @@ def post(path: str, body: object, headers: dict[str, str] | None = None, app: Re
     ("path", "body", "headers"),
     [
         ("call/chat", {"data": ["Hi", 1]}, {}),
+        ("call/chat", {"data": ["Hi"]}, {}),
         ("call/chat/", {"data": ["Hi", None, 1], "session_hash": "s"}, {}),
         ("call/v2/chat", {"message": "Hi"}, {}),
         ("call/v2/chat", {"message": None, "seed": None}, {}),
