@@ -36,7 +36,7 @@ EXPOSE 7860
 
 # The model loads while the page answers already, so that a start takes seconds.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860', timeout=5)"]
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/healthz', timeout=5)"]
 
 # Ctrl-C and `docker stop` end the chat at once.
 STOPSIGNAL SIGINT

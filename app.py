@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # private by default; read when gradio is imported
@@ -18,17 +19,22 @@ os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # plain downloads can be cance
 gc.set_threshold(50_000, 20, 100)
 
 from hfdemo.answering import Answering
+from hfdemo.background import in_thread
 from hfdemo.compute.thread import ComputeThread
 from hfdemo.engines.local import LocalEngine
 from hfdemo.engines.model_host import LocalModelHost
+from hfdemo.engines.protocol import Engine
 from hfdemo.errors import SettingsError
 from hfdemo.models.catalog import Catalog
 from hfdemo.page.page import create_page, launch
-from hfdemo.settings import SIGN_IN_NAME, Settings, from_env
+from hfdemo.settings import Settings, from_env
+
+LAST_REPLIES_S = 10.0
+"""How long replies that come may take to end when the program is asked to: as long as Docker and Spaces wait."""
 
 
-def make_page(settings: Settings) -> Any:
-    """Begin to load the model; return the page that answers with it."""
+def make_page(settings: Settings) -> tuple[Any, Answering]:
+    """Begin to load the model; return the page that answers with it, and what answers."""
     if settings.platform == "zerogpu":
         import spaces  # before torch, which it makes believe that there is a GPU
 
@@ -36,12 +42,18 @@ def make_page(settings: Settings) -> Any:
 
         lending = ZeroGpuEngine(settings, spaces.GPU)
         lending.load()
-        return create_page(Answering(lending, settings.max_waiting), settings, viewer=lending)
+        answering = make_answering(lending, settings)
+        return create_page(answering, settings, viewer=lending), answering
     host = LocalModelHost(settings, ComputeThread())
     engine = LocalEngine(settings, host)
     host.load()
-    answering = Answering(engine, settings.max_waiting)
-    return create_page(answering, settings, host, viewer=engine, catalog=Catalog(settings, host.machine))
+    answering = make_answering(engine, settings)
+    return create_page(answering, settings, host, engine, Catalog(settings, host.machine)), answering
+
+
+def make_answering(engine: Engine, settings: Settings) -> Answering:
+    """Return what lets an engine answer as many as the host allows."""
+    return Answering(engine, settings.max_waiting, settings.max_of_one_address, settings.rate_per_minute)
 
 
 def end(number: int, _: object) -> None:
@@ -49,6 +61,21 @@ def end(number: int, _: object) -> None:
     for worker in multiprocessing.active_children():
         worker.kill()
     os._exit(128 + number)
+
+
+def end_when_answered(answering: Answering) -> Callable[[int, object], None]:
+    """Return what ends the program after the replies that come; asked a second time, it ends at once."""
+
+    def begin_to_end(number: int, _: object) -> None:
+        signal.signal(number, end)
+
+        def wait() -> None:
+            answering.close(LAST_REPLIES_S)
+            end(number, None)
+
+        in_thread(wait, "end")
+
+    return begin_to_end
 
 
 def main() -> None:
@@ -61,8 +88,9 @@ def main() -> None:
         sys.exit(str(error))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    sign_in = (SIGN_IN_NAME, settings.password) if settings.password else None
-    launch(make_page(settings), auth=sign_in)
+    page, answering = make_page(settings)
+    signal.signal(signal.SIGTERM, end_when_answered(answering))
+    launch(page, settings, answering.is_ready)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ tab, a cut connection and a time limit all set one event, and the same stream th
 """
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncGenerator
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
@@ -22,17 +24,67 @@ STOP_WAITS_S = 1.0
 """How long Stop waits for a message that has not reached the server yet."""
 
 
+DELIVERED_WITHIN_S = 0.5
+"""How long the end of a reply may take to reach its reader."""
+
+MAX_OF_ONE_VISITOR = 2
+"""How many replies of one visitor may come or wait: one comes, and one waits."""
+
+
+AT_ONCE_S = 15.0
+"""For how many seconds' share of messages one may go ahead of the rate."""
+
+ADDRESS_VISITORS = 10
+"""How many visitors' share of messages come from one address: behind it may be a classroom."""
+
+MAX_RATED = 10_000
+"""How many visitors' rates are remembered."""
+
+
+class RateLimit:
+    """Lets each of many pass so often a minute, some of that at once.
+
+    Args:
+        per_minute: how often; 0 is without a limit.
+        clock: tells the time in seconds.
+    """
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._interval_s = 60 / per_minute if per_minute else 0.0
+        self._clock = clock
+        self._due: OrderedDict[str, float] = OrderedDict()  # when all that passed would be due, evenly spread
+
+    def wait_s(self, name: str) -> float:
+        """Return how long one must wait to pass; 0 if they pass, which counts. Nobody without a name has to wait."""
+        if not name or not self._interval_s:
+            return 0.0
+        now = self._clock()
+        due = max(now, self._due.pop(name, now))
+        early_s = due - now - AT_ONCE_S
+        self._due[name] = due if early_s > 0 else due + self._interval_s
+        if len(self._due) > MAX_RATED:
+            self._due.popitem(last=False)
+        return max(0.0, early_s)
+
+
 class Answering:
     """Lets an engine answer, for a bounded number of visitors at a time.
 
     Args:
         engine: answers.
         max_waiting: how many replies may come, or wait for their turn, at one time.
+        max_of_one_address: how many of them for visitors from one address; None is as many as there are.
+        per_minute: how many messages a visitor may send a minute; 0 is without a limit.
     """
 
-    def __init__(self, engine: Engine, max_waiting: int = 32) -> None:
+    def __init__(
+        self, engine: Engine, max_waiting: int = 32, max_of_one_address: int | None = None, per_minute: int = 0
+    ) -> None:
         self._engine = engine
+        self._rates = (RateLimit(per_minute), RateLimit(per_minute * ADDRESS_VISITORS))
         self._max_waiting = max_waiting
+        self._max_of_one_address = max_of_one_address or max_waiting
+        self._closing = False
         self._lock = Lock()
         self._answers: list[Answer] = []
         self._ended_at: dict[str, float] = {}  # when a visitor's reply ended, of the last seconds
@@ -41,24 +93,53 @@ class Answering:
         """Return the model in use, or its loading progress."""
         return self._engine.status()
 
-    def answer(self, request: ChatRequest, visitor: str = "") -> "Answer":
+    def is_ready(self) -> bool:
+        """Tell whether a message would be answered now, perhaps after the model is loaded again."""
+        return not self._closing and self._engine.status().stage in ("ready", "unloaded")
+
+    def answer(self, request: ChatRequest, visitor: str = "", address: str = "") -> "Answer":
         """Begin to answer, and return the reply that comes; called in the event loop that will read it.
 
         Args:
             request: the turn.
-            visitor: whose it is, for `stop`.
+            visitor: whose it is, for `stop`; empty if that isn't known.
+            address: from where it comes; empty if that isn't known.
 
         Raises:
-            Busy: too many visitors wait already.
+            Busy: too many visitors wait already, or this one has enough replies that come.
         """
-        answer = Answer(visitor)
+        answer = Answer(visitor, address)
         with self._lock:
-            if len(self._answers) >= self._max_waiting:
-                raise Busy("busy", waiting=len(self._answers))
+            self._admit(visitor, address)
             self._answers.append(answer)
         answer.ended.add_done_callback(lambda _: self._remove(answer))
         answer.begin(self._engine, request)
         return answer
+
+    def close(self, wait_s: float) -> None:
+        """Answer no new messages, and wait until the replies that come have ended; at most so many seconds."""
+        self._closing = True
+        if not self._answers:
+            return
+        deadline = time.monotonic() + wait_s
+        while self._answers and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(DELIVERED_WITHIN_S)
+
+    def _admit(self, visitor: str, address: str) -> None:
+        """Raise what is to be told to a visitor who can't be answered now."""
+        if self._closing:
+            raise Busy("closing")
+        if len(self._answers) >= self._max_waiting:
+            raise Busy("busy", waiting=len(self._answers))
+        if visitor and sum(answer.visitor == visitor for answer in self._answers) >= MAX_OF_ONE_VISITOR:
+            raise Busy("busy_visitor")
+        from_there = sum(answer.address == address for answer in self._answers)
+        if address and from_there >= self._max_of_one_address:
+            raise Busy("busy_address", waiting=from_there)
+        wait_s = max(rate.wait_s(name) for rate, name in zip(self._rates, (visitor, address), strict=True))
+        if wait_s:
+            raise Busy("too_many_messages", seconds=math.ceil(wait_s))
 
     async def stop(self, visitor: str) -> None:
         """Stop a visitor's replies. What was generated so far is still delivered."""
@@ -84,10 +165,12 @@ class Answer:
 
     Args:
         visitor: whose it is.
+        address: from where it was asked for.
     """
 
-    def __init__(self, visitor: str = "") -> None:
+    def __init__(self, visitor: str = "", address: str = "") -> None:
         self.visitor = visitor
+        self.address = address
         self.stop = StopSignal()
         self.ended: Future[Receipt | None] = Future()
         """Done when the engine has ended, with the receipt; None if it failed."""

@@ -19,6 +19,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from typing import IO
 from urllib.error import URLError
+from urllib.parse import urlsplit
 
 import psutil  # type: ignore[import-untyped]
 
@@ -110,6 +111,7 @@ class Chat:
         try:
             with ExitStack() as running:
                 if share and (link := _share(port, running)):
+                    environ |= _reached_by(link, environ)
                     environ["HFDEMO_PASSWORD"] = password = secrets.token_urlsafe(9)
                     _print(_in_both_languages("link", link=link, name=SIGN_IN_NAME, password=password))
                 chat = running.enter_context(_process(["app.py"], environ))
@@ -171,6 +173,12 @@ def _share(port: int, running: ExitStack) -> str | None:
         return answer
     _print(_in_both_languages("no_link", problem=answer))
     return None
+
+
+def _reached_by(link: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables with which the chat answers under a share link, and believes the tunnel on this machine."""
+    more = {"HFDEMO_ALLOWED_HOSTS": str(urlsplit(link).hostname), "HFDEMO_TRUSTED_PROXIES": "127.0.0.1"}
+    return {name: f"{environ.get(name, '')} {value}" for name, value in more.items()}
 
 
 @contextmanager

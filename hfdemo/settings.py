@@ -1,5 +1,6 @@
 """The host's settings, read once from the environment."""
 
+import ipaddress
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,12 @@ CpuWeights = Literal["auto", "bf16", "int8", "int4"]
 
 SIGN_IN_NAME = "hfdemo"
 """The user name that goes with `HFDEMO_PASSWORD`."""
+
+HERE_ONLY = ("", "localhost", "127.0.0.1", "::1", "[::1]")
+"""Values of `GRADIO_SERVER_NAME` with which only this machine reaches the page."""
+
+ANYWHERE = ("0.0.0.0", "::", "[::]")
+"""Values of `GRADIO_SERVER_NAME` with which the page listens on every address of this machine."""
 
 OLD_NAMES = {"HFDEMO_SCHEDULING": "HFDEMO_ENGINE"}
 """What variables were called before; the old names still work."""
@@ -73,8 +80,25 @@ class Settings:
     max_waiting: int = 32
     """`HFDEMO_MAX_WAITING`: how many messages may be answered or queued at one time."""
 
+    messages_per_minute: int = 20
+    """`HFDEMO_MESSAGES_PER_MINUTE`: how many messages a visitor may send a minute if others can reach the page, and
+    ten times as many from one address; 0 is without a limit."""
+
     password: str | None = field(default=None, repr=False)
     """`HFDEMO_PASSWORD`: the page's password, for the user `SIGN_IN_NAME`; None lets everybody in."""
+
+    users: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """`HFDEMO_USERS`: more users, as pairs `name:password`, separated by commas."""
+
+    allowed_hosts: tuple[str, ...] = ()
+    """`HFDEMO_ALLOWED_HOSTS`: more host names of the page; one that begins with a dot stands for all below it, and `*`
+    for all. What the page listens as and a Space's own name are added."""
+
+    trusted_proxies: tuple[str, ...] = ()
+    """`HFDEMO_TRUSTED_PROXIES`: addresses or networks of proxies whose `X-Forwarded-*` headers count."""
+
+    max_request_mb: int = 4
+    """`HFDEMO_MAX_REQUEST_MB`: how large a message may be, with the conversation that the page sends with it."""
 
     platform: Platform = "local"
     """Where this runs, known from the variables that Colab and Spaces set."""
@@ -90,6 +114,26 @@ class Settings:
         return self.scheduling == "batched" or (self.scheduling == "auto" and not self.private)
 
     @property
+    def rate_per_minute(self) -> int:
+        """How many messages a visitor may send a minute; 0 is without a limit."""
+        return 0 if self.private else self.messages_per_minute
+
+    @property
+    def max_of_one_address(self) -> int:
+        """How many messages from one address may be in progress or waiting: half, where others come from elsewhere."""
+        return self.max_waiting if self.private else -(-self.max_waiting // 2)
+
+    @property
+    def accounts(self) -> dict[str, str]:
+        """Who may sign in, with their passwords; empty if everybody is let in."""
+        return ({SIGN_IN_NAME: self.password} if self.password else {}) | dict(self.users)
+
+    @property
+    def max_request_bytes(self) -> int:
+        """How large the body of a message may be."""
+        return self.max_request_mb * 1024 * 1024
+
+    @property
     def prefix_cache_bytes(self) -> int:
         """How much memory caches the prompts already read."""
         return self.prefix_cache_mb * 1024 * 1024
@@ -102,7 +146,7 @@ def from_env(environ: Mapping[str, str]) -> Settings:
         SettingsError: a value is outside its range.
     """
     defaults = Settings()
-    models = tuple(dict.fromkeys(environ.get("HFDEMO_MODELS", "").replace(",", " ").split()))
+    models = tuple(dict.fromkeys(_words(environ, "HFDEMO_MODELS")))
     return Settings(
         model=environ.get("HFDEMO_MODEL", "").strip() or next(iter(models), None),
         models=models,
@@ -119,7 +163,14 @@ def from_env(environ: Mapping[str, str]) -> Settings:
         system_prompt=environ.get("HFDEMO_SYSTEM_PROMPT", defaults.system_prompt),
         time_limit_s=_whole_number(environ, "HFDEMO_TIME_LIMIT_S", defaults.time_limit_s, low=1, high=86_400),
         max_waiting=_whole_number(environ, "HFDEMO_MAX_WAITING", defaults.max_waiting, low=1, high=1000),
+        messages_per_minute=_whole_number(
+            environ, "HFDEMO_MESSAGES_PER_MINUTE", defaults.messages_per_minute, low=0, high=100_000
+        ),
         password=environ.get("HFDEMO_PASSWORD", "").strip() or None,
+        users=_users(environ),
+        allowed_hosts=_hosts(environ),
+        trusted_proxies=_proxies(environ),
+        max_request_mb=_whole_number(environ, "HFDEMO_MAX_REQUEST_MB", defaults.max_request_mb, low=1, high=1024),
         platform=(platform := find_platform(environ)),
         private=platform == "local" and _listens_here_only(environ),
     )
@@ -138,8 +189,45 @@ def find_platform(environ: Mapping[str, str]) -> Platform:
 
 
 def _listens_here_only(environ: Mapping[str, str]) -> bool:
-    shared = environ.get("GRADIO_SHARE", "").lower() == "true"
-    return not shared and environ.get("GRADIO_SERVER_NAME", "") in ("", "localhost", "127.0.0.1", "::1", "[::1]")
+    return not _is_shared(environ) and environ.get("GRADIO_SERVER_NAME", "") in HERE_ONLY
+
+
+def _is_shared(environ: Mapping[str, str]) -> bool:
+    return environ.get("GRADIO_SHARE", "").lower() == "true"
+
+
+def _users(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    pairs = [pair.strip().partition(":") for pair in environ.get("HFDEMO_USERS", "").split(",") if pair.strip()]
+    if not all(name.strip() and password.strip() for name, _, password in pairs):
+        raise SettingsError("bad_users")  # without the value, which holds passwords
+    return tuple((name.strip(), password.strip()) for name, _, password in pairs)
+
+
+def _hosts(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what the host names, what a Space is called, and the one name that the page listens as, if it has one."""
+    named = _words(environ, "HFDEMO_ALLOWED_HOSTS") + _words(environ, "SPACE_HOST")
+    listens_as = environ.get("GRADIO_SERVER_NAME", "").strip()
+    if listens_as not in (*HERE_ONLY, *ANYWHERE):
+        named.append(listens_as)
+    return tuple(dict.fromkeys(name.lower() for name in named))
+
+
+def _proxies(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the proxies that the host names, also by uvicorn's own variable, and the tunnel of a share link."""
+    variables = ("HFDEMO_TRUSTED_PROXIES", "FORWARDED_ALLOW_IPS")
+    named = [(name, value.replace("*", "0.0.0.0/0")) for name in variables for value in _words(environ, name)]
+    if _is_shared(environ):
+        named.append(("GRADIO_SHARE", "127.0.0.1"))
+    for name, value in named:
+        try:
+            ipaddress.ip_network(value, strict=False)
+        except ValueError:
+            raise SettingsError("bad_proxy", name=name, value=value) from None
+    return tuple(dict.fromkeys(value for _, value in named))
+
+
+def _words(environ: Mapping[str, str], name: str) -> list[str]:
+    return environ.get(name, "").replace(",", " ").split()
 
 
 def _renamed(environ: Mapping[str, str], name: str) -> str:

@@ -20,7 +20,7 @@ from hfdemo.page.gradio_private import BareChatInterface, I18nData
 from hfdemo.page.language import label
 from hfdemo.page.program_door import ProgramDoor
 from hfdemo.page.shown_prompt import prompt_html
-from hfdemo.page.starters import STARTERS
+from hfdemo.page.starters import starter_at
 from hfdemo.page.status_bar import IF_SERVER_ANSWERS
 from hfdemo.page.turn import Question, TurnView, request_of, stream_turn
 from hfdemo.words import Language, as_language
@@ -116,18 +116,18 @@ class ChatPage(BareChatInterface):
         self._connect_programs()
 
     def _connect_programs(self) -> None:
-        door, client = self._program_door, gr.State(None, time_to_live=3600)
+        door = self._program_door
         self.add_endpoint(
             door.chat,
-            [self.textbox, client, *self._controls.make_program_inputs()],
-            [client],
+            [self.textbox, *self._controls.make_program_inputs()],
+            [],
             api_name="chat",
             api_description="Answer a message. The calls of one client are one conversation.",
             concurrency_limit=None,
         )
         self.add_endpoint(
             door.receipt,
-            [client],
+            [],
             [],
             api_name="receipt",
             api_description="Return the receipt of this client's last reply.",
@@ -189,10 +189,10 @@ class ChatPage(BareChatInterface):
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Begin a conversation with a starter, and with the system prompt that suits it."""
         spoken = as_language(language)
-        starter = STARTERS[int(event.index)]
-        text, system_prompt = starter.message(spoken), starter.system_prompt(spoken)
-        question = Question(Conversation(), Conversation().add("user", text))  # the box keeps what was typed
         with shown_errors(spoken):
+            starter = starter_at(event.index)
+            text, system_prompt = starter.message(spoken), starter.system_prompt(spoken)
+            question = Question(Conversation(), Conversation().add("user", text))  # the box keeps what was typed
             async for view in self._stream(visitor, question, key, spoken, (system_prompt, *options[1:])):
                 yield *view, system_prompt
 
@@ -201,7 +201,8 @@ class ChatPage(BareChatInterface):
     ) -> AsyncIterator[tuple[Any, ...]]:
         view = TurnView(question, self._answering.status, language)
         checked = self._read_options(options)
-        async for update in stream_turn(self._answering, view, checked, key, str(visitor.session_hash)):
+        address = visitor.client.host if visitor.client else ""
+        async for update in stream_turn(self._answering, view, checked, key, str(visitor.session_hash), address):
             yield update
 
     def _read_options(self, options: Sequence[object]) -> PageOptions:

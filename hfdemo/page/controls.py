@@ -112,7 +112,7 @@ def make_controls(system_prompt: str) -> Controls:
             elem_id="thinking",
             render=False,
         ),
-        language=gr.Radio(
+        language=RawRadio(
             [(say("page.language_name", language), language) for language in LANGUAGES],
             label=label("language"),
             value="en",

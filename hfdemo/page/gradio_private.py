@@ -4,16 +4,24 @@
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from itertools import chain
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
-from gradio import component_meta, networking, tunneling
+from gradio import component_meta, networking, queueing, routes, tunneling
 from gradio.components.chatbot import ChatbotDataMessages
 from gradio.context import LocalContext
 from gradio.i18n import I18nData
+from starlette.types import ASGIApp
+
+from hfdemo.web.events import Event, EventTable
+from hfdemo.web.failures import log_error
+from hfdemo.web.slow_headers import bound_headers
 
 __all__ = ["ChatbotDataMessages", "I18nData"]  # what signatures name, and the public modules don't export
 
@@ -84,6 +92,75 @@ def launch_options() -> dict[str, Any]:
     return {"_frontend": False}
 
 
+def outermost(guard: Callable[[ASGIApp], ASGIApp]) -> dict[str, Any]:
+    """Return arguments for the page's server that put a guard around all of it.
+
+    Middleware that is given to Gradio stands behind Gradio's own, which answers other pages' questions whether they
+    may read the answers. What starts with the server is the only code of ours that meets the finished stack.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        app.middleware_stack = guard(app.middleware_stack)
+        yield
+
+    return {"lifespan": lifespan}
+
+
+def bound_waiting_for_headers(page: gr.Blocks) -> None:
+    """Let a page that is served close connections whose headers don't come."""
+    config = page.server.config
+    config.http_protocol_class = bound_headers(config.http_protocol_class)
+
+
+def let_guard_read_proxies() -> None:
+    """Keep uvicorn from believing `X-Forwarded-*` of every sender on this machine: `web/hosts.py` reads these."""
+    os.environ.update({"FORWARDED_ALLOW_IPS": ""})
+
+
+def log_failures_in_one_line() -> None:
+    """Let Gradio log one line, where it prints a traceback with an error's text, which may quote a visitor."""
+
+    def print_exc() -> None:
+        error = sys.exception()
+        if error is not None:
+            log_error(error)
+
+    queueing.traceback = routes.traceback = SimpleNamespace(print_exc=print_exc)
+
+
+def event_table(page: gr.Blocks) -> EventTable:
+    """Return the page's events in which the server takes part."""
+    api = page.get_api_info()["named_endpoints"]
+    events = [_event(function, api) for function in page.fns.values() if function.fn is not None]
+    return EventTable(events, lambda event_id: _is_pending(page._queue, event_id))
+
+
+def served_paths(page: gr.Blocks) -> Iterator[str]:
+    """Yield the path of each route that a page serves, with the gaps in braces."""
+    routers = [page.app.router]
+    while routers:
+        for route in routers.pop().routes:
+            if inner := getattr(route, "original_router", None):
+                routers.append(inner)
+            elif path := getattr(route, "path", None):
+                yield path
+
+
+def _event(function: Any, api: dict[str, Any]) -> Event:
+    endpoint = api.get(f"/{function.api_name}") if function.api_visibility == "public" else None
+    if endpoint is None:
+        return Event(function._id, len(function.inputs), function.queue)
+    parameters = {told["parameter_name"]: not told["parameter_has_default"] for told in endpoint["parameters"]}
+    return Event(function._id, len(function.inputs), function.queue, function.api_name, parameters)
+
+
+def _is_pending(queue: Any, event_id: str) -> bool:
+    """Tell whether the result of a call can still be read."""
+    sessions = queue.pending_event_ids_session
+    return event_id in queue.event_ids_to_events or any(event_id in ids for ids in list(sessions.values()))
+
+
 @contextmanager
 def leaving_call() -> Iterator[None]:
     """Mark the current call as abandoned when what runs in it is over.
@@ -114,6 +191,11 @@ async def _leave(event: Any) -> None:
     while event in _running_events(queue):
         await asyncio.sleep(0.05)
     event.alive = False
+
+
+def is_one_call(session: str) -> bool:
+    """Tell whether a session is nothing but the current call: Gradio names the session so if its caller named none."""
+    return bool(session == LocalContext.event_id.get(None))
 
 
 def _queue() -> Any:

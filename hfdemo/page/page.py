@@ -1,6 +1,8 @@
 """The page as a whole: what stands where, and what happens when it opens."""
 
 import json
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ from hfdemo.page.starters import starter_cards
 from hfdemo.page.status_bar import StatusBar
 from hfdemo.page.theme import make_theme
 from hfdemo.settings import Settings
-from hfdemo.web.guard import Guard
+from hfdemo.web.failures import few_a_second
+from hfdemo.web.guard import Guarded, guard
+from hfdemo.web.headers import PagePolicy
 from hfdemo.words import LANGUAGES, as_language, say
 
 ASSETS = Path(__file__).parent / "assets"
@@ -78,15 +82,28 @@ def _script() -> str:
     return script.replace("__LANGUAGES__", json.dumps(LANGUAGES)).replace("__DEFAULTS__", json.dumps(defaults({})))
 
 
-def launch(page: gr.Blocks, **options: Any) -> None:
+def launch(
+    page: gr.Blocks,
+    settings: Settings | None = None,
+    is_ready: Callable[[], bool] = lambda: True,
+    prevent_thread_lock: bool = False,
+    **options: Any,
+) -> None:
     """Serve the page until the process ends. Address, port and share link follow Gradio's own variables.
 
     Args:
         page: what `create_page` returned.
+        settings: the host's; say who may reach the page.
+        is_ready: tells whether messages can be answered now.
+        prevent_thread_lock: whether to return as soon as the page is served.
         options: more arguments for `Blocks.launch`.
     """
     page.queue(api_open=False, max_size=64, default_concurrency_limit=None)
     gradio_private.set_queue_poll_interval(page, QUEUE_POLL_S)
+    gradio_private.let_guard_read_proxies()
+    gradio_private.log_failures_in_one_line()
+    logging.getLogger("uvicorn.error").addFilter(few_a_second)
+    guarded = Guarded(settings or Settings(), gradio_private.event_table(page), lambda: page.share_url, is_ready)
     page.launch(
         theme=make_theme(),
         css=(ASSETS / "page.css").read_text("utf-8"),
@@ -99,7 +116,14 @@ def launch(page: gr.Blocks, **options: Any) -> None:
         max_file_size="1b",
         state_session_capacity=500,
         ssr_mode=False,
+        prevent_thread_lock=True,
         **gradio_private.launch_options(),
-        app_kwargs={"middleware": [Middleware(Guard, scripts=[_script()])]},
+        app_kwargs={
+            "middleware": [Middleware(PagePolicy, scripts=[_script()])],
+            **gradio_private.outermost(lambda app: guard(app, guarded)),
+        },
         **options,
     )
+    gradio_private.bound_waiting_for_headers(page)
+    if not prevent_thread_lock:
+        page.block_thread()

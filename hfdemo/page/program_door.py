@@ -4,31 +4,23 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import gradio as gr
 
-from hfdemo.answering import Answer, Answering
+from hfdemo.answering import Answering
 from hfdemo.chat.conversation import Conversation, Turn, new_id
 from hfdemo.chat.messages import read_message
 from hfdemo.page.controls import read_page_options
 from hfdemo.page.errors import shown_errors
-from hfdemo.page.gradio_private import leaving_call
+from hfdemo.page.gradio_private import is_one_call, leaving_call
 from hfdemo.page.language import language_of
+from hfdemo.page.program_clients import Client, ProgramClients
 from hfdemo.page.turn import request_of
 
 RECEIPT_WAITS_S = 2.0
 """So long a call waits for the receipt of a reply that is being stopped."""
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Client:
-    """What the server keeps of one program, from call to call."""
-
-    conversation: Conversation
-    cache_key: str
-    answer: Answer
 
 
 class ProgramDoor:
@@ -40,11 +32,11 @@ class ProgramDoor:
 
     def __init__(self, answering: Answering) -> None:
         self._answering = answering
+        self._clients = ProgramClients()
 
     async def chat(
         self,
         message: object,
-        client: Client | None,
         system_prompt: object,
         temperature: object = None,
         top_p: object = None,
@@ -57,28 +49,37 @@ class ProgramDoor:
         thinking: object = None,
         min_p: object = None,
         request: gr.Request = None,  # Gradio gives it
-    ) -> AsyncIterator[tuple[str, Client]]:
-        """Answer a call: the reply's text so far, and what the next call of the same program continues.
+    ) -> AsyncIterator[str]:
+        """Answer a call with the reply's text so far. The next call of the same program continues from it.
 
         Gradio takes the default of a parameter from the page's component; None from here, if that has no value.
         """
         numbers = (temperature, top_p, max_new_tokens, top_k, repetition_penalty, seed)
+        session, address = str(request.session_hash), request.client.host if request.client else ""
+        comes_again = not is_one_call(session)
         with shown_errors(language_of(request)):
+            client = self._clients.find(session)
             before = client.conversation if client else Conversation()
             asked = before.add("user", read_message(message))
             options = read_page_options((system_prompt, *numbers, stop_texts, reply_start, thinking, min_p))
             key = client.cache_key if client else secrets.token_urlsafe(16)
-            answer = self._answering.answer(replace(request_of(asked.path, options), cache_key=key))
+            turn = replace(request_of(asked.path, options), cache_key=key)
+            answer = self._answering.answer(turn, session, address)
             reply = Turn(new_id(), asked.head, "assistant", "")
             with leaving_call():
                 async with aclosing(answer.deltas()) as deltas:
                     async for delta in deltas:
                         content, thought = delta.added_to(reply.content, reply.thought)
                         reply = replace(reply, content=content, thought=thought)
-                        yield reply.content, Client(asked.put(reply), key, answer)
+                        so_far = Client(asked.put(reply), key, answer)
+                        if comes_again:
+                            self._clients.keep(session, address, so_far)
+                        yield reply.content
 
-    async def receipt(self, client: Client | None) -> dict[str, Any] | None:
+    async def receipt(self, request: gr.Request) -> dict[str, Any] | None:
         """Answer a call: the receipt of the last reply to the same program, or null if it failed or there is none."""
+        with shown_errors(language_of(request)):
+            client = self._clients.find(str(request.session_hash))
         if client is None:
             return None
         ended = asyncio.wrap_future(client.answer.ended)

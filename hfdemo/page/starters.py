@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from hfdemo.chat.messages import shorten
+from hfdemo.errors import InvalidInput
 from hfdemo.words import Language, say
 
 
@@ -25,6 +27,17 @@ class Starter:
 
 
 STARTERS = tuple(Starter(name) for name in ("travel", "bank", "medical", "shopping", "tutor"))
+
+
+def starter_at(index: object) -> Starter:
+    """Return the starter whose card was clicked.
+
+    Raises:
+        InvalidInput: there is none with that index.
+    """
+    if isinstance(index, int) and 0 <= index < len(STARTERS):
+        return STARTERS[index]
+    raise InvalidInput("not_one_of", name="index", value=shorten(index), allowed=f"0-{len(STARTERS) - 1}")
 
 
 def starter_cards(language: Language) -> list[dict[str, str]]:

@@ -160,7 +160,7 @@ class TurnView:
 
 
 async def stream_turn(
-    answering: Answering, view: TurnView, options: PageOptions, key: str, visitor: str
+    answering: Answering, view: TurnView, options: PageOptions, key: str, visitor: str, address: str = ""
 ) -> AsyncIterator[Update]:
     """Yield what the page shows until the reply has ended, however it does.
 
@@ -170,6 +170,7 @@ async def stream_turn(
         options: the visitor's.
         key: of what the engine keeps of this conversation; a new one is made for its first message.
         visitor: whose message it is; their Stop ends the reply.
+        address: from where they come.
 
     Raises:
         HfdemoError: there is no reply, or only a part of it; what the page shows then was yielded before, unless the
@@ -183,7 +184,7 @@ async def stream_turn(
     begun = False
     try:
         with leaving_call():
-            async with aclosing(answering.answer(request, visitor).deltas()) as deltas:
+            async with aclosing(answering.answer(request, visitor, address).deltas()) as deltas:
                 async for delta in deltas:
                     if not begun:
                         begun = True

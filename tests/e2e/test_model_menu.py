@@ -173,7 +173,7 @@ def send_event(menu: Menu, name: str, data: list) -> dict:
     """Send an event as no page would, and return what comes of it."""
     index = next(index for index, event in menu.page.fns.items() if event.name == name)
     body = {"data": data, "fn_index": index, "session_hash": "raw"}
-    httpx.post(f"{menu.url}/gradio_api/queue/join", json=body).raise_for_status()
+    httpx.post(f"{menu.url}/gradio_api/queue/join", json=body, headers={"origin": menu.url}).raise_for_status()
     with httpx.stream(
         "GET", f"{menu.url}/gradio_api/queue/data", params={"session_hash": "raw"}, timeout=10
     ) as stream:

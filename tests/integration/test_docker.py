@@ -95,7 +95,7 @@ def healthy(port: int) -> bool:
     """Run the command of the health check as it is, but for the port, which may be taken here."""
     _, _, command = only("HEALTHCHECK").partition("CMD ")
     _, *arguments = json.loads(command)
-    arguments = [argument.replace(f":{PORT}'", f":{port}'") for argument in arguments]
+    arguments = [argument.replace(f":{PORT}/", f":{port}/") for argument in arguments]
     assert str(port) in arguments[-1]
     return subprocess.run([sys.executable, *arguments], stderr=subprocess.DEVNULL, check=False).returncode == 0
 

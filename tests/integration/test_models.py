@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 from gradio_client import Client
+from gradio_client.exceptions import AppError
 
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
@@ -258,3 +259,19 @@ def test_prompt_command_fetches_no_weights(embedded_model, home):
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["text"].endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
     assert not [request for request in hub.requests if "safetensors" in request]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a program without asking it")
+def test_sigterm_lets_a_reply_end_and_takes_no_new_message(start, embedded_model):
+    app = start(HFDEMO_MODEL=str(embedded_model))
+    app.wait_for_log("CPU")
+    client, late = Client(app.url, verbose=False), Client(app.url, verbose=False)
+    job = client.submit(message="Write a story.", temperature=0, max_new_tokens=40, api_name="/chat")
+    wait_until(lambda: any(job.outputs()), 20)
+    app.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: httpx.get(f"{app.url}/readyz").status_code == 503 or app.process.poll() is not None, 5)
+    if app.process.poll() is None and not job.done():
+        with pytest.raises(AppError, match="The server is restarting"):
+            late.predict(message="Hi", api_name="/chat")
+    assert app.process.wait(timeout=12) == 143
+    assert "40 new tokens" in app.log() and "Traceback" not in app.log()

@@ -17,7 +17,7 @@ import yaml
 
 from hfdemo.errors import GenerationFailed
 from hfdemo.page.page import launch
-from hfdemo.settings import SIGN_IN_NAME
+from hfdemo.settings import Settings
 from tests import hub as stand_in
 from tests.conftest import ROOT, free_port, wait_until
 from tests.fakes import ScriptedEngine, scripted_page
@@ -530,8 +530,8 @@ def test_a_private_space_is_made_and_talked_to_with_the_token(publish, hub, engi
 def test_a_space_with_a_password_is_talked_to_with_it(publish, hub):
     engine, port = ScriptedEngine(), free_port()
     page = scripted_page(engine)
-    sign_in = (SIGN_IN_NAME, SECRET)
-    launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port, auth=sign_in)
+    settings = Settings(password=SECRET)
+    launch(page, settings, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
     hub.spaces.page_url = f"http://127.0.0.1:{port}"
     publish("my-chat", "--secret", "HFDEMO_PASSWORD", HFDEMO_PASSWORD=SECRET)
     assert len(engine.requests) == 1

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hfdemo import answering as answering_module
-from hfdemo.answering import Answer, Answering
+from hfdemo.answering import Answer, Answering, RateLimit
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
 from hfdemo.chat.reply import Delta, StopSignal
@@ -276,6 +276,133 @@ def test_no_more_are_answered_at_a_time_than_the_host_allows():
         assert answering._answers == []
 
     asyncio.run(crowd())
+
+
+def begin(answering: Answering, engine: ScriptedEngine, *who: tuple[str, str]) -> list[Answer]:
+    """Begin replies that come until they are stopped, one for each visitor and address."""
+    for _ in who:
+        engine.enqueue(60.0)
+    return [answering.answer(REQUEST, *visitor) for visitor in who]
+
+
+def end(answers: list[Answer]) -> None:
+    for answer in answers:
+        answer.stop.set()
+    for answer in answers:
+        answer.ended.result(5)
+
+
+def test_a_visitor_has_one_reply_that_comes_and_one_that_waits():
+    engine = ScriptedEngine()
+
+    async def crowd() -> None:
+        answering = Answering(engine)
+        answers = begin(answering, engine, ("me", "here"), ("me", "here"))
+        with pytest.raises(Busy) as busy:
+            answering.answer(REQUEST, "me", "elsewhere")
+        assert busy.value.key == "busy_visitor"
+        answers += begin(answering, engine, ("they", "here"), ("", "here"), ("", "here"), ("", "here"))
+        await asyncio.to_thread(end, answers)
+
+    asyncio.run(crowd())
+
+
+def test_an_address_leaves_places_to_others():
+    engine = ScriptedEngine()
+
+    async def crowd() -> None:
+        answering = Answering(engine, max_waiting=4, max_of_one_address=2)
+        answers = begin(answering, engine, ("a", "here"), ("b", "here"))
+        with pytest.raises(Busy) as busy:
+            answering.answer(REQUEST, "c", "here")
+        assert (busy.value.key, busy.value.fields["waiting"]) == ("busy_address", "2")
+        answers += begin(answering, engine, ("d", "there"), ("e", ""))
+        await asyncio.to_thread(end, answers)
+
+    asyncio.run(crowd())
+
+
+def test_a_rate_lets_some_pass_at_once_and_the_others_in_time():
+    now = 100.0
+    rate = RateLimit(20, lambda: now)
+    assert [rate.wait_s("me") for _ in range(8)] == [0.0] * 6 + [3.0, 3.0]  # 15 s' share of one in 3 s, and the next
+    assert rate.wait_s("they") == 0.0
+    now += 3.0
+    assert [rate.wait_s("me"), rate.wait_s("me")] == [0.0, 3.0]
+    now += 600.0
+    assert [rate.wait_s("me") for _ in range(7)] == [0.0] * 6 + [3.0]
+
+
+def test_without_a_limit_or_a_name_nobody_waits():
+    assert {RateLimit(0).wait_s("me") for _ in range(100)} == {0.0}
+    assert {RateLimit(1).wait_s("") for _ in range(100)} == {0.0}
+
+
+def test_the_rates_of_many_take_bounded_memory():
+    rate = RateLimit(1)
+    for n in range(answering_module.MAX_RATED + 10):
+        rate.wait_s(str(n))
+    assert len(rate._due) == answering_module.MAX_RATED
+
+
+def test_who_sends_too_fast_is_told_when_to_try_again():
+    async def hurry() -> None:
+        answering = Answering(ScriptedEngine(), per_minute=4)
+        for _ in range(2):
+            assert [delta async for delta in answering.answer(REQUEST, "me", "here").deltas()]
+        with pytest.raises(Busy, match="Try again in 15 s") as busy:
+            answering.answer(REQUEST, "me", "here")
+        assert busy.value.key == "too_many_messages"
+        assert [delta async for delta in answering.answer(REQUEST, "they", "here").deltas()]
+
+    asyncio.run(hurry())
+
+
+def test_closing_lets_replies_end_and_takes_no_more():
+    engine = ScriptedEngine()
+    engine.enqueue("a", 0.5, "b")
+
+    async def close() -> list[Delta]:
+        answering = Answering(engine)
+        assert answering.is_ready()
+        answer = answering.answer(REQUEST)
+        closing = asyncio.create_task(asyncio.to_thread(answering.close, 5))
+        await asyncio.sleep(0.1)
+        assert not answering.is_ready()
+        with pytest.raises(Busy) as busy:
+            answering.answer(REQUEST)
+        assert busy.value.key == "closing"
+        deltas = [delta async for delta in answer.deltas()]
+        started = time.monotonic()
+        await closing
+        assert time.monotonic() - started < 1.5
+        return deltas
+
+    assert text_of(asyncio.run(close())) == "ab"
+
+
+def test_closing_waits_no_longer_than_it_may():
+    engine = ScriptedEngine()
+
+    async def close() -> float:
+        answering = Answering(engine)
+        answers = begin(answering, engine, ("me", "here"))
+        started = time.monotonic()
+        await asyncio.to_thread(answering.close, 0.3)
+        waited = time.monotonic() - started
+        await asyncio.to_thread(end, answers)
+        return waited
+
+    assert 0.3 <= asyncio.run(close()) < 2.5
+
+
+@pytest.mark.parametrize(
+    ("stage", "ready"), [("ready", True), ("unloaded", True), ("loading", False), ("failed", False)]
+)
+def test_it_is_ready_when_a_message_would_be_answered(stage, ready):
+    engine = ScriptedEngine()
+    engine.now = Status(stage)
+    assert Answering(engine).is_ready() is ready
 
 
 def test_an_engine_that_ends_without_a_receipt_leaves_nobody_waiting():

@@ -38,7 +38,12 @@ def test_every_setting_is_read_from_its_variable():
         "HFDEMO_SYSTEM_PROMPT": " Be kind.\n",
         "HFDEMO_TIME_LIMIT_S": "60",
         "HFDEMO_MAX_WAITING": " 7 ",
+        "HFDEMO_MESSAGES_PER_MINUTE": "5",
         "HFDEMO_PASSWORD": " open sesame ",
+        "HFDEMO_USERS": "anna:a:b , ben: c",
+        "HFDEMO_ALLOWED_HOSTS": "Chat.example.com, .lan",
+        "HFDEMO_TRUSTED_PROXIES": "10.0.0.0/8 ::1",
+        "HFDEMO_MAX_REQUEST_MB": "16",
     }
     assert from_env(environ) == Settings(
         model="org/name",
@@ -52,7 +57,12 @@ def test_every_setting_is_read_from_its_variable():
         system_prompt=" Be kind.\n",
         time_limit_s=60,
         max_waiting=7,
+        messages_per_minute=5,
         password="open sesame",
+        users=(("anna", "a:b"), ("ben", "c")),
+        allowed_hosts=("chat.example.com", ".lan"),
+        trusted_proxies=("10.0.0.0/8", "::1"),
+        max_request_mb=16,
     )
 
 
@@ -84,6 +94,47 @@ def test_a_wrong_scheduling_is_refused_by_the_name_that_was_used(name):
 
 def test_the_password_is_not_shown_with_the_settings():
     assert "sesame" not in repr(from_env({"HFDEMO_PASSWORD": "open sesame"}))
+
+
+def test_the_users_are_those_with_a_password_of_their_own_and_the_one_of_the_page():
+    settings = from_env({"HFDEMO_USERS": "anna:secret,", "HFDEMO_PASSWORD": "open sesame"})
+    assert settings.accounts == {"hfdemo": "open sesame", "anna": "secret"}
+    assert "secret" not in repr(settings)
+    assert from_env({}).accounts == {}
+
+
+@pytest.mark.parametrize("value", ["anna", "anna:", ":hush", "anna:hush, ben", ": ,"])
+def test_a_user_without_name_or_password_is_refused_without_telling_it(value):
+    with pytest.raises(SettingsError, match="HFDEMO_USERS must be pairs") as refused:
+        from_env({"HFDEMO_USERS": value})
+    assert "hush" not in str(refused.value)
+
+
+def test_what_one_visitor_may_take_is_bounded_where_there_are_others():
+    alone, among_others = from_env({}), from_env({"GRADIO_SERVER_NAME": "0.0.0.0", "HFDEMO_MAX_WAITING": "7"})
+    assert (alone.rate_per_minute, alone.max_of_one_address) == (0, 32)
+    assert (among_others.rate_per_minute, among_others.max_of_one_address) == (20, 4)
+
+
+@pytest.mark.parametrize(
+    ("environ", "hosts"),
+    [
+        ({}, ()),
+        ({"SPACE_HOST": "me-chat.hf.space"}, ("me-chat.hf.space",)),
+        ({"GRADIO_SERVER_NAME": "0.0.0.0"}, ()),
+        ({"GRADIO_SERVER_NAME": "127.0.0.1"}, ()),
+        ({"GRADIO_SERVER_NAME": "Box.lan", "HFDEMO_ALLOWED_HOSTS": "a b,a"}, ("a", "b", "box.lan")),
+    ],
+)
+def test_the_page_has_the_names_it_was_given_and_the_one_it_listens_as(environ, hosts):
+    assert from_env(environ).allowed_hosts == hosts
+
+
+def test_uvicorns_variable_and_a_share_links_tunnel_name_proxies_too():
+    assert from_env({"FORWARDED_ALLOW_IPS": "*"}).trusted_proxies == ("0.0.0.0/0",)
+    assert from_env({"GRADIO_SHARE": "True"}).trusted_proxies == ("127.0.0.1",)
+    with pytest.raises(SettingsError, match=r"HFDEMO_TRUSTED_PROXIES must hold IP addresses .* 'proxy.lan'"):
+        from_env({"HFDEMO_TRUSTED_PROXIES": "10.0.0.1, proxy.lan"})
 
 
 def test_the_first_of_the_models_is_the_one_to_start_with():

@@ -16,12 +16,21 @@ from hfdemo.page.language import label, translations
 from hfdemo.page.starters import STARTERS, starter_cards
 from hfdemo.publish.life import FAILED, RESTING, RUNNING, WORKING
 from hfdemo.settings import Platform
+from hfdemo.web.bodies import TOO_LARGE, TOO_SLOW
 from hfdemo.words import LANGUAGES, as_language, choose_language, say, texts
 from tests.conftest import ROOT
 
 ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
 
-PREFIXES = {"say": "", "make_note": "note.", "label": "page.", "_words": "publish.", "_tell": "publish."}
+PREFIXES = {
+    "say": "",
+    "refusal": "refused.",
+    "Refused": "refused.",
+    "make_note": "note.",
+    "label": "page.",
+    "_words": "publish.",
+    "_tell": "publish.",
+}
 """What asks for texts, and how the names begin of those it asks for."""
 
 
@@ -82,6 +91,9 @@ def computed_keys() -> set[str]:
         *(f"status.{stage}" for stage in stages),
         *(f"publish.stage_{stage.lower()}" for stage in (RUNNING, *WORKING, *FAILED, *RESTING)),
         *(f"page.{name}{kind}" for name in [*OPTION_NAMES, "reply_start", "stop_texts"] for kind in ("", "_info")),
+        *(f"sign_in.{part}" for part in ("title", "user", "password", "button")),
+        *(f"refused.{key}" for key, _ in (TOO_LARGE, TOO_SLOW)),
+        *("refused.foreign_host", "refused.foreign_origin"),
         *(f"starter.{starter.name}.{part}" for starter in STARTERS for part in ("title", "message", "system")),
     }
 

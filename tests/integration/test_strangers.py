@@ -1,0 +1,280 @@
+"""What strangers, foreign pages and broken clients get of the running page, with a scripted engine."""
+
+import inspect
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError, AuthenticationError
+
+from hfdemo.page.page import launch
+from hfdemo.page.program_clients import ProgramClients
+from hfdemo.settings import Settings
+from hfdemo.web import slow_headers
+from hfdemo.web.failures import few_a_second
+from hfdemo.web.routes import GRADIO_ROUTES
+from tests.conftest import free_port, wait_until
+from tests.fakes import ScriptedEngine, scripted_page
+
+SECRET = "SYSTEM-PROMPT-OF-THE-HOST"
+CANARY = "what a visitor wrote"
+
+
+class Served:
+    """A page that is served in this process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.engine = ScriptedEngine()
+        self.page = scripted_page(self.engine, settings)
+        port = free_port()
+        launch(self.page, settings, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
+        self.url = f"http://127.0.0.1:{port}"
+        self.own = {"origin": self.url}
+
+    @property
+    def clients(self) -> ProgramClients:
+        """What the server keeps of programs."""
+        chat = next(event.fn for event in self.page.fns.values() if event.api_name == "chat")
+        return inspect.unwrap(chat).__self__._clients
+
+    def index(self, name: str) -> int:
+        return next(index for index, event in self.page.fns.items() if event.api_name == name)
+
+    def inputs(self, name: str) -> int:
+        return len(self.page.fns[self.index(name)].inputs)
+
+    def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
+        return httpx.post(f"{self.url}{path}", json=body, headers=headers, timeout=30)
+
+
+@pytest.fixture(scope="module")
+def open_page() -> Iterator[Served]:
+    served = Served(Settings(system_prompt=SECRET))
+    yield served
+    served.page.close()
+
+
+@pytest.fixture(scope="module")
+def closed_page() -> Iterator[Served]:
+    served = Served(Settings(system_prompt=SECRET, password="open sesame", users=(("anna", "비밀"),)))
+    yield served
+    served.page.close()
+
+
+def test_a_foreign_host_or_origin_gets_nothing_of_a_private_page(open_page):
+    for path in ("/", "/config", "/gradio_api/info", "/healthz", "/assets/x.js"):
+        for headers in ({"host": "rebound.example"}, {"origin": "https://evil.example"}, {"origin": "null"}):
+            answer = httpx.get(open_page.url + path, headers=headers)
+            assert answer.status_code == 403 and SECRET not in answer.text
+            assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_foreign_page_is_not_told_before_it_asks_that_it_may(open_page):
+    asked = {"origin": "https://evil.example", "access-control-request-method": "POST"}
+    answer = httpx.options(f"{open_page.url}/gradio_api/queue/join", headers=asked)
+    assert answer.status_code == 403 and "access-control-allow-origin" not in answer.headers
+
+
+def test_an_event_of_the_pages_own_needs_the_pages_origin(open_page):
+    event = {"data": [], "fn_index": open_page.index("_stop"), "session_hash": "s"}
+    for path in ("/gradio_api/queue/join", "/gradio_api/run/predict"):
+        assert open_page.post(path, event).status_code == 403
+        assert open_page.post(path, event, origin="http://localhost:1").status_code == 403
+        assert open_page.post(path, event, **open_page.own).status_code == 200
+
+
+def test_a_strangers_word_for_the_host_is_not_on_the_page(open_page):
+    told = {"x-forwarded-host": "evil.example", "x-forwarded-proto": "https", "x-gradio-server": "http://evil.example"}
+    for path in ("/", "/config"):
+        answer = httpx.get(open_page.url + path, headers=told)
+        assert answer.status_code == 200 and "evil.example" not in answer.text
+
+
+def test_programs_and_the_page_are_served(open_page):
+    assert Client(open_page.url, verbose=False).predict("Hi", api_name="/chat") == "ok"
+    page = httpx.get(open_page.url)
+    assert page.status_code == 200 and "content-security-policy" in page.headers
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "OPTIONS"])
+def test_before_signing_in_no_route_tells_anything_of_the_host(closed_page, method):
+    for route in (*GRADIO_ROUTES, "/gradio_api/mcp/", "/nowhere", "/config/", "//config"):
+        answer = httpx.request(method, closed_page.url + route)
+        assert SECRET not in answer.text and "scripted" not in answer.text
+        allowed = (200, 400, 405) if GRADIO_ROUTES.get(route) == "anyone" or route == "/" else ()
+        assert answer.status_code in (401, 303, *allowed), route
+
+
+def test_signing_in_opens_the_page_for_one_session(closed_page):
+    with pytest.raises(AuthenticationError, match="Could not login"):
+        Client(closed_page.url, verbose=False, auth=("anna", "wrong"))
+    with pytest.raises(AuthenticationError, match="credentials were not provided"):
+        Client(closed_page.url, verbose=False)
+    anna = Client(closed_page.url, verbose=False, auth=("anna", "비밀"))
+    other = Client(closed_page.url, verbose=False, auth=("anna", "비밀"))
+    assert anna.predict("Hi", api_name="/chat") == "ok"
+    httpx.get(f"{closed_page.url}/logout", cookies=anna.cookies)
+    assert httpx.get(f"{closed_page.url}/config", cookies=anna.cookies).status_code == 401
+    assert other.predict("Hi", api_name="/chat") == "ok"
+
+
+def test_a_browser_signs_in_with_the_form(closed_page):
+    with httpx.Client(base_url=closed_page.url, follow_redirects=True) as browser:
+        assert "<form" in browser.get("/").text
+        form = {"username": "hfdemo", "password": "open sesame", "from_page": "1"}
+        assert SECRET in browser.post("/login", data=form, headers=closed_page.own).text
+        assert browser.post("/login", data=form, headers={"origin": "https://evil.example"}).status_code == 403
+
+
+def test_strangers_bodies_take_no_memory(closed_page):
+    """Four anonymous bodies of 30 MB took 3 GB, and stalled the server for seconds."""
+    before = psutil.Process().memory_info().rss
+    body = b'{"data": [' + b"1," * 15_000_000 + b"1]}"
+
+    def send(_: int) -> int:
+        try:
+            return httpx.post(f"{closed_page.url}/gradio_api/queue/join", content=body, timeout=60).status_code
+        except httpx.WriteError:  # refused while it was still being sent
+            return 413
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(send, range(4))) <= {401, 413}
+    assert psutil.Process().memory_info().rss - before < 150_000_000  # the four senders are in this process
+
+
+def test_a_door_that_is_none_is_said_so(open_page):
+    for path in ("/gradio_api/call/nosuch", "/gradio_api/call/v2/nosuch", "/gradio_api/run/nosuch"):
+        answer = open_page.post(path, {"data": []})
+        assert (answer.status_code, answer.json()["error"]) == (
+            404,
+            "There is no such endpoint. The endpoints are: /chat, /receipt.",
+        )
+    assert httpx.get(f"{open_page.url}/pwa_icon/999999").status_code == 403
+    assert httpx.get(f"{open_page.url}/gradio_api/call/chat/nosuch").status_code == 404
+
+
+def test_programs_keep_their_conversations_whoever_else_comes(open_page):
+    """After 500 other sessions, a conversation was silently forgotten."""
+    client = Client(open_page.url, verbose=False)
+    client.predict("one", api_name="/chat")
+    clients = open_page.clients
+    kept = clients._kept[client.session_hash]
+    for n in range(600):
+        clients.keep(f"other{n}", "203.0.113.7", kept.client)
+    client.predict("two", api_name="/chat")
+    assert [message.content for message in open_page.engine.requests[-1].messages] == ["one", "ok", "two"]
+    clients._forget(client.session_hash)
+    with pytest.raises(AppError, match="The server no longer has this conversation"):
+        client.predict("three", api_name="/chat")
+    client.predict("four", api_name="/chat")
+    assert [message.content for message in open_page.engine.requests[-1].messages] == ["four"]
+
+
+def test_a_call_without_a_session_leaves_nothing_behind(open_page):
+    clients = open_page.clients
+    before = len(clients._kept)
+    event = open_page.post("/gradio_api/call/v2/chat", {"message": "Hi"}).json()["event_id"]
+    assert "complete" in httpx.get(f"{open_page.url}/gradio_api/call/v2/chat/{event}", timeout=30).text
+    assert len(clients._kept) == before
+
+
+def test_an_unknown_parameter_is_named(open_page):
+    answer = open_page.post("/gradio_api/call/v2/chat", {"message": "Hi", "tempreature": 1})
+    assert answer.status_code == 400 and answer.json()["error"].startswith('There is no parameter "tempreature".')
+
+
+def test_null_is_said_to_be_no_value(open_page):
+    client = Client(open_page.url, verbose=False)
+    with pytest.raises(AppError, match="temperature must be a number from 0 to 2; it was null"):
+        client.predict(message="Hi", temperature=None, api_name="/chat")
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """Return what the log and the terminal have got."""
+    seen: list[str] = []
+
+    def read() -> str:
+        captured = capfd.readouterr()
+        seen.extend([captured.out, captured.err])
+        return "".join(seen) + caplog.text
+
+    caplog.set_level(logging.INFO)
+    return read
+
+
+VALUES: list[Any] = [
+    *(None, True, 0, -1, 1e300, 10**400, CANARY, "", [], {}, [CANARY], {CANARY: CANARY}),
+    {"turns": [{"id": CANARY, "role": CANARY}], "head": CANARY},
+    {"turns": [CANARY], "head": None},
+    [{"role": "user", "content": CANARY}],
+    [[[[[[CANARY]]]]]],
+]
+"""What may be sent in the place of any value."""
+
+
+def test_no_private_event_fails_with_a_traceback_or_writes_a_visitors_words(open_page, log):
+    """172 of 400 such events answered 500, with tracebacks that quoted what was sent."""
+    events = [event for event in open_page.page.fns.values() if event.fn is not None]
+    statuses: list[int] = []
+    with httpx.Client(base_url=open_page.url, headers=open_page.own, timeout=30) as http:
+        for number, value in enumerate(VALUES):
+            for event in events:
+                body = {"data": [value] * len(event.inputs), "fn_index": event._id, "session_hash": f"fuzz{number}"}
+                if event.queue:
+                    body["event_data"] = value if isinstance(value, dict) else {"index": value, "value": value}
+                path = "/gradio_api/queue/join" if event.queue else "/gradio_api/run/predict"
+                content = json.dumps(body).encode()
+                answer = http.post(path, content=content, headers={"content-type": "application/json"})
+                statuses.append(answer.status_code)
+    assert {status for status in statuses if status >= 500} <= {503}  # the queue may be full
+    wait_until(
+        lambda: (
+            not open_page.page._queue.event_ids_to_events
+            or all(not jobs for jobs in open_page.page._queue.active_jobs)
+        ),
+        30,
+    )
+    written = log()
+    assert CANARY not in written and "Traceback" not in written
+    assert Client(open_page.url, verbose=False).predict("Hi", api_name="/chat") == "ok"
+
+
+def test_what_fails_is_a_few_lines_a_second(open_page, log):
+    few_a_second.__init__()
+    with httpx.Client(base_url=open_page.url, timeout=30) as http:
+        begun = time.monotonic()
+        for _ in range(40):
+            http.post("/gradio_api/call/chat", content=b"\xff" + CANARY.encode())
+            http.get("/gradio_api/queue/data?session_hash=nosuch")
+    seconds = time.monotonic() - begun
+    lines = [line for line in log().splitlines() if "a request failed" in line]
+    assert len(lines) <= 3 * (seconds + 2)
+    assert CANARY not in log() and "Traceback" not in log()
+
+
+def test_a_connection_without_whole_headers_is_closed(monkeypatch):
+    monkeypatch.setattr(slow_headers.bound_headers, "__defaults__", (0.3,))
+    served = Served(Settings())
+    port = int(served.url.rpartition(":")[2])
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as slow:
+            slow.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+            assert slow.recv(10) == b""
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as drops, pytest.raises(OSError):
+            for _ in range(200):
+                drops.sendall(b"X")
+                time.sleep(0.02)
+        assert threading.active_count() < 200
+        assert httpx.get(f"{served.url}/healthz").json() == {"status": "ok"}
+    finally:
+        served.page.close()

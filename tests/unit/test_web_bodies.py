@@ -1,0 +1,157 @@
+"""Bodies are bounded by their route, in size and time, and few large ones are read at once."""
+
+import asyncio
+import json
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from hfdemo.web.bodies import SMALL_BYTES, BodyLimits, FewLargeBodies
+from tests.unit.web import Recorder, request, scope_of, send_request
+
+MIB = 2**20
+EVENTS = ["queue/join", "queue/join/", "call/chat", "call/v2/chat", "run/predict", "api/chat"]
+OTHERS = ["/login", "/", "/gradio_api/cancel", "/gradio_api/reset", "/gradio_api/call/chat/a/b"]
+
+
+def post(app, path: str, *body: bytes | float, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    return request(app, scope_of(path, "POST", headers), body)
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"),
+    [*((f"/gradio_api/{event}", 4 * MIB) for event in EVENTS), *((path, SMALL_BYTES) for path in OTHERS)],
+)
+def test_a_body_up_to_its_routes_limit_is_read_and_one_byte_more_is_not(path, limit):
+    app = Recorder()
+    guarded = BodyLimits(app, 4 * MIB)
+    assert post(guarded, path, b"x" * limit)[0] == 200
+    assert [len(body) for body in app.bodies] == [limit]
+    status, headers, body = post(guarded, path, b"x" * limit, b"y")
+    assert (status, headers["connection"], len(app.bodies)) == (413, "close", 1)
+    assert json.loads(body)["error"].startswith("The request is too large; the limit is ")
+
+
+def test_a_told_length_is_believed_if_it_is_too_large():
+    async def receive() -> dict:
+        raise AssertionError("nothing is to be read")
+
+    sent: list[dict] = []
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    scope = scope_of("/gradio_api/call/chat", "POST", {"content-length": str(4 * MIB + 1)})
+    asyncio.run(BodyLimits(Recorder(), 4 * MIB)(scope, receive, send))
+    assert sent[0]["status"] == 413
+
+
+@pytest.mark.parametrize("length", ["-1", "1e3", "x", "9" * 40, "", "²"])
+def test_a_length_that_is_none_is_too_large(length):
+    assert request(BodyLimits(Recorder(), MIB), scope_of("/login", "POST", {"content-length": length}))[0] == 413
+
+
+def test_a_limit_holds_for_what_parses_bodies_itself():
+    async def parse(asked: Request) -> JSONResponse:
+        return JSONResponse(len(await asked.body()))
+
+    app = BodyLimits(Starlette(routes=[Route("/gradio_api/call/chat", parse, methods=["POST"])]), MIB)
+    scope = scope_of("/gradio_api/call/chat", "POST", query_string=b"", http_version="1.1", root_path="")
+    assert request(app, scope, [b"x" * MIB])[2] == str(MIB).encode()
+    assert request(app, dict(scope), [b"x" * MIB, b"y"])[0] == 413
+
+
+def test_a_part_that_does_not_come_in_time_is_not_waited_for():
+    app = Recorder()
+    status, headers, body = post(BodyLimits(app, MIB, chunk_s=0.05), "/login", b"x", 5.0, b"y")
+    assert (status, headers["connection"], app.bodies) == (408, "close", [])
+    assert json.loads(body)["error"] == "The request took too long to arrive. Send it again."
+
+
+def test_a_body_that_comes_in_drops_has_a_limit_too():
+    drops = [part for _ in range(100) for part in (b"x", 0.02)]
+    assert post(BodyLimits(Recorder(), MIB, chunk_s=5, body_s=0.2), "/login", *drops)[0] == 408
+
+
+def test_the_end_of_a_connection_is_waited_for_as_long_as_it_takes():
+    async def listen(scope, receive, send) -> None:
+        await receive()
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def ask() -> int:
+        messages = [{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}]
+        sent: list[dict] = []
+
+        async def receive() -> dict:
+            await asyncio.sleep(0.2 if len(messages) == 1 else 0)
+            return messages.pop(0)
+
+        async def send(message: dict) -> None:
+            sent.append(message)
+
+        await BodyLimits(listen, MIB, chunk_s=0.1, body_s=0.1)(scope_of("/", "GET"), receive, send)
+        return sent[0]["status"]
+
+    assert asyncio.run(ask()) == 200
+
+
+class Counter:
+    """An app that tells how many requests it served at one time."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    async def __call__(self, scope, receive, send) -> None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0.05)
+        self.now -= 1
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def ask_together(app, count: int, **headers: str) -> list[int]:
+    async def ask() -> list[int]:
+        asked = (send_request(app, scope_of("/", "POST", headers)) for _ in range(count))
+        return [status for status, _, _ in await asyncio.gather(*asked)]
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    ("headers", "most"),
+    [
+        ({"content-length": str(SMALL_BYTES + 1)}, 2),
+        ({"transfer-encoding": "chunked"}, 2),
+        ({"content-length": "5"}, 6),
+    ],
+)
+def test_large_bodies_take_turns_and_small_ones_do_not_wait_for_them(headers, most):
+    app = Counter()
+    assert ask_together(FewLargeBodies(app, at_once=2), 6, **headers) == [200] * 6
+    assert app.most == most
+
+
+def test_whoever_waits_too_long_is_told_so():
+    app = Counter()
+    statuses = ask_together(FewLargeBodies(app, at_once=1, waits_s=0.01), 3, **{"content-length": "100000"})
+    assert sorted(statuses) == [200, 503, 503]
+
+
+def test_a_turn_is_given_back_when_a_request_fails():
+    async def fail(scope, receive, send) -> None:
+        raise OSError
+
+    app = FewLargeBodies(fail, at_once=1, waits_s=1)
+
+    async def ask() -> None:
+        for _ in range(3):
+            with pytest.raises(OSError):
+                await send_request(app, scope_of("/", "POST", {"content-length": "100000"}))
+
+    asyncio.run(ask())

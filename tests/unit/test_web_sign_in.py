@@ -1,0 +1,257 @@
+"""Before signing in, nothing is told; a session each; guessing is slow."""
+
+import asyncio
+
+import pytest
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from hfdemo.web.routes import ROUTES
+from hfdemo.web.sessions import LASTS_S, MAX_SESSIONS, Accounts, Sessions
+from hfdemo.web.sign_in import SignIn
+from hfdemo.web.throttle import FORGOTTEN_AFTER_S, LONGEST_WAIT_S, MAX_CLIENTS, Throttle
+from tests.unit.web import Recorder, request, scope_of
+
+PASSWORDS = {"hfdemo": "open sesame", "anna": "비밀"}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def inside() -> Recorder:
+    return Recorder(body=b'"the host\'s settings"')
+
+
+@pytest.fixture
+def door(inside) -> SignIn:
+    return SignIn(inside, PASSWORDS)
+
+
+def browser(door: SignIn) -> TestClient:
+    return TestClient(door, follow_redirects=False)
+
+
+def sign_in(door: SignIn, user: str = "hfdemo", password: str = "open sesame") -> TestClient:
+    client = browser(door)
+    assert client.post("/login", data={"username": user, "password": password}).json() == {"success": True}
+    return client
+
+
+def test_without_passwords_everybody_is_let_in(inside):
+    client = browser(SignIn(inside, {}))
+    assert client.get("/config").text == inside.answer[1].decode()
+
+
+@pytest.mark.parametrize("route", [*ROUTES, "/nowhere", "/healthz/../config", "//", "/config/"])
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "PUT", "OPTIONS"])
+def test_a_stranger_gets_the_form_and_nothing_else(route, method, door, inside):
+    status, _, body = request(door, scope_of(route, method))
+    if ROUTES.get(route) == "anyone" and route not in ("/login", "/logout"):
+        assert status == 200
+        return
+    assert inside.scopes == [] and b"settings" not in body
+    assert status in (200, 303, 400, 401)
+    assert status != 200 or route in ("/", "//")
+
+
+def test_the_form_is_in_the_language_of_the_browser_and_runs_nothing(door):
+    answer = browser(door).get("/", headers={"accept-language": "ko-KR"})
+    assert answer.status_code == 200 and "<h1>로그인</h1>" in answer.text and '<html lang="ko">' in answer.text
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "<script" not in answer.text
+    assert "Sign in" in browser(door).get("/").text
+
+
+def test_a_stranger_is_told_what_to_do(door):
+    answer = browser(door).post("/gradio_api/call/chat", json={"data": []})
+    assert (answer.status_code, answer.json()["error"]) == (
+        401,
+        "Sign in first. From a program: Client(..., auth=(user, password)).",
+    )
+
+
+def test_a_strangers_body_is_not_read(door):
+    async def receive() -> dict:
+        raise AssertionError("nothing is to be read")
+
+    sent: list[dict] = []
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    asyncio.run(door(scope_of("/gradio_api/queue/join", "POST"), receive, send))
+    assert sent[0]["status"] == 401
+
+
+@pytest.mark.parametrize(("user", "password"), PASSWORDS.items())
+def test_each_user_signs_in_from_a_program_and_from_the_form(user, password, door, inside):
+    assert sign_in(door, user, password).get("/config").status_code == 200
+    client = browser(door)
+    answer = client.post("/login", data={"username": user, "password": f" {password} ", "from_page": "1"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "./")
+    assert client.get("/config").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [
+        ("hfdemo", "비밀"),
+        ("anna", "open sesame"),
+        ("", ""),
+        ("hfdemo", ""),
+        ("nobody", "x"),
+        ("hfdemo", "open sesame2"),
+    ],
+)
+def test_a_wrong_password_is_refused(user, password, door, inside):
+    client = browser(door)
+    answer = client.post("/login", data={"username": user, "password": password})
+    assert (answer.status_code, answer.json()["error"]) == (401, "The user name or the password is wrong.")
+    page = client.post("/login", data={"username": user, "password": password, "from_page": "1"})
+    assert page.status_code == 401 and "The user name or the password is wrong." in page.text and "<form" in page.text
+    assert client.get("/config").status_code == 401 and inside.scopes == []
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\xff\xfe", "application/x-www-form-urlencoded"),
+        (b"--x\r\nbroken", "multipart/form-data; boundary=x"),
+        (b"x", "multipart/form-data"),
+        (b"{}", "application/json"),
+        (b"", "text/plain"),
+        (b"&".join(b"a=%d" % n for n in range(99)), "application/x-www-form-urlencoded"),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="username"; filename="f"\r\n\r\nx\r\n--x--',
+            "multipart/form-data; boundary=x",
+        ),
+    ],
+)
+def test_a_form_that_is_none_is_refused(content, kind, door):
+    answer = browser(door).post("/login", content=content, headers={"content-type": kind})
+    assert answer.status_code in (400, 401) and answer.json()["error"]
+
+
+def test_a_form_in_parts_is_read_too(door):
+    answer = browser(door).post("/login", files={"username": (None, "anna"), "password": (None, "비밀")})
+    assert answer.json() == {"success": True}
+
+
+def test_signing_out_ends_one_session_only(door):
+    here, there = sign_in(door), sign_in(door)
+    assert here.get("/logout").status_code == 303
+    assert (here.get("/config").status_code, there.get("/config").status_code) == (401, 200)
+
+
+def test_an_ended_session_stays_ended_even_if_its_cookie_is_kept(door):
+    client = sign_in(door)
+    kept = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+    client.get("/logout")
+    assert browser(door).get("/config", headers={"cookie": kept}).status_code == 401
+
+
+def test_the_cookies_are_for_frames_and_for_plain_http(door):
+    answer = browser(door).post("/login", data={"username": "anna", "password": "비밀"})
+    in_frame, plain = answer.headers.get_list("set-cookie")
+    assert "Secure; SameSite=None; Partitioned" in in_frame and "HttpOnly" in in_frame
+    assert "SameSite=Lax" in plain and "HttpOnly" in plain and "Secure" not in plain
+
+
+@pytest.mark.parametrize("cookie", ["", "nonsense", "a=b; c", "hfdemo=x", "\xff", "=;=;"])
+def test_a_strange_cookie_is_no_session(cookie, door):
+    status, _, _ = request(door, scope_of("/config", headers={"cookie": cookie}))
+    assert status == 401
+
+
+def test_a_form_that_is_opened_again_leads_to_the_page(door):
+    assert browser(door).get("/login").headers["location"] == "./"
+
+
+def test_a_web_socket_needs_a_session(door):
+    with pytest.raises(WebSocketDisconnect), browser(door).websocket_connect("/socket"):
+        pass
+
+
+def test_five_wrong_passwords_are_free_then_even_the_right_one_waits(door):
+    client = browser(door)
+    wrong = {"username": "hfdemo", "password": "no"}
+    assert [client.post("/login", data=wrong).status_code for _ in range(6)] == [401] * 5 + [429]
+    answer = client.post("/login", data={"username": "hfdemo", "password": "open sesame"})
+    assert answer.status_code == 429 and answer.headers["retry-after"] == "1"
+    assert answer.json()["error"] == "Too many wrong passwords. Try again in 1 s."
+
+
+def test_the_wait_doubles_up_to_its_limit():
+    clock = Clock()
+    throttle, waits = Throttle(clock), []
+    for _ in range(14):
+        throttle.failed("1.2.3.4")
+        waits.append(throttle.wait_s("1.2.3.4"))
+        clock.now += waits[-1]
+    assert waits == [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, *[LONGEST_WAIT_S] * 4]
+    assert throttle.wait_s("1.2.3.5") == 0
+
+
+def test_a_client_has_all_addresses_of_its_ipv6_network():
+    throttle = Throttle(Clock())
+    for n in range(5):
+        throttle.failed(f"2001:db8::{n}")
+    assert throttle.wait_s("2001:db8::ffff") == 1
+    assert throttle.wait_s("2001:db8:0:1::") == 0
+
+
+def test_a_right_password_and_time_are_forgiving():
+    clock = Clock()
+    throttle = Throttle(clock)
+    for _ in range(5):
+        throttle.failed("a")
+        throttle.failed("b")
+    throttle.succeeded("a")
+    assert (throttle.wait_s("a"), throttle.wait_s("b")) == (0, 1)
+    clock.now += FORGOTTEN_AFTER_S + 1
+    throttle.failed("c")
+    throttle.failed("b")
+    assert throttle.wait_s("b") == 0
+
+
+def test_guessers_from_everywhere_take_bounded_memory():
+    throttle = Throttle(Clock())
+    for n in range(MAX_CLIENTS + 50):
+        throttle.failed(str(n))
+    assert len(throttle._wrong) == MAX_CLIENTS
+
+
+def test_a_session_ends_when_it_is_long_unused_and_the_oldest_when_there_are_too_many():
+    clock = Clock()
+    sessions = Sessions(clock)
+    secret = sessions.begin("anna")
+    clock.now += LASTS_S - 1
+    assert sessions.user(secret) == "anna"
+    clock.now += LASTS_S - 1
+    assert sessions.user(secret) == "anna"
+    clock.now += LASTS_S + 1
+    assert sessions.user(secret) is None
+    first, *_ = [sessions.begin("anna") for _ in range(MAX_SESSIONS + 1)]
+    assert sessions.user(first) is None and len(sessions._users) == MAX_SESSIONS
+
+
+def test_secrets_are_long_and_differ():
+    sessions = Sessions()
+    assert len({sessions.begin("anna") for _ in range(100)}) == 100
+    assert len(sessions.begin("anna")) >= 40
+
+
+def test_every_account_is_compared_whole(monkeypatch):
+    compared = []
+    monkeypatch.setattr("hfdemo.web.sessions.hmac.compare_digest", lambda a, b: bool(compared.append(a)) or a == b)
+    accounts = Accounts(PASSWORDS)
+    for name, password in (("hfdemo", "open sesame"), ("hfdemo", "x"), ("nobody", "x"), ("anna", "비밀\ud800")):
+        compared.clear()
+        accounts.holds(name, password)
+        assert len(compared) == 4 and {len(digest) for digest in compared} == {32}
