@@ -29,6 +29,17 @@ from hfdemo.settings import SIGN_IN_NAME, Settings, from_env
 
 def make_page(settings: Settings) -> Any:
     """Begin to load the model; return the page that answers with it."""
+    if settings.is_remote:
+        from huggingface_hub import get_token
+
+        from hfdemo.engines.remote.address import find_address
+        from hfdemo.engines.remote.engine import RemoteEngine
+        from hfdemo.engines.remote.host import RemoteHost
+
+        endpoint = RemoteHost(settings, find_address(settings, get_token()))
+        endpoint.load()
+        asking = Answering(RemoteEngine(settings, endpoint), settings.max_waiting)
+        return create_page(asking, settings, endpoint, catalog=endpoint)
     if settings.platform == "zerogpu":
         import spaces  # before torch, which it makes believe that there is a GPU
 
