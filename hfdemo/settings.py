@@ -194,7 +194,7 @@ def _whole_number(environ: Mapping[str, str], name: str, default: int, low: int,
 
 def _address(environ: Mapping[str, str], name: str) -> str | None:
     """Return the address of a server; one without `http://` or `https://` gets what is usual there."""
-    value = environ.get(name, "").strip().strip("\"'\ufeff")
+    value = environ.get(name, "").strip().strip("\"'\ufeff").removeprefix("//")
     if not value:
         return None
     try:
@@ -204,7 +204,7 @@ def _address(environ: Mapping[str, str], name: str) -> str | None:
         host = None
     if not host or re.search(r"\s", value) or parts.scheme not in ("", "http", "https"):
         raise SettingsError("bad_endpoint", name=name, value=value)
-    return value if parts.scheme else f"{'http' if _is_near(host) else 'https'}://{value.removeprefix('//')}"
+    return value if parts.scheme else f"{'http' if _is_near(host) else 'https'}://{value}"
 
 
 def _is_near(host: str) -> bool:

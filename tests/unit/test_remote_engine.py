@@ -196,6 +196,8 @@ STREAMS = {
     "no blank behind the colon": [step.replace("data: ", "data:") for step in (delta("ok"), *END)],
     "no [DONE]": [delta("ok"), delta(finish="stop")],
     "no [DONE], and the connection stays": [delta("ok"), delta(finish="stop"), 30],
+    "no [DONE], and the connection breaks": [delta("ok"), delta(finish="stop"), CUT],
+    "a blank behind [DONE]": [delta("ok"), delta(finish="stop"), "data: [DONE] \n\n"],
     "no reason, only [DONE]": [delta("ok"), DONE],
     "more behind [DONE]": [delta("ok"), *END, delta("no")],
     "last event without a blank line": [delta("ok"), delta(finish="stop").rstrip("\n")],
@@ -659,6 +661,7 @@ def test_a_provider_is_asked_by_the_hubs_router_with_its_token():
     assert settings.is_remote
     address = find_address(settings, "hf_token")
     assert (address.base, address.key) == ("https://router.huggingface.co/v1", "hf_token")
+    assert find_address(settings, "\ufeffhf_token").key == "hf_token"
     assert find_address(Settings(endpoint="https://other.test", model="org/name:groq"), "hf_token").key == ""
     without = RemoteEngine(settings, RemoteHost(settings, find_address(settings, None), IMPATIENT))
     with pytest.raises(HfdemoError) as failed:
@@ -700,3 +703,26 @@ def test_a_server_that_comes_later_is_found_by_itself(endpoint):
     wait_until(lambda: host.status.stage == "loading", 5)
     endpoint.offer({"id": "org/model"})
     wait_until(lambda: host.status.stage == "ready", 5)
+
+
+def test_a_key_that_is_refused_is_tried_again_by_a_person_only(endpoint):
+    endpoint.pages["/v1/models"] = json_answer({"error": "no"}, 401)
+    host = make(endpoint)._host
+    host.load()
+    wait_until(lambda: host.status.stage == "failed", 5)
+    assert host.status.error is not None and host.status.error.key == "endpoint_no_key"
+    endpoint.offer({"id": "org/model"})
+    time.sleep(1.2)
+    assert host.status.stage == "failed"
+    host.load()
+    wait_until(lambda: host.status.stage == "ready", 5)
+    host.load()
+    assert host.status.stage == "ready"
+
+
+def test_looking_for_the_endpoint_can_be_cancelled(endpoint):
+    endpoint.pages["/v1/models"] = Answer([5])
+    host = make(endpoint)._host
+    host.load()
+    host.cancel()
+    assert host.status.stage == "cancelled"

@@ -61,7 +61,8 @@ def find_address(settings: Settings, hub_token: str | None) -> Address:
         hub_token: the Hub's access token. It is shown to the Hub's own router, and to nobody else.
     """
     if settings.endpoint is None:
-        return Address(ROUTER, key=hub_token or "", key_name="HF_TOKEN")
+        token = (hub_token or "").strip("\ufeff")
+        return Address(ROUTER, key=token if token.isascii() else "", key_name="HF_TOKEN")
     base, other = _bases(settings.endpoint)
     return Address(base, other, settings.endpoint_key or "")
 

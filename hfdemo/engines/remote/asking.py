@@ -115,7 +115,7 @@ class Asking:
             done = False
             async with aclosing(self._events(response)) as events:
                 async for data in events:
-                    if data == DONE:
+                    if data.strip() == DONE:
                         done = True
                         break
                     self._take(data)
@@ -154,6 +154,10 @@ class Asking:
                     piece = await anext(pieces)
             except StopAsyncIteration:
                 break
+            except httpx2.TransportError:
+                if self._finish:
+                    return
+                raise
             except TimeoutError:
                 if self._finish:
                     return

@@ -24,6 +24,9 @@ ANY_MODEL = "default"
 """What is asked for where neither the host nor the endpoint names a model; servers with one model don't look."""
 
 MAX_FOUND = 50
+NEEDS_THE_HOST = ("endpoint_no_key", "endpoint_bad_key", "endpoint_no_credit", "endpoint_moved", "provider_no_token")
+"""The errors that do not go away by themselves."""
+
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 
 
@@ -86,9 +89,12 @@ class RemoteHost:
         return self._served.program if self._served else ""
 
     def load(self) -> None:
-        """Begin to ask the endpoint what it has, and return at once."""
+        """Begin to ask the endpoint what it has, and return at once; it is asked until it tells."""
         with self._lock:
-            if self._finding is None or self._finding.done():
+            if self._finding:
+                self._finding.cancel()
+            if self._served is None:
+                self._status = replace(self._status, stage="resolving", error=None)
                 self._finding = asyncio.run_coroutine_threadsafe(self._keep_finding(), self.loop)
 
     def choose(self, model: str) -> None:
@@ -199,6 +205,8 @@ class RemoteHost:
                     self.show_loading()
                 else:
                     self._status = replace(self._status, stage="failed", error=error)
+                if error.key in NEEDS_THE_HOST:
+                    return
             except Exception as error:
                 self._status = replace(self._status, stage="failed", error=explain_failure(error))
             else:
