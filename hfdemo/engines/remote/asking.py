@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 
@@ -146,25 +146,24 @@ class Asking:
 
     async def _events(self, response: httpx2.Response) -> AsyncGenerator[str, None]:
         """Yield the data of each event, and end where a server that said its last word is silent."""
-        reader, pieces, patience = EventReader(), aiter(response.aiter_bytes()), self._host.patience
-        while True:
-            limit_s = patience.usage_s if self._finish else patience.stalled_s if self._begun else None
-            try:
-                async with asyncio.timeout(limit_s):
-                    piece = await anext(pieces)
-            except StopAsyncIteration:
-                break
-            except httpx2.TransportError:
-                if self._finish:
-                    return
-                raise
-            except TimeoutError:
-                if self._finish:
-                    return
-                host, seconds = self._host.address.host, round(patience.stalled_s)
-                raise GenerationFailed("endpoint_stalled", host=host, seconds=seconds) from None
-            for data in reader.add(piece):
-                yield data
+        reader, patience = EventReader(), self._host.patience
+        async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_bytes())) as pieces:
+            while True:
+                limit_s = patience.usage_s if self._finish else patience.stalled_s if self._begun else None
+                try:
+                    async with asyncio.timeout(limit_s):
+                        piece = await anext(pieces)
+                except StopAsyncIteration:
+                    break
+                except (httpx2.TransportError, TimeoutError) as error:
+                    if self._finish:
+                        return
+                    if isinstance(error, httpx2.TransportError):
+                        raise
+                    host, seconds = self._host.address.host, round(patience.stalled_s)
+                    raise GenerationFailed("endpoint_stalled", host=host, seconds=seconds) from None
+                for data in reader.add(piece):
+                    yield data
         for data in reader.end():
             yield data
 
