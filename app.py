@@ -35,6 +35,17 @@ LAST_REPLIES_S = 10.0
 
 def make_page(settings: Settings) -> tuple[Any, Answering]:
     """Begin to load the model; return the page that answers with it, and what answers."""
+    if settings.is_remote:
+        from huggingface_hub import get_token
+
+        from hfdemo.engines.remote.address import find_address
+        from hfdemo.engines.remote.engine import RemoteEngine
+        from hfdemo.engines.remote.host import RemoteHost
+
+        endpoint = RemoteHost(settings, find_address(settings, get_token()))
+        endpoint.load()
+        answering = make_answering(RemoteEngine(settings, endpoint), settings)
+        return create_page(answering, settings, endpoint, catalog=endpoint), answering
     if settings.platform == "zerogpu":
         import spaces  # before torch, which it makes believe that there is a GPU
 

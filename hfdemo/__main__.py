@@ -5,6 +5,7 @@
 
 import argparse
 import importlib.util
+import os
 import sys
 
 from hfdemo import environment
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--language", choices=environment.languages(), help="language of the output")
     chosen = parser.parse_args(arguments)
     if chosen.command == "start":
-        return environment.start()
+        return environment.start(page_only=bool(os.environ.get("HFDEMO_ENDPOINT", "").strip()))
     if chosen.command == "test":
         return environment.test(chosen.pytest)
     if importlib.util.find_spec("huggingface_hub") is None:  # nothing is installed here: use the Python of `start`

@@ -2,9 +2,11 @@
 
 import ipaddress
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, get_args
+from urllib.parse import urlsplit
 
 from hfdemo.errors import SettingsError
 from hfdemo.words import say
@@ -32,6 +34,8 @@ HERE_ONLY = ("", "localhost", "127.0.0.1", "::1", "[::1]")
 ANYWHERE = ("0.0.0.0", "::", "[::]")
 """Values of `GRADIO_SERVER_NAME` with which the page listens on every address of this machine."""
 
+_WITH_PROVIDER = re.compile(r"[\w.-]+/[\w.-]+:[a-z][a-z0-9-]*")
+
 OLD_NAMES = {"HFDEMO_SCHEDULING": "HFDEMO_ENGINE"}
 """What variables were called before; the old names still work."""
 
@@ -42,6 +46,13 @@ class Settings:
 
     model: str | None = None
     """`HFDEMO_MODEL`: a Hub id, `id@revision`, a local folder or a GGUF file; None lets hfdemo choose."""
+
+    endpoint: str | None = None
+    """`HFDEMO_ENDPOINT`: the address of a server that runs the model; None runs it here, unless the model's name says
+    otherwise."""
+
+    endpoint_key: str | None = field(default=None, repr=False)
+    """`HFDEMO_ENDPOINT_KEY`: what that server is shown as a bearer token."""
 
     models: tuple[str, ...] = ()
     """`HFDEMO_MODELS`: the models that the page offers, separated by commas or white space."""
@@ -107,6 +118,11 @@ class Settings:
     """Whether only this machine can reach the page: it listens on the loopback address and has no share link."""
 
     @property
+    def is_remote(self) -> bool:
+        """Whether the model runs elsewhere: on a server, or at a provider, as named in `org/name:provider`."""
+        return bool(self.endpoint or (self.model and _WITH_PROVIDER.fullmatch(self.model)))
+
+    @property
     def batched(self) -> bool:
         """Whether several replies are generated at once."""
         if self.platform == "zerogpu":
@@ -149,6 +165,8 @@ def from_env(environ: Mapping[str, str]) -> Settings:
     models = tuple(dict.fromkeys(_words(environ, "HFDEMO_MODELS")))
     return Settings(
         model=environ.get("HFDEMO_MODEL", "").strip() or next(iter(models), None),
+        endpoint=_address(environ, "HFDEMO_ENDPOINT"),
+        endpoint_key=_header(environ, "HFDEMO_ENDPOINT_KEY"),
         models=models,
         quantize=_one_of(environ, "HFDEMO_QUANTIZE", defaults.quantize, get_args(Quantize)),
         cpu_weights=_one_of(environ, "HFDEMO_CPU_WEIGHTS", defaults.cpu_weights, get_args(CpuWeights)),
@@ -259,3 +277,34 @@ def _whole_number(environ: Mapping[str, str], name: str, default: int, low: int,
     if not value.isdecimal() or len(value) > 9 or not low <= int(value) <= high:
         raise SettingsError("bad_setting", name=name, value=value, low=low, high=high)
     return int(value)
+
+
+def _address(environ: Mapping[str, str], name: str) -> str | None:
+    """Return the address of a server; one without `http://` or `https://` gets what is usual there."""
+    value = environ.get(name, "").strip().strip("\"'\ufeff").removeprefix("//")
+    if not value:
+        return None
+    try:
+        parts = urlsplit(value if "://" in value else f"//{value}")
+        host, _ = parts.hostname, parts.port
+    except ValueError:  # no port has that number
+        host = None
+    if not host or re.search(r"\s", value) or parts.scheme not in ("", "http", "https"):
+        raise SettingsError("bad_endpoint", name=name, value=value)
+    return value if parts.scheme else f"{'http' if _is_near(host) else 'https'}://{value}"
+
+
+def _is_near(host: str) -> bool:
+    """Tell whether a host is in this network, by its name: such servers seldom have a certificate."""
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".internal", ".lan"))
+
+
+def _header(environ: Mapping[str, str], name: str) -> str | None:
+    """Return a secret that is sent in a header."""
+    value = environ.get(name, "").strip().strip("\"'\ufeff").strip()
+    if not value.isascii() or not value.isprintable():
+        raise SettingsError("bad_secret", name=name)
+    return value or None

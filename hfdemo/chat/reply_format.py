@@ -137,6 +137,11 @@ class ReplyFormat:
         return SYMBOLS.sub(lambda symbol: self.names[symbol[0]], text)
 
 
+def usual_format() -> ReplyFormat:
+    """Return how replies are read as text, of a model of which nothing is known."""
+    return ReplyFormat(Marks(THOUGHTS, tuple(pair for pair in ANSWERS if not pair[0][0].isalpha())))
+
+
 def find_reply_format(
     tokenizer: Any, template: ChatTemplate, control_tokens: Mapping[str, tuple[int, Any]]
 ) -> ReplyFormat:

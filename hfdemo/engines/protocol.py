@@ -1,7 +1,7 @@
 """What may be asked of an engine, and of what stands beside it. No base class is needed: the methods are enough.
 
 An engine answers. Where it runs a model on this machine, a `ModelHost` beside it loads, changes and unloads that, and
-a `PromptViewer` shows what the model reads. A remote endpoint has neither.
+a `PromptViewer` shows what the model reads. Beside an endpoint, a `ModelHost` only chooses which model is asked for.
 """
 
 from collections.abc import Iterator, Mapping
@@ -125,8 +125,8 @@ class ModelCatalog(Protocol):
         """Return the host's list. Quick, but may ask the Hub."""
         ...
 
-    def plan(self, name: str) -> Plan:
-        """Return what a model needs and how it would run here.
+    def plan(self, name: str) -> Plan | None:
+        """Return what a model needs and how it would run here; None if it runs elsewhere.
 
         Raises:
             HfdemoError: it can't be used; the text says why.
@@ -134,7 +134,7 @@ class ModelCatalog(Protocol):
         ...
 
     def search(self, words: str) -> list[ModelChoice]:
-        """Return the models on the Hub that match some words, those that fit first.
+        """Return the models on the Hub, or at the endpoint, that match some words, those that fit first.
 
         Raises:
             HfdemoError: the Hub doesn't answer.

@@ -11,6 +11,7 @@ class ModelChoice:
     """As in `HFDEMO_MODEL`."""
     stored_bytes: int | None
     """How much is to be downloaded, or lies on the disk; None if that isn't known."""
-    on_disk: bool
+    on_disk: bool | None
+    """None if it runs elsewhere."""
     fits: bool | None
     """Whether it fits this machine; None if that isn't known."""

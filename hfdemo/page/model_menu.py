@@ -55,19 +55,20 @@ class ModelMenu:
         self._named = shown_names(settings.models, settings.private)
         self._shown = {model: name for name, model in self._named.items()}
         any_model = settings.private
+        any_model_info = label("any_endpoint_model_info") if settings.is_remote else label("any_model_info")
         gr.Markdown(f"### {label('model')}")
         self._menu = RawDropdown(
             [],
             value=None,
             label=label("choose_model"),
-            info=label("any_model_info") if any_model else None,
+            info=any_model_info if any_model else None,
             allow_custom_value=any_model,
             elem_id="model",
             elem_classes=["any-model"] if any_model else [],
         )
         self._search = RawTextbox(
-            label=label("search_hub"),
-            info=label("search_hub_info"),
+            label=label("search_endpoint") if settings.is_remote else label("search_hub"),
+            info=None if settings.is_remote else label("search_hub_info"),
             submit_btn=True,
             visible=any_model,
             elem_id="search-hub",
@@ -110,6 +111,8 @@ class ModelMenu:
                 plan = self._catalog.plan(self._offered(picked))
             except HfdemoError as error:
                 return f'<p class="problem">{with_links(error.text(spoken))}</p>', hidden
+        if plan is None:
+            return "", gr.update(visible=True)
         return f"<strong>{escape(plan.facts.name)}</strong>{card_html(plan, spoken)}", gr.update(visible=plan.fits)
 
     def _use_model(self, language: object, picked: object) -> Any:
@@ -168,10 +171,12 @@ class ModelMenu:
     def _label(self, choice: ModelChoice, language: Language) -> str:
         """Return a choice with what helps to choose."""
         if choice.name == self._in_use():
-            state = say("page.model_in_use", language)
+            state = [say("page.model_in_use", language)]
         elif choice.fits is False:
-            state = say("page.model_too_big", language)
+            state = [say("page.model_too_big", language)]
+        elif choice.on_disk is None:
+            state = []
         else:
-            state = say("page.model_on_disk" if choice.on_disk else "page.model_not_downloaded", language)
+            state = [say("page.model_on_disk" if choice.on_disk else "page.model_not_downloaded", language)]
         size = [size_text(choice.stored_bytes)] if choice.stored_bytes else []
-        return " · ".join([self._shows(choice.name), *size, state])
+        return " · ".join([self._shows(choice.name), *size, *state])

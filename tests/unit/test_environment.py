@@ -126,6 +126,20 @@ def test_the_tests_get_their_own_requirements_and_arguments_and_give_their_statu
 
 
 @needs_venv
+def test_a_page_whose_model_runs_elsewhere_gets_only_what_it_needs(project, monkeypatch):
+    for name in environment.PAGE_PACKAGES:
+        make_package(project.folder / "packages", name, "1.0")
+    project.require("# ranges\naccelerate>=1\ngradio>=1,<2\nhuggingface_hub>=1,<2\ntorch>=2\n")  # two can't be had
+    assert "pip could not install" in project.run("start").stderr
+    monkeypatch.setenv("HFDEMO_ENDPOINT", "http://127.0.0.1:8000")
+    first = project.run("start")
+    assert "Installing the requirements" in first.stdout and "app" in first.stdout
+    assert project.run("start").stdout.startswith("app")
+    monkeypatch.delenv("HFDEMO_ENDPOINT")
+    assert "pip could not install" in project.run("start").stderr
+
+
+@needs_venv
 def test_an_environment_that_is_active_is_used(project):
     project.require("needed==1.0\n")
     answer = project.run("start", python=project.python)
@@ -178,5 +192,5 @@ def test_every_argument_after_test_is_pytests(arguments, monkeypatch):
 
 
 def test_start_gives_the_apps_exit_status(monkeypatch):
-    monkeypatch.setattr(environment, "start", lambda: 4)
+    monkeypatch.setattr(environment, "start", lambda page_only: 4)
     assert main(["start"]) == 4

@@ -219,3 +219,63 @@ def test_other_values_are_refused_and_the_text_names_key_value_and_range(name, f
 def test_settings_do_not_change_once_read():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().max_waiting = 5
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("", None),
+        (" http://host:8000/v1 ", "http://host:8000/v1"),
+        ("https://my.host/a/b/", "https://my.host/a/b/"),
+        ("HTTP://Host", "HTTP://Host"),
+        ("localhost:8000", "http://localhost:8000"),
+        ("//localhost:8000/v1", "http://localhost:8000/v1"),
+        ("192.168.0.7:8080/v1", "http://192.168.0.7:8080/v1"),
+        ("[::1]:8080", "http://[::1]:8080"),
+        ("gpu-box:8000", "http://gpu-box:8000"),
+        ("gpu.local/v1", "http://gpu.local/v1"),
+        ("api.example.com/v1", "https://api.example.com/v1"),
+        ('"https://my.host/v1"', "https://my.host/v1"),
+        ("\ufeffhttps://my.host/v1", "https://my.host/v1"),
+    ],
+)
+def test_an_endpoint_may_be_written_without_its_scheme(written, read):
+    settings = from_env({"HFDEMO_ENDPOINT": written, "HFDEMO_ENDPOINT_KEY": " sk-1 \n"})
+    assert settings.endpoint == read
+    assert settings.endpoint_key == "sk-1"
+    assert settings.is_remote is (read is not None)
+    assert "sk-1" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "written", ["http://", "ftp://host", "http://host:port", "http://ho st", "http://h:99999", "/v1"]
+)
+def test_what_is_no_address_is_refused(written):
+    with pytest.raises(SettingsError, match="HFDEMO_ENDPOINT"):
+        from_env({"HFDEMO_ENDPOINT": written})
+
+
+def test_a_key_with_other_characters_is_refused_and_not_shown():
+    with pytest.raises(SettingsError, match="HFDEMO_ENDPOINT_KEY") as refused:
+        from_env({"HFDEMO_ENDPOINT": "http://a", "HFDEMO_ENDPOINT_KEY": "비밀"})
+    assert "비밀" not in refused.value.text("en")
+
+
+@pytest.mark.parametrize(
+    ("model", "remote"),
+    [
+        ("org/name:groq", True),
+        ("org/name:hf-inference", True),
+        ("org/name:fastest", True),
+        ("org/name", False),
+        ("org/name@main", False),
+        ("C:/models/mine", False),
+        ("C:\\models\\mine", False),
+        ("./folder/name:x", False),
+        ("org/name/file.gguf", False),
+        ("https://huggingface.co/org/name", False),
+        (None, False),
+    ],
+)
+def test_a_provider_behind_a_models_name_runs_it_elsewhere(model, remote):
+    assert Settings(model=model).is_remote is remote

@@ -1,0 +1,78 @@
+"""Where an endpoint is, however its address was written, and whose key it is shown."""
+
+import re
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit, urlunsplit
+
+from hfdemo.settings import Settings
+
+ROUTER = "https://router.huggingface.co/v1"
+"""Where Hugging Face passes requests on to inference providers."""
+
+_OPERATION = re.compile(r"(?:/chat)?/completions\Z|/(?:models|responses|chat)\Z")
+_VERSION = re.compile(r"/v\d\w*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An endpoint of OpenAI's protocol."""
+
+    base: str
+    """What `/models` and `/chat/completions` are put behind."""
+    other_base: str = ""
+    """Where they are if they aren't there."""
+    key: str = field(default="", repr=False)
+    """What it is shown as a bearer token; empty if it asks for none."""
+    key_name: str = "HFDEMO_ENDPOINT_KEY"
+    """Where the host sets that."""
+
+    @property
+    def host(self) -> str:
+        """The name that people are told."""
+        parts = urlsplit(self.base)
+        return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+
+    @property
+    def is_router(self) -> bool:
+        """Whether providers answer, by Hugging Face's router."""
+        return self.base == ROUTER
+
+    @property
+    def root(self) -> str:
+        """The base without its version, where servers tell about themselves."""
+        parts = urlsplit(self.base)
+        return urlunsplit(parts._replace(path=_VERSION.sub("", parts.path)))
+
+    def url(self, path: str, base: str = "") -> str:
+        """Return the address of an operation; what stands behind a question mark stays there."""
+        parts = urlsplit(base or self.base)
+        return urlunsplit(parts._replace(path=parts.path + path))
+
+    def at(self, base: str) -> "Address":
+        """Return the same endpoint at the base where it was found."""
+        return replace(self, base=base, other_base="")
+
+
+def find_address(settings: Settings, hub_token: str | None) -> Address:
+    """Return where the host's endpoint is.
+
+    Args:
+        settings: name an endpoint, or a model with its provider.
+        hub_token: the Hub's access token. It is shown to the Hub's own router, and to nobody else.
+    """
+    if settings.endpoint is None:
+        token = (hub_token or "").strip("\ufeff")
+        return Address(ROUTER, key=token if token.isascii() else "", key_name="HF_TOKEN")
+    base, other = _bases(settings.endpoint)
+    return Address(base, other, settings.endpoint_key or "")
+
+
+def _bases(endpoint: str) -> tuple[str, str]:
+    """Return where the operations of an endpoint should be, and where else they may be."""
+    parts = urlsplit(endpoint)
+    path = parts.path.rstrip("/")
+    written = _OPERATION.sub("", path)
+    base = urlunsplit(parts._replace(path=written, fragment=""))
+    if written != path or _VERSION.search(written):
+        return base, ""
+    return urlunsplit(parts._replace(path=written + "/v1", fragment="")), base

@@ -1,0 +1,198 @@
+"""One turn asked of an endpoint: what is tried again, what is left out, and when it is given up.
+
+Nothing is sent again once a token has come: what a person reads would change under their eyes.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any, cast
+
+import httpx2
+
+from hfdemo.chat.request import ChatRequest
+from hfdemo.engines.remote.body import EXTRAS, OTHER_NAMES, Ask, droppable, make_body, refused_parameters, worth_saying
+from hfdemo.engines.remote.events import DONE, Chunk, EventReader, SaidError, read_chunk
+from hfdemo.engines.remote.host import RemoteHost
+from hfdemo.engines.remote.refusal import Refusal, explain_refusal, explain_unreachable, read_said
+from hfdemo.engines.remote.reply import FILTERED, ends_well
+from hfdemo.errors import GenerationFailed, HfdemoError
+
+
+class Asking:
+    """Asks for one reply; all of it runs in the host's event loop.
+
+    Args:
+        host: knows the endpoint.
+        request: the turn.
+        seed: the one to send.
+        put: takes each piece that comes.
+    """
+
+    def __init__(self, host: RemoteHost, request: ChatRequest, seed: int, put: Callable[[Chunk], None]) -> None:
+        self._host = host
+        self._request = request
+        self._put = put
+        self.seed = seed
+        """-1 where the endpoint takes none."""
+        self.model = host.status.model
+        self.dropped = 0
+        """How many of the oldest messages are not shown, because they don't fit the model."""
+        self._leaves_out: set[str] = set()
+        self._told: set[str] = set()
+        self._begun = False
+        self._finish = ""
+        self._retries = 0
+        self._pause_s = host.patience.pause_s
+        self._begun_at = time.monotonic()
+
+    async def run(self) -> None:
+        """Ask until the reply has come to its end.
+
+        Raises:
+            HfdemoError: it doesn't come, or not to its end; the text says why.
+        """
+        try:
+            while not await self._try():
+                await asyncio.sleep(self._pause_s)
+                self._pause_s = min(5.0, 2 * self._pause_s)
+        finally:
+            self._host.end_loading()
+
+    async def _try(self) -> bool:
+        """Ask once; tell whether the reply has come, and not whether it is worth asking again after a while."""
+        try:
+            await self._host.find()
+            return await self._ask_as_taken()
+        except HfdemoError as error:
+            if error.key != "endpoint_loading" or self._begun or self._waited_long():
+                raise
+            self._host.show_loading()
+            return False
+        except httpx2.HTTPError as error:
+            if self._begun:
+                raise GenerationFailed("endpoint_cut", host=self._host.address.host) from None
+            if not self._may_retry():
+                raise explain_unreachable(error, self._host.address) from None
+            return False
+
+    async def _ask_as_taken(self) -> bool:
+        """Ask for what the endpoint takes, of messages that fit the model; tell whether the reply has come.
+
+        Raises:
+            HfdemoError: it does not even answer that; the text says why.
+            httpx2.HTTPError: there is no answer.
+        """
+        self.model = self._host.status.model
+        while True:
+            leaves_out = self._host.left_out(self.model) | self._leaves_out
+            limit = self._host.status.context_limit
+            ask = Ask(self._request, self.model, self.seed, limit, self._host.program)
+            body = make_body(ask, leaves_out, self.dropped)
+            try:
+                await self._ask(body)
+            except Refusal as refusal:
+                if not self._begun and (self._drops(refusal) or self._leaves(refusal, body)):
+                    continue
+                if not self._begun and refusal.status in (502, 504) and self._may_retry():
+                    return False  # a server behind the endpoint is gone; there may be another
+                raise explain_refusal(refusal, self._host.address, self.model) from None
+            return True
+
+    async def _ask(self, body: dict[str, Any]) -> None:
+        """Send a request, and hand on what comes.
+
+        Raises:
+            Refusal: the endpoint says no, by its status or in the stream.
+            GenerationFailed: the reply isn't whole.
+            httpx2.HTTPError: the connection broke, or nothing came.
+        """
+        self._finish = ""
+        async with self._host.server.ask(self._host.address.url("/chat/completions"), body) as response:
+            if "html" in response.headers.get("content-type", ""):
+                raise Refusal(404, "", {})  # a page for people
+            done = False
+            async with aclosing(self._events(response)) as events:
+                async for data in events:
+                    if data.strip() == DONE:
+                        done = True
+                        break
+                    self._take(data)
+        if self._finish == FILTERED:
+            raise GenerationFailed("endpoint_filtered", host=self._host.address.host)
+        if not (ends_well(self._finish) or (done and not self._finish)):
+            raise httpx2.RemoteProtocolError("the stream has no end")
+
+    def _take(self, data: str) -> None:
+        try:
+            chunk = read_chunk(data)
+        except SaidError as error:
+            raise read_said(error) from None
+        self._finish = chunk.finish or self._finish
+        if not self._begun and (chunk.text or chunk.thought or chunk.finish):
+            self._begin()
+        if chunk != Chunk():
+            self._put(chunk)
+
+    def _begin(self) -> None:
+        """Remember what led to a reply."""
+        self._begun = True
+        self._host.end_loading()
+        if self._leaves_out:
+            self._host.remember(self.model, frozenset(self._leaves_out), frozenset(self._told))
+        if "seed" in self._host.left_out(self.model):
+            self.seed = -1
+
+    async def _events(self, response: httpx2.Response) -> AsyncGenerator[str, None]:
+        """Yield the data of each event, and end where a server that said its last word is silent."""
+        reader, patience = EventReader(), self._host.patience
+        async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_bytes())) as pieces:
+            while True:
+                limit_s = patience.usage_s if self._finish else patience.stalled_s if self._begun else None
+                try:
+                    async with asyncio.timeout(limit_s):
+                        piece = await anext(pieces)
+                except StopAsyncIteration:
+                    break
+                except (httpx2.TransportError, TimeoutError) as error:
+                    if self._finish:
+                        return
+                    if isinstance(error, httpx2.TransportError):
+                        raise
+                    host, seconds = self._host.address.host, round(patience.stalled_s)
+                    raise GenerationFailed("endpoint_stalled", host=host, seconds=seconds) from None
+                for data in reader.add(piece):
+                    yield data
+        for data in reader.end():
+            yield data
+
+    def _drops(self, refusal: Refusal) -> bool:
+        """Drop half of the older messages if the conversation is too long; tell whether that may help."""
+        left = droppable(self._request) - self.dropped
+        if not refusal.is_too_long or left <= 0:
+            return False
+        self.dropped += max(2, left // 4 * 2)
+        return True
+
+    def _leaves(self, refusal: Refusal, body: dict[str, Any]) -> bool:
+        """Leave out what the endpoint doesn't take; tell whether there is anything that may help.
+
+        Where it names nothing, it may be any of what OpenAI's own protocol doesn't have.
+        """
+        if refusal.status not in (400, 422, 500) or refusal.is_too_long:
+            return False
+        refused = refused_parameters(refusal.said, refusal.body, body)
+        if not refused and refusal.status != 500:
+            refused = set(EXTRAS) & set(body)
+        known = {name for name, other in OTHER_NAMES.items() if other in refused}
+        self._told |= {name for name in refused if worth_saying(name, body)} | known
+        self._leaves_out |= refused
+        return bool(refused)
+
+    def _waited_long(self) -> bool:
+        return time.monotonic() - self._begun_at + self._pause_s > self._host.patience.loading_s
+
+    def _may_retry(self) -> bool:
+        self._retries += 1
+        return self._retries <= self._host.patience.retries

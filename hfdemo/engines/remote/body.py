@@ -1,0 +1,165 @@
+"""What is asked of an endpoint, and what it doesn't take of that; pure."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hfdemo.chat.options import Options
+from hfdemo.chat.request import ChatRequest
+
+NEUTRAL: Mapping[str, float] = {"top_k": -1, "repetition_penalty": 1, "min_p": 0, "top_p": 1}
+"""The values that change nothing. Servers have other defaults, so these are sent, too; 0 is no top_k everywhere."""
+
+NUMBERS = ("temperature", "top_p", "max_tokens", "top_k", "repetition_penalty", "min_p", "seed")
+"""What people set that is a number; who sets one hears if it isn't taken."""
+
+EXTRAS = (
+    *("top_k", "repetition_penalty", "min_p", "chat_template_kwargs"),
+    *("continue_final_message", "add_generation_prompt"),
+)
+"""What OpenAI's own protocol doesn't have, but servers for open models do."""
+
+SYSTEM = "system"
+"""The system message, as something that may be refused: then its text stands before the first message."""
+
+OTHER_NAMES = {"max_tokens": "max_completion_tokens"}
+"""What takes the place of a parameter that is refused."""
+
+_ABOUT_SYSTEM = re.compile(r"system (?:role|message|prompt)", re.I)
+_ALIASES = {"enable_thinking": "chat_template_kwargs", "repeat_penalty": "repetition_penalty"}
+_TOO_LONG = re.compile(
+    r"context.{0,20}(?:length|window|size)|max_model_len|n_ctx|too (?:long|many tokens)|"
+    r"\b(?:prompt|inputs?)\b.{0,40}(?:exceed|longer than|must be)|reduce the length",
+    re.I | re.S,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One turn, and all that is known of whom it is asked."""
+
+    request: ChatRequest
+    model: str
+    seed: int
+    context_limit: int | None = None
+    server: str = ""
+    """Which program the server is, where it tells."""
+
+
+def make_body(ask: Ask, leaves_out: Collection[str] = (), dropped: int = 0) -> dict[str, Any]:
+    """Return the body of a request.
+
+    Args:
+        ask: the turn.
+        leaves_out: what the server doesn't take.
+        dropped: how many of the oldest messages are not shown.
+    """
+    wanted = _parameters(ask)
+    for refused, other in OTHER_NAMES.items():
+        if refused in leaves_out and refused in wanted:
+            wanted[other] = wanted[refused]
+    taken = {name: value for name, value in wanted.items() if name not in leaves_out}
+    if ask.server == "llamacpp" and "repetition_penalty" in taken:
+        taken["repeat_penalty"] = taken["repetition_penalty"]
+    return {
+        "model": ask.model,
+        "messages": _messages(ask.request, SYSTEM in leaves_out, dropped),
+        "stream": True,
+    } | taken
+
+
+def refused_parameters(said: str, body: Mapping[str, Any], sent: Mapping[str, Any]) -> set[str]:
+    """Return which of the parameters that were sent a server doesn't take; empty if it names none.
+
+    Args:
+        said: the server's words.
+        body: all of its answer.
+        sent: the body that it refused.
+    """
+    known = (set(sent) - {"model", "messages", "stream"}) | set(_ALIASES)
+    error = body.get("error")
+    named = [str(error["param"]).split(".")[0]] if isinstance(error, dict) and error.get("param") else []
+    details = body.get("detail")
+    for detail in details if isinstance(details, list) else []:
+        named += [str(part) for part in detail.get("loc", ())] if isinstance(detail, dict) else []
+    found = {name for name in named if name in known}
+    found = found or {name for name in known if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", said)}
+    if not found and _ABOUT_SYSTEM.search(said) and sent["messages"][0]["role"] == SYSTEM:
+        return {SYSTEM}
+    return {_ALIASES.get(name, name) for name in found} & set(sent)
+
+
+def is_too_long(said: str) -> bool:
+    """Tell whether a server's words say that the conversation doesn't fit the model."""
+    return _TOO_LONG.search(said) is not None
+
+
+def worth_saying(name: str, body: Mapping[str, Any]) -> bool:
+    """Tell whether people should hear that a parameter is left out: somebody set it, and it changes something."""
+    if name == "chat_template_kwargs":
+        return bool(body[name]["enable_thinking"])
+    return (
+        name in (*NUMBERS, "reasoning_effort", "continue_final_message")
+        and name not in OTHER_NAMES
+        and body[name] != NEUTRAL.get(name)
+    )
+
+
+def droppable(request: ChatRequest) -> int:
+    """Return how many of the oldest messages can be left out: whole exchanges before the last question."""
+    return max(0, (len(request.messages) - 1) // 2 * 2)
+
+
+def _parameters(ask: Ask) -> dict[str, Any]:
+    options, limit = ask.request.options, ask.context_limit
+    return {
+        **_sampling(options),
+        "max_tokens": min(options.max_new_tokens, max(1, limit // 2)) if limit else options.max_new_tokens,
+        "seed": ask.seed,
+        "stream_options": {"include_usage": True}
+        | ({"continuous_usage_stats": True} if ask.server == "vllm" else {}),  # a stopped reply has a receipt, too
+        **_thinking(ask.request),
+        **({"continue_final_message": True, "add_generation_prompt": False} if _goes_on(ask.request) else {}),
+    }
+
+
+def _sampling(options: Options) -> dict[str, float]:
+    penalty = {"repetition_penalty": options.repetition_penalty}
+    if options.temperature == 0 or options.top_p == 0:  # most servers take no top_p of 0
+        return {"temperature": 0, **penalty}
+    return {
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "top_k": options.top_k or int(NEUTRAL["top_k"]),
+        "min_p": options.min_p,
+        **penalty,
+    }
+
+
+def _thinking(request: ChatRequest) -> dict[str, Any]:
+    """Return how thinking is asked for; templates call it by two names. An answer goes on without another thought."""
+    mode = request.options.thinking
+    thinks = mode not in ("auto", "off") and not request.reply_start
+    thinks = thinks or bool(request.thought_start and not request.reply_start)
+    effort = {"reasoning_effort": mode} if mode in ("low", "medium", "high") else {}
+    return {"chat_template_kwargs": {"enable_thinking": thinks, "thinking": thinks} | effort} | effort
+
+
+def _goes_on(request: ChatRequest) -> bool:
+    return bool(request.reply_start or request.thought_start)
+
+
+def _messages(request: ChatRequest, folds_system: bool, dropped: int) -> list[dict[str, str]]:
+    said: Sequence[dict[str, str]] = [
+        {"role": message.role, "content": message.content} for message in request.messages[dropped:]
+    ]
+    messages = list(said)
+    if request.system_prompt and folds_system:
+        messages[0] = messages[0] | {"content": f"{request.system_prompt}\n\n{messages[0]['content']}"}
+    elif request.system_prompt:
+        messages.insert(0, {"role": SYSTEM, "content": request.system_prompt})
+    if _goes_on(request):
+        start = request.reply_start or f"<think>\n{request.thought_start}"
+        messages.append({"role": "assistant", "content": start})
+    return messages

@@ -1,0 +1,204 @@
+"""From the bytes of a stream to what a server said; pure.
+
+Server-sent events: lines that end with LF, CRLF or CR, and nothing else; a blank line ends an event. Source:
+https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hfdemo.chat.reply_reader import THOUGHT_FIELDS
+
+DONE = "[DONE]"
+
+_LINE_END = re.compile("\r\n|\n|\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How many tokens a request took, as the server counts them."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    new_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a reply, as the server sent it."""
+
+    text: str = ""
+    thought: str = ""
+    finish: str = ""
+    """Why the reply ends, in the server's word; empty while it goes on."""
+    usage: Usage | None = None
+    model: str = ""
+
+
+class SaidError(Exception):
+    """The server says in its stream that something went wrong.
+
+    Args:
+        said: its own words.
+        status: the HTTP status that belongs to it; 0 if it names none.
+        body: all of what it sent.
+    """
+
+    def __init__(self, said: str, status: int, body: Mapping[str, Any]) -> None:
+        super().__init__(said)
+        self.said = said
+        self.status = status
+        self.body = body
+
+
+class EventReader:
+    """Takes the bytes of a stream, in whatever pieces they come, and gives the data of each event.
+
+    A server that doesn't stream sends one JSON document instead; that is taken for the data of one event.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._text = ""
+        self._data: list[str] = []
+        self._document: list[str] = []
+        self._is_stream = False
+
+    def add(self, piece: bytes) -> Iterator[str]:
+        """Take the next bytes and yield the data of each event that is whole."""
+        self._text += self._decoder.decode(piece)
+        # A CR at the end may be the first half of CRLF.
+        whole = self._text[:-1] if self._text.endswith("\r") else self._text
+        start = 0
+        for found in _LINE_END.finditer(whole):
+            yield from self._take(whole[start : found.start()])
+            start = found.end()
+        self._text = self._text[start:]
+
+    def end(self) -> Iterator[str]:
+        """Yield what stands behind the last blank line; some servers leave that out."""
+        rest = self._text + self._decoder.decode(b"", final=True)
+        self._text = ""
+        yield from self._take(rest.rstrip("\r\n"))
+        yield from self._take("")
+        if not self._is_stream and (document := "\n".join(self._document).strip()):
+            yield document
+
+    def _take(self, line: str) -> Iterator[str]:
+        name, _, value = line.removeprefix("\ufeff").partition(":")
+        if not line:
+            data, self._data = "\n".join(self._data), []
+            if data:
+                yield data
+        elif name == "data":
+            self._is_stream = True
+            value = value.removeprefix(" ")
+            # One line is one JSON document in all known servers; some don't write the blank line between two.
+            if self._data and _is_whole("\n".join(self._data)):
+                yield from self._take("")
+            self._data.append(value)
+        elif not self._is_stream:
+            self._document.append(line)
+
+
+def read_chunk(data: str) -> Chunk:
+    """Return what the data of an event says. What can't be read says nothing.
+
+    Raises:
+        SaidError: the server says that something went wrong.
+    """
+    try:
+        body = json.loads(data)
+    except ValueError:
+        return Chunk()
+    if not isinstance(body, dict):
+        return Chunk()
+    if said := find_error(body):
+        raise said
+    choice = next((one for one in _list(body.get("choices")) if isinstance(one, dict) and not one.get("index")), {})
+    told = choice.get("delta") or choice.get("message") or {}
+    text, thought = _read_delta(told) if isinstance(told, dict) else ("", "")
+    return Chunk(
+        text or _text(choice.get("text")),
+        thought,
+        _text(choice.get("finish_reason")),
+        _read_usage(body.get("usage")),
+        _text(body.get("model")),
+    )
+
+
+def find_error(body: Mapping[str, Any]) -> SaidError | None:
+    """Return what a server says went wrong, in any of the forms that are in use; None if nothing did."""
+    error = body.get("error")
+    if error is None and (body.get("object") == "error" or "choices" not in body):
+        error = body.get("detail") or body.get("message")
+    if not error:
+        return None
+    facts = error if isinstance(error, dict) else body
+    said = facts.get("message") if isinstance(error, dict) else error
+    status = next((facts[name] for name in ("code", "status", "status_code") if _is_status(facts.get(name))), 0)
+    kinds = {"overloaded": 503, "unavailable_error": 503, "exceed_context_size_error": 413}
+    return SaidError(
+        said if isinstance(said, str) else json.dumps(said or error, ensure_ascii=False),
+        int(status) or kinds.get(_text(body.get("error_type")) or _text(facts.get("type")), 0),
+        body,
+    )
+
+
+def _read_delta(told: Mapping[str, Any]) -> tuple[str, str]:
+    """Return text and thought of a delta; a server that names the thought twice says the same."""
+    thought = next((found for name in THOUGHT_FIELDS if (found := _parts(told.get(name))[0])), "")
+    text, within = _parts(told.get("content"))
+    return text or _text(told.get("refusal")), thought or within
+
+
+def _parts(content: object) -> tuple[str, str]:
+    """Return text and thought of a content, which may be a list of typed parts (Mistral's)."""
+    if not isinstance(content, list):
+        return _text(content), ""
+    text = thought = ""
+    for part in content:
+        if isinstance(part, dict) and part.get("thinking"):
+            thought += _parts(part["thinking"])[0]
+        elif isinstance(part, dict):
+            text += _text(part.get("text"))
+    return text, thought
+
+
+def _read_usage(usage: object) -> Usage | None:
+    if not isinstance(usage, dict) or not usage.get("prompt_tokens"):
+        return None
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else 0
+    return Usage(_count(usage.get("prompt_tokens")), _count(cached), _count(usage.get("completion_tokens")))
+
+
+def _is_status(value: object) -> bool:
+    return not isinstance(value, bool) and str(value) in _STATUSES
+
+
+_STATUSES = frozenset(map(str, range(400, 600)))
+
+
+def _is_whole(data: str) -> bool:
+    try:
+        json.loads(data)
+    except ValueError:
+        return data == DONE
+    return True
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

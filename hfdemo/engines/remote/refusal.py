@@ -1,0 +1,123 @@
+"""Why an endpoint doesn't answer, in words for people."""
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx2
+
+from hfdemo.chat.messages import shorten
+from hfdemo.engines.remote.address import Address
+from hfdemo.engines.remote.body import is_too_long
+from hfdemo.engines.remote.events import SaidError, find_error
+from hfdemo.errors import GenerationFailed, HfdemoError
+
+MAX_SAID_CHARS = 200
+
+
+class Refusal(Exception):
+    """An endpoint answered a request with something else than a reply.
+
+    Args:
+        status: the HTTP status; 0 if there is none.
+        said: the server's own words; empty if it has none for people.
+        body: its answer, if that is JSON.
+        retry_after_s: after how many seconds it wants to be asked again, if it tells.
+    """
+
+    def __init__(self, status: int, said: str, body: Mapping[str, Any], retry_after_s: float | None = None) -> None:
+        super().__init__(status)
+        self.status = status
+        self.said = said
+        self.body = body
+        self.retry_after_s = retry_after_s
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the conversation doesn't fit the model."""
+        return self.status == 413 or (self.status in (0, 400, 422, 500) and is_too_long(self.said))
+
+
+def read_refusal(status: int, headers: Mapping[str, str], content: bytes) -> Refusal:
+    """Return what an answer with an error says."""
+    try:
+        body = json.loads(content)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        text = content[: 4 * MAX_SAID_CHARS].decode("utf-8", "replace").strip()
+        return Refusal(status, "" if "<" in text else text, {}, _retry_after_s(headers))
+    error = find_error(body)
+    return Refusal(status, error.said if error else "", body, _retry_after_s(headers))
+
+
+def read_said(error: SaidError) -> Refusal:
+    """Return the refusal that came inside a stream."""
+    return Refusal(error.status, error.said, error.body)
+
+
+def explain_refusal(refusal: Refusal, address: Address, model: str) -> HfdemoError:
+    """Return what to tell people."""
+    host, status = address.host, refusal.status
+    if refusal.is_too_long:
+        return GenerationFailed("endpoint_too_long", model=model, host=host)
+    if status in (401, 403):
+        name = address.key_name
+        if address.key:
+            return GenerationFailed("endpoint_bad_key", host=host, name=name)
+        return GenerationFailed("endpoint_no_key", host=host, name=name)
+    if status == 402:
+        return GenerationFailed("endpoint_no_credit", host=host)
+    if status == 404:
+        return GenerationFailed("endpoint_no_model", host=host, model=model)
+    if status == 429:
+        if refusal.retry_after_s is None:
+            return GenerationFailed("endpoint_busy", host=host)
+        return GenerationFailed("endpoint_busy_for", host=host, seconds=max(1, round(refusal.retry_after_s)))
+    if status == 503:
+        return GenerationFailed("endpoint_loading", host=host, model=model)
+    if status in (408, 504):
+        return GenerationFailed("endpoint_too_slow", host=host)
+    said = _own_words(refusal, address)
+    if 400 <= status < 500:
+        return GenerationFailed("endpoint_refused", host=host, said=said)
+    return GenerationFailed("endpoint_failed", host=host, said=said)
+
+
+def explain_unreachable(error: Exception, address: Address) -> HfdemoError:
+    """Return what to tell people when there was no answer at all."""
+    if isinstance(error, httpx2.TimeoutException):
+        return GenerationFailed("endpoint_too_slow", host=address.host)
+    return GenerationFailed("endpoint_unreachable", host=address.host, problem=_root_problem(error))
+
+
+def _own_words(refusal: Refusal, address: Address) -> str:
+    """Return the server's words, cut to a length for people, and without the key."""
+    said = " ".join(refusal.said.split()) or f"HTTP {refusal.status}"
+    if address.key:
+        said = said.replace(address.key, "***")
+    return shorten(said, MAX_SAID_CHARS).strip('"')
+
+
+def _root_problem(error: BaseException) -> str:
+    """Return the system's own words for the problem, or else the error's name."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return type(error).__name__
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of `Retry-After`, which may be a date, or of the Hub's `RateLimit`."""
+    value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d+(?:\.\d+)?", value):
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        found = re.search(r"\bt=(\d+)", headers.get("ratelimit", ""))
+        return float(found[1]) if found else None

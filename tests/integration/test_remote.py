@@ -1,0 +1,176 @@
+"""The chat over an endpoint: the page's own path, a program's, and a process without torch and transformers."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gradio_client import Client
+
+from hfdemo.answering import Answering
+from hfdemo.chat.conversation import Conversation, read_conversation
+from hfdemo.chat.options import Options
+from hfdemo.engines.remote.address import find_address
+from hfdemo.engines.remote.engine import RemoteEngine
+from hfdemo.engines.remote.host import Patience, RemoteHost
+from hfdemo.errors import GenerationFailed
+from hfdemo.page.controls import PageOptions
+from hfdemo.page.page import create_page
+from hfdemo.page.turn import Question, TurnView, stream_turn
+from hfdemo.settings import Settings
+from tests.conftest import App, start_app, wait_until
+from tests.endpoint import CUT, DONE, Endpoint, delta, serve_endpoint, usage
+
+MISSING = ("torch", "transformers", "tokenizers", "safetensors", "accelerate", "gguf", "psutil")
+"""What an installation of gradio and huggingface_hub alone doesn't have."""
+
+WITHOUT = f"""
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {MISSING!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+"""
+"""A `sitecustomize` that makes them missing."""
+
+MOST_MB = 250
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[Endpoint]:
+    with serve_endpoint() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def app(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    folder = tmp_path_factory.mktemp("remote")
+    (folder / "sitecustomize.py").write_text(WITHOUT)
+    app = start_app(folder, HFDEMO_ENDPOINT=endpoint.url.removeprefix("http://"), PYTHONPATH=str(folder))
+    yield app
+    app.stop()
+
+
+def test_a_chat_needs_neither_torch_nor_transformers_and_little_memory(app, endpoint):
+    client = Client(app.url, verbose=False)
+    assert client.predict(message="Hi", seed=5, api_name="/chat") == "Hello"
+    receipt = client.predict(api_name="/receipt")
+    assert (receipt["prompt_tokens"], receipt["new_tokens"], receipt["seed"]) == (12, 2, 5)
+    assert (receipt["model"], receipt["device"]) == ("served", endpoint.url.removeprefix("http://"))
+    client.predict(message="And you?", api_name="/chat")
+    said = [message["content"] for message in endpoint.chats[-1].body["messages"]]
+    assert said == ["Hi", "Hello", "And you?"]
+    status = Path(f"/proc/{app.process.pid}/status")
+    if status.exists():
+        highest_kb = re.search(r"VmHWM:\s+(\d+)", status.read_text())
+        assert highest_kb is not None and int(highest_kb[1]) < MOST_MB * 1024
+    assert "Hello" not in app.log()
+
+
+def test_a_refusal_reaches_a_program_in_its_language(app, endpoint):
+    endpoint.refuse(402, {"error": "no credit"})
+    korean = Client(app.url, verbose=False, headers={"Accept-Language": "ko"})
+    with pytest.raises(Exception, match="크레딧"):
+        korean.predict(message="Hi", api_name="/chat")
+
+
+def test_a_cancelled_call_closes_the_connection(app, endpoint):
+    endpoint.reset()
+    endpoint.enqueue(delta("Hel"), 60)
+    call = Client(app.url, verbose=False).submit(message="Hi", api_name="/chat")
+    wait_until(lambda: bool(call.outputs()), 10)
+    call.cancel()
+    wait_until(lambda: endpoint.chats[0].closed_at is not None, 10)
+
+
+class OnPage:
+    """A conversation on a page whose engine asks an endpoint."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        endpoint.reset()
+        settings = Settings(endpoint=endpoint.url)
+        patience = Patience(stalled_s=1, retries=0)
+        self.host = RemoteHost(settings, find_address(settings, None), patience)
+        self.answering = Answering(RemoteEngine(settings, self.host))
+        self.now = Conversation()
+        self.can_continue: bool | None = None
+        self.box: dict[str, Any] = {}
+
+    def ask(self, text: str) -> None:
+        self._follow(Question(self.now, self.now.add("user", text), draft=text))
+
+    def go_on(self) -> None:
+        reply = self.now.reply
+        assert reply is not None and self.can_continue
+        self._follow(Question(self.now, self.now.at(reply.parent), goes_on=reply))
+
+    def _follow(self, question: Question) -> None:
+        async def follow() -> None:
+            view = TurnView(question, self.answering.status, "en")
+            options = PageOptions("", Options(), "")
+            async for box, _, data, button, _, _ in stream_turn(self.answering, view, options, "", "someone"):
+                self.box = box
+                if isinstance(data, dict) and "turns" in data:
+                    self.now = read_conversation(data)
+                self.can_continue = button.get("visible", self.can_continue)
+
+        asyncio.run(follow())
+
+
+def test_a_reply_that_broke_is_kept_and_goes_on(endpoint):
+    page = OnPage(endpoint)
+    endpoint.enqueue(delta(reasoning_content="Hm."), delta("The capital of Fra"), CUT)
+    with pytest.raises(GenerationFailed) as failed:
+        page.ask("Which?")
+    assert failed.value.key == "endpoint_cut"
+    reply = page.now.reply
+    assert reply is not None
+    assert (reply.content, reply.thought, reply.receipt) == ("The capital of Fra", "Hm.", None)
+    endpoint.enqueue(delta("nce is Paris."), delta(finish="stop"), usage(9, 4), DONE)
+    page.go_on()
+    reply = page.now.reply
+    assert reply is not None and reply.receipt is not None
+    assert (reply.content, reply.thought) == ("The capital of France is Paris.", "Hm.")
+    assert reply.receipt.used_tokens == 13
+    assert not page.can_continue
+
+
+def test_a_message_that_met_nobody_is_back_in_the_box(endpoint):
+    page = OnPage(endpoint)
+    endpoint.enqueue(0.4, CUT)
+    with pytest.raises(GenerationFailed) as failed:
+        page.ask("Which?")
+    assert failed.value.key == "endpoint_unreachable"
+    assert page.box["value"] == "Which?"
+    assert page.now.path == ()
+    assert not page.can_continue
+
+
+def test_the_endpoints_models_fill_the_menu(endpoint):
+    endpoint.reset()
+    endpoint.offer({"id": "org/one"}, {"id": "org/two"})
+    settings = Settings(endpoint=endpoint.url)
+    host = RemoteHost(settings, find_address(settings, None))
+    page = create_page(Answering(RemoteEngine(settings, host)), settings, host, catalog=host)
+    host.load()
+    wait_until(lambda: host.status.stage == "ready", 10)
+
+    def call(name: str, *inputs: object) -> Any:
+        return next(event.fn for event in page.fns.values() if event.name == name)(*inputs)
+
+    menu = call("_refresh", "en", None, "org/one")
+    assert menu["choices"] == [("org/one · in use", "org/one"), ("org/two", "org/two")]
+    card, button = call("_show_model", "en", "org/two")
+    assert (card, button["visible"]) == ("", True)
+    card, button = call("_show_model", "en", "org/three")
+    assert "does not have org/three" in card and not button["visible"]
+    call("_use_model", "en", "org/two")
+    assert host.status.model == "org/two"
+    found, note = call("_find", "en", "on")
+    assert [name for _, name in found["choices"]] == ["org/one"]
+    assert "Found: 1" in note

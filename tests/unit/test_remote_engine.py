@@ -1,0 +1,728 @@
+"""The engine that asks an endpoint: what it sends, what it makes of what comes, and what it tells people."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import Options
+from hfdemo.chat.reply import Delta, Receipt, StopSignal
+from hfdemo.chat.request import ChatRequest
+from hfdemo.engines.remote.address import find_address
+from hfdemo.engines.remote.engine import RemoteEngine
+from hfdemo.engines.remote.host import Patience, RemoteHost
+from hfdemo.errors import GenerationFailed, HfdemoError
+from hfdemo.settings import Settings
+from tests.conftest import free_port, wait_until
+from tests.endpoint import CUT, DONE, HELLO, Answer, Endpoint, delta, event, json_answer, serve_endpoint
+
+IMPATIENT = Patience(list_s=5, loading_s=0.5, stalled_s=1, usage_s=0.5, retries=1, pause_s=0.05)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Endpoint]:
+    with serve_endpoint() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def endpoint(running: Endpoint) -> Iterator[Endpoint]:
+    running.reset()
+    yield running
+    while made:
+        loop = made.pop().loop
+        loop.call_soon_threadsafe(loop.stop)
+
+
+made: list[RemoteHost] = []
+
+
+def make(endpoint: Endpoint, patience: Patience = IMPATIENT, path: str = "", **settings: object) -> RemoteEngine:
+    chosen = Settings(endpoint=endpoint.url + path, **settings)  # type: ignore[arg-type]
+    made.append(RemoteHost(chosen, find_address(chosen, None), patience))
+    return RemoteEngine(chosen, made[-1])
+
+
+def ask(message: str = "Hi", **fields: object) -> ChatRequest:
+    options = {name: fields.pop(name) for name in list(fields) if name in Options.__dataclass_fields__}
+    request = {"messages": (Message("user", message),), "system_prompt": ""} | fields
+    return ChatRequest(**request, options=Options(**options))  # type: ignore[arg-type]
+
+
+def read(engine: RemoteEngine, request: ChatRequest | None = None) -> tuple[str, str, Receipt]:
+    """Return a reply's text, its thought and its receipt."""
+    text, thought, receipt, deltas = read_all(engine, request)
+    assert receipt is not None
+    assert [delta.receipt for delta in deltas[:-1]] == [None] * (len(deltas) - 1)
+    return text, thought, receipt
+
+
+def read_all(engine: RemoteEngine, request: ChatRequest | None = None) -> tuple[str, str, Receipt | None, list[Delta]]:
+    text = thought = ""
+    deltas = []
+    for piece in engine.stream(request or ask(), StopSignal()):
+        text, thought = piece.added_to(text, thought)
+        deltas.append(piece)
+    return text, thought, deltas[-1].receipt, deltas
+
+
+def fail(engine: RemoteEngine, request: ChatRequest | None = None) -> tuple[str, HfdemoError]:
+    """Return what came of a reply that failed, and why."""
+    text = ""
+    with pytest.raises(HfdemoError) as failed:
+        for piece in engine.stream(request or ask(), StopSignal()):
+            text += piece.text
+    for language in ("en", "ko"):
+        assert "127.0.0.1" in failed.value.text(language)
+    return text, failed.value
+
+
+def test_a_reply_comes_whole_with_the_servers_count(endpoint):
+    engine = make(endpoint)
+    text, thought, receipt = read(engine)
+    assert (text, thought) == ("Hello", "")
+    assert (receipt.prompt_tokens, receipt.cached_tokens, receipt.new_tokens) == (12, 5, 2)
+    assert receipt.finish_reason == "end_of_turn"
+    assert receipt.model == "served"
+    assert receipt.device == endpoint.url.removeprefix("http://")
+    assert receipt.context_limit == 4096
+    assert engine.status().stage == "ready"
+    assert engine.status().model == "org/model"
+
+
+def test_what_is_asked_is_what_the_visitor_set(endpoint):
+    said = (Message("user", "Hi"), Message("assistant", "Hello", thought="Hm"), Message("user", "안녕\u2028?"))
+    options = {"temperature": 0.5, "top_p": 0.8, "top_k": 7, "min_p": 0.1, "repetition_penalty": 1.1, "seed": 3}
+    read(make(endpoint), ask(messages=said, system_prompt="Be kind.", max_new_tokens=9, **options))
+    body = endpoint.chats[0].body
+    assert endpoint.chats[0].path == "/v1/chat/completions"
+    assert body["model"] == "org/model"
+    assert body["messages"] == [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello"},
+        {"role": "user", "content": "안녕\u2028?"},
+    ]
+    assert {name: body[name] for name in options} == options
+    assert body["max_tokens"] == 9
+    assert body["stream"] is True
+    assert body["stream_options"] == {"include_usage": True}
+    assert body["chat_template_kwargs"] == {"enable_thinking": False, "thinking": False}
+
+
+def test_greedy_is_asked_without_what_has_no_effect_then(endpoint):
+    read(make(endpoint), ask(temperature=0))
+    assert endpoint.chats[0].body["temperature"] == 0
+    assert not {"top_p", "top_k", "min_p"} & set(endpoint.chats[0].body)
+
+
+def test_top_k_of_0_is_off_everywhere(endpoint):
+    read(make(endpoint), ask(top_k=0))
+    assert endpoint.chats[0].body["top_k"] == -1
+
+
+def test_a_new_seed_is_drawn_and_told(endpoint):
+    _, _, receipt = read(make(endpoint))
+    assert endpoint.chats[0].body["seed"] == receipt.seed
+    assert read(make(endpoint))[2].seed != receipt.seed
+
+
+def test_a_reply_takes_at_most_half_of_the_context(endpoint):
+    endpoint.offer({"id": "org/model", "max_model_len": 1000})
+    read(make(endpoint), ask(max_new_tokens=4096))
+    assert endpoint.chats[0].body["max_tokens"] == 500
+
+
+@pytest.mark.parametrize(
+    ("mode", "thinks", "effort"), [("off", False, None), ("on", True, None), ("low", True, "low")]
+)
+def test_thinking_is_asked_for_by_all_its_names(endpoint, mode, thinks, effort):
+    read(make(endpoint), ask(thinking=mode))
+    body = endpoint.chats[0].body
+    assert body["chat_template_kwargs"]["enable_thinking"] is thinks
+    assert body.get("reasoning_effort") == effort
+
+
+THOUGHTS = {
+    "reasoning_content": [delta(reasoning_content="\nplan"), delta("\n\nAnswer"), delta(finish="stop")],
+    "reasoning": [delta(reasoning="pl"), delta(reasoning="an"), delta("Answer", finish="stop")],
+    "both names": [delta(reasoning="plan", reasoning_content="plan"), delta("Answer", finish="stop")],
+    "content null": [
+        event({"choices": [{"delta": {"content": None, "reasoning_content": "plan"}}]}),
+        event({"choices": [{"delta": {"content": "Answer", "reasoning_content": None}, "finish_reason": "stop"}]}),
+    ],
+    "tags": [delta("<thi"), delta("nk>plan</th"), delta("ink>\n\nAns"), delta("wer", finish="stop")],
+    "closing tag alone": [delta("plan</think>"), delta("Answer", finish="stop")],
+    "another tag": [delta("[THINK]plan[/THINK]Answer", finish="stop")],
+    "tags around both": [delta("<think>plan</think><response>Answer</response>", finish="stop")],
+    "typed parts": [
+        event({"choices": [{"delta": {"content": [{"type": "thinking", "thinking": [{"text": "plan"}]}]}}]}),
+        delta("Answer", finish="stop"),
+    ],
+}
+
+
+@pytest.mark.parametrize("steps", THOUGHTS.values(), ids=THOUGHTS)
+def test_thought_and_answer_are_told_apart(endpoint, steps):
+    endpoint.enqueue(*steps, DONE)
+    text, thought, _ = read(make(endpoint))
+    assert (text, thought) == ("Answer", "plan")
+
+
+END = (delta(finish="stop"), DONE)
+STREAMS = {
+    "choices null": [event({"choices": None}), delta("ok"), event({"choices": None}), *END],
+    "choices empty": [event({"choices": []}), delta("ok"), *END],
+    "no choices": [event({"id": 1}), delta("ok"), *END],
+    "delta null": [event({"choices": [{"delta": None}]}), delta("ok"), *END],
+    "no delta": [event({"choices": [{"index": 0}]}), delta("ok"), *END],
+    "content empty": [delta(""), delta("ok"), delta(""), *END],
+    "content null": [event({"choices": [{"delta": {"content": None}}]}), delta("ok"), *END],
+    "comments": [": ping\n\n", delta("ok"), ": OPENROUTER PROCESSING\n", ":\n\n", *END],
+    "CRLF": [step.replace("\n", "\r\n") for step in (delta("o"), delta("k"), *END)],
+    "CR": [step.replace("\n", "\r") for step in (delta("o"), delta("k"), *END)],
+    "CRLF cut between the two": [
+        "data: ",
+        json.dumps({"choices": [{"delta": {"content": "ok"}}]}),
+        "\r",
+        "\n\r",
+        "\n",
+        *END,
+    ],
+    "one line end only": [step.removesuffix("\n") for step in (delta("o"), delta("k"), *END)],
+    "no blank behind the colon": [step.replace("data: ", "data:") for step in (delta("ok"), *END)],
+    "no [DONE]": [delta("ok"), delta(finish="stop")],
+    "no [DONE], and the connection stays": [delta("ok"), delta(finish="stop"), 30],
+    "no [DONE], and the connection breaks": [delta("ok"), delta(finish="stop"), CUT],
+    "a blank behind [DONE]": [delta("ok"), delta(finish="stop"), "data: [DONE] \n\n"],
+    "no reason, only [DONE]": [delta("ok"), DONE],
+    "more behind [DONE]": [delta("ok"), *END, delta("no")],
+    "last event without a blank line": [delta("ok"), delta(finish="stop").rstrip("\n")],
+    "event and id lines": ["event: message\nid: 7\nretry: 10\n" + delta("ok"), *END],
+    "data that is no JSON": [delta("o"), "data: <oops>\n\n", delta("k"), *END],
+    "data over two lines": ['data: {"choices": [{"delta":\ndata: {"content": "ok"}}]}\n\n', *END],
+    "every byte alone": [bytes([byte]) for byte in (delta("ok") + "".join(END)).encode()],
+    "a second choice": [event({"choices": [{"index": 1, "delta": {"content": "no"}}]}), delta("ok"), *END],
+    "an error that is null": [event({"error": None, "choices": [{"delta": {"content": "ok"}}]}), *END],
+    "text of a completion": [event({"choices": [{"text": "ok", "finish_reason": "stop"}]}), DONE],
+    "no stream at all": [json.dumps({"choices": [{"message": {"content": "ok"}, "finish_reason": "stop"}]}, indent=1)],
+}
+
+
+@pytest.mark.parametrize("steps", STREAMS.values(), ids=STREAMS)
+def test_odd_streams_are_read(endpoint, steps):
+    endpoint.enqueue(*steps)
+    text, thought, receipt = read(make(endpoint))
+    assert (text, thought) == ("ok", "")
+    assert receipt.finish_reason == "end_of_turn"
+    assert len(endpoint.chats) == 1
+
+
+def test_line_ends_of_unicode_are_text(endpoint):
+    said = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\x1dh\x1ei"
+    piece = json.dumps({"choices": [{"delta": {"content": said}}]}, ensure_ascii=False)
+    for escaped in ("\x0b", "\x0c", "\x1c", "\x1d", "\x1e"):  # JSON escapes these
+        assert escaped not in piece
+    endpoint.enqueue(f"data: {piece}\n\n", *END)
+    assert read(make(endpoint))[0] == said
+
+
+def test_characters_that_come_in_parts_are_whole(endpoint):
+    halves = '{"choices":[{"delta":{"content":"%s"}}]}'
+    cut = delta("한")
+    endpoint.enqueue(
+        "data: " + halves % "\\ud83d" + "\n\n", "data: " + halves % "\\udc4d" + "\n\n", cut[:50], cut[50:], *END
+    )
+    assert read(make(endpoint))[0] == "👍한"
+    raw = json.dumps({"choices": [{"delta": {"content": "안녕"}}]}, ensure_ascii=False).encode()
+    endpoint.enqueue("data: ", *[bytes([byte]) for byte in raw], "\n\n", *END)
+    assert read(make(endpoint))[0] == "안녕"
+    endpoint.enqueue("data: " + halves % "a\\ud83d" + "\n\n", *END)
+    assert read(make(endpoint))[0] == "a\ufffd"
+
+
+REASONS = {"stop": "end_of_turn", "length": "max_new_tokens", "eos_token": "end_of_turn", "tool_calls": "end_of_turn"}
+
+
+@pytest.mark.parametrize(("finish", "reason"), REASONS.items())
+def test_the_servers_reason_is_told(endpoint, finish, reason):
+    endpoint.enqueue(delta("ok"), delta(finish=finish), DONE)
+    assert read(make(endpoint))[2].finish_reason == reason
+
+
+def test_a_stop_text_ends_the_answer_and_not_the_thought(endpoint):
+    endpoint.enqueue(delta("<think>a END b</think>ok E"), delta("ND no"), 30)
+    text, thought, receipt = read(make(endpoint), ask(stop_texts=("END",)))
+    assert (text, thought, receipt.finish_reason) == ("ok ", "a END b", "stop_text")
+    wait_until(lambda: endpoint.chats[0].closed_at is not None, 2)
+    assert receipt.new_tokens == 2
+
+
+@pytest.mark.parametrize("steps", [[30], [delta("Hel"), 30], [": ping\n\n", 30]], ids=["silent", "midst", "comment"])
+def test_stop_closes_the_connection_at_once(endpoint, steps):
+    endpoint.enqueue(*steps)
+    engine, stop = make(endpoint, Patience()), StopSignal()
+    told: list[Delta] = []
+    reading = threading.Thread(target=lambda: told.extend(engine.stream(ask(), stop)), daemon=True)
+    reading.start()
+    wait_until(lambda: bool(endpoint.chats) and len(told) >= 0, 5)
+    time.sleep(0.3)
+    stop.set()
+    stopped_at = time.monotonic()
+    reading.join(2)
+    wait_until(lambda: endpoint.chats[0].closed_at is not None, 2)
+    assert endpoint.chats[0].closed_at - stopped_at < 0.5
+    assert told[-1].receipt.finish_reason == "stopped"
+
+
+def test_a_reader_who_leaves_closes_the_connection(endpoint):
+    endpoint.enqueue(delta("Hel"), 30)
+    coming = make(endpoint).stream(ask(), StopSignal())
+    next(coming)
+    coming.close()
+    wait_until(lambda: not endpoint.chats or endpoint.chats[0].closed_at is not None, 2)
+
+
+def test_while_the_server_is_silent_heartbeats_come(endpoint):
+    endpoint.enqueue(1.2, *HELLO)
+    _, _, _, deltas = read_all(make(endpoint))
+    assert len([piece for piece in deltas if piece == Delta()]) >= 3
+
+
+def test_pieces_come_no_more_often_than_a_page_can_draw(endpoint):
+    endpoint.enqueue(*[delta("a"), 0.01] * 40, *END)
+    text, _, _, deltas = read_all(make(endpoint), ask(update_interval_s=0.2))
+    assert text == "a" * 40
+    assert len(deltas) < 10
+
+
+PLACES = ["", "/", "/v1", "/v1/", "/v1/chat/completions", "/v1/chat/completions/", "/v1/models", "/v1/completions"]
+
+
+@pytest.mark.parametrize("path", PLACES)
+def test_the_address_may_be_spelt_in_any_way(endpoint, path):
+    assert read(make(endpoint, path=path))[0] == "Hello"
+    assert [asked.path for asked in endpoint.chats] == ["/v1/chat/completions"]
+
+
+@pytest.mark.parametrize(
+    ("path", "listed", "asked"),
+    [
+        ("/a/b", "/a/b/v1/models", "/a/b/v1/chat/completions"),
+        ("/a/b", "/a/b/models", "/a/b/chat/completions"),
+        ("/api/v3/", "/api/v3/models", "/api/v3/chat/completions"),
+        ("/openai/chat/completions", "/openai/models", "/openai/chat/completions"),
+        ("/v1?api-version=2", "/v1/models", "/v1/chat/completions?api-version=2"),
+    ],
+)
+def test_a_path_before_it_stays(endpoint, path, listed, asked):
+    endpoint.pages.clear()
+    endpoint.offer({"id": "org/model"}, path=listed)
+    assert read(make(endpoint, path=path))[0] == "Hello"
+    assert [one.path for one in endpoint.chats] == [asked]
+
+
+def test_a_server_without_a_list_is_asked_all_the_same(endpoint):
+    endpoint.pages.clear()
+    assert read(make(endpoint, model="mine"))[0] == "Hello"
+    assert endpoint.chats[0].body["model"] == "mine"
+    read(make(endpoint))
+    assert endpoint.chats[1].body["model"] == "default"
+
+
+LIMITS = {
+    "vLLM": ({"max_model_len": 4096, "owned_by": "vllm"}, {}),
+    "router": ({"providers": [{"context_length": 2048}, {"context_length": 4096}]}, {}),
+    "Groq": ({"context_window": 4096}, {}),
+    "llama.cpp": (
+        {"owned_by": "llamacpp", "meta": {"n_ctx_train": 9}},
+        {"/props": {"default_generation_settings": {"n_ctx": 4096}}},
+    ),
+    "TGI": ({}, {"/info": {"model_id": "org/model", "max_total_tokens": 4096}}),
+}
+
+
+@pytest.mark.parametrize(("listed", "pages"), LIMITS.values(), ids=LIMITS)
+def test_the_context_is_learned_where_the_server_tells(endpoint, listed, pages):
+    endpoint.offer({"id": "org/model"} | listed)
+    endpoint.pages |= {path: json_answer(page) for path, page in pages.items()}
+    engine = make(endpoint)
+    read(engine)
+    assert engine.status().context_limit == 4096
+    assert make(endpoint, context=100).status().context_limit is None
+
+
+def test_thinking_modes_are_those_of_the_template_where_the_server_shows_it(endpoint):
+    endpoint.offer({"id": "org/model"})
+    engine = make(endpoint)
+    read(engine)
+    assert engine.status().thinking_modes == ("off", "on", "low", "medium", "high")
+    endpoint.pages["/props"] = json_answer({"chat_template": "{% if enable_thinking %}"})
+    engine = make(endpoint)
+    read(engine)
+    assert engine.status().thinking_modes == ("off", "on")
+
+
+def test_each_server_is_asked_in_its_own_words(endpoint):
+    endpoint.offer({"id": "a", "owned_by": "vllm", "max_model_len": 100})
+    read(make(endpoint))
+    assert endpoint.chats[0].body["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
+    endpoint.offer({"id": "a", "owned_by": "llamacpp"})
+    read(make(endpoint), ask(repetition_penalty=1.2))
+    assert endpoint.chats[1].body["repeat_penalty"] == 1.2
+
+
+REFUSED = {
+    "OpenAI": (400, {"error": {"message": "Unknown parameter: 'top_k'.", "param": "top_k", "code": "unknown"}}),
+    "FastAPI": (422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "top_k"], "msg": "no"}]}),
+    "words": (400, {"error": "property 'top_k' is unsupported"}),
+    "vLLM": (400, {"object": "error", "message": "top_k must be ...", "code": 400}),
+    "plain": (400, "Extra inputs: top_k"),
+}
+
+
+@pytest.mark.parametrize(("status", "body"), REFUSED.values(), ids=REFUSED)
+def test_what_a_server_refuses_is_left_out_and_said_once(endpoint, status, body):
+    engine = make(endpoint)
+    endpoint.refuse(status, body)
+    assert read(engine)[0] == "Hello"
+    assert ["top_k" in asked.body for asked in endpoint.chats] == [True, False]
+    assert endpoint.chats[1].body["repetition_penalty"] == 1
+    assert read(engine)[0] == "Hello"
+    assert len(endpoint.chats) == 3  # remembered
+    (note,) = engine.status().notes
+    assert "top_k" in note.text("en") and "top_k" in note.text("ko")
+
+
+def test_several_are_left_out_one_after_the_other(endpoint):
+    names = ["chat_template_kwargs", "top_k", "min_p", "repetition_penalty", "max_tokens", "seed", "stream_options"]
+    for name in names:
+        endpoint.refuse(400, {"error": {"message": "no", "param": name}})
+    engine = make(endpoint)
+    _, _, receipt = read(engine)
+    assert endpoint.chats[-1].body["max_completion_tokens"] == 512
+    assert not set(names) & set(endpoint.chats[-1].body)
+    assert receipt.seed == -1
+    (note,) = engine.status().notes
+    assert note.text().endswith(": seed, top_k.")  # the others changed nothing, or had another name
+
+
+def test_where_nothing_is_named_all_that_isnt_openais_is_left_out(endpoint):
+    endpoint.refuse(400, {"error": {"message": "Bad request"}})
+    engine = make(endpoint)
+    assert read(engine)[0] == "Hello"
+    body = endpoint.chats[1].body
+    assert not {"top_k", "min_p", "repetition_penalty", "chat_template_kwargs"} & set(body)
+    assert body["temperature"] == 0.7
+    endpoint.refuse(400, {"error": {"message": "Bad request"}})
+    text, error = fail(engine)
+    assert (text, error.key) == ("", "endpoint_refused")
+    assert "Bad request" in error.text("en")
+
+
+def test_a_template_without_a_system_role_gets_it_in_the_first_message(endpoint):
+    endpoint.refuse(400, {"message": "System role not supported", "object": "error"})
+    read(make(endpoint), ask("Hi", system_prompt="Be kind."))
+    assert endpoint.chats[1].body["messages"] == [{"role": "user", "content": "Be kind.\n\nHi"}]
+
+
+TOO_LONG = {
+    "vLLM": (400, {"message": "This model's maximum context length is 4096 tokens. max_tokens is too large"}),
+    "llama.cpp": (400, {"error": {"code": 400, "message": "the request exceeds the available context size"}}),
+    "TGI": (
+        422,
+        {
+            "error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096",
+            "error_type": "validation",
+        },
+    ),
+    "413": (413, "<html>Request Entity Too Large</html>"),
+}
+
+
+@pytest.mark.parametrize(("status", "body"), TOO_LONG.values(), ids=TOO_LONG)
+def test_older_messages_are_dropped_when_they_no_longer_fit(endpoint, status, body):
+    said = tuple(Message("user" if n % 2 == 0 else "assistant", str(n)) for n in range(9))
+    endpoint.refuse(status, body)
+    endpoint.refuse(status, body)
+    _, _, receipt = read(make(endpoint), ask(messages=said))
+    sent = [[message["content"] for message in asked.body["messages"]] for asked in endpoint.chats]
+    assert sent == [list("012345678"), list("45678"), list("678")]
+    assert receipt.dropped_messages == 6
+    endpoint.refuse(status, body)
+    assert fail(make(endpoint))[1].key == "endpoint_too_long"
+
+
+REFUSALS = {
+    "no key": (401, {"error": {"message": "secret words"}}, "endpoint_no_key"),
+    "forbidden": (403, {}, "endpoint_no_key"),
+    "no credit": (402, {"error": "You have exceeded your monthly included credits"}, "endpoint_no_credit"),
+    "no model": (404, {"message": "The model `x` does not exist."}, "endpoint_no_model"),
+    "too many": (429, {}, "endpoint_busy"),
+    "loading": (503, {"error": {"message": "Loading model", "code": 503}}, "endpoint_loading"),
+    "slow": (504, "<html>Gateway Time-out</html>", "endpoint_too_slow"),
+    "broken": (500, {"error": {"message": "CUDA error"}}, "endpoint_failed"),
+    "broken page": (502, "<html>Bad gateway</html>", "endpoint_failed"),
+}
+
+
+@pytest.mark.parametrize(("status", "body", "key"), REFUSALS.values(), ids=REFUSALS)
+def test_people_are_told_why_there_is_no_reply(endpoint, status, body, key):
+    for _ in range(12):
+        endpoint.refuse(status, body)
+    text, error = fail(make(endpoint))
+    assert (text, error.key) == ("", key)
+    assert "secret" not in error.text("en")
+
+
+@pytest.mark.parametrize("header", [{"Retry_After": "17"}, {"RateLimit": '"api";r=0;t=17'}])
+def test_a_limit_says_when(endpoint, header):
+    endpoint.refuse(429, {"error": "slow down"}, **header)
+    assert "17" in fail(make(endpoint))[1].text("ko")
+
+
+INSIDE = {
+    "as an object": ({"error": {"message": "boom", "code": 500}}, "endpoint_failed"),
+    "TGI": ({"error": "boom", "error_type": "generation"}, "endpoint_failed"),
+    "TGI, overloaded": ({"error": "boom", "error_type": "overloaded"}, "endpoint_loading"),
+    "vLLM": ({"object": "error", "message": "boom", "code": 500}, "endpoint_failed"),
+    "OpenRouter": ({"error": {"code": 429, "message": "boom"}, "choices": []}, "endpoint_busy"),
+    "too long": ({"error": {"message": "context length exceeded"}}, "endpoint_too_long"),
+}
+
+
+@pytest.mark.parametrize(("body", "key"), INSIDE.values(), ids=INSIDE)
+@pytest.mark.parametrize("streamed", [True, False])
+def test_an_error_inside_a_good_answer_is_one(endpoint, body, key, streamed):
+    for _ in range(12):
+        endpoint.enqueue(event(body) if streamed else json.dumps(body))
+    assert fail(make(endpoint))[1].key == key
+    endpoint.answers.clear()
+    endpoint.enqueue(delta("Hel"), event(body), DONE)
+    assert fail(make(endpoint))[0] == "Hel"
+
+
+BROKEN = {
+    "cut": ([delta("Hel"), CUT], "endpoint_cut"),
+    "cut in an event": ([delta("Hel"), delta("lo")[:30], CUT], "endpoint_cut"),
+    "ended without an end": ([delta("Hel")], "endpoint_cut"),
+    "stalled": ([delta("Hel"), 30], "endpoint_stalled"),
+    "stalled in an event": ([delta("Hel"), "data: {", 30], "endpoint_stalled"),
+    "given up": ([delta("Hel"), delta(finish="abort"), DONE], "endpoint_cut"),
+    "filtered": ([delta("Hel"), delta(finish="content_filter"), DONE], "endpoint_filtered"),
+}
+
+
+@pytest.mark.parametrize(("steps", "key"), BROKEN.values(), ids=BROKEN)
+def test_what_came_before_a_reply_broke_is_kept_and_it_isnt_asked_again(endpoint, steps, key):
+    endpoint.enqueue(*steps)
+    text, error = fail(make(endpoint))
+    assert (text, error.key) == ("Hel", key)
+    assert len(endpoint.chats) == 1
+
+
+def test_what_was_held_back_is_kept_too(endpoint):
+    endpoint.enqueue(delta("one <thin"), CUT)
+    assert fail(make(endpoint))[0] == "one <thin"
+
+
+@pytest.mark.parametrize("steps", [[CUT], ["", CUT], [delta(role="assistant"), CUT], []])
+def test_a_request_that_is_cut_off_before_its_first_token_is_sent_again(endpoint, steps):
+    endpoint.enqueue(*steps)
+    assert read(make(endpoint))[0] == "Hello"
+    assert len(endpoint.chats) == 2
+
+
+def test_a_server_that_loads_is_waited_for_and_shown(endpoint):
+    engine = make(endpoint, Patience(loading_s=5, pause_s=0.4))
+    read(engine)
+    endpoint.refuse(503, {"error": {"message": "Loading model"}})
+    stages = set()
+    for _ in engine.stream(ask(), StopSignal()):
+        stages.add(engine.status().stage)
+    assert stages == {"loading", "ready"}
+    assert len(endpoint.chats) == 3
+
+
+def test_a_server_that_isnt_there(endpoint):
+    settings = Settings(endpoint=f"http://127.0.0.1:{free_port()}")
+    host = RemoteHost(settings, find_address(settings, None), IMPATIENT)
+    host.load()
+    assert fail(RemoteEngine(settings, host))[1].key == "endpoint_unreachable"
+    wait_until(lambda: host.status.stage == "failed", 5)
+    assert host.status.error is not None and host.status.error.key == "endpoint_unreachable"
+
+
+def test_a_server_that_says_nothing_is_given_up_at_the_time_limit(endpoint):
+    endpoint.enqueue(30)
+    engine = make(endpoint, time_limit_s=1)
+    assert fail(engine)[1].key == "endpoint_silent"
+    endpoint.enqueue(*[delta("a"), 0.1] * 100)
+    text, _, receipt = read(engine)
+    assert receipt.finish_reason == "time_limit"
+    assert 3 < len(text) < 20
+
+
+def test_a_page_for_people_is_no_endpoint(endpoint):
+    endpoint.pages.clear()
+    for _ in range(3):
+        endpoint.answers.append(Answer(["<html></html>"], 200, {"Content-Type": "text/html"}))
+    assert fail(make(endpoint))[1].key == "endpoint_no_model"
+
+
+# Going on
+
+
+def go_on(**fields: object) -> ChatRequest:
+    return ask(continues=True, **fields)
+
+
+def test_a_reply_goes_on_where_the_server_can(endpoint):
+    endpoint.enqueue(delta(" is Paris."), *END)
+    text, _, _ = read(make(endpoint), go_on(reply_start="The capital", thinking="on"))
+    assert text == "The capital is Paris."
+    body = endpoint.chats[0].body
+    assert body["messages"][-1] == {"role": "assistant", "content": "The capital"}
+    assert body["continue_final_message"] is True
+    assert body["add_generation_prompt"] is False
+    assert body["chat_template_kwargs"]["enable_thinking"] is False  # an answer has begun already
+
+
+def test_a_reply_that_the_server_tells_again_is_there_once(endpoint):
+    start = "The capital of France"
+    endpoint.enqueue(delta("The capital"), delta(" of France is"), delta(" Paris."), *END)
+    assert read(make(endpoint), go_on(reply_start=start))[0] == f"{start} is Paris."
+    endpoint.enqueue(delta("The capital"), delta(" letters"), *END)
+    assert read(make(endpoint), go_on(reply_start=start))[0] == f"{start}The capital letters"
+    endpoint.enqueue(delta("ha"), *END)
+    assert read(make(endpoint), go_on(reply_start="ha"))[0] == "haha"
+
+
+def test_a_thought_goes_on(endpoint):
+    endpoint.enqueue(delta(" b</think>"), delta("Answer"), *END)
+    text, thought, _ = read(make(endpoint), go_on(thought_start="a"))
+    assert (text, thought) == ("Answer", "a b")
+    assert endpoint.chats[0].body["messages"][-1]["content"] == "<think>\na"
+    endpoint.enqueue(delta(reasoning_content=" b"), delta("Answer"), *END)
+    text, thought, _ = read(make(endpoint), go_on(thought_start="a"))
+    assert (text, thought) == ("Answer", "a b")
+
+
+def test_where_the_server_cant_go_on_it_is_asked_with_what_is_there_and_that_is_said(endpoint):
+    for name in ("continue_final_message", "add_generation_prompt"):
+        endpoint.refuse(400, {"error": {"message": f"Unrecognized request argument supplied: {name}"}})
+    engine = make(endpoint)
+    assert read(engine, go_on(reply_start="ab"))[0] == "abHello"
+    assert endpoint.chats[-1].body["messages"][-1]["role"] == "assistant"
+    (note,) = engine.status().notes
+    assert "continue_final_message" in note.text()
+
+
+# Keys
+
+
+def test_a_key_goes_where_the_host_said_and_nowhere_else(endpoint, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secretsecretsecret")
+    read(make(endpoint))
+    assert "Authorization" not in endpoint.chats[0].headers | endpoint.gets[0].headers
+    read(make(endpoint, endpoint_key="sk-mine"))
+    assert endpoint.chats[1].headers["Authorization"] == "Bearer sk-mine"
+    assert endpoint.gets[1].headers["Authorization"] == "Bearer sk-mine"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_redirect_leads_neither_key_nor_words_to_another_place(endpoint, status, method):
+    with serve_endpoint() as other:
+        moved = Answer([""], status, {"Location": f"{other.url}/v1/models"})
+        if method == "GET":
+            endpoint.pages["/v1/models"] = moved
+        else:
+            endpoint.answers.append(moved)
+        _, error = fail(make(endpoint, endpoint_key="sk-mine"), ask("my words"))
+        assert error.key == "endpoint_moved"
+        assert other.url in error.text("en")
+        assert other.gets == other.chats == []
+
+
+def test_the_key_is_in_no_message(endpoint):
+    for _ in range(3):
+        endpoint.refuse(400, {"error": {"message": "Bad key sk-mine"}})
+    engine = make(endpoint, endpoint_key="sk-mine")
+    assert "sk-mine" not in fail(engine)[1].text("en")
+    assert "sk-mine" not in repr(engine._settings) + repr(engine._host.address)
+
+
+def test_a_provider_is_asked_by_the_hubs_router_with_its_token():
+    settings = Settings(model="org/name:groq")
+    assert settings.is_remote
+    address = find_address(settings, "hf_token")
+    assert (address.base, address.key) == ("https://router.huggingface.co/v1", "hf_token")
+    assert find_address(settings, "\ufeffhf_token").key == "hf_token"
+    assert find_address(Settings(endpoint="https://other.test", model="org/name:groq"), "hf_token").key == ""
+    without = RemoteEngine(settings, RemoteHost(settings, find_address(settings, None), IMPATIENT))
+    with pytest.raises(HfdemoError) as failed:
+        list(without.stream(ask(), StopSignal()))
+    assert failed.value.key == "provider_no_token"
+
+
+# Choosing
+
+
+def test_the_endpoints_models_can_be_chosen(endpoint):
+    endpoint.offer({"id": "a/one", "max_model_len": 10_000}, {"id": "b/two", "max_model_len": 500})
+    engine = make(endpoint)
+    host = engine._host
+    host.load()
+    wait_until(lambda: host.status.stage == "ready", 5)
+    assert [choice.name for choice in host.choices()] == ["a/one", "b/two"]
+    assert [choice.name for choice in host.search("TWO")] == ["b/two"]
+    assert host.plan("b/two") is None
+    with pytest.raises(GenerationFailed, match="does not have c/three"):
+        host.plan("c/three")
+    host.choose("b/two")
+    assert (host.status.model, host.status.context_limit) == ("b/two", 500)
+    read(engine)
+    assert endpoint.chats[0].body["model"] == "b/two"
+
+
+def test_a_host_may_offer_fewer(endpoint):
+    endpoint.offer({"id": "a/one"}, {"id": "b/two"})
+    engine = make(endpoint, models=("b/two",), model="b/two")
+    read(engine)
+    assert [choice.name for choice in engine._host.choices()] == ["b/two"]
+
+
+def test_a_server_that_comes_later_is_found_by_itself(endpoint):
+    endpoint.pages["/v1/models"] = json_answer({"error": {"message": "Loading model"}}, 503)
+    host = make(endpoint)._host
+    host.load()
+    wait_until(lambda: host.status.stage == "loading", 5)
+    endpoint.offer({"id": "org/model"})
+    wait_until(lambda: host.status.stage == "ready", 5)
+
+
+def test_a_key_that_is_refused_is_tried_again_by_a_person_only(endpoint):
+    endpoint.pages["/v1/models"] = json_answer({"error": "no"}, 401)
+    host = make(endpoint)._host
+    host.load()
+    wait_until(lambda: host.status.stage == "failed", 5)
+    assert host.status.error is not None and host.status.error.key == "endpoint_no_key"
+    endpoint.offer({"id": "org/model"})
+    time.sleep(1.2)
+    assert host.status.stage == "failed"
+    host.load()
+    wait_until(lambda: host.status.stage == "ready", 5)
+    host.load()
+    assert host.status.stage == "ready"
+
+
+def test_looking_for_the_endpoint_can_be_cancelled(endpoint):
+    endpoint.pages["/v1/models"] = Answer([5])
+    host = make(endpoint)._host
+    host.load()
+    host.cancel()
+    assert host.status.stage == "cancelled"
