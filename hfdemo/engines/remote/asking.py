@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any
 
 import httpx2
 
@@ -147,7 +147,7 @@ class Asking:
     async def _events(self, response: httpx2.Response) -> AsyncGenerator[str, None]:
         """Yield the data of each event, and end where a server that said its last word is silent."""
         reader, patience = EventReader(), self._host.patience
-        async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_bytes())) as pieces:
+        async with aclosing(response.aiter_bytes()) as pieces:
             while True:
                 limit_s = patience.usage_s if self._finish else patience.stalled_s if self._begun else None
                 try:
