@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,8 @@ class OnPage:
                     self.now = read_conversation(data)
                 self.can_continue = button.get("visible", self.can_continue)
 
-        asyncio.run(follow())
+        with ThreadPoolExecutor(1) as thread:  # where a browser is driven, this one has an event loop already
+            thread.submit(asyncio.run, follow()).result()
 
 
 def test_a_reply_that_broke_is_kept_and_goes_on(endpoint):
