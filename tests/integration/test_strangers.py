@@ -194,8 +194,8 @@ def test_an_unknown_parameter_is_named(open_page):
 
 def test_null_is_said_to_be_no_value(open_page):
     client = Client(open_page.url, verbose=False)
-    with pytest.raises(AppError, match="temperature must be a number from 0 to 2; it was null"):
-        client.predict(message="Hi", temperature=None, api_name="/chat")
+    with pytest.raises(AppError, match="max_new_tokens must be a number from 1 to 4096; it was null"):
+        client.predict(message="Hi", max_new_tokens=None, api_name="/chat")
 
 
 @pytest.fixture
