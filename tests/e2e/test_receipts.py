@@ -90,6 +90,13 @@ def test_reply_that_was_all_thought_says_so(scripted, scripted_chat):
     expect(scripted_chat.page.locator("#transcript")).to_contain_text("Thinking used up Max new tokens")
     expect(scripted_chat.users).to_have_count(1)
     expect(scripted_chat.box).to_have_value("")
+    scripted.engine.receipt = dataclasses.replace(scripted.engine.receipt, finish_reason="end_of_turn")
+    scripted.engine.enqueue("<think>Let me see. Yes.</think>", "The answer.")
+    scripted_chat.page.locator("#continue").click()
+    assert scripted_chat.wait_for_reply() == "The answer."
+    request = scripted.engine.requests[-1]
+    assert (request.reply_start, request.thought_start, request.continues) == ("", "Let me see.", True)
+    expect(scripted_chat.users).to_have_count(1)
 
 
 def test_memory_mark_stands_where_the_model_begins_to_remember(scripted, scripted_chat):
