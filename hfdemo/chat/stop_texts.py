@@ -1,7 +1,9 @@
 """The texts that end a reply."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from hfdemo.chat.reply import Delta
 from hfdemo.chat.reply_reader import hold_back
 
 
@@ -35,6 +37,11 @@ class StopTexts:
             return shown
         shown, self._held = hold_back(self._held, self._texts)
         return shown
+
+    def look_at(self, told: Delta) -> Delta:
+        """Take the next piece as a reader tells it, and return what can be shown: only the answer is looked at."""
+        held = self.end() if told.answer_was_thought else ""
+        return replace(told, text=self.add(told.text), thought=held + told.thought)
 
     def end(self) -> str:
         """Return what was held back and became no stop text."""

@@ -7,7 +7,6 @@ transformers' own `TextIteratorStreamer` holds text back until a space, leaves i
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
 from threading import Event
 from typing import Any
 
@@ -155,9 +154,7 @@ class TokenStreamer(TextIteratorStreamer):
             self._ended.wait(max(gathering_s(reply_s), interval_s) if came else 0.0)
 
     def _show(self, told: Delta) -> None:
-        held = self._stop_texts.end() if told.answer_was_thought else ""
-        text = told.text if self._reader.answer_may_be_thought else self._stop_texts.add(told.text)
-        self._tell(replace(told, text=text, thought=held + told.thought))
+        self._tell(told if self._reader.answer_may_be_thought else self._stop_texts.look_at(told))
 
     def _tell(self, told: Delta) -> None:
         if not (told.thought or told.text or told.answer_was_thought):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hfdemo.chat.reply import Delta
 from hfdemo.chat.stop_texts import StopTexts
 
 
@@ -80,3 +81,11 @@ def before_first_whole(text: str, stops: Sequence[str]) -> tuple[str, bool]:
         if whole:
             return text[: length - len(max(whole, key=len))], True
     return text, False
+
+
+def test_the_answer_alone_is_looked_at_and_what_was_held_back_goes_where_the_answer_goes():
+    stop_texts = StopTexts(["\nUser:"])
+    assert stop_texts.look_at(Delta("plan\nUs", "a\nUser:")) == Delta("plan", "a\nUser:")
+    turned = stop_texts.look_at(Delta("four\nUser: Hi", "b", answer_was_thought=True))
+    assert turned == Delta("four", "\nUsb", answer_was_thought=True)
+    assert stop_texts.found and stop_texts.end() == ""

@@ -1,6 +1,7 @@
 """From the pieces that a server sends to those that a reader gets; pure."""
 
 import time
+from dataclasses import replace
 
 from hfdemo.chat.messages import replace_surrogates
 from hfdemo.chat.reply import Delta, FinishReason, Receipt
@@ -115,12 +116,9 @@ class RemoteReply:
         )
 
     def _shown(self, told: Delta) -> Delta:
-        text = told.text
         if self._thought and not (self._text or told.answer_was_thought):  # behind a thought in a field of its own
-            text = text.lstrip("\n")
-        shown = Delta(
-            self._stop_texts.add(text), told.thought, self.used_tokens, answer_was_thought=told.answer_was_thought
-        )
+            told = replace(told, text=told.text.lstrip("\n"))
+        shown = replace(self._stop_texts.look_at(told), used_tokens=self.used_tokens)
         self._text, self._thought = shown.added_to(self._text, self._thought)
         if self._text.strip():
             self._answer_at = self._answer_at or time.monotonic()
