@@ -177,7 +177,8 @@ class PromptBuilder:
             return set()
         question, answer = make_placeholder(), make_placeholder()
         try:
-            text = self.template.render([("user", question), ("assistant", answer)], add_generation_prompt=False)
+            messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+            text = self.template.render(messages, add_generation_prompt=False)
         except GenerationFailed:
             return set()
         closing = self._control_tokens.split(text.partition(answer)[2].lstrip())
@@ -212,7 +213,7 @@ class PromptBuilder:
 
     def _lay_out(
         self, turns: Sequence[Message], system_prompt: str, thinking: Thinking, reply_start: str, thought_start: str
-    ) -> "_Layout":
+    ) -> _Layout:
         """Render the template around placeholders.
 
         Raises:
@@ -240,7 +241,7 @@ class PromptBuilder:
         asked = PLACEHOLDER.findall(messages[-1]["content"])[-1]
         if system and self.template.takes_system:
             messages.insert(0, {"role": "system", "content": self._veil(system, hold)})
-        text = self.template.render_messages(messages, add_generation_prompt=True, thinking=thinking)
+        text = self.template.render(messages, add_generation_prompt=True, thinking=thinking)
         if asked not in text:  # it shows no plain text, only the parts of multimodal messages
             raise GenerationFailed("template")
         if reply_start or thought_start:
@@ -271,9 +272,10 @@ class PromptBuilder:
         Empty if there is none.
         """
         place = make_placeholder()
-        text = self.template.render([("user", place)], add_generation_prompt=True)
+        system, user = ({"role": role, "content": place} for role in ("system", "user"))
+        text = self.template.render([user], add_generation_prompt=True)
         if self.template.takes_system:
-            text += self.template.render([("system", place), ("user", place)], add_generation_prompt=True)
+            text += self.template.render([system, user], add_generation_prompt=True)
         safe = [
             word
             for word in self.template.switches
@@ -292,7 +294,7 @@ class PromptBuilder:
         reply = messages[-1]
         begun = reply["content"] or reply[THOUGHT_FIELD]
         try:
-            text = self.template.render_messages(messages, add_generation_prompt=False, thinking=thinking)
+            text = self.template.render(messages, add_generation_prompt=False, thinking=thinking)
         except GenerationFailed:
             return ""
         before, found, _ = text.rpartition(begun)
@@ -307,8 +309,9 @@ class PromptBuilder:
         thought, closing = reply.get(THOUGHT_FIELD, ""), self.reply_format.close_thought(text.rpartition(asked)[2])
         if not reply["content"]:
             return text + ("" if closing else self.reply_format.open_thought()) + thought
-        thought = f"{thought}\n{closing}\n\n" if closing and thought else closing and f"{closing}\n\n"
-        return text + thought + self.reply_format.open_answer() + reply["content"]
+        if closing:
+            text += (f"{thought}\n" if thought else "") + f"{closing}\n\n"
+        return text + self.reply_format.open_answer() + reply["content"]
 
     def _encode_around(self, text: str, contents: dict[str, str], encode_text: EncodeText) -> list[int]:
         """Encode rendered text: control tokens by id, and each run of text between two of them in one go."""

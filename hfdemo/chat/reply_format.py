@@ -204,11 +204,11 @@ def _learn(template: ChatTemplate) -> _Written:
     question, thought, answer = make_placeholder(), make_placeholder(), make_placeholder()
     asked, replied = {"role": "user", "content": question}, {"role": "assistant", "content": answer}
     thinking = replied | {THOUGHT_FIELD: thought}
-    prompt = template.render_messages([asked], add_generation_prompt=True).partition(question)[2]
+    prompt = template.render([asked], add_generation_prompt=True).partition(question)[2]
     for end in ([], [{"role": "user", "content": make_placeholder()}]):  # some refuse a last message of the model
         with suppress(GenerationFailed):
-            plain = template.render_messages([asked, replied, *end], add_generation_prompt=False)
-            whole = template.render_messages([asked, thinking, *end], add_generation_prompt=False)
+            plain = template.render([asked, replied, *end], add_generation_prompt=False)
+            whole = template.render([asked, thinking, *end], add_generation_prompt=False)
             break
     else:
         return _Written()

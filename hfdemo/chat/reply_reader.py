@@ -16,11 +16,10 @@ SYMBOLS = re.compile("([\ud800-\udfff])")
 """What stands for a control token."""
 
 THOUGHT_FIELD = "reasoning_content"
-"""How a message's thought is named; transformers gives it to a template under all names that are in use."""
+"""How a message's thought is named; transformers gives it to a template as `thinking`, too."""
 
 THOUGHT_FIELDS = (THOUGHT_FIELD, "thinking", "reasoning", "thought")
-"""How response templates name it."""
-
+"""How response templates and servers name it."""
 
 QUOTES = tuple("`\"'")
 SENTENCE_ENDS = tuple(".!?\u3002\uff01\uff1f")
@@ -122,9 +121,10 @@ class MarkReader:
             if self._open or (self._answer + before).strip():
                 told = told.then(self._tell(before))
             told = told.then(self._pass(mark))
-        shown, held = (
-            (self._held[: found[0]], self._held[found[0] :]) if found else self._watched.hold_back(self._held)
-        )
+        if found:  # what it is depends on what comes next
+            shown, held = self._held[: found[0]], self._held[found[0] :]
+        else:
+            shown, held = self._watched.hold_back(self._held)
         if not (self._open or self._answer or shown.strip()):
             return told  # the white space before a mark is no answer
         self._held = held
@@ -140,9 +140,7 @@ class MarkReader:
     def _watched(self) -> "_Watched":
         if not self._open:
             return self._outside
-        again = (
-            () if self._thought.strip() else self._closings
-        )  # some models open a thought that the prompt has opened
+        again = () if self._thought.strip() else self._closings  # some open again what the prompt has opened
         return _watch(self._inside | {*self._open, *again})
 
     def _next_mark(self, is_whole: bool) -> tuple[int, str, bool | None] | None:
@@ -195,10 +193,8 @@ class MarkReader:
 
     def _pass(self, mark: str) -> Delta:
         """Go on behind a mark."""
-        if mark in self._headers and not self._open:
-            self._blank_first = True
-            return Delta()
-        if self._open and mark in self._closings and mark not in self._open:
+        opens_again = mark in self._closings and mark not in self._open
+        if opens_again if self._open else mark in self._headers:
             self._blank_first = True
             return Delta()
         was_thought = False

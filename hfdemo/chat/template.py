@@ -56,30 +56,15 @@ class ChatTemplate:
         """Words that it looks for in what people type, such as `/no_think`."""
 
     def render(
-        self,
-        roles_and_contents: Sequence[tuple[str, str]],
-        *,
-        add_generation_prompt: bool,
-        thinking: Thinking = "auto",
-    ) -> str:
-        """Return the text of a conversation, whose contents are placeholders.
-
-        Raises:
-            GenerationFailed: the template refuses the conversation.
-        """
-        messages = [{"role": role, "content": content} for role, content in roles_and_contents]
-        return self.render_messages(messages, add_generation_prompt=add_generation_prompt, thinking=thinking)
-
-    def render_messages(
         self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool, thinking: Thinking = "auto"
     ) -> str:
-        """Return the text of a conversation, whose messages may have a thought beside their content.
+        """Return the text of a conversation whose contents, and thoughts beside them, are placeholders.
 
         Raises:
             GenerationFailed: the template refuses the conversation.
         """
         if self.of_base_model:
-            return _render_plainly([(message["role"], message["content"]) for message in messages])
+            return _render_plainly(messages)
         variables = {**self.extra, **self.variables(thinking)}
         try:
             return self._apply(self.source, messages, variables, add_generation_prompt)
@@ -177,9 +162,8 @@ class ChatTemplate:
         """Tell whether the template shows a system prompt: some raise on it (Gemma 2), some leave it out."""
         system = make_placeholder()
         try:
-            return system in self.render(
-                [("system", system), ("user", make_placeholder())], add_generation_prompt=True
-            )
+            messages = [{"role": "system", "content": system}, {"role": "user", "content": make_placeholder()}]
+            return system in self.render(messages, add_generation_prompt=True)
         except GenerationFailed:
             return False
 
@@ -204,10 +188,10 @@ def _shorten(error: Exception) -> str:
     return line if len(line) <= MAX_PROBLEM_CHARS else line[:MAX_PROBLEM_CHARS] + "…"
 
 
-def _render_plainly(roles_and_contents: Sequence[tuple[str, str]]) -> str:
+def _render_plainly(messages: Sequence[Mapping[str, str]]) -> str:
     """Render the beginners' tutorial's System/User/Assistant prompt, for models without a chat template."""
     names = {"system": "System", "user": "User", "assistant": "Assistant"}
-    turns = [f"{names[role]}: {content}\n" for role, content in roles_and_contents]
+    turns = [f"{names[message['role']]}: {message['content']}\n" for message in messages]
     return "".join(turns) + "Assistant:"
 
 

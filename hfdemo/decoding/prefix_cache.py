@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
+from hfdemo.chat.request import ChatRequest
+
 MAX_REPLIES = 256
 
 MAX_IDLE_S = 3600
@@ -58,6 +60,12 @@ class PrefixCache:
         with self._lock:
             kept = self._replies.get(key)
         return kept.token_ids if kept is not None and (kept.text, kept.thought) == (text, thought) else ()
+
+    def continued_ids(self, request: ChatRequest) -> tuple[int, ...]:
+        """Return the tokens of the reply that a request goes on with, if they are kept; else none."""
+        if not request.continues:
+            return ()
+        return self.reply_ids(request.cache_key, request.reply_start, request.thought_start)
 
     def take(self, key: str, ids: tuple[int, ...]) -> tuple[Any, int]:
         """Take away what is kept of a conversation that goes on.

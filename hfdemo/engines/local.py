@@ -140,8 +140,7 @@ class LocalEngine:
         from hfdemo.decoding.running import RunningReply
 
         key = request.cache_key
-        begun = (request.reply_start, request.thought_start)
-        reply_ids = self._prefixes.reply_ids(key, *begun) if request.continues else ()
+        reply_ids = self._prefixes.continued_ids(request)
         decode_request = make_decode_request(
             model.prompts, request, reply_ids, self._settings.time_limit_s, model.wish.recommended
         )

@@ -114,11 +114,7 @@ def load_model(
             files.folder, dtype=getattr(torch, plan.dtype), **options, **placement, **_fewer_bits(plan, files)
         )
     model.generation_config = own_generation_config(wish, model.config, tokenizer)
-    limits = (context_limit(model.config, tokenizer), settings.context)
-    limit = min((limit for limit in limits if limit), default=None)
-    prompts = PromptBuilder(
-        tokenizer, limit, embeddings=embeddings(model.config), template=template, stop_texts=wish.stop_texts
-    )
+    prompts = _make_prompts(tokenizer, model.config, template, wish, settings)
     end_ids = tuple(sorted(end_of_reply_ids(model, tokenizer, prompts)))
     chat_pipeline = pipeline(
         "text-generation",
@@ -251,12 +247,20 @@ def load_prompts(named: str | None, settings: Settings | None = None) -> PromptB
         tokenizer = AutoTokenizer.from_pretrained(files.folder, **options)
         config = AutoConfig.from_pretrained(files.folder, **options)
         template = ChatTemplate(tokenizer, settings.chat_template)
-        limits = (context_limit(config, tokenizer), settings.context)
-        limit = min((limit for limit in limits if limit), default=None)
-        stop_texts = read_generation_wish(files.folder).stop_texts
-        return PromptBuilder(tokenizer, limit, embeddings=embeddings(config), template=template, stop_texts=stop_texts)
+        return _make_prompts(tokenizer, config, template, read_generation_wish(files.folder), settings)
     except Exception as error:
         raise explain_load_error(error, source, settings.platform) from None
+
+
+def _make_prompts(
+    tokenizer: Any, config: Any, template: ChatTemplate, wish: GenerationWish, settings: Settings
+) -> PromptBuilder:
+    """Return what builds the prompts of a model, whether its weights are here or not."""
+    limits = (context_limit(config, tokenizer), settings.context)
+    limit = min((limit for limit in limits if limit), default=None)
+    return PromptBuilder(
+        tokenizer, limit, embeddings=embeddings(config), template=template, stop_texts=wish.stop_texts
+    )
 
 
 def end_of_reply_ids(model: Any, tokenizer: Any, prompts: PromptBuilder) -> set[int]:

@@ -56,7 +56,7 @@ EVERYWHERE: dict[str, Callable] = {
     # name: from the loaded model to the object, the attribute, and which call of it fails
     "read the options": lambda model: (program_door, "read_page_options", 1),
     "begin the reply": lambda model: (answering, "in_thread", 1),
-    "template": lambda model: (model.prompts.template, "render_messages", 1),
+    "template": lambda model: (model.prompts.template, "render", 1),
     "tokenise": lambda model: (model.prompts, "_encode_text", 1),
     "build the prompt": lambda model: (PromptBuilder, "build", 1),
     "make the streamer": lambda model: (running, "make_streamer", 1),
