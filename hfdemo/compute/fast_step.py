@@ -187,7 +187,7 @@ class FastStep:
         self._decoder = _Decoder(model, weights, self._head_size)
         self._cos = self._sin = torch.empty(0)
         self._one: Operation = self._decoder
-        self._several: Operation = self._decoder
+        self._is_recorded = False
         self._attend: Operation = _attend
         self._records: dict[int, list[tuple[Operation, Operation]]] = {}
         packed = [module for module in self._decoder.layers.modules() if isinstance(module, PackedWeight)]
@@ -205,7 +205,8 @@ class FastStep:
         self._extend_angles(max(cache.buffer.shape[2] for cache in caches))
         cos, sin = self._angles([cache.tokens for cache in caches])
         views = [cache.buffer[:, :, : cache.tokens + 1] for cache in caches]
-        logits: Tensor = (self._one if len(caches) == 1 else self._several)(tokens, cos, sin, *views)
+        by_layer = self._is_recorded and len(caches) > 1
+        logits: Tensor = (self._by_layer if by_layer else self._one)(tokens, cos, sin, *views)
         for cache in caches:
             cache.set_tokens(cache.tokens + 1)
         return logits
@@ -225,7 +226,7 @@ class FastStep:
         example = (token, *self._angles([0]), cache.buffer[:, :, : cache.tokens + 1])
         self._one = _record(self._decoder, forward=example)
         self._attend = _script(_attend)
-        self._several = self._by_layer
+        self._is_recorded = True
         for chats in (1, 2, *(few + 1 for few in self._few_rows)):
             if chats > most:
                 break
@@ -325,6 +326,7 @@ def make_fast_step(model: Any, weights: CpuWeights, chats: int = 1) -> FastStep 
     """
     if not _is_covered(model):
         return None
+    forget_records()  # those of a model that someone still held when it was unloaded
     try:
         if not agrees(FastStep(model, "bf16"), model):
             logger.warning("the fast step differs from this model's own forward, so it isn't used")

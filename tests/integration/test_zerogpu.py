@@ -47,7 +47,7 @@ def open_space(model: Path | str, folder: Path) -> Iterator[tuple[App, Scheduler
             yield app, scheduler
         finally:
             app.process.terminate()
-            app.process.wait(10)
+            app.process.wait(20)  # replies may go on for 10 s
 
 
 @pytest.fixture(scope="module")

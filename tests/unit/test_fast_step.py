@@ -11,7 +11,7 @@ import torch
 from transformers import DynamicCache
 
 from hfdemo.compute.architectures import FAST_ARCHITECTURES
-from hfdemo.compute.fast_step import ROOM_TOKENS, ChatCache, FastStep, make_fast_step
+from hfdemo.compute.fast_step import ROOM_TOKENS, ChatCache, FastStep, forget_records, make_fast_step
 from hfdemo.models.plan import Machine, make_plan, usual_facts
 from tests.unit.tiny_models import tiny_model
 
@@ -189,5 +189,22 @@ def test_the_memory_of_a_chat_that_is_over_is_free_at_once():
         try:
             del cache
             assert held() is None, "nothing waits for the garbage collector"
+        finally:
+            gc.enable()
+
+
+def test_a_step_that_was_held_while_its_model_left_is_free_later_and_the_next_one_forgets_its_records(monkeypatch):
+    forgotten = []
+    monkeypatch.setattr("hfdemo.compute.fast_step.forget_recorded_modules", lambda: forgotten.append(True))
+    gc.collect()
+    with torch.inference_mode():
+        step = make_fast_step(tiny_model("llama"), "bf16", 2)
+        forgotten.clear()
+        forget_records()
+        assert step and not forgotten, "recordings in use stay"
+        gc.disable()
+        try:
+            del step
+            assert make_fast_step(tiny_model("llama"), "bf16") and forgotten == [True]
         finally:
             gc.enable()
