@@ -63,8 +63,9 @@ class LiveDrawing:
         """
         entries: list[Entry] = []
         if turn.thought.strip():
-            kind = "receipt.thought" if turn.content else "receipt.thinking"
-            title = say(kind, self._language, seconds=f"{thought_s:.1f}")
+            seconds = f"{thought_s:.1f}"
+            thinking = say("receipt.thinking", self._language, seconds=seconds)
+            title = say("receipt.thought", self._language, seconds=seconds) if turn.content else thinking
             entries.append(_box("thought", title, self._thought.draw(turn.thought), pending=not turn.content))
         if turn.content:
             entries.append(_entry("assistant", self._content.draw(turn.content)))
