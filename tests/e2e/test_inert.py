@@ -272,7 +272,7 @@ def test_what_is_wide_scrolls_in_its_own_box(scripted, scripted_chat, width):
         assert not page.locator(selector).evaluate(fits)
     lines = page.locator("th").first.evaluate("th => th.getClientRects().length && getComputedStyle(th).wordBreak")
     assert lines == "keep-all"
-    expect(page.locator("[data-testid][aria-label]")).to_have_count(0)
+    expect(page.locator("#transcript .message [data-testid][aria-label]")).to_have_count(0)
 
 
 LONGEST_TASK = """() => {
