@@ -1,9 +1,11 @@
 """An engine, and what can stand beside it, that say what they are told to."""
 
+import re
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from typing import Any, TypeVar
 
 from hfdemo.answering import Answering
@@ -153,3 +155,8 @@ def _or_raise(answer: T | HfdemoError) -> T:
     if isinstance(answer, HfdemoError):
         raise answer
     return answer
+
+
+def displayed_text(html: str) -> str:
+    """Return the text of what the page draws."""
+    return unescape(re.sub("<[^>]*>", "", html))

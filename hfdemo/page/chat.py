@@ -18,6 +18,7 @@ from hfdemo.page.errors import shown_errors
 from hfdemo.page.events import AT_ONCE, QUEUED
 from hfdemo.page.gradio_private import BareChatInterface, I18nData
 from hfdemo.page.language import label
+from hfdemo.page.markdown import FORMULA_MARKS
 from hfdemo.page.program_door import ProgramDoor
 from hfdemo.page.shown_prompt import prompt_html
 from hfdemo.page.starters import starter_at
@@ -33,7 +34,8 @@ UNLESS_REVERTED = "(conversation) => window.hfdemo.unlessReverted(conversation)"
 LOCK_UNLESS_REVERTED = "(conversation) => { window.hfdemo.unlessReverted(conversation); return window.hfdemo.lock(); }"
 CLEAR = "async () => { await window.hfdemo.stopReply(); return window.hfdemo.cleared(); }"
 SAVE = "(conversation, systemPrompt) => window.hfdemo.save(conversation, systemPrompt)"
-REPLY_ENDED = "() => window.hfdemo.replyEnded()"
+REPLY_ENDED = "(conversation) => window.hfdemo.replyEnded(conversation)"
+KEEP = "(conversation) => window.hfdemo.keep(conversation)"
 
 
 class ChatPage(BareChatInterface):
@@ -105,7 +107,8 @@ class ChatPage(BareChatInterface):
         self.chatbot.clear(None, None, path, js=CLEAR)
         stopped = self.chatbot.undo(None, self.conversation, None, js=STOP)
         stopped = stopped.success(None, self.conversation, None, js=UNLESS_REVERTED)
-        stopped.success(self._undo, [self.conversation, self.textbox, language], path, **AT_ONCE)
+        undone = stopped.success(self._undo, [self.conversation, self.textbox, language], path, **AT_ONCE)
+        undone.then(None, self.conversation, None, js=KEEP)
         self.prompt_button.click(
             self._show_prompt,
             [self.shown_prompt, self.textbox, self.conversation, language, *options],
@@ -137,10 +140,10 @@ class ChatPage(BareChatInterface):
         """Let a reply follow an event, and give the box back when it has ended, however it did."""
         outputs = [self.textbox, self.chatbot, self.conversation, self.continue_button, self.meter, self.cache_key]
         reply: Dependency = trigger(function, inputs, [*outputs, *more], concurrency_limit=None, **QUEUED)
-        reply.then(None, js=REPLY_ENDED)
+        reply.then(None, self.conversation, None, js=REPLY_ENDED)
         # After an error `then` is silent, and Gradio covers the outputs with a sheet until they are drawn (6.31).
         unlocked = reply.failure(None, None, self.textbox, js=UNLOCK)
-        unlocked.then(None, js=REPLY_ENDED)
+        unlocked.then(None, self.conversation, None, js=REPLY_ENDED)
         unlocked.then(None, None, None, js=IF_SERVER_ANSWERS).success(
             self.draw, [self.conversation, self._controls.language], self.chatbot, **AT_ONCE
         )
@@ -273,9 +276,7 @@ def _transcript() -> Transcript:
         height=None,
         feedback_options=None,
         latex_delimiters=[
-            {"left": "$$", "right": "$$", "display": True},
-            {"left": r"\[", "right": r"\]", "display": True},
-            {"left": r"\(", "right": r"\)", "display": False},
+            {"left": before, "right": after, "display": bool(kind)} for kind, (before, after) in FORMULA_MARKS.items()
         ],
     )
 

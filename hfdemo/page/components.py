@@ -4,7 +4,6 @@ Gradio's own ones change values on their way: a Chatbot dedents text, a Textbox 
 lets NaN through and writes its own error. These pass raw values through; `hfdemo.chat` alone validates them.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import gradio as gr
@@ -12,7 +11,6 @@ import gradio as gr
 from hfdemo.chat.messages import replace_surrogates
 from hfdemo.chat.options import LIMITS
 from hfdemo.page.gradio_private import ChatbotDataMessages, no_stub_files
-from hfdemo.page.markdown import make_inert
 
 
 class _AsSent:
@@ -32,7 +30,7 @@ class _AsSent:
 with no_stub_files():
 
     class Transcript(gr.Chatbot):
-        """A Chatbot whose texts are made harmless by invisible marks (`markdown.make_inert`). It is never read."""
+        """A Chatbot for what `drawing.py` makes of the turns. It is never read."""
 
         def get_block_name(self) -> str:
             """Name the frontend part that draws this component."""
@@ -40,10 +38,7 @@ with no_stub_files():
 
         def postprocess(self, value: list[Any] | None) -> ChatbotDataMessages:
             """Turn messages into what is displayed."""
-            *finished, last = value or [None]
-            shown = [_shown(message, _make_inert_once) for message in finished]
-            displayed = shown + ([_shown(last, make_inert)] if last else [])
-            data: ChatbotDataMessages = super().postprocess(displayed)
+            data: ChatbotDataMessages = super().postprocess([_displayable(message) for message in value or ()])
             return data
 
     class ConversationStore(_AsSent, gr.JSON):
@@ -88,11 +83,7 @@ with no_stub_files():
             return {"type": "number", "description": f"numeric value from {limit.low} to {limit.high}; {by_itself}"}
 
 
-_make_inert_once = lru_cache(maxsize=1024)(make_inert)  # a finished message is displayed again with each update
-
-
-def _shown(message: dict[str, Any], display: Any) -> dict[str, Any]:
-    """Return a message as text parts to display: Gradio dedents content that is a plain string."""
-    content = message["content"]
-    texts = [content] if isinstance(content, str) else [part["text"] for part in content if part["type"] == "text"]
-    return {**message, "content": [{"type": "text", "text": display(replace_surrogates(text))} for text in texts]}
+def _displayable(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message that can be sent as JSON, which has no half surrogate pairs."""
+    content = [{**part, "text": replace_surrogates(part["text"])} for part in message["content"]]
+    return {**message, "content": content}

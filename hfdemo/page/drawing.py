@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from hfdemo.chat.conversation import Turn
 from hfdemo.chat.messages import Role
+from hfdemo.page.markdown import MarkdownDrawing, draw_label, draw_list, draw_markdown, draw_typed
 from hfdemo.page.receipt import receipt_lines, receipt_title
 from hfdemo.words import Language, say
 
@@ -13,9 +14,6 @@ Entry = dict[str, Any]
 
 Box = Literal["progress", "thought", "receipt", "memory"]
 """Gradio's folded boxes, for what isn't part of the conversation itself."""
-
-BOX_MARK = "\u2061"
-"""An invisible character around title and text of a box: by it, copies of a reply leave the boxes out (`page.js`)."""
 
 
 def draw(path: Sequence[Turn], language: Language) -> list[Entry]:
@@ -33,30 +31,45 @@ def draw_turn(turn: Turn, language: Language) -> list[Entry]:
     """Return the entries of a turn: its thought, its text, its receipt."""
     entries: list[Entry] = []
     if turn.thought.strip():
-        entries.append(_box("thought", _thought_title(turn, language), turn.thought))
+        entries.append(_box("thought", _thought_title(turn, language), draw_markdown(turn.thought, language)))
     if turn.content:
-        entries.append(_entry(turn.role, turn.content))
+        typed = turn.role == "user"
+        html = draw_typed(turn.content) if typed else draw_markdown(turn.content, language)
+        entries.append(_entry(turn.role, html))
     if turn.receipt:
         title = receipt_title(turn, turn.receipt, language)
-        entries.append(_box("receipt", title, receipt_lines(turn.receipt, language)))
+        entries.append(_box("receipt", title, draw_list(receipt_lines(turn.receipt, language))))
     return entries
 
 
-def draw_live(turn: Turn, thought_s: float, language: Language) -> list[Entry]:
-    """Return the entries of a reply that comes.
+class LiveDrawing:
+    """Draws a reply that comes.
 
     Args:
-        turn: the reply so far.
-        thought_s: how long the model has thought.
-        language: of the box's title.
+        language: of the page.
     """
-    entries: list[Entry] = []
-    if turn.thought.strip():
-        seconds = f"{thought_s:.1f}"
-        thinking = say("receipt.thinking", language, seconds=seconds)
-        title = say("receipt.thought", language, seconds=seconds) if turn.content else thinking
-        entries.append(_box("thought", title, turn.thought, pending=not turn.content))
-    return [*entries, _entry("assistant", turn.content)] if turn.content else entries
+
+    def __init__(self, language: Language) -> None:
+        self._language = language
+        self._content = MarkdownDrawing(language, growing=True)
+        self._thought = MarkdownDrawing(language, growing=True)
+
+    def draw(self, turn: Turn, thought_s: float) -> list[Entry]:
+        """Return the entries of the reply so far.
+
+        Args:
+            turn: the reply so far.
+            thought_s: how long the model has thought.
+        """
+        entries: list[Entry] = []
+        if turn.thought.strip():
+            seconds = f"{thought_s:.1f}"
+            thinking = say("receipt.thinking", self._language, seconds=seconds)
+            title = say("receipt.thought", self._language, seconds=seconds) if turn.content else thinking
+            entries.append(_box("thought", title, self._thought.draw(turn.thought), pending=not turn.content))
+        if turn.content:
+            entries.append(_entry("assistant", self._content.draw(turn.content)))
+        return entries
 
 
 def draw_progress(text: str) -> list[Entry]:
@@ -70,16 +83,12 @@ def _thought_title(turn: Turn, language: Language) -> str:
     return say("receipt.thought", language, seconds=f"{turn.receipt.thought_s:.1f}")
 
 
-def _entry(role: Role, text: str) -> Entry:
-    """Return an entry with text; as a part, since Gradio dedents content that is a plain string."""
-    return {"role": role, "content": [{"type": "text", "text": text}]}
+def _entry(role: Role, html: str) -> Entry:
+    """Return an entry with a text as it is displayed; as a part, since Gradio dedents content that is a string."""
+    return {"role": role, "content": [{"type": "text", "text": html}]}
 
 
-def _box(kind: Box, title: str, text: str = "", pending: bool = False) -> Entry:
+def _box(kind: Box, title: str, html: str = "", pending: bool = False) -> Entry:
     """Return a folded box with a title; one that is pending shows that something is at work."""
-    metadata = {"id": kind, "title": _marked(title), "status": "pending" if pending else "done"}
-    return {**_entry("assistant", _marked(text)), "metadata": metadata}
-
-
-def _marked(text: str) -> str:
-    return f"{BOX_MARK}{text}{BOX_MARK}" if text else ""
+    metadata = {"id": kind, "title": draw_label(title), "status": "pending" if pending else "done"}
+    return {**_entry("assistant", html), "metadata": metadata}

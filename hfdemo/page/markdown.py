@@ -1,27 +1,366 @@
-"""Make Markdown inert, reversibly: what a model or a visitor wrote can draw text, and nothing else.
+"""A reply's Markdown as HTML that can draw text and do nothing else; a visitor's own message as it was typed.
 
-Gradio's sanitiser lets through forms, external images, overlays and some script links. Filters that rewrite
-Markdown break it (`if a<b and …`) and can't be undone. So an invisible character, U+2060 WORD JOINER, is put
-where HTML, an image and a few other things would begin. It is put everywhere, code included: a scanner for code
-could disagree with the renderer about what is code. Copies have none: `page.js` halves each run of marks.
+Gradio's Chatbot passes HTML through its own Markdown parser, its sanitizer, and, between two marks, through KaTeX.
+What is written here stands on one line with all text escaped, so nothing in it is Markdown any more, and what is
+displayed has the characters that were written, and no others. The same tokens that are drawn are counted first: what
+would take a browser long, or crash it, is drawn as plain text.
 """
 
 import re
+import sys
+import unicodedata
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from html import escape
+from itertools import groupby, pairwise
+from typing import Any
 
-MARK = "\u2060"
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.rules_block import StateBlock, table
+from markdown_it.rules_core import StateCore
+from markdown_it.rules_core.text_join import text_join
+from markdown_it.token import Token
 
-_HTML = re.compile(r"""<(?!(?:https?://|mailto:)[^\s<>"'`]*>)(?=\u2060*[A-Za-z/!?])""")
-_IMAGE = re.compile(r"!(?=\u2060*\[)")
-# CommonMark closes no emphasis after punctuation before a letter, as Korean particles stand: **"문서"**는
-_BOLD_BEFORE_LETTER = re.compile(r"(?<=[^\w\s*\u2060])\*\*(?=\w)")
-# A fence named mermaid would become a diagram, with links and styles of its own. One named cpp makes Gradio 6.31
-# draw the whole message empty: its highlighter raises.
-_FENCE = re.compile(r"((?:(?<!`)`{3,}+|(?<!~)~{3,}+)[ \t]*+)(?=\u2060*(?:cpp|mermaid)\b)")
+from hfdemo.page.code import colour
+from hfdemo.page.emphasis import add_emphasis
+from hfdemo.page.formulas import add_formulas, can_be_drawn
+from hfdemo.words import Language, say
+
+FORMULA_MARKS = {"": ("\x02", "\x03"), "display": ("\x0e", "\x0f")}
+"""Control characters around formulas in a line and on a line of their own, for KaTeX. A control character of the text
+itself is displayed as its symbol, so no text can begin a formula."""
+
+MAX_NESTING = 20
+"""Quotes and lists in each other; a list counts twice."""
+MAX_INLINE_NESTING = 10
+"""Emphasis and links in each other."""
+MAX_LINES = 2000
+"""Of a reply; what comes after them isn't looked into."""
+MAX_INLINE_CHARS = 10_000
+"""Of a paragraph with anything but text in it."""
+MAX_INLINE_SIGNS = 2000
+"""Characters of a paragraph that might begin or end something."""
+MAX_COLUMNS = 200
+"""Of a table."""
+MAX_ELEMENTS = 4000
+"""HTML elements of a reply."""
+MAX_FORMULA_CHARS = 10_000
+"""Of a reply's formulas together: KaTeX makes several elements of each character."""
+MAX_MARKS = 8
+"""Combining marks on one letter: as many as any language puts there; with more they cover the lines around."""
+MAX_LINE_CHARS = 10_000
+"""A longer line is laid out in pieces: with two directions of writing, Chromium's time grows with its square."""
+PART_LINES, PART_CHARS = 100, 5000
+"""Of what a browser lays out at once of a long text that isn't Markdown; the rest waits until it is in sight."""
+LONG_BLOCK_CHARS = 8000
+"""From this length on, a block that grows isn't drawn anew with each word."""
+SIGNS = "*_~`[]$\\<"
+"""What may begin or end something in a paragraph."""
+CHUNK_CHARS = 2000
+"""Gradio draws a chunk again when it has changed, so it is small; each chunk costs, so it isn't one paragraph."""
+
+_URL = re.compile(r"(https?://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*[A-Za-z0-9_~/#&=%+-])")
+_LINES = re.compile(rf"(?:[^\n]*\n){{{MAX_LINES}}}")
+_LONG_LINE = re.compile(rf"[^\n]{{{MAX_LINE_CHARS + 1},}}")
+_PART = re.compile(rf"(?:[^\n]*\n){{1,{PART_LINES}}}|[^\n]+")
+_PIECE = re.compile(rf".{{1,{MAX_LINE_CHARS}}}")
+_TASK = re.compile(r"\[([ xX])\](?= )")
+_CONTROL = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0: 0xFFFD}
 
 
-def make_inert(text: str) -> str:
-    """Return Markdown that draws the same and does nothing. A mark of the text's own is doubled."""
-    text = _HTML.sub("<" + MARK, text.replace(MARK, MARK * 2))
-    text = _IMAGE.sub("!" + MARK, text)
-    text = _BOLD_BEFORE_LETTER.sub(MARK + "**", text)
-    return _FENCE.sub(r"\1" + MARK, text)
+def _combining_marks() -> str:
+    """Return, as ranges for a character class, all marks that stand over, under or around a letter."""
+    marks = [code for code in range(0x300, sys.maxunicode + 1) if unicodedata.category(chr(code)) in ("Mn", "Me")]
+    runs = (list(run) for _, run in groupby(enumerate(marks), lambda numbered: numbered[1] - numbered[0]))
+    return "".join(f"{chr(run[0][1])}-{chr(run[-1][1])}" for run in runs)
+
+
+_MARKS = _combining_marks()
+_TOO_MANY_MARKS = re.compile(f"([{_MARKS}]{{{MAX_MARKS}}})[{_MARKS}]+")
+
+
+def draw_typed(text: str) -> str:
+    """Return HTML that displays a text exactly as it was typed."""
+    if len(text) <= PART_CHARS:
+        return f'<div class="typed">{_escape(_unify(text))}</div>' if text else ""
+    return "".join(f'<div class="typed part">{_escape_lines(part)}</div>' for part in _PART.findall(_unify(text)))
+
+
+def draw_list(lines: Sequence[str]) -> str:
+    """Return HTML that displays texts as a list."""
+    return "<ul>" + "".join(f"<li>{_escape(_unify(line))}</li>" for line in lines) + "</ul>"
+
+
+def draw_label(text: str) -> str:
+    """Return a short text such that Gradio, which draws labels as Markdown, displays it as it is."""
+    return re.sub(r"[!-/:-@\[-`{-~]", lambda sign: f"&#{ord(sign[0])};", _displayable(_unify(text)))
+
+
+@lru_cache(maxsize=256)  # a finished message is displayed again with each update
+def draw_markdown(text: str, language: Language) -> str:
+    """Return the HTML of a text in Markdown."""
+    return MarkdownDrawing(language).draw(text)
+
+
+@dataclass
+class _Room:
+    """What a reply may still take."""
+
+    elements: int = MAX_ELEMENTS
+    formula_chars: int = MAX_FORMULA_CHARS
+
+
+class MarkdownDrawing:
+    """Draws a text that grows: what can't change any more is drawn once.
+
+    Args:
+        language: of buttons and notes.
+        growing: the text will grow, so its last block is drawn with less effort.
+    """
+
+    def __init__(self, language: Language, growing: bool = False) -> None:
+        self._language = language
+        self._growing = growing
+        self._start()
+
+    def _start(self) -> None:
+        self._done = ""  # the part of the text that is drawn for good
+        self._chunks: list[str] = []
+        self._plain: list[str] = []  # its end, where that is drawn as plain text
+        self._room = _Room()
+        self._last, self._last_html = "", ""  # how the part after it was drawn
+
+    def draw(self, text: str) -> str:
+        """Return the HTML of the text so far. One that doesn't begin as the text before is drawn anew."""
+        text = _unify(text)
+        if not text.startswith(self._done):
+            self._start()
+        end = found.end() if (found := _LINES.match(text)) else len(text)
+        rest, tail = text[len(self._done) : end], text[end:]
+        if not self._room.elements:
+            return self._html(plain=rest + tail)
+        if self._growing and self._is_near_last(rest):
+            return self._html(self._last_html + draw_typed(rest[len(self._last) :]), tail)
+        blocks = _parse(rest)
+        if not blocks:
+            return self._html(plain=tail)
+        lines = re.findall(r"[^\n]*\n|[^\n]+", rest)
+        starts = [(tokens[0].map or [0])[0] for tokens in blocks]
+        sources = ["".join(lines[start:end]) for start, end in pairwise([*starts, len(lines)])]
+        for tokens, source in zip(blocks[:-1], sources, strict=False):
+            self._add(self._draw_block(tokens, self._room), source)
+        self._done += "".join(lines[: starts[-1]])
+        last = self._draw_block(blocks[-1], replace(self._room), self._growing)
+        self._last, self._last_html = sources[-1] if last else "", last or ""
+        return self._html(last, tail) if last else self._html(plain=sources[-1] + tail)
+
+    def _is_near_last(self, rest: str) -> bool:
+        """Tell whether a long block has grown so little that its end is drawn as text: else each word costs it all."""
+        drawn = len(self._last)
+        return LONG_BLOCK_CHARS < drawn <= len(rest) < drawn + drawn // 8 and rest.startswith(self._last)
+
+    def _draw_block(self, tokens: list[Token], room: _Room, growing: bool = False) -> str | None:
+        """Return a block's HTML and take its room, or None if it is too large or too deep to be drawn."""
+        if not room.elements or not _is_bounded(tokens):
+            return None
+        left = replace(room)
+        env: dict[str, Any] = {"language": self._language, "room": left, "growing": growing, "in_link": False}
+        for before, token in zip([None, None, *tokens], tokens, strict=False):
+            token.children = []
+            if token.type == "inline":
+                source = token.content
+                if before and before.type == "list_item_open":
+                    source = _TASK.sub(lambda task: "☐" if task[1] == " " else "☑", source)
+                _MARKDOWN.inline.parse(source, _MARKDOWN, env, token.children)
+        if any(child.level > MAX_INLINE_NESTING for token in tokens for child in token.children or ()):
+            return None
+        text_join(StateCore("", _MARKDOWN, env, tokens))
+        html = str(_RENDERER.render(tokens, _MARKDOWN.options, env)).replace("\n", "")
+        elements = max(1, html.count("<") // 2)
+        if elements > room.elements:
+            return None
+        room.elements -= elements
+        room.formula_chars = left.formula_chars
+        return html
+
+    def _add(self, html: str | None, source: str) -> None:
+        if html is None:
+            self._plain.append(source)
+            return
+        if self._plain:
+            self._chunks.append(self._plain_html("".join(self._plain)))
+            self._plain = []
+        if self._chunks and len(self._chunks[-1]) < CHUNK_CHARS:
+            self._chunks[-1] += html
+        else:
+            self._chunks.append(html)
+
+    def _html(self, last: str = "", plain: str = "") -> str:
+        """Return what is drawn for good, the block that still grows, and what is plain text after it."""
+        chunks = list(self._chunks)
+        plain_before = "".join(self._plain)
+        if last and plain_before:
+            chunks.append(self._plain_html(plain_before))
+        if last and chunks and not plain_before and len(chunks[-1]) < CHUNK_CHARS:
+            chunks[-1] += last
+        elif last:
+            chunks.append(last)
+        if plain := plain if last else plain_before + plain:
+            chunks.append(self._plain_html(plain))
+        return "\n\n".join(f"<div>{chunk}</div>" for chunk in chunks)
+
+    def _plain_html(self, source: str) -> str:
+        return f'<p class="note">{escape(say("page.plain_text", self._language))}</p>{draw_typed(source)}'
+
+
+def _unify(text: str) -> str:
+    """Return a text with one kind of line ends, and with no NUL, which HTML can't have."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
+
+
+def _displayable(text: str) -> str:
+    """Return a text with symbols for control characters, and few enough marks on each letter."""
+    return _TOO_MANY_MARKS.sub(r"\1", text.translate(_CONTROL))
+
+
+def _escape(text: str) -> str:
+    """Return a text as it stands in HTML, on one line."""
+    return escape(_displayable(text)).replace("\n", "&#10;").replace("%%%", "&#37;%%")
+
+
+def _escape_lines(text: str) -> str:
+    """Return a text as it stands in HTML, a line that is very long in pieces, which are laid out one by one."""
+    if not _LONG_LINE.search(text):
+        return _escape(text)
+    pieces = ([_escape(line)] if len(line) <= MAX_LINE_CHARS else _pieces(line) for line in text.split("\n"))
+    return "&#10;".join("".join(line) for line in pieces)
+
+
+def _pieces(line: str) -> list[str]:
+    return [f'<span class="piece">{_escape(piece)}</span>' for piece in _PIECE.findall(line)]
+
+
+def _parse(text: str) -> list[list[Token]]:
+    """Return the tokens of each block that stands in no other."""
+    tokens: list[Token] = []
+    _MARKDOWN.block.parse(text, _MARKDOWN, {}, tokens)
+    blocks: list[list[Token]] = [[]]
+    depth = 0
+    for token in tokens:
+        blocks[-1].append(token)
+        depth += token.nesting
+        if not depth:
+            blocks.append([])
+    return blocks[:-1]
+
+
+def _is_bounded(tokens: Sequence[Token]) -> bool:
+    """Tell whether a block is flat and small enough to look into its lines."""
+    return max(token.level for token in tokens) <= MAX_NESTING and not any(
+        token.type == "inline" and (len(token.content) > MAX_INLINE_CHARS or _signs(token.content) > MAX_INLINE_SIGNS)
+        for token in tokens
+    )
+
+
+def _signs(text: str) -> int:
+    return sum(map(text.count, SIGNS))
+
+
+class _Renderer(RendererHTML):
+    """Writes tokens as HTML; all line ends in it that are not text are of no meaning."""
+
+    def text(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
+        """Write text, with addresses as links unless it is in one."""
+        content = tokens[index].content
+        if env["in_link"] or "://" not in content:
+            return _escape(content)
+        parts = _URL.split(content)
+        return "".join(_escape(part) if at % 2 == 0 else _link(part) for at, part in enumerate(parts))
+
+    def code_inline(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
+        """Write code in a line."""
+        return f"<code>{_escape(tokens[index].content)}</code>"
+
+    def code_block(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
+        """Write code that is indented."""
+        return _code_box(tokens[index].content, "", env)
+
+    def fence(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
+        """Write code between fences."""
+        return _code_box(tokens[index].content, tokens[index].info.strip().split(" ")[0], env)
+
+    def formula(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
+        """Write a formula for KaTeX, or as it was written if it can't be drawn."""
+        token, room = tokens[index], env["room"]
+        tag = "div" if token.block else "span"
+        if len(token.content) > room.formula_chars or not can_be_drawn(token.content):
+            return f'<{tag} class="typed formula">{_escape(token.markup)}</{tag}>'
+        room.formula_chars -= len(token.content)
+        before, after = FORMULA_MARKS[token.info]
+        return f'<{tag} class="formula">{before}{_escape(token.content)}{after}</{tag}>'
+
+    def link_open(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
+        """Write the start of a link, which opens beside the chat."""
+        env["in_link"] = True
+        return _link_start(str(tokens[index].attrGet("href")))
+
+    def link_close(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
+        """Write the end of a link."""
+        env["in_link"] = False
+        return "</a>"
+
+    def table_open(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
+        """Write the start of a table in a box of its own, in which it scrolls sideways."""
+        return '<div class="table-box" tabindex="0"><table>'
+
+    def table_close(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
+        """Write the end of a table."""
+        return "</table></div>"
+
+
+def _link_start(url: str) -> str:
+    return f'<a href="{_escape(url)}" target="_blank" rel="noopener noreferrer">'
+
+
+def _link(url: str) -> str:
+    return f"{_link_start(url)}{_escape(url)}</a>"
+
+
+def _code_box(code: str, name: str, env: MutableMapping[str, Any]) -> str:
+    """Write code in a box of its own, with its language's name and a button that copies it."""
+    html = None if env["growing"] else colour(_displayable(code), name.lower())
+    if html is None or html.count("<") // 2 > env["room"].elements:
+        html = _escape_lines(code)
+    html = html.replace("\n", "&#10;").replace("%%%", "&#37;%%")
+    button = f'<button type="button" class="copy-code">{say("page.copy_code", env["language"])}</button>'
+    head = f'<div class="code-head"><span>{_escape(name)}</span>{button}</div>'
+    return f'<div class="code-box">{head}<pre tabindex="0"><code>{html}</code></pre></div>'
+
+
+def _narrow_table(state: StateBlock, first: int, last: int, silent: bool) -> bool:
+    """Take a table; with thousands of columns that would cost seconds, and nobody reads it."""
+    columns = state.src.count("|", state.bMarks[first], state.eMarks[first])
+    return columns <= MAX_COLUMNS and table(state, first, last, silent)
+
+
+def _is_safe(url: str) -> bool:
+    return url.lower().startswith(("http://", "https://", "mailto:"))
+
+
+def _parser() -> MarkdownIt:
+    markdown = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 2 * MAX_NESTING})
+    markdown.enable(["table", "strikethrough"])
+    # An image would be fetched from elsewhere; an entity is text that somebody typed; a reference (`[answer]: yes`)
+    # would not be displayed at all.
+    markdown.disable(["image", "entity", "reference", "html_block", "html_inline"])
+    markdown.validateLink = _is_safe  # type: ignore[method-assign]
+    markdown.block.ruler.at("table", _narrow_table, {"alt": ["paragraph", "reference"]})
+    add_emphasis(markdown)
+    add_formulas(markdown)
+    return markdown
+
+
+_MARKDOWN = _parser()
+_RENDERER = _Renderer()

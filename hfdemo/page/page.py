@@ -33,6 +33,9 @@ QUEUE_POLL_S = 0.03
 """How often Gradio looks for new events. By itself it does so 1,000 times a second (20 times on Windows), which takes
 a twelfth of the speed of a model that computes on the same cores. Source: `sleep_when_free` in gradio/queueing.py."""
 
+SCRIPT_WORDS = ("copy_message", "copy_refused")
+"""What the script says by itself."""
+
 OPEN_PAGE = "() => window.hfdemo.open()"
 CHANGE_LANGUAGE = "(language, conversation) => window.hfdemo.changeLanguage(language, conversation)"
 """Both are in `assets/page.js`."""
@@ -78,7 +81,8 @@ def create_page(
 
 def _script() -> str:
     """Return what runs in the page before Gradio."""
-    script = (ASSETS / "page.js").read_text("utf-8")
+    words = {language: {name: say(f"page.{name}", language) for name in SCRIPT_WORDS} for language in LANGUAGES}
+    script = (ASSETS / "page.js").read_text("utf-8").replace("__WORDS__", json.dumps(words))
     return script.replace("__LANGUAGES__", json.dumps(LANGUAGES)).replace("__DEFAULTS__", json.dumps(defaults({})))
 
 

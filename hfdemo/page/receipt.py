@@ -14,8 +14,8 @@ def receipt_title(turn: Turn, receipt: Receipt, language: Language) -> str:
     return say("receipt.title", language, why=why, tokens=f"{receipt.new_tokens:,}", speed=speed)
 
 
-def receipt_lines(receipt: Receipt, language: Language) -> str:
-    """Return all of a receipt, as a list in Markdown."""
+def receipt_lines(receipt: Receipt, language: Language) -> list[str]:
+    """Return all of a receipt, a line for each value."""
     rows = {
         "prompt_tokens": f"{receipt.prompt_tokens:,}",
         "cached_tokens": f"{receipt.cached_tokens:,}",
@@ -27,7 +27,7 @@ def receipt_lines(receipt: Receipt, language: Language) -> str:
         "model": receipt.model,
         "device": receipt.device,
     }
-    return "\n".join(f"- {say(f'receipt.{name}', language)}: {value}" for name, value in rows.items())
+    return [f"{say(f'receipt.{name}', language)}: {value}" for name, value in rows.items()]
 
 
 def meter_text(used_tokens: int, limit: int | None, language: Language) -> str:

@@ -16,7 +16,7 @@ from hfdemo.chat.request import ChatRequest
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import GenerationFailed
 from hfdemo.page.controls import PageOptions
-from hfdemo.page.drawing import Entry, draw, draw_live, draw_progress
+from hfdemo.page.drawing import Entry, LiveDrawing, draw, draw_progress
 from hfdemo.page.gradio_private import leaving_call
 from hfdemo.page.receipt import meter_text
 from hfdemo.page.status import progress_text
@@ -57,6 +57,7 @@ class TurnView:
         self.language = language
         self._status = status
         self._asked: list[Entry] = []
+        self._live = LiveDrawing(language)
         self._new = Turn(new_id(), question.asked.head, "assistant", "")
         self._text = self._thought = ""
         self._began = time.monotonic()
@@ -133,7 +134,7 @@ class TurnView:
     def _shown(self, delta: Delta) -> list[Entry]:
         reply = self._so_far if self._text or self._thought else self.question.goes_on
         if reply:
-            return [*self._asked, *draw_live(reply, self._thought_s, self.language)]
+            return [*self._asked, *self._live.draw(reply, self._thought_s)]
         return [*self._asked, *draw_progress(self._waiting_for(delta))]
 
     def _waiting_for(self, delta: Delta) -> str:

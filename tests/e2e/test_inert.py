@@ -5,7 +5,12 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
+
+from hfdemo.chat.reply import Delta
+from hfdemo.words import say
+from tests.e2e.conftest import ChatPage
+from tests.page_corpus import KINDS
 
 FORBIDDEN = "script, svg:has(a), iframe, form, input, img, video, audio, object, embed, style, link, details, base"
 
@@ -99,7 +104,7 @@ MARKDOWN = """# Title
 
 > quote
 
-$$\\frac{a}{b} < c$$ and \\(x^2\\)
+$$\\frac{a}{b} < c$$ and \\(x^2\\), $y^2$은
 
 ```python
 if a < b:
@@ -110,7 +115,7 @@ if a < b:
 std::vector<int> v;
 ```
 
-<https://example.org/> [link](https://example.org/page) a<b and c>d
+<https://example.org/> [link](https://example.org/page) a<b and c>d, $5 and $10, 5~7시, &copy; https://example.org/a_b_c를
 """
 
 
@@ -120,28 +125,172 @@ def test_markdown_code_tables_and_formulas_are_drawn(scripted, scripted_chat):
     scripted_chat.wait_for_reply()
     reply = scripted_chat.replies.last
     expect(reply.locator("h1")).to_have_text("Title")
-    assert [text.strip("\u2060") for text in reply.locator("strong").all_inner_texts()] == ["bold", "“문서”"]
+    assert reply.locator("strong").all_inner_texts() == ["bold", "“문서”"]
     expect(reply.locator("table td").first).to_have_text("apple")
     expect(reply.locator("ol li")).to_have_count(2)
     expect(reply.locator("blockquote")).to_contain_text("quote")
-    expect(reply.locator(".katex")).to_have_count(2)
-    code = [text.replace("\u2060", "") for text in reply.locator("pre code").all_inner_texts()]
-    assert 'if a < b:\n    print("<b>")' in code[0]  # Gradio draws a tab as four spaces
-    assert "std::vector<int> v;" in code[1]
-    assert reply.locator("p code").first.inner_text().replace("\u2060", "") == "List<String> x = a<b;"
-    expect(reply.locator("a")).to_have_count(2)
-    assert "a<b and c>d" in reply.inner_text().replace("\u2060", "")
+    expect(reply.locator(".katex")).to_have_count(3)
+    code = [element.text_content() for element in reply.locator("pre code").all()]
+    assert code == ['if a < b:\n\tprint("<b>")\n', "std::vector<int> v;\n"]
+    assert {"rgb(124, 58, 237)"} <= {
+        element.evaluate("element => getComputedStyle(element).color")
+        for element in reply.locator("pre code span").all()
+    }
+    assert reply.locator("p code").first.inner_text() == "List<String> x = a<b;"
+    expect(reply.locator("a")).to_have_count(3)
+    assert "a<b and c>d, $5 and $10, 5~7시, &copy;" in reply.inner_text()
 
 
-def test_copied_text_has_no_marks(scripted, scripted_chat):
-    scripted.engine.enqueue("see <b>this</b> and ```\nx<y\n```")
+def copied_by_button(page: Page) -> str:
+    """Return what the last message's button copies."""
+    page.evaluate("navigator.clipboard.writeText('nothing')")
+    page.locator("#transcript .message-row").last.locator("[data-copy]").first.click()
+    expect(page.locator("#transcript .copied")).to_have_count(1)
+    expect(page.locator("#transcript .copied")).to_have_count(0)
+    return str(page.evaluate("navigator.clipboard.readText()"))
+
+
+def copied_by_hand(page: Page, selector: str) -> str:
+    """Return what is copied of a selection."""
+    page.evaluate("selector => getSelection().selectAllChildren(document.querySelector(selector))", selector)
+    page.keyboard.press("Control+C")
+    return str(page.evaluate("navigator.clipboard.readText()"))
+
+
+TYPED = "  # done\n\ta*b*c <b>x</b> &lt;br&gt; $x$\n- yaml: 1\n    code **x**"
+
+
+def test_a_message_is_shown_and_copied_as_it_was_typed(scripted, scripted_chat):
     page = scripted_chat.page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    scripted_chat.send(TYPED)
+    scripted_chat.wait_for_reply()
+    assert scripted_chat.users.last.locator(".typed").inner_text() == TYPED
+    assert copied_by_hand(page, "#transcript .user-row .message-content") == TYPED
+    page.locator("#transcript .user-row [data-copy]").click()
+    expect(page.locator("#transcript .user-row .copied")).to_have_count(1)
+    assert page.evaluate("navigator.clipboard.readText()") == TYPED
+
+
+COPIED = [
+    "see <b>this</b> and ```\nx<y\n```",
+    "A sin\u2061x END",
+    "\u2060<b>\u2060\u2060</b>\u2060",
+    "  \x02 **bold** &copy; a" + "\u0301" * 50,
+    "*a*\n\n" * 3000 + "$$" + r"\frac{1}{" * 200 + "$$",
+]
+
+
+def test_copies_of_a_reply_are_what_was_written(scripted, scripted_chat):
+    page = scripted_chat.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    for text in COPIED:
+        scripted.engine.enqueue(text)
+        scripted_chat.send("show")
+        scripted_chat.wait_for_reply()
+        assert copied_by_button(page) == text
+    first = "#transcript .bot-row .message-content"
+    assert copied_by_hand(page, first).startswith("see <b>this</b> and ```\nx<y\n")  # the last line opens code
+    page.get_by_role("button", name="Undo").last.click()
+    expect(scripted_chat.users).to_have_count(len(COPIED) - 1)
+    assert copied_by_button(page) == COPIED[-2]
+
+
+def test_a_reply_that_is_only_thought_is_copied_as_thought(scripted, scripted_chat):
+    scripted_chat.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    scripted.engine.enqueue(Delta(thought="Hm *a*."))
     scripted_chat.send("show")
     scripted_chat.wait_for_reply()
-    page.get_by_role("button", name="Copy message").last.click()
-    assert page.evaluate("navigator.clipboard.readText()") == "see <b>this</b> and ```\nx<y\n```"
-    page.evaluate("getSelection().selectAllChildren(document.querySelector('#transcript .bot.message'))")
-    page.keyboard.press("Control+C")
-    copied = page.evaluate("navigator.clipboard.readText()")
-    assert "<b>this</b>" in copied and "\u2060" not in copied
+    assert copied_by_button(scripted_chat.page) == "Hm *a*."
+
+
+def test_code_is_copied_as_it_was_written(scripted, scripted_chat):
+    page = scripted_chat.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    scripted.engine.enqueue("```c\n  #include <stdio.h>\n\tx;\n```")
+    scripted_chat.send("show")
+    scripted_chat.wait_for_reply()
+    page.get_by_role("button", name="Copy", exact=True).click()
+    expect(page.locator(".copy-code.copied")).to_have_count(1)
+    assert page.evaluate("navigator.clipboard.readText()") == "  #include <stdio.h>\n\tx;\n"
+
+
+def test_copies_are_right_where_there_is_no_clipboard_for_scripts(scripted, page):
+    page.add_init_script("""
+        Object.defineProperty(Navigator.prototype, "clipboard", { get: () => undefined })
+        document.addEventListener("copy", event => { window.copied = event.target.value })
+    """)
+    chat = ChatPage(page)
+    chat.open(scripted.url)
+    scripted.engine.enqueue("#include <stdio.h>")
+    chat.send("show")
+    chat.wait_for_reply()
+    page.locator("#transcript .bot-row [data-copy]").first.click()
+    expect(page.locator("#transcript .copied")).to_have_count(1)
+    assert page.evaluate("window.copied") == "#include <stdio.h>"
+
+
+def test_a_browser_that_refuses_to_copy_is_told_of(scripted, page):
+    page.add_init_script("""
+        navigator.clipboard.writeText = async () => { throw new DOMException("no", "NotAllowedError") }
+        document.execCommand = () => false
+    """)
+    chat = ChatPage(page)
+    chat.open(scripted.url)
+    chat.send("show")
+    chat.wait_for_reply()
+    page.locator("#transcript .bot-row [data-copy]").first.click()
+    expect(page.get_by_role("status").filter(has_text=say("page.copy_refused"))).to_be_visible()
+    expect(page.locator("#transcript .copied")).to_have_count(0)
+
+
+WIDE = f"""| {" | ".join(["긴 제목이 있는 열 wide"] * 8)} |
+|{"--|" * 8}
+|{" x |" * 8}
+
+```python
+{"x = 1 + " * 50}
+```
+
+$${" + ".join(["x"] * 200)}$$
+
+{"y" * 2000}
+"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_what_is_wide_scrolls_in_its_own_box(scripted, scripted_chat, width):
+    page = scripted_chat.page
+    page.set_viewport_size({"width": width, "height": 800})
+    scripted.engine.enqueue(WIDE)
+    scripted_chat.send("w" * 2000)
+    scripted_chat.wait_for_reply()
+    fits = "element => element.scrollWidth <= element.clientWidth"
+    assert page.evaluate(f"({fits})(document.documentElement)")
+    assert all(row.evaluate(fits) for row in page.locator("#transcript .message-row").all())
+    for selector in (".table-box", ".code-box pre"):
+        assert not page.locator(selector).evaluate(fits)
+    lines = page.locator("th").first.evaluate("th => th.getClientRects().length && getComputedStyle(th).wordBreak")
+    assert lines == "keep-all"
+    expect(page.locator("#transcript .message [data-testid][aria-label]")).to_have_count(0)
+
+
+LONGEST_TASK = """() => {
+    window.longest = 0
+    new PerformanceObserver(list => list.getEntries().forEach(task => {
+        window.longest = Math.max(window.longest, task.duration)
+    })).observe({ type: "longtask" })
+}"""
+
+
+@pytest.mark.parametrize("kind", ["fractions in each other", "bold that never ends", "directions"])
+def test_what_once_froze_or_crashed_the_tab_does_not(scripted, scripted_chat, kind):
+    page = scripted_chat.page
+    page.evaluate(LONGEST_TASK)
+    for size in (2000, 8000, 100_000):
+        text = KINDS[kind](size)
+        scripted.engine.enqueue(text)
+        scripted_chat.send("show")
+        scripted_chat.wait_for_reply()
+        expect(scripted_chat.replies.last).to_contain_text(text[-20:])
+    assert page.evaluate("window.longest") < 3000, "alone it takes a tenth; tests may be slow"

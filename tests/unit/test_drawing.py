@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from hfdemo.chat.conversation import Conversation, Turn
-from hfdemo.page.drawing import BOX_MARK, draw, draw_live, draw_progress, draw_turn
+from hfdemo.page.drawing import LiveDrawing, draw, draw_progress, draw_turn
+from hfdemo.page.markdown import draw_list, draw_markdown, draw_typed
 from hfdemo.page.receipt import receipt_lines, receipt_title
 from hfdemo.words import say
-from tests.fakes import RECEIPT
+from tests.fakes import RECEIPT, displayed_text
 
 REPLY = Turn("b", "a", "assistant", "Hello", receipt=RECEIPT)
 
@@ -24,21 +25,22 @@ def text_of(entry: dict[str, Any]) -> str:
 
 
 def title_of(entry: dict[str, Any]) -> str:
-    return str(entry["metadata"]["title"]).strip(BOX_MARK)
+    return displayed_text(str(entry["metadata"]["title"]))
 
 
-def test_a_text_is_a_part_as_it_was_written():
-    assert draw_turn(Turn("a", None, "user", "  a\n    b "), "en") == [
-        {"role": "user", "content": [{"type": "text", "text": "  a\n    b "}]}
-    ]
+def test_a_message_is_drawn_as_typed_and_a_reply_as_markdown():
+    (typed,) = draw_turn(Turn("a", None, "user", "  *a*\n    b "), "en")
+    assert typed == {"role": "user", "content": [{"type": "text", "text": draw_typed("  *a*\n    b ")}]}
+    (reply,) = draw_turn(Turn("a", None, "assistant", "*a*"), "en")
+    assert reply == {"role": "assistant", "content": [{"type": "text", "text": draw_markdown("*a*", "en")}]}
 
 
 def test_a_reply_has_its_receipt_under_it():
     text, receipt = draw_turn(REPLY, "en")
-    assert (text["role"], text_of(text)) == ("assistant", "Hello")
+    assert (text["role"], displayed_text(text_of(text))) == ("assistant", "Hello")
     assert kinds([receipt]) == ["receipt"] and receipt["role"] == "assistant"
     assert title_of(receipt) == receipt_title(REPLY, RECEIPT, "en")
-    assert text_of(receipt).strip(BOX_MARK) == receipt_lines(RECEIPT, "en")
+    assert text_of(receipt) == draw_list(receipt_lines(RECEIPT, "en"))
     assert receipt["metadata"]["status"] == "done"
 
 
@@ -48,7 +50,7 @@ def test_a_thought_stands_over_the_reply_with_its_seconds(language):
     drawn = draw_turn(thinker, language)
     assert kinds(drawn) == ["thought", "assistant", "receipt"]
     assert title_of(drawn[0]) == say("receipt.thought", language, seconds="2.2")
-    assert text_of(drawn[0]) == f"{BOX_MARK}Hm.{BOX_MARK}"
+    assert displayed_text(text_of(drawn[0])) == "Hm."
 
 
 def test_a_thought_whose_end_never_came_has_no_seconds():
@@ -63,11 +65,10 @@ def test_blank_thought_is_none():
     assert kinds(draw_turn(replace(REPLY, thought=" \n"), "en")) == ["assistant", "receipt"]
 
 
-def test_texts_and_titles_of_boxes_are_marked_for_copies():
-    for entry in draw_turn(replace(REPLY, thought="Hm."), "en"):
-        marked = "metadata" in entry
-        assert text_of(entry).startswith(BOX_MARK) is text_of(entry).endswith(BOX_MARK) is marked
-        assert not marked or entry["metadata"]["title"][0] == entry["metadata"]["title"][-1] == BOX_MARK
+def test_the_name_of_a_model_is_no_markdown_and_no_html():
+    receipt = replace(RECEIPT, model="my_own_model *b* <i>")
+    assert "my_own_model *b* <i>" in displayed_text(text_of(draw_turn(replace(REPLY, receipt=receipt), "en")[1]))
+    assert title_of(draw_progress("Loading my_own_model *b* <i>")[0]) == "Loading my_own_model *b* <i>"
 
 
 def test_a_reply_that_comes_shows_what_there_is():
@@ -75,18 +76,18 @@ def test_a_reply_that_comes_shows_what_there_is():
         replace(REPLY, content="", receipt=None),
         replace(REPLY, content="", thought="Hm", receipt=None),
     )
-    assert draw_live(nothing, 0.0, "en") == []
-    (box,) = draw_live(thinking, 1.26, "en")
+    assert LiveDrawing("en").draw(nothing, 0.0) == []
+    (box,) = LiveDrawing("en").draw(thinking, 1.26)
     assert (title_of(box), box["metadata"]["status"]) == (say("receipt.thinking", "en", seconds="1.3"), "pending")
-    box, text = draw_live(replace(thinking, content="Hel"), 2.0, "ko")
+    box, text = LiveDrawing("ko").draw(replace(thinking, content="Hel"), 2.0)
     assert (title_of(box), box["metadata"]["status"]) == (say("receipt.thought", "ko", seconds="2.0"), "done")
-    assert text_of(text) == "Hel"
+    assert displayed_text(text_of(text)) == "Hel"
 
 
 def test_progress_is_a_box_at_work():
     (box,) = draw_progress("Reading …")
     assert kinds([box]) == ["progress"] and text_of(box) == ""
-    assert box["metadata"] == {"id": "progress", "title": f"{BOX_MARK}Reading …{BOX_MARK}", "status": "pending"}
+    assert box["metadata"] == {"id": "progress", "title": "Reading …", "status": "pending"}
 
 
 def conversation(dropped: int) -> Conversation:

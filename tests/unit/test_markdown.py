@@ -1,146 +1,320 @@
-"""What is displayed can draw text and nothing else, and what was written comes back exactly."""
+"""What is displayed can draw text and nothing else, has the characters that were written, and is never too much."""
 
 import re
 import time
+from html.parser import HTMLParser
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hfdemo.page.markdown import MARK, make_inert
+from hfdemo.page.markdown import (
+    FORMULA_MARKS,
+    MAX_ELEMENTS,
+    MAX_INLINE_NESTING,
+    MAX_MARKS,
+    MAX_NESTING,
+    MarkdownDrawing,
+    draw_label,
+    draw_list,
+    draw_markdown,
+    draw_typed,
+)
+from hfdemo.words import say
+from tests.page_corpus import CORPUS
 
 PIECES = [
-    *"<>![]()*`~\"'/\\ \t\n.:;&#-_ab1가",
-    MARK,
-    MARK * 2,
+    *"<>![]()*`~\"'/\\ \t\n.:;&#-_$|ab1가",
     "**",
     "```",
     "~~~~",
+    "\n\n",
+    "\n- ",
+    "\n> ",
+    "    ",
     "cpp",
     "mermaid",
     "https://",
-    "mailto:",
     "x.org",
+    "javascript:",
     "<img src=x onerror=alert(1)>",
     "<!--",
-    "<?php",
-    "</",
     "![",
+    "$$",
+    "\\(",
+    "%%%LATEX_BLOCK_0%%%",
+    "|--|\n",
+    "&lt;",
+    "\x02",
+    "\x03",
+    "\u2060",
+    "\u0301",
 ]
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text()
 
-TAG = re.compile(r"<(?=[A-Za-z/!?])")
-AUTOLINK = re.compile(r"<(https?://|mailto:)[^\s<>\"'`]*>")
-DIAGRAM = re.compile(r"(`{3,}|~{3,})[ \t]*(cpp|mermaid)\b")
+TAGS = {"div", "p", "span", "strong", "em", "s", "code", "pre", "button", "a", "br", "hr", "ul", "ol", "li"}
+TAGS |= {"blockquote", "table", "thead", "tbody", "tr", "th", "td"}
+TAGS |= {f"h{level}" for level in range(1, 7)}
+ATTRIBUTES = {"class", "type", "tabindex", "href", "target", "rel", "start", "style"}
+NOTE = say("page.plain_text")
 
 
-def restore(text: str) -> str:
-    """Do what `page.js` does with every copy: halve each run of marks."""
-    return re.sub(f"{MARK}+", lambda run: MARK * (len(run[0]) // 2), text)
+class Reader(HTMLParser):
+    """Reads HTML as a browser does: its elements and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.deepest = 0
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attributes
+        if tag not in ("br", "hr"):
+            self.open.append(tag)
+            self.deepest = max(self.deepest, len(self.open))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("br", "hr"):
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def draw(text: str) -> str:
+    return draw_markdown(text, "en")
+
+
+def text_of(html: str) -> str:
+    return Reader(html).text
 
 
 @given(TEXTS)
-@example(MARK)
-@example(f"<{MARK}b>")
-@example(f"<{MARK * 3}{MARK}/b>")
-@example(f"!{MARK}[a](b)")
-@example(f"```{MARK}mermaid")
-@example(f"'{MARK}**가")
-@example("<!**[mermaid")
-def test_what_was_written_comes_back_exactly(text):
-    assert restore(make_inert(text)) == text
+@settings(deadline=None)
+@example("[a](javascript:alert(1)) <javascript:alert(1)> [b](data:text/html,x)")
+@example("\x02x\x03 \x0ex\x0f")
+def test_only_harmless_elements_are_drawn_and_no_text_begins_a_formula(text):
+    for html in (draw(text), draw_typed(text)):
+        read = Reader(html)
+        assert set(read.tags) <= TAGS and read.open == []
+        assert {name for name, _ in read.attributes} <= ATTRIBUTES
+        for name, value in read.attributes:
+            assert name != "href" or value.lower().startswith(("http://", "https://", "mailto:"))
+            assert name != "style" or re.fullmatch("text-align:(left|center|right)", value)
+        assert "%%%" not in html
+        for before, after in FORMULA_MARKS.values():
+            assert html.count(before) == html.count(after)
+            assert before not in draw_typed(text) and after not in draw_typed(text)
 
 
 @given(TEXTS)
-def test_no_html_can_begin_except_a_plain_autolink(text):
-    shown = make_inert(text)
-    assert [match for match in TAG.finditer(shown) if not AUTOLINK.match(shown, match.start())] == []
-
-
-@given(TEXTS)
-def test_no_image_and_no_diagram_can_begin(text):
-    shown = make_inert(text)
-    assert "![" not in shown
-    assert not DIAGRAM.search(shown)
-
-
-@given(TEXTS)
-def test_only_marks_are_added(text):
-    assert make_inert(text).replace(MARK, "") == text.replace(MARK, "")
+@settings(deadline=None)
+def test_gradio_takes_each_part_for_html_and_looks_for_no_markdown_in_it(text):
+    for part in draw(text).split("\n\n"):
+        assert "\n" not in part and (not part or (part.startswith("<div>") and part.endswith("</div>")))
+    assert "\n" not in draw_typed(text)
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "Hello, **world**! *How* are you?",
-        "# Title\n\n- one\n- two\n\n| a | b |\n|---|---|\n| 1 | 2 |",
-        "a < b and b > c, 1 <2, x<=y, <3, ->, <->",
-        "see <https://example.org/a?b=c#d>, <http://example.org> and <mailto:me@example.org>",
-        "[link](https://example.org)",
-        "wow! [not an image](x)",
-        "**bold**, then **more**",
-        '**"문서"** 는',
-        "**문서**는",
-        "2 ** 3 and f(**kwargs) if x else a**b",
-        "```python\nprint('hi')\n```",
-        "```cppcheck\nx\n```",
-        "``` c++\nx\n```",
-        "`cpp` and ``mermaid``",
-        "~~~\ncpp\n~~~",
-        "mermaid and cpp",
-        "$$x^2$$ \\[ y \\]",
-        "\u200b\u2061 안녕하세요 👍🏽",
+        "# done",
+        "a*b*c **d** _e_",
+        "- yaml: 1\n  list:\n    - x",
+        "    indented\n\tcode\n\n\n",
+        "  <b>x</b> &lt;br&gt; &copy; $x$ \\( [a](b)",
+        "```\nx\n```",
+        "5~7시 ~~x~~",
+        "\u2060<b>\u2061\u200b 👍🏽",
+        "a\n" * 1000 + "end",
+        "x" * 30_000 + "\ny",
     ],
 )
-def test_text_that_is_harmless_stays_as_it_is(text):
-    if "(**kwargs" in text:
-        assert make_inert(text) == text.replace("(**", f"({MARK}**")
-    else:
-        assert make_inert(text) == text
+def test_a_message_is_shown_as_it_was_typed(text):
+    html = draw_typed(text)
+    assert text_of(html) == text
+    assert set(Reader(html).tags) <= {"div", "span"}
+
+
+def test_a_message_with_other_line_ends_has_the_same_lines():
+    assert text_of(draw_typed("a\r\nb\rc\nd")) == "a\nb\nc\nd"
+
+
+def test_an_empty_text_draws_nothing():
+    assert draw_typed("") == draw("") == draw(" \n\n") == ""
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "html"),
     [
-        ("<b>", "<|b>"),
-        ("</b>", "<|/b>"),
-        ("<!-- -->", "<|!-- -->"),
-        ("<?xml?>", "<|?xml?>"),
-        ("<IMG SRC=x>", "<|IMG SRC=x>"),
-        ("<<b>", "<<|b>"),
-        ("`<b>`", "`<|b>`"),
-        ("<https://a b>", "<|https://a b>"),
-        ("<https://a'b>", "<|https://a'b>"),
-        ("<https://a<b>", "<|https://a<|b>"),
-        ("<HTTPS://a>", "<|HTTPS://a>"),
-        ("<javascript:alert(1)>", "<|javascript:alert(1)>"),
-        ("<httpsx://a>", "<|httpsx://a>"),
-        ("<ftp://a>", "<|ftp://a>"),
-        ("![a](b)", "!|[a](b)"),
-        ("!![a](b)", "!!|[a](b)"),
-        ('**"문서"**는', '**"문서"|**는'),
-        ("**(a)**b", "**(a)|**b"),
-        ("```mermaid\n", "```|mermaid\n"),
-        ("````  cpp\n", "````  |cpp\n"),
-        ("~~~\tmermaid", "~~~\t|mermaid"),
-        ("> - ```cpp", "> - ```|cpp"),
-        ("|", "||"),
-        ("a||b", "a||||b"),
-        ("<|b>", "<|||b>"),
-        ("!|[", "!|||["),
-        ("```|cpp", "```|||cpp"),
+        ("Hello, **world**! *How* are you?", "<p>Hello, <strong>world</strong>! <em>How</em> are you?</p>"),
+        ("one\ntwo", "<p>one<br />two</p>"),
+        ("## Title", "<h2>Title</h2>"),
+        ("- [x] a\n- [ ] b", "<ul><li>☑ a</li><li>☐ b</li></ul>"),
+        ("2. b", '<ol start="2"><li>b</li></ol>'),
+        ("a < b && c > d", "<p>a &lt; b &amp;&amp; c &gt; d</p>"),
+        ("영업은 5~7시, 값은 100~200원", "<p>영업은 5~7시, 값은 100~200원</p>"),
+        ("~~x~~", "<p><s>x</s></p>"),
+        ("&lt;br&gt; &copy; &nbsp;", "<p>&amp;lt;br&amp;gt; &amp;copy; &amp;nbsp;</p>"),
+        ("<b>x</b>", "<p>&lt;b&gt;x&lt;/b&gt;</p>"),
+        ("<div>\n*x*\n</div>", "<p>&lt;div&gt;<br /><em>x</em><br />&lt;/div&gt;</p>"),
+        ("`<b> &lt;`", "<p><code>&lt;b&gt; &amp;lt;</code></p>"),
+        ("[답]: 네", "<p>[답]: 네</p>"),
+        ("[a](javascript:alert)", "<p>[a](javascript:alert)</p>"),
+        ("\\*a\\*", "<p>*a*</p>"),
+        ("snake_case_name 2 ** 3, f(**k)", "<p>snake_case_name 2 ** 3, f(**k)</p>"),
+        ("f(**a) and g(**b)", "<p>f(**a) and g(**b)</p>"),
     ],
 )
-def test_a_mark_is_put_where_something_would_begin(text, shown):
-    assert make_inert(text.replace("|", MARK)) == shown.replace("|", MARK)
+def test_markdown_is_drawn(text, html):
+    assert draw(text) == f"<div>{html}</div>"
 
 
 @pytest.mark.parametrize(
-    "piece", ["`", "~", "``` ", "```\t", "<", "<https://", "!", "**", '"**', "<" + MARK, MARK, "```" + MARK, "!["]
+    ("text", "bold"),
+    [
+        ('**"문서"**는', '"문서"'),
+        ("**마크다운(Markdown)**을", "마크다운(Markdown)"),
+        ("**1. 설치:**다음", "1. 설치:"),
+        ('이것은**"강조"**입니다', '"강조"'),
+        ("**중요**한", "중요"),
+        ("これは**「強調」**です", "「強調」"),
+    ],
 )
-def test_the_longest_message_takes_no_time(piece):
-    text = piece * (1_000_000 // len(piece))
+def test_bold_beside_a_letter_without_a_space_is_bold(text, bold):
+    assert f"<strong>{bold}</strong>" in draw(text).replace("&quot;", '"')
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "shown"),
+    [
+        ("[a](https://x.org/b)", "https://x.org/b", "a"),
+        ("<https://x.org>", "https://x.org", "https://x.org"),
+        ("<mailto:me@x.org>", "mailto:me@x.org", "mailto:me@x.org"),
+        ("https://x.org/a_b_c를", "https://x.org/a_b_c", "https://x.org/a_b_c"),
+        ("(see https://x.org/a.)", "https://x.org/a", "https://x.org/a"),
+        ("![a](https://x.org/b)", "https://x.org/b", "a"),
+        ("[https://x.org](https://y.org)", "https://y.org", "https://x.org"),
+    ],
+)
+def test_addresses_are_links_and_images_are_too(text, url, shown):
+    link = f'<a href="{url}" target="_blank" rel="noopener noreferrer">{shown}</a>'
+    assert draw(text).count("<a ") == 1 and link in draw(text)
+
+
+@pytest.mark.parametrize("name", ["", "python", "cpp", "mermaid", "html", "no-such-language", '"><b>'])
+def test_code_has_its_characters_and_a_button(name):
+    code = 'if a < b:\n\tprint("<b>&lt;")  # %%% $x$\n\n    x  \n'
+    html = draw(f"```{name}\n{code}```")
+    assert code in text_of(html) and "\n" not in html
+    assert '<button type="button" class="copy-code">Copy</button>' in html
+    assert ">복사</button>" in draw_markdown(f"```{name}\n{code}```", "ko")
+
+
+@pytest.mark.parametrize("name", ["python", "cpp", "c++", "C", "js", "bash", "json", "java", "rust"])
+def test_code_has_colours(name):
+    assert '<span class="' in draw(f"```{name}\nint x = 'a' + 1; // two\n```")
+
+
+def test_a_table_stands_in_a_box_of_its_own():
+    html = draw("| a | b |\n|:-:|---|\n| 1 | **2** |")
+    assert html.startswith('<div><div class="table-box" tabindex="0"><table><thead>')
+    assert '<td style="text-align:center">1</td><td><strong>2</strong></td>' in html
+
+
+def test_a_label_is_text_and_no_markdown():
+    label = draw_label("org/my_model_x **b** <i> [a](b) $x$ 1. %%%")
+    assert text_of(label) == "org/my_model_x **b** <i> [a](b) $x$ 1. %%%"
+    assert re.sub(r"&#\d+;", "", label).replace(" ", "").isalnum()
+
+
+def test_a_list_of_texts_is_text():
+    assert draw_list(["a: <b>", "*c*"]) == "<ul><li>a: &lt;b&gt;</li><li>*c*</li></ul>"
+
+
+NESTED = {
+    "quotes": (">" * (MAX_NESTING - 1) + " x", ">" * (MAX_NESTING + 2) + " x"),
+    "lists": ("\n".join("  " * n + "- x" for n in range(9)), "\n".join("  " * n + "- x" for n in range(12))),
+    "emphasis": ("**a *b **c *d* e** f* g**", "*a **b " * 10 + "x" + "** c*" * 10),
+}
+
+
+@pytest.mark.parametrize("kind", NESTED)
+def test_what_is_nested_too_deep_is_plain_text_and_nothing_is_lost(kind):
+    drawn, plain = NESTED[kind]
+    assert NOTE not in draw(drawn) and "x" in text_of(draw(drawn)) + "x"
+    html = draw(f"before\n\n{plain}\n\nafter **this**")
+    assert html.count(NOTE) == 1
+    assert plain in text_of(html)
+    assert "<p>before</p>" in html and "after <strong>this</strong>" in html
+
+
+def test_marks_beyond_what_a_letter_can_have_are_not_drawn():
+    assert text_of(draw_typed("a" + "\u0301" * 100 + "b")) == "a" + "\u0301" * MAX_MARKS + "b"
+    for word in ("ก็็", "각".encode().decode(), "e\u0301\u0323", "שָׁ֑לוֹם", "ན་རྒྱུ"):
+        assert text_of(draw_typed(word)) == word
+
+
+def test_control_characters_are_drawn_as_symbols():
+    assert text_of(draw_typed("a\x02b\x1bc\0")) == "a␂b␛c\ufffd"
+
+
+@pytest.mark.parametrize("text", CORPUS.values(), ids=[f"{kind}, {size}" for kind, size in CORPUS])
+def test_what_is_drawn_is_bounded_and_whole(text):
     start = time.perf_counter()
-    assert restore(make_inert(text)) == text
-    assert time.perf_counter() - start < 5
+    html = draw_markdown.__wrapped__(text, "en")
+    took = time.perf_counter() - start
+    read = Reader(html)
+    assert len(read.tags) <= MAX_ELEMENTS + 2000
+    assert read.deepest <= 2 * MAX_NESTING + MAX_INLINE_NESTING
+    assert took < 5
+    if NOTE in html and "\u0301" not in text:
+        assert read.text[-200:] == text[-200:]
+
+
+@pytest.mark.parametrize("at_once", [1, 7])
+def test_a_text_that_grows_is_drawn_as_one_that_is_whole(at_once):
+    text = (
+        "# A\n\none **two**\n\n- a\n- b\n\n  c\n\n| a | b |\n|--|--|\n| 1 | 2 |\n\n> q\n\n1. x\n2. y\n\nend $x$\n=\n"
+    )
+    growing = MarkdownDrawing("en", growing=True)
+    for end in range(0, len(text) + at_once, at_once):
+        assert growing.draw(text[:end]) == draw(text[:end])
+
+
+@given(TEXTS)
+@settings(deadline=None, max_examples=50)
+def test_any_text_that_grows_is_drawn_as_one_that_is_whole(text):
+    growing = MarkdownDrawing("en")
+    for end in range(0, len(text) + 1, 3):
+        growing.draw(text[:end])
+    assert growing.draw(text) == draw(text)
+
+
+def test_a_text_that_begins_differently_is_drawn_anew():
+    growing = MarkdownDrawing("en")
+    growing.draw("one\n\ntwo\n\nthree")
+    assert growing.draw("other\n\ntext") == draw("other\n\ntext")
+
+
+def test_a_long_block_that_grows_is_drawn_anew_only_now_and_then():
+    growing = MarkdownDrawing("en", growing=True)
+    text = "- item\n" * 1200
+    html = growing.draw(text)
+    longer = growing.draw(text + "- *more*\n")
+    assert longer == html[: -len("</div>")] + '<div class="typed">- *more*&#10;</div></div>'
+    assert "<em>more</em>" in growing.draw(text + "- *more*\n" * 200)
+
+
+def test_a_reply_that_is_too_long_goes_on_as_plain_text():
+    growing = MarkdownDrawing("en", growing=True)
+    text = "*a*\n\n" * 3000
+    html = growing.draw(text)
+    assert html.count("<em>a</em>") > 500 and html.count(NOTE) == 1
+    assert growing.draw(text + "*b*").endswith("*b*</div></div>")

@@ -76,30 +76,30 @@ def test_a_reply_that_is_all_thought_says_that_it_had_no_room_to_answer(text, th
 
 
 def test_the_box_lists_what_the_reply_took_in_english():
-    assert receipt_lines(RECEIPT, "en").split("\n") == [
-        "- Prompt tokens: 12,345",
-        "- of which from the cache: 1,200",
-        "- New tokens: 1,034",
-        "- Time to first token: 1.26 s",
-        "- Tokens per second: 20.1",
-        "- Messages left out: 2",
-        "- Seed: 4294967295",
-        "- Model: Qwen/Qwen3-0.6B",
-        "- Device: CPU · bfloat16",
+    assert receipt_lines(RECEIPT, "en") == [
+        "Prompt tokens: 12,345",
+        "of which from the cache: 1,200",
+        "New tokens: 1,034",
+        "Time to first token: 1.26 s",
+        "Tokens per second: 20.1",
+        "Messages left out: 2",
+        "Seed: 4294967295",
+        "Model: Qwen/Qwen3-0.6B",
+        "Device: CPU · bfloat16",
     ]
 
 
 def test_the_box_lists_what_the_reply_took_in_korean():
-    assert receipt_lines(RECEIPT, "ko").split("\n") == [
-        "- 프롬프트 토큰: 12,345",
-        "- 그중 캐시에서 가져온 토큰: 1,200",
-        "- 새 토큰: 1,034",
-        "- 첫 토큰까지 걸린 시간: 1.26 s",
-        "- 초당 토큰: 20.1",
-        "- 제외된 메시지: 2",
-        "- 시드: 4294967295",
-        "- 모델: Qwen/Qwen3-0.6B",
-        "- 장치: CPU · bfloat16",
+    assert receipt_lines(RECEIPT, "ko") == [
+        "프롬프트 토큰: 12,345",
+        "그중 캐시에서 가져온 토큰: 1,200",
+        "새 토큰: 1,034",
+        "첫 토큰까지 걸린 시간: 1.26 s",
+        "초당 토큰: 20.1",
+        "제외된 메시지: 2",
+        "시드: 4294967295",
+        "모델: Qwen/Qwen3-0.6B",
+        "장치: CPU · bfloat16",
     ]
 
 

@@ -17,10 +17,10 @@ from hfdemo.engines.protocol import Status
 from hfdemo.errors import GenerationFailed, HfdemoError, InvalidInput
 from hfdemo.page import turn as turn_module
 from hfdemo.page.controls import PageOptions
-from hfdemo.page.drawing import BOX_MARK, draw
+from hfdemo.page.drawing import draw
 from hfdemo.page.turn import Question, TurnView, request_of, stream_turn, update_interval_s
 from hfdemo.words import say
-from tests.fakes import RECEIPT, ScriptedEngine
+from tests.fakes import RECEIPT, ScriptedEngine, displayed_text
 
 OPTIONS = PageOptions("Be kind.", Options(seed=7), "")
 CUT = replace(RECEIPT, finish_reason="max_new_tokens")
@@ -56,7 +56,7 @@ class Page:
     def shown(self) -> list[str]:
         """What the transcript says, boxes by their titles."""
         return [
-            str(entry["metadata"]["title"]).strip(BOX_MARK) if "metadata" in entry else entry["content"][0]["text"]
+            displayed_text(str(entry["metadata"]["title"]) if "metadata" in entry else entry["content"][0]["text"])
             for entry in self.transcript
         ]
 

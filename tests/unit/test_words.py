@@ -13,6 +13,7 @@ from hfdemo.engines.protocol import Status
 from hfdemo.models.explain import GATES
 from hfdemo.models.plan import QuantizedBits, Speed, Way
 from hfdemo.page.language import label, translations
+from hfdemo.page.page import SCRIPT_WORDS
 from hfdemo.page.starters import STARTERS, starter_cards
 from hfdemo.publish.life import FAILED, RESTING, RUNNING, WORKING
 from hfdemo.settings import Platform
@@ -76,6 +77,7 @@ def computed_keys() -> set[str]:
     notebook = ("machine", "no_gpu", "not_ready", "rule", "link", "no_link", "stopped", "ended")
     return {
         *(f"colab.{key}" for key in notebook),
+        *(f"page.{key}" for key in SCRIPT_WORDS),
         *(f"advice.{topic}_{place}" for topic in ("set_token", "new_token", "disk") for place in places),
         *(f"advice.{template}" for template in ("other_template", "no_template")),
         *(f"advice.gpu_{more}" for more in ("sign_in", "pro", "credits")),

@@ -1,9 +1,10 @@
-// Runs before Gradio: the visitor's language, and clean copies of what is displayed.
+// Runs before Gradio: the visitor's language, and copies of what was written.
 (() => {
   const CHAT = "hfdemo_chat";
   const LANGUAGE = "hfdemo_language";
   const LANGUAGES = __LANGUAGES__; // the server fills them in
   const DEFAULTS = __DEFAULTS__; // of the options for which a model may recommend others
+  const WORDS = __WORDS__;
   const EMPTY = { turns: [], head: null };
   let stoppedAt = null; // the last turn when a reply was stopped to undo or retry it
   let defaults = DEFAULTS; // of the model that answers
@@ -19,12 +20,22 @@
   }
   document.documentElement.lang = language;
 
+  const path = ({ turns, head }) => { // the turns that are shown, the first one first
+    const byId = Object.fromEntries(turns.map((turn) => [turn.id, turn]));
+    const shown = [];
+    for (let turn = byId[head]; turn; turn = byId[turn.parent]) shown.unshift(turn);
+    return shown;
+  };
+
   window.hfdemo = {
+    conversation: EMPTY, // what is drawn, as data
+    keep(conversation) { this.conversation = conversation; },
     // The page has opened: returns the language, the settings' sidebar (open where there is room), the conversation.
     open() {
       const kept = storage("sessionStorage")?.getItem(CHAT);
       storage("sessionStorage")?.removeItem(CHAT);
-      return [language, { open: window.innerWidth > 1100, __type__: "update" }, kept ? JSON.parse(kept) : EMPTY];
+      this.conversation = kept ? JSON.parse(kept) : EMPTY;
+      return [language, { open: window.innerWidth > 1100, __type__: "update" }, this.conversation];
     },
     // Fails if the server doesn't answer.
     async ping() {
@@ -45,7 +56,8 @@
       return { interactive: true, submit_btn: true, stop_btn: false, __type__: "update" };
     },
     // A reply's event has ended. Typing goes on without a click; on a phone the keyboard would jump up, so not there.
-    replyEnded() {
+    replyEnded(conversation) {
+      this.keep(conversation);
       waiting.splice(0).forEach((resolve) => resolve());
       if (matchMedia("(hover: hover)").matches) document.querySelector("#message textarea").focus();
     },
@@ -73,16 +85,13 @@
     },
     // Box, transcript, conversation, Continue and meter of an empty chat.
     cleared() {
+      this.keep(EMPTY);
       return [this.unlock(), [], EMPTY, { visible: false, __type__: "update" }, ""];
     },
     // Saves the path that is shown as a JSON file: what was typed and generated, thoughts, and the receipts' values.
     save(conversation, systemPrompt) {
-      const byId = Object.fromEntries(conversation.turns.map((turn) => [turn.id, turn]));
-      const messages = [];
-      for (let turn = byId[conversation.head]; turn; turn = byId[turn.parent]) {
-        const { role, content, thought, receipt } = turn;
-        messages.unshift({ role, content, ...(thought && { thought }), ...(receipt && { receipt }) });
-      }
+      const messages = path(conversation).map(({ role, content, thought, receipt }) => (
+        { role, content, ...(thought && { thought }), ...(receipt && { receipt }) }));
       const file = new Blob([JSON.stringify({ system_prompt: systemPrompt, messages }, null, 2)], { type: "application/json" });
       const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: "chat.json" });
       link.click();
@@ -122,19 +131,53 @@
     marked = event.key === "ArrowUp" || event.key === "ArrowDown";
   }, true);
 
-  // The server marks what would be HTML with U+2060 (see page/markdown.py); no copy has the marks. "Copy message"
-  // takes a reply with its boxes, whose texts stand between U+2061 (see page/drawing.py); the boxes stay behind.
-  const restore = (text) => text.replace(/\u2060+/g, (run) => "\u2060".repeat(run.length >> 1));
-  const clipboard = navigator.clipboard;
-  if (clipboard) {
-    const write = clipboard.writeText.bind(clipboard);
-    clipboard.writeText = (text) => write(restore(text.replace(/\s*\u2061[^\u2061]*\u2061\s*/g, "")));
-  }
-  document.addEventListener("copy", (event) => {
-    if (/^(INPUT|TEXTAREA)$/.test(event.target.tagName)) return;
-    const selected = String(document.getSelection());
-    if (!selected.includes("\u2060")) return;
-    event.clipboardData.setData("text/plain", restore(selected));
-    event.preventDefault();
-  });
+  // Copies of a message and of code have the text as it was written, from the conversation and not from what is drawn.
+  const COPY = "#transcript .copy-code, #transcript .message-buttons button[data-copy]";
+  const drawnText = (row) => row.querySelector(".message:not(.thought) :is(.typed, .message-content)")?.innerText ?? "";
+  const written = (row) => {
+    const role = row.matches(".user-row") ? "user" : "assistant";
+    const rows = [...document.querySelectorAll(`#transcript .message-row.${row.matches(".user-row") ? "user" : "bot"}-row`)];
+    const coming = stopButton() && row === rows.at(-1); // what is kept of it is older than what is drawn
+    const turn = coming ? null : path(window.hfdemo.conversation).filter((each) => each.role === role)[rows.indexOf(row)];
+    return turn ? turn.content || turn.thought : drawnText(row);
+  };
+  const copyByCommand = (text) => { // where there is no clipboard for scripts: on plain http, or refused
+    const area = Object.assign(document.createElement("textarea"), { value: text, readOnly: true });
+    area.style.cssText = "position: fixed; inset: 0 auto auto 0; opacity: 0";
+    document.body.append(area);
+    area.select();
+    try { return document.execCommand("copy"); } catch { return false; } finally { area.remove(); }
+  };
+  const copy = async (text) => {
+    try { await navigator.clipboard.writeText(text); return true; } catch { return copyByCommand(text); }
+  };
+  const sayOverBox = (text) => {
+    const line = document.querySelector("#line-over-box") ?? Object.assign(document.createElement("div"), { id: "line-over-box", role: "status" });
+    document.querySelector("#message").before(line);
+    line.textContent = text;
+  };
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.(COPY);
+    if (!button) return;
+    event.stopImmediatePropagation(); // Gradio would copy what is drawn, and show a tick in any case
+    const code = button.closest(".code-box")?.querySelector("code");
+    const copied = await copy(code ? code.textContent : written(button.closest(".message-row")));
+    sayOverBox(copied ? "" : WORDS[language].copy_refused);
+    if (!copied) return;
+    button.classList.add("copied");
+    setTimeout(() => button.classList.remove("copied"), 1500);
+  }, true);
+
+  // Gradio names each message by its whole HTML, and the button that copies it in English alone (6.31).
+  const rename = (element) => {
+    for (const message of element.querySelectorAll("#transcript [data-testid][aria-label]")) message.removeAttribute("aria-label");
+    for (const button of element.querySelectorAll("#transcript .message-buttons button[aria-label='Copy message']:not([data-copy])")) {
+      button.dataset.copy = "";
+      button.title = WORDS[language].copy_message;
+      button.setAttribute("aria-label", button.title);
+    }
+  };
+  new MutationObserver((changes) => {
+    if (changes.some(({ attributeName, target, addedNodes }) => attributeName ? target.hasAttribute("aria-label") : addedNodes.length)) rename(document);
+  }).observe(document, { subtree: true, childList: true, attributeFilter: ["aria-label"] });
 })();

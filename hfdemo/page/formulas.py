@@ -1,0 +1,126 @@
+r"""Formulas in Markdown: what is one, and whether it can be drawn without harm.
+
+KaTeX, which draws them in the browser, takes formulas of any depth and size: `\frac{1}{` 200 times crashes the tab.
+So what reaches it is bounded here. A dollar sign is more often a price than a formula, so single ones are looked at
+closely.
+"""
+
+import re
+
+from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_inline import StateInline
+
+MAX_CHARS = 2000
+MAX_DEPTH = 12
+MAX_COMMANDS_IN_A_ROW = 20
+r"""`\sqrt\sqrt\sqrt x` nests without braces."""
+
+_CLOSING = {r"\[": r"\]", r"\(": r"\)", "$$": "$$"}
+
+_NESTING = re.compile(r"\\[A-Za-z]+|\\.|[{}]", re.DOTALL)
+_COMMANDS_IN_A_ROW = re.compile(rf"(?:\\[A-Za-z]++\s*+){{{MAX_COMMANDS_IN_A_ROW + 1}}}")
+# What defines commands (a formula then grows by itself), leaves the place where the formula stands, or is a link.
+_REFUSED = re.compile(
+    r"\\(?:[egx]?def|let|futurelet|global|newcommand|renewcommand|providecommand|rule|href|url|includegraphics"
+    r"|html\w*|kern|mkern|raisebox|vcenter|[lr]lap|clap|math[lr]lap|mathclap|smash|Huge|huge)(?![A-Za-z])"
+    r"|(?<!\d)\d{2,}+(?:\.\d*+)?\s*+(?:em|ex|pt|pc|mu|cm|mm|in|bp|dd|cc|nd|nc|sp|px)(?![A-Za-z])"
+)
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?![A-Za-z(])")
+_OPERATOR = re.compile(r"[-+*/=<>^_|!(){}\[\]]")
+_FOREIGN_LETTER = re.compile(r"[^\W\d_A-Za-z\u0370-\u03ff\U0001d400-\U0001d7ff]")  # neither Latin, Greek, mathematical
+_COMMAND = re.compile(r"\\[A-Za-z]")
+
+
+def can_be_drawn(formula: str) -> bool:
+    """Tell whether KaTeX draws a formula in no time, in its place. Linear in its length."""
+    if len(formula) > MAX_CHARS or _REFUSED.search(formula) or _COMMANDS_IN_A_ROW.search(formula):
+        return False
+    braces = environments = deepest = 0
+    for part in _NESTING.findall(formula):
+        if part in ("{", "}"):
+            braces += 1 if part == "{" else -1
+        elif part in (r"\left", r"\begin"):
+            environments += 1
+        elif part in (r"\right", r"\end"):
+            environments -= 1
+        if braces < 0:
+            return False
+        deepest = max(deepest, braces + max(environments, 0))
+    return braces == 0 and deepest <= MAX_DEPTH
+
+
+def is_formula(content: str) -> bool:
+    """Tell whether what stands between two single dollar signs is a formula, and not what stands between two prices.
+
+    A formula has no space inside of its signs. It has commands of LaTeX, or symbols: no words, no letters of a
+    language such as Korean. A number at its start and at its end with no operator between is prices again (`$5, 10$`).
+    """
+    if not content or content != content.strip() or "$" in content:
+        return False
+    if _COMMAND.search(content):
+        return True
+    if _FOREIGN_LETTER.search(content):
+        return False
+    if _WORD.search(content) and (content[0].isdigit() or not re.search("[=^_<>]", content)):
+        return False
+    return not (" " in content and content[0].isdigit() and content[-1].isdigit() and not _OPERATOR.search(content))
+
+
+def add_formulas(markdown: MarkdownIt) -> None:
+    """Let a parser find formulas: tokens `formula`, whose `info` is "display" for one on a line of its own."""
+    markdown.inline.ruler.before("escape", "formula", _inline_rule)
+    markdown.block.ruler.before("fence", "formula", _block_rule, {"alt": ["paragraph", "blockquote", "list"]})
+
+
+def _inline_rule(state: StateInline, silent: bool) -> bool:
+    source, start = state.src, state.pos
+    opening = source[start : start + 2]
+    if closing := _CLOSING.get(opening):
+        end = source.find(closing, start + 2, state.posMax)
+        return end > start + 2 and _take(state, start + 2, end, end + 2, silent, "" if opening == r"\(" else "display")
+    if source[start] != "$" or (start and (source[start - 1].isalnum() or source[start - 1] in "$\\")):
+        return False
+    end = source.find("$", start + 1, state.posMax)
+    after = source[end + 1 : end + 2]
+    # A price follows: "$5~$10", "$HOME/$USER". A Korean particle may follow a formula.
+    if end < 0 or after == "$" or (after.isascii() and after.isalnum()) or not is_formula(source[start + 1 : end]):
+        return False
+    return _take(state, start + 1, end, end + 1, silent, "")
+
+
+def _take(state: StateInline, start: int, end: int, after: int, silent: bool, info: str) -> bool:
+    content = state.src[start:end].strip()
+    if not content:
+        return False
+    if not silent:
+        token = state.push("formula", "", 0)
+        token.content, token.info, token.markup = content, info, state.src[state.pos : after]
+    state.pos = after
+    return True
+
+
+def _block_rule(state: StateBlock, first: int, last: int, silent: bool) -> bool:
+    r"""Take a formula between `$$` or `\[` at the start of a line and its end at the end of one."""
+    begin = state.bMarks[first] + state.tShift[first]
+    opening = state.src[begin : begin + 2]
+    closing = _CLOSING.get(opening) if opening != r"\(" else None
+    if closing is None or state.is_code_block(first):
+        return False
+    line = first
+    lines = [state.src[begin + 2 : state.eMarks[first]]]
+    while not lines[-1].rstrip().endswith(closing):
+        line += 1
+        if line >= last or state.sCount[line] < state.blkIndent or sum(map(len, lines)) > MAX_CHARS:
+            return False
+        lines.append(state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]])
+    content = "\n".join(lines).rstrip()[: -len(closing)]
+    if not content.strip() or closing in content:
+        return False
+    if not silent:
+        state.line = line + 1
+        token = state.push("formula", "", 0)
+        token.block, token.content, token.info = True, content.strip(), "display"
+        token.markup = opening + content + closing
+        token.map = [first, state.line]
+    return True

@@ -1,0 +1,133 @@
+"""A dollar sign is a price or a formula, and a formula is drawn only if that costs nothing."""
+
+import time
+
+import pytest
+
+from hfdemo.page.formulas import MAX_CHARS, can_be_drawn
+from hfdemo.page.markdown import FORMULA_MARKS, draw_markdown
+
+
+def formulas(text: str) -> list[str]:
+    """Return what is drawn as a formula."""
+    html, found = draw_markdown(text, "en"), []
+    for before, after in FORMULA_MARKS.values():
+        found += [part.split(after)[0] for part in html.split(before)[1:]]
+    return found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$5 and $10",
+        "between $5 and $10.",
+        "$5-$10, $5\u2013$10, $5~$10, $5/$10, $1,000-$2,000",
+        "It costs $5, or 10$ with tax.",
+        "$5, 10$",
+        "from 5$ to 10$",
+        "$5M to $10M, $5k-$10k",
+        "**$5** or **$10**",
+        "($5) and ($10)",
+        "US$5 \u2013 US$7, A$5/C$7",
+        "R$ 5,00 a R$ 10,00; R$5 ou R$10; R$5 e US$ 7",
+        "entre $ 5 y $ 10",
+        "$5에서 $10까지",
+        "$5~$10, $5와 $10 사이, 5$에서 10$까지",
+        "$5(약 7,000원)에서 10$까지",
+        "₩1,000~₩2,000, 1,000원~2,000원",
+        "$HOME/bin:$PATH, $HOME and $PATH, echo $A$B",
+        "$ x $",
+        r"\$x\$ and \$5",
+        "`$x$` and $",
+        "```\n$x$\n```",
+        "$5 is not 7$ here",
+        "$값$",
+        "$$",
+        "$$$$",
+        r"\(\)",
+        "$x",
+        "x$y$",
+    ],
+)
+def test_prices_and_what_else_has_a_dollar_are_no_formulas(text):
+    assert formulas(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("$x^2$", ["x^2"]),
+        ("$x$ and $y$", ["x", "y"]),
+        ("$x^2$은 제곱, $a$와 $b$", ["x^2", "a", "b"]),
+        ("$x$, ($y$); $z$.", ["x", "y", "z"]),
+        (r"$\frac{1}{2}$-th", [r"\frac{1}{2}"]),
+        (r"$\text{값} = 5$", [r"\text{값} = 5"]),
+        ("$5$ apples and $n$ pears", ["5", "n"]),
+        ("$2 + 3 = 5$", ["2 + 3 = 5"]),
+        ("$f(x) = 2x$, $\u03b1$", ["f(x) = 2x", "\u03b1"]),
+        ("$E = mc^2$", ["E = mc^2"]),
+        ("$a<b$", ["a&lt;b"]),
+        (r"\(x\) and \[y\]", ["x", "y"]),
+        ("$$x$$", ["x"]),
+        ("$$\na\nb\n$$", ["a&#10;b"]),
+        ("\\[\na\n\\]", ["a"]),
+        ("costs $5, and $x$ is a formula", ["x"]),
+        ("- $$x$$\n- $y$", ["y", "x"]),
+        ("> $$\n> x\n> $$", ["x"]),
+        ("| $a$ | b |\n|--|--|\n| $c$ | $5 |", ["a", "c"]),
+    ],
+)
+def test_formulas_are_formulas(text, expected):
+    assert formulas(text) == expected
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        r"\frac{1}{" * 200 + "x" + "}" * 200,
+        "{" * 13 + "}" * 13,
+        r"\sqrt" * 21 + " x",
+        r"\left(" * 13 + r"\right)" * 13,
+        r"\begin{matrix}" * 13 + r"\end{matrix}" * 13,
+        "x" * (MAX_CHARS + 1),
+        r"\def\a{\a\a}\a",
+        r"\rule{1em}{1em}",
+        r"\href{https://example.org}{x}",
+        r"\includegraphics{x}",
+        r"x\hspace{100em}y",
+        r"x\\[-20ex]y",
+        "{",
+        "}{",
+    ],
+    ids=lambda formula: formula[:20],
+)
+def test_what_is_deep_long_or_leaves_its_place_is_not_drawn(formula):
+    assert not can_be_drawn(formula)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        r"\frac{a}{b} + \sqrt{x^2 + y_{i_j}}",
+        r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}",
+        r"\left\{ \frac{1}{\left( x \right)} \right\}",
+        r"\alpha\beta\gamma\delta\quad\text{if } x",
+        r"\{ x \} \hspace{1em} y",
+        r"\lim_{n \to \infty} \sum_{k=1}^{n} \frac{1}{k^2} = \frac{\pi^2}{6}",
+    ],
+)
+def test_usual_formulas_are_drawn(formula):
+    assert can_be_drawn(formula)
+
+
+def test_a_formula_that_is_not_drawn_is_shown_as_it_was_written():
+    formula = r"\frac{1}{" * 200
+    assert f">$${formula}$$<" in draw_markdown(f"$${formula}$$", "en")
+
+
+@pytest.mark.parametrize("piece", ["{", "}", "\\", r"\a", r"\left", r"\sqrt ", "1", "{}", r"\def", " "])
+def test_any_formula_is_judged_at_once(piece):
+    start = time.perf_counter()
+    can_be_drawn(piece * 1900)
+    can_be_drawn((piece * 2000)[:MAX_CHARS])
+    assert time.perf_counter() - start < 0.5
