@@ -64,7 +64,13 @@ def make_page(settings: Settings) -> tuple[Any, Answering]:
 
 def make_answering(engine: Engine, settings: Settings) -> Answering:
     """Return what lets an engine answer as many as the host allows."""
-    return Answering(engine, settings.max_waiting, settings.max_of_one_address, settings.rate_per_minute)
+    return Answering(
+        engine,
+        settings.max_waiting,
+        settings.max_of_one_address,
+        settings.rate_per_minute,
+        settings.unread_s,
+    )
 
 
 def end(number: int, _: object) -> None:
@@ -101,7 +107,7 @@ def main() -> None:
         signal.signal(number, end)
     page, answering = make_page(settings)
     signal.signal(signal.SIGTERM, end_when_answered(answering))
-    launch(page, settings, answering.is_ready)
+    launch(page, settings)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
+from dataclasses import replace
 from threading import Lock
 
 from hfdemo.background import in_thread
@@ -23,6 +24,11 @@ from hfdemo.errors import Busy, GenerationFailed, HfdemoError
 STOP_WAITS_S = 1.0
 """How long Stop waits for a message that has not reached the server yet."""
 
+BACK_WITHIN_S = 1.0
+"""How long a reply goes on after its page was closed: one that is loaded again asks for it by then."""
+
+MAX_ENDED = 1000
+"""How many replies are kept at most for pages that lost their connection."""
 
 DELIVERED_WITHIN_S = 0.5
 """How long the end of a reply may take to reach its reader."""
@@ -75,12 +81,20 @@ class Answering:
         max_waiting: how many replies may come, or wait for their turn, at one time.
         max_of_one_address: how many of them for visitors from one address; None is as many as there are.
         per_minute: how many messages a visitor may send a minute; 0 is without a limit.
+        unread_s: how long a reply goes on, and is kept, that nobody reads but somebody may ask for again.
     """
 
     def __init__(
-        self, engine: Engine, max_waiting: int = 32, max_of_one_address: int | None = None, per_minute: int = 0
+        self,
+        engine: Engine,
+        max_waiting: int = 32,
+        max_of_one_address: int | None = None,
+        per_minute: int = 0,
+        unread_s: float = 60,
     ) -> None:
         self._engine = engine
+        self._unread_s = unread_s
+        self._by_turn: OrderedDict[str, Answer] = OrderedDict()
         self._rates = (RateLimit(per_minute), RateLimit(per_minute * ADDRESS_VISITORS))
         self._max_waiting = max_waiting
         self._max_of_one_address = max_of_one_address or max_waiting
@@ -97,24 +111,41 @@ class Answering:
         """Tell whether a message would be answered now, perhaps after the model is loaded again."""
         return not self._closing and self._engine.status().stage in ("ready", "unloaded")
 
-    def answer(self, request: ChatRequest, visitor: str = "", address: str = "") -> "Answer":
+    def answer(self, request: ChatRequest, visitor: str = "", address: str = "", turn: str = "") -> "Answer":
         """Begin to answer, and return the reply that comes; called in the event loop that will read it.
 
         Args:
             request: the turn.
             visitor: whose it is, for `stop`; empty if that isn't known.
             address: from where it comes; empty if that isn't known.
+            turn: a secret name of what is answered, by which a page that lost its connection can ask for the reply
+                again; without it, the reply ends when nobody reads it.
 
         Raises:
             Busy: too many visitors wait already, or this one has enough replies that come.
         """
-        answer = Answer(visitor, address)
+        answer = Answer(visitor, address, self._unread_s if turn else 0)
         with self._lock:
             self._admit(visitor, address)
             self._answers.append(answer)
+        if turn and self._unread_s:
+            self._remember(turn, answer)
         answer.ended.add_done_callback(lambda _: self._remove(answer))
         answer.begin(self._engine, request)
         return answer
+
+    def find(self, turn: str, visitor: str = "") -> "Answer | None":
+        """Return the reply to a turn, if it comes or has ended lately; it is this visitor's from now on."""
+        answer = self._by_turn.get(turn)
+        if answer:
+            answer.visitor = visitor or answer.visitor
+            answer.came_back()
+        return answer
+
+    def leave(self, turn: str) -> None:
+        """Let a reply end whose page is closed, unless it is opened again at once."""
+        if answer := self._by_turn.get(turn):
+            answer.leave()
 
     def close(self, wait_s: float) -> None:
         """Answer no new messages, and wait until the replies that come have ended; at most so many seconds."""
@@ -152,6 +183,18 @@ class Answering:
         for answer in answers:
             answer.stop.set()
 
+    def _remember(self, turn: str, answer: "Answer") -> None:
+        """Keep a reply for who asks again, until some time after its end."""
+        self._by_turn[turn] = answer
+        if len(self._by_turn) > MAX_ENDED:
+            self._by_turn.popitem(last=False)
+
+        def forget() -> None:
+            if self._by_turn.get(turn) is answer:
+                del self._by_turn[turn]
+
+        answer.ended.add_done_callback(lambda _: answer.later(self._unread_s, forget))
+
     def _remove(self, answer: "Answer") -> None:
         now = time.monotonic()
         with self._lock:
@@ -166,17 +209,24 @@ class Answer:
     Args:
         visitor: whose it is.
         address: from where it was asked for.
+        unread_s: how long it goes on when nobody reads it.
     """
 
-    def __init__(self, visitor: str = "", address: str = "") -> None:
+    def __init__(self, visitor: str = "", address: str = "", unread_s: float = 0) -> None:
         self.visitor = visitor
         self.address = address
         self.stop = StopSignal()
         self.ended: Future[Receipt | None] = Future()
         """Done when the engine has ended, with the receipt; None if it failed."""
         self.text = self.thought = ""
+        self._used_tokens = 0
+        self._unread_s = unread_s
         self._loop = asyncio.get_running_loop()
-        self._pieces: asyncio.Queue[Delta | BaseException] = asyncio.Queue()
+        self._lock = Lock()
+        self._readers: list[asyncio.Queue[Delta | BaseException]] = []
+        self._last: Delta | BaseException | None = None
+        self._stopping: asyncio.TimerHandle | None = None
+        self._left = False
 
     def begin(self, engine: Engine, request: ChatRequest) -> None:
         """Let the engine write, in the caller's context: there ZeroGPU keeps a visitor's quota token."""
@@ -188,20 +238,24 @@ class Answer:
             raise
 
     async def deltas(self) -> AsyncGenerator[Delta, None]:
-        """Yield the reply in pieces; pieces that arrive together are merged. Closing the generator stops the reply.
+        """Yield the reply in pieces; pieces that arrive together are merged.
+
+        Who begins to read later gets what came so far as one piece. When nobody reads any more, the reply ends: at
+        once, or after `unread_s` if nobody comes back.
 
         Raises:
             HfdemoError: it failed; the text says why.
         """
+        pieces = self._open()
         try:
             while True:
-                piece = await self._pieces.get()
+                piece = await pieces.get()
                 together: Delta | None = None
                 while isinstance(piece, Delta):
                     together = together.then(piece) if together else piece
-                    if piece.receipt or self._pieces.empty():
+                    if piece.receipt or pieces.empty():
                         break
-                    piece = self._pieces.get_nowait()
+                    piece = pieces.get_nowait()
                 if together:
                     yield together
                 if isinstance(piece, BaseException):
@@ -209,14 +263,58 @@ class Answer:
                 if piece.receipt:
                     return
         finally:
+            with self._lock:
+                self._readers.remove(pieces)
+                unread = not self._readers
+            if unread and not self._left:
+                self._stop_in(self._unread_s)
+
+    def leave(self) -> None:
+        """Let the reply end soon: its page was closed."""
+        self._left = True
+        self._stop_in(BACK_WITHIN_S)
+
+    def came_back(self) -> None:
+        """Let the reply go on: somebody is there for it again."""
+        self._left = False
+        if self._stopping:
+            self._stopping.cancel()
+        if not self._readers:
+            self._stop_in(self._unread_s)
+
+    def later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do something in the reader's event loop after some time; called from any thread."""
+        with suppress(RuntimeError):  # the loop has ended, and everything with it
+            self._loop.call_soon_threadsafe(self._loop.call_later, seconds, action)
+
+    def _stop_in(self, seconds: float) -> None:
+        if self._stopping:
+            self._stopping.cancel()
+        if seconds:
+            self._stopping = self._loop.call_later(seconds, self.stop.set)
+        else:
             self.stop.set()
+
+    def _open(self) -> "asyncio.Queue[Delta | BaseException]":
+        """Return a queue with what came so far, in which the rest will follow."""
+        pieces: asyncio.Queue[Delta | BaseException] = asyncio.Queue()
+        with self._lock:
+            self._readers.append(pieces)
+            if self.text or self.thought:
+                pieces.put_nowait(Delta(self.text, self.thought, self._used_tokens))
+            if isinstance(self._last, Delta):
+                pieces.put_nowait(replace(self._last, text="", thought="", answer_was_thought=False))
+            elif self._last:
+                pieces.put_nowait(self._last)
+        if self._stopping and not self._left:
+            self._stopping.cancel()
+        return pieces
 
     def _follow(self, engine: Engine, request: ChatRequest) -> None:
         """Hand on what the engine gives; runs in a thread of its own."""
         receipt: Receipt | None = None
         try:
             for delta in engine.stream(request, self.stop):
-                self.text, self.thought = delta.added_to(self.text, self.thought)
                 receipt = delta.receipt or receipt
                 self._hand_on(delta)
             if receipt is None:  # an engine that breaks its promise leaves nobody waiting
@@ -229,5 +327,12 @@ class Answer:
             self.ended.set_result(receipt)
 
     def _hand_on(self, piece: Delta | BaseException) -> None:
-        with suppress(RuntimeError):  # the event loop has ended: nobody reads any more
-            self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
+        with self._lock:
+            if isinstance(piece, Delta):
+                self.text, self.thought = piece.added_to(self.text, self.thought)
+                self._used_tokens = piece.used_tokens or self._used_tokens
+            if not isinstance(piece, Delta) or piece.receipt:
+                self._last = piece
+            with suppress(RuntimeError):  # the event loop has ended: nobody reads any more
+                for reader in self._readers:
+                    self._loop.call_soon_threadsafe(reader.put_nowait, piece)

@@ -88,6 +88,10 @@ class Settings:
     time_limit_s: int = 300
     """`HFDEMO_TIME_LIMIT_S`: how long one reply may take, in seconds."""
 
+    unread_s: int = 60
+    """`HFDEMO_UNREAD_S`: how long a reply goes on after its page lost the connection, and is kept for it; 0 is not at
+    all."""
+
     max_waiting: int = 32
     """`HFDEMO_MAX_WAITING`: how many messages may be answered or queued at one time."""
 
@@ -180,6 +184,7 @@ def from_env(environ: Mapping[str, str]) -> Settings:
         idle_unload_s=_whole_number(environ, "HFDEMO_IDLE_UNLOAD_S", defaults.idle_unload_s, low=0, high=604_800),
         system_prompt=environ.get("HFDEMO_SYSTEM_PROMPT", defaults.system_prompt),
         time_limit_s=_whole_number(environ, "HFDEMO_TIME_LIMIT_S", defaults.time_limit_s, low=1, high=86_400),
+        unread_s=_whole_number(environ, "HFDEMO_UNREAD_S", defaults.unread_s, low=0, high=3600),
         max_waiting=_whole_number(environ, "HFDEMO_MAX_WAITING", defaults.max_waiting, low=1, high=1000),
         messages_per_minute=_whole_number(
             environ, "HFDEMO_MESSAGES_PER_MINUTE", defaults.messages_per_minute, low=0, high=100_000

@@ -1,6 +1,7 @@
 """The chat: its components, and what happens when a visitor sends, stops, retries, continues, undoes or clears."""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import gradio as gr
@@ -22,11 +23,11 @@ from hfdemo.page.markdown import FORMULA_MARKS
 from hfdemo.page.program_door import ProgramDoor
 from hfdemo.page.shown_prompt import prompt_html
 from hfdemo.page.starters import starter_at
-from hfdemo.page.status_bar import IF_SERVER_ANSWERS
-from hfdemo.page.turn import Question, TurnView, request_of, stream_turn
+from hfdemo.page.turn import Question, TurnView, follow, request_of, stream_turn
 from hfdemo.words import Language, as_language
 
-# What a click does in the browser, before the server hears of it; see `assets/page.js`.
+# What a click does in the browser, before the server hears of it; see `assets/scripts/`.
+SEND = "() => window.hfdemo.send()"
 LOCK = "() => window.hfdemo.lock()"
 UNLOCK = "() => window.hfdemo.unlock()"
 STOP = "(conversation) => window.hfdemo.stopReply(conversation)"
@@ -36,6 +37,7 @@ CLEAR = "async () => { await window.hfdemo.stopReply(); return window.hfdemo.cle
 SAVE = "(conversation, systemPrompt) => window.hfdemo.save(conversation, systemPrompt)"
 REPLY_ENDED = "(conversation) => window.hfdemo.replyEnded(conversation)"
 KEEP = "(conversation) => window.hfdemo.keep(conversation)"
+KEEP_SETTINGS = "(...values) => window.hfdemo.keepSettings(values)"
 
 
 class ChatPage(BareChatInterface):
@@ -57,6 +59,8 @@ class ChatPage(BareChatInterface):
         self.conversation = ConversationStore(visible=False, render=False)
         self.cache_key = gr.State("", render=False)
         """A secret name of this visitor's conversation, which the server makes with the first message."""
+        self.resume_button = gr.Button(elem_id="resume", visible="hidden", render=False)
+        """Asks for a reply that came when the page lost its connection, or was loaded again."""
         self.continue_button = _small_button(label("continue"), "continue", visible=False)
         self.prompt_button = _small_button(label("show_prompt"), "show-prompt", visible=viewer is not None)
         self.save_button = _small_button(label("save"), "save")
@@ -80,6 +84,7 @@ class ChatPage(BareChatInterface):
             self.save_button.render()
             self.meter.render()
         self.shown_prompt.render()
+        self.resume_button.render()
         self.conversation.render()
         self.cache_key.render()
 
@@ -88,13 +93,14 @@ class ChatPage(BareChatInterface):
         options, language = [*self._controls.inputs, self._controls.recommended], self._controls.language
         said = [self.conversation, self.cache_key, language, *options]
 
-        locked = self.textbox.submit(None, None, self.textbox, js=LOCK)
+        locked = self.textbox.submit(None, None, self.textbox, js=SEND)
         self._reply_to(locked.success, self._send, [self.textbox, *said])
         stopped = self.chatbot.retry(None, self.conversation, None, js=STOP)
         locked = stopped.success(None, self.conversation, self.textbox, js=LOCK_UNLESS_REVERTED)
         self._reply_to(locked.success, self._retry, said)
         locked = self.continue_button.click(None, None, self.textbox, js=LOCK)
         self._reply_to(locked.success, self._continue, said)
+        self._reply_to(self.resume_button.click, self._resume, [self.conversation, self.cache_key, language])
         self._reply_to(
             self.chatbot.example_select,
             self._start,
@@ -103,12 +109,14 @@ class ChatPage(BareChatInterface):
         )
 
         self.textbox.stop(self._stop, **AT_ONCE)
-        path = [self.textbox, self.chatbot, self.conversation, self.continue_button, self.meter]
-        self.chatbot.clear(None, None, path, js=CLEAR)
+        path = self._path
         stopped = self.chatbot.undo(None, self.conversation, None, js=STOP)
         stopped = stopped.success(None, self.conversation, None, js=UNLESS_REVERTED)
-        undone = stopped.success(self._undo, [self.conversation, self.textbox, language], path, **AT_ONCE)
-        undone.then(None, self.conversation, None, js=KEEP)
+        stopped.success(self._undo, [self.conversation, language], path, **AT_ONCE)
+        self.conversation.change(None, self.conversation, None, js=KEEP)
+        gr.on(
+            [control.change for control in self._controls.inputs], None, self._controls.inputs, None, js=KEEP_SETTINGS
+        )
         self.prompt_button.click(
             self._show_prompt,
             [self.shown_prompt, self.textbox, self.conversation, language, *options],
@@ -117,6 +125,15 @@ class ChatPage(BareChatInterface):
         )
         self.save_button.click(None, [self.conversation, self._controls.system_prompt], None, js=SAVE)
         self._connect_programs()
+
+    @property
+    def _path(self) -> list[Any]:
+        """What shows the conversation."""
+        return [self.textbox, self.chatbot, self.conversation, self.continue_button, self.meter]
+
+    def connect_new_chat(self, button: gr.Button) -> None:
+        """Let a button begin a new chat, also while a reply comes."""
+        button.click(None, None, self._path, js=CLEAR)
 
     def _connect_programs(self) -> None:
         door = self._program_door
@@ -141,12 +158,8 @@ class ChatPage(BareChatInterface):
         outputs = [self.textbox, self.chatbot, self.conversation, self.continue_button, self.meter, self.cache_key]
         reply: Dependency = trigger(function, inputs, [*outputs, *more], concurrency_limit=None, **QUEUED)
         reply.then(None, self.conversation, None, js=REPLY_ENDED)
-        # After an error `then` is silent, and Gradio covers the outputs with a sheet until they are drawn (6.31).
-        unlocked = reply.failure(None, None, self.textbox, js=UNLOCK)
-        unlocked.then(None, self.conversation, None, js=REPLY_ENDED)
-        unlocked.then(None, None, None, js=IF_SERVER_ANSWERS).success(
-            self.draw, [self.conversation, self._controls.language], self.chatbot, **AT_ONCE
-        )
+        # After an error `then` is silent.
+        reply.failure(None, None, self.textbox, js=UNLOCK).then(None, self.conversation, None, js=REPLY_ENDED)
 
     async def _send(
         self, visitor: gr.Request, message: object, conversation: object, key: str, language: object, *options: object
@@ -220,7 +233,28 @@ class ChatPage(BareChatInterface):
         """Let the visitor's reply end with what it has."""
         await self._answering.stop(str(visitor.session_hash))
 
-    def _undo(self, conversation: object, draft: object, language: object) -> tuple[Any, ...]:
+    async def _resume(
+        self, visitor: gr.Request, conversation: object, key: str, language: object
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        """Go on showing a reply that came when the page lost its connection; without one, show what the page kept."""
+        spoken = as_language(language)
+        with shown_errors(spoken):
+            kept = read_conversation(conversation)
+            asked, reply = kept.question, kept.reply
+            if asked is None or (reply and reply.receipt):
+                return
+            draft = "" if reply else asked.content
+            question = Question(kept if reply else kept.at(asked.parent), kept.at(asked.id), draft, goes_on=reply)
+            view = TurnView(question, self._answering.status, spoken)
+            answer = self._answering.find(asked.id, str(visitor.session_hash))
+            if answer is None:
+                yield *view.given_up(), key
+                return
+            async with aclosing(follow(answer, view)) as updates:
+                async for update in updates:
+                    yield *update, key
+
+    def _undo(self, conversation: object, language: object) -> tuple[Any, ...]:
         """Take the last message back into the box, before what is being typed there."""
         spoken = as_language(language)
         with shown_errors(spoken):
@@ -228,9 +262,8 @@ class ChatPage(BareChatInterface):
             question = before.question
             if question is None:
                 return gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
-            text = "\n\n".join(part for part in (question.content, draft) if isinstance(part, str) and part)
-            earlier = Question(before.at(question.parent), before, draft=text)
-            return TurnView(earlier, self._answering.status, spoken).at_rest(text)
+            earlier = Question(before.at(question.parent), before, draft=question.content)
+            return TurnView(earlier, self._answering.status, spoken).at_rest(question.content)
 
     def draw(self, conversation: object, language: object) -> list[Entry]:
         """Return what the transcript shows of a conversation that the browser kept."""
@@ -271,9 +304,10 @@ def _transcript() -> Transcript:
         label=label("conversation"),
         placeholder=f"### {label('greeting')}",
         buttons=["copy"],
-        layout="panel",
+        layout="bubble",
         elem_id="transcript",
         height=None,
+        autoscroll=False,  # it would pull a reader back who has scrolled up; see `assets/scripts/scrolling.js`
         feedback_options=None,
         latex_delimiters=[
             {"left": before, "right": after, "display": bool(kind)} for kind, (before, after) in FORMULA_MARKS.items()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -121,6 +122,15 @@ def make_controls(system_prompt: str) -> Controls:
         ),
         recommended=gr.JSON({}, visible="hidden", elem_id="recommended", render=False),
     )
+
+
+def settings_of(controls: Controls) -> dict[str, dict[str, Any]]:
+    """Return the settings by name, as the page's scripts keep and check them: first value, and limits or choices."""
+    first = {control.elem_id.replace("-", "_"): {"value": control.value} for control in controls.inputs}
+    for name, limit in LIMITS.items():
+        first[name] |= {"low": limit.low, "high": limit.high, "step": limit.step}
+    first["thinking"]["values"] = list(THINKING)
+    return first
 
 
 def draw_controls(controls: Controls) -> None:

@@ -19,6 +19,7 @@ from gradio.context import LocalContext
 from gradio.i18n import I18nData
 from starlette.types import ASGIApp
 
+from hfdemo.answering import Answering
 from hfdemo.web.events import Event, EventTable
 from hfdemo.web.failures import log_error
 from hfdemo.web.slow_headers import bound_headers
@@ -57,6 +58,12 @@ class PageBlocks(gr.Blocks):
 
     Gradio fills what is left out only where parameters are sent by name.
     """
+
+    answering: Answering
+    """Answers; whoever serves the page asks it."""
+    settings: dict[str, dict[str, Any]]
+    """The visitor's settings by name: their first value, and what else they may be."""
+    version: str
 
     async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> dict[str, Any]:
         """Run an event; what a call by position lacks is null."""

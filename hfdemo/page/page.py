@@ -1,8 +1,8 @@
 """The page as a whole: what stands where, and what happens when it opens."""
 
+import hashlib
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,13 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from hfdemo.answering import Answering
-from hfdemo.chat.options import defaults
+from hfdemo.chat.options import RECOMMENDED
 from hfdemo.engines.protocol import ModelCatalog, ModelHost, PromptViewer
 from hfdemo.page import gradio_private
 from hfdemo.page.chat import ChatPage
-from hfdemo.page.controls import draw_controls, make_controls
+from hfdemo.page.controls import draw_controls, make_controls, settings_of
 from hfdemo.page.events import AT_ONCE
+from hfdemo.page.header import draw_buttons
 from hfdemo.page.language import label, translations
 from hfdemo.page.model_menu import ModelMenu, offers_models
 from hfdemo.page.starters import starter_cards
@@ -25,7 +26,8 @@ from hfdemo.settings import Settings
 from hfdemo.web.failures import few_a_second
 from hfdemo.web.guard import Guarded, guard
 from hfdemo.web.headers import PagePolicy
-from hfdemo.words import LANGUAGES, as_language, say
+from hfdemo.web.presence import Presence
+from hfdemo.words import LANGUAGES, as_language, say, texts
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -33,12 +35,50 @@ QUEUE_POLL_S = 0.03
 """How often Gradio looks for new events. By itself it does so 1,000 times a second (20 times on Windows), which takes
 a twelfth of the speed of a model that computes on the same cores. Source: `sleep_when_free` in gradio/queueing.py."""
 
-SCRIPT_WORDS = ("copy_message", "copy_refused")
-"""What the script says by itself."""
+SCRIPTS = (
+    "language",
+    "line",
+    "connection",
+    "conversation",
+    "options",
+    "keeping",
+    "scrolling",
+    "copies",
+    "header",
+    "keys",
+    "gradio",
+)
+"""Of `assets/scripts/`, in the order in which they run in the page, before Gradio."""
 
+SCRIPT_WORDS = (
+    "bad_in_address",
+    "close",
+    "copied",
+    "copy_message",
+    "copy_refused",
+    "error",
+    "kept_for_tab",
+    "keys",
+    "lost",
+    "not_kept",
+    "not_taken",
+    "retry",
+    "send",
+    "settings",
+    "stop",
+    "theme_dark",
+    "theme_light",
+    "theme_system",
+    "to_end",
+    "undo",
+)
+"""What the scripts say by themselves."""
+
+# These are in `assets/scripts/`.
 OPEN_PAGE = "() => window.hfdemo.open()"
-CHANGE_LANGUAGE = "(language, conversation) => window.hfdemo.changeLanguage(language, conversation)"
-"""Both are in `assets/page.js`."""
+OPEN_SETTINGS = "() => ({ open: window.hfdemo.opensSettings(), __type__: 'update' })"
+RESUME = "() => window.hfdemo.resume()"
+CHANGE_LANGUAGE = "(language) => window.hfdemo.changeLanguage(language)"
 
 
 def create_page(
@@ -47,7 +87,7 @@ def create_page(
     host: ModelHost | None = None,
     viewer: PromptViewer | None = None,
     catalog: ModelCatalog | None = None,
-) -> gr.Blocks:
+) -> gradio_private.PageBlocks:
     """Build the page.
 
     Args:
@@ -57,12 +97,16 @@ def create_page(
         viewer: shows the exact prompt; without it, there is no button for that.
         catalog: the models that can be chosen; without it, there is no menu.
     """
-    with gradio_private.PageBlocks(title=say("page.title"), fill_height=True, analytics_enabled=False) as page:
-        gr.HTML(f"<h1>{say('page.title')}</h1>", elem_id="title")
+    page = gradio_private.PageBlocks(title=say("page.title"), fill_height=True, analytics_enabled=False)
+    with page:
+        page.answering = answering
         controls = make_controls(settings.system_prompt)
-        status = StatusBar(answering, controls, host, can_cancel=settings.private)
+        page.settings = settings_of(controls)
         chat = ChatPage(answering, controls, viewer)
-        # After the chat, as it is read and as the Tab key goes; it stands beside the chat all the same.
+        # After the chat, as it is read and as the Tab key goes; they stand above and beside it all the same.
+        with gr.Row(elem_id="header"):
+            status = StatusBar(answering, controls, host, can_cancel=settings.private)
+            draw_buttons(chat)
         with gr.Sidebar(label=label("settings"), position="right", open=False, elem_id="settings") as sidebar:
             if host and catalog and offers_models(settings):
                 ModelMenu(answering, host, settings, catalog).connect(status, controls.language, sidebar)
@@ -72,24 +116,45 @@ def create_page(
         def show_starters(language: object) -> Any:
             return gr.update(examples=starter_cards(as_language(language)))
 
-        opened = page.load(None, None, [controls.language, sidebar, chat.conversation], js=OPEN_PAGE)
+        page.load(None, None, sidebar, js=OPEN_SETTINGS)
+        opened = page.load(None, None, [controls.language, chat.conversation, *controls.inputs], js=OPEN_PAGE)
         drawn = opened.then(chat.draw, [chat.conversation, controls.language], chat.chatbot, **AT_ONCE)
+        drawn.then(None, None, None, js=RESUME)
         status.show_after(drawn.then(show_starters, controls.language, chat.chatbot, **AT_ONCE))
-        controls.language.input(None, [controls.language, chat.conversation], None, js=CHANGE_LANGUAGE)
+        controls.language.input(None, controls.language, None, js=CHANGE_LANGUAGE)
+    page.version = _version(page)
     return page
 
 
-def _script() -> str:
+def _version(page: gr.Blocks) -> str:
+    """Return what changes with the page: an open one goes on with a server only if that serves the same."""
+    config = page.get_config_file()
+    parts = [(part["id"], part["type"]) for part in config["components"]]  # their values may be of chance
+    drawn = json.dumps([parts, config["layout"], config["dependencies"], *map(texts, LANGUAGES)], default=str)
+    served = (gr.__version__, drawn, *(_asset(f"scripts/{name}.js") for name in SCRIPTS), _asset("page.css"))
+    return hashlib.sha256("".join(served).encode()).hexdigest()[:16]
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text("utf-8")
+
+
+def _script(page: gradio_private.PageBlocks) -> str:
     """Return what runs in the page before Gradio."""
-    words = {language: {name: say(f"page.{name}", language) for name in SCRIPT_WORDS} for language in LANGUAGES}
-    script = (ASSETS / "page.js").read_text("utf-8").replace("__WORDS__", json.dumps(words))
-    return script.replace("__LANGUAGES__", json.dumps(LANGUAGES)).replace("__DEFAULTS__", json.dumps(defaults({})))
+    given = {
+        "version": page.version,
+        "languages": LANGUAGES,
+        "words": {lang: {name: texts(lang)[f"page.{name}"] for name in SCRIPT_WORDS} for lang in LANGUAGES},
+        "settings": page.settings,
+        "recommended": RECOMMENDED,
+    }
+    told = json.dumps(given).replace("<", "\\u003c")
+    return "\n".join([f"window.hfdemo = {{ given: {told} }};", *(_asset(f"scripts/{name}.js") for name in SCRIPTS)])
 
 
 def launch(
-    page: gr.Blocks,
+    page: gradio_private.PageBlocks,
     settings: Settings | None = None,
-    is_ready: Callable[[], bool] = lambda: True,
     prevent_thread_lock: bool = False,
     **options: Any,
 ) -> None:
@@ -98,19 +163,21 @@ def launch(
     Args:
         page: what `create_page` returned.
         settings: the host's; say who may reach the page.
-        is_ready: tells whether messages can be answered now.
         prevent_thread_lock: whether to return as soon as the page is served.
         options: more arguments for `Blocks.launch`.
     """
+    answering = page.answering
     page.queue(api_open=False, max_size=64, default_concurrency_limit=None)
     gradio_private.set_queue_poll_interval(page, QUEUE_POLL_S)
     gradio_private.let_guard_read_proxies()
     gradio_private.log_failures_in_one_line()
     logging.getLogger("uvicorn.error").addFilter(few_a_second)
-    guarded = Guarded(settings or Settings(), gradio_private.event_table(page), lambda: page.share_url, is_ready)
+    guarded = Guarded(
+        settings or Settings(), gradio_private.event_table(page), lambda: page.share_url, answering.is_ready
+    )
     page.launch(
         theme=make_theme(),
-        css=(ASSETS / "page.css").read_text("utf-8"),
+        css=_asset("page.css"),
         i18n=translations(),
         favicon_path=str(ASSETS / "icon.svg"),
         footer_links=["api"],
@@ -123,7 +190,10 @@ def launch(
         prevent_thread_lock=True,
         **gradio_private.launch_options(),
         app_kwargs={
-            "middleware": [Middleware(PagePolicy, scripts=[_script()])],
+            "middleware": [
+                Middleware(PagePolicy, scripts=[_script(page)]),
+                Middleware(Presence, left=answering.leave, back=answering.find),
+            ],
             **gradio_private.outermost(lambda app: guard(app, guarded)),
         },
         **options,

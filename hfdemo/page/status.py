@@ -28,7 +28,7 @@ def progress_text(status: Status, language: Language) -> str:
 
 def status_html(status: Status, language: Language) -> str:
     """Return the line under the page's title. All that comes from outside is escaped."""
-    lines = [f'<span class="stage {status.stage}">{escape(progress_text(status, language))}</span>']
+    lines = [f'<button type="button" class="stage {status.stage}">{escape(progress_text(status, language))}</button>']
     if status.total_bytes and status.stage in ("downloading", "loading"):
         lines.append(f'<progress value="{status.done_bytes}" max="{status.total_bytes}"></progress>')
     if status.error:

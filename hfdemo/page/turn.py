@@ -2,14 +2,14 @@
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 
-from hfdemo.answering import Answering
+from hfdemo.answering import Answer, Answering
 from hfdemo.chat.conversation import Conversation, Turn, messages_of, new_id, to_data
 from hfdemo.chat.reply import CUT_OFF, Delta, Receipt
 from hfdemo.chat.request import ChatRequest
@@ -22,8 +22,8 @@ from hfdemo.page.receipt import meter_text
 from hfdemo.page.status import progress_text
 from hfdemo.words import Language, say
 
-KEEP_S = 1.0
-"""How often the partial reply is saved in the browser, in case the server goes away."""
+KEPT_UPDATES = 8
+"""The partial reply is saved in the browser with each update of so many, in case the server goes away."""
 
 Update = tuple[Any, ...]
 """What an event gives to box, transcript, conversation, Continue, meter and cache key."""
@@ -74,8 +74,7 @@ class TurnView:
         self._asked = draw(self.question.asked.path, self.language)
         self.add(delta)
         self._kept_at = time.monotonic()
-        emptied = {"value": ""} if self.question.draft else {}
-        box = gr.update(submit_btn=False, stop_btn=True, interactive=False, **emptied)
+        box = gr.update(submit_btn=False, stop_btn=True)
         data = gr.skip() if self.question.goes_on else to_data(self.question.asked)
         return box, self._shown(delta), data, gr.update(visible=False), self._meter(delta.used_tokens)
 
@@ -83,7 +82,9 @@ class TurnView:
         """Return the page with the next piece."""
         self.add(delta)
         data = gr.skip()
-        if self._so_far.content and time.monotonic() - self._kept_at > KEEP_S:
+        if self._so_far.content and time.monotonic() - self._kept_at > KEPT_UPDATES * update_interval_s(
+            len(self.question.asked.turns)
+        ):
             self._kept_at = time.monotonic()
             data = to_data(self._with_reply(self._so_far))
         return gr.skip(), self._shown(delta), data, gr.skip(), self._meter(delta.used_tokens)
@@ -119,7 +120,11 @@ class TurnView:
 
     def at_rest(self, draft: str) -> Update:
         """Return the page as it was before, with the message in the box."""
-        return self._rest(self.question.before, **({"value": draft} if draft else {}))
+        return self._rest(self.question.before, draft)
+
+    def given_up(self) -> Update:
+        """Return the page when nobody knows of the reply any more: with what the page has of it."""
+        return self._rest(self.question.before) if self.question.goes_on else self.at_rest(self.question.draft)
 
     @property
     def _so_far(self) -> Turn:
@@ -150,19 +155,20 @@ class TurnView:
     def _meter(self, tokens: int) -> str:
         return meter_text(tokens, self._status().context_limit, self.language)
 
-    def _rest(self, conversation: Conversation, **box: str) -> Update:
-        """Return the page when a message can be sent."""
+    def _rest(self, conversation: Conversation, draft: str = "") -> Update:
+        """Return the page when a message can be sent; the draft goes back into the box, before what is there."""
         path = conversation.path
         receipt = next((turn.receipt for turn in reversed(path) if turn.receipt), None)
-        ready = gr.update(submit_btn=True, stop_btn=False, interactive=True, **box)
+        ready = gr.update(submit_btn=True, stop_btn=False)
         can_continue = gr.update(visible=_can_continue(conversation.reply))
         used = receipt.used_tokens if receipt else 0
-        return ready, draw(path, self.language), to_data(conversation), can_continue, self._meter(used)
+        data = to_data(conversation) | ({"draft": draft} if draft else {})
+        return ready, draw(path, self.language), data, can_continue, self._meter(used)
 
 
 async def stream_turn(
     answering: Answering, view: TurnView, options: PageOptions, key: str, visitor: str, address: str = ""
-) -> AsyncIterator[Update]:
+) -> AsyncGenerator[Update]:
     """Yield what the page shows until the reply has ended, however it does.
 
     Args:
@@ -182,23 +188,31 @@ async def stream_turn(
     request = replace(request_of(question.asked.path, options), cache_key=key)
     if goes_on := question.goes_on:
         request = replace(request, reply_start=goes_on.content, thought_start=goes_on.thought, continues=True)
+    answer = answering.answer(request, visitor, address, turn=question.asked.head or "")
+    async with aclosing(follow(answer, view)) as updates:
+        async for update in updates:
+            yield *update, key
+
+
+async def follow(answer: Answer, view: TurnView) -> AsyncGenerator[Update]:
+    """Yield what the page shows until a reply has ended, also one that comes already."""
     begun = False
     try:
         with leaving_call():
-            async with aclosing(answering.answer(request, visitor, address).deltas()) as deltas:
+            async with aclosing(answer.deltas()) as deltas:
                 async for delta in deltas:
                     if not begun:
                         begun = True
-                        yield *view.begun(delta), key
+                        yield view.begun(delta)
                     elif not delta.receipt:
-                        yield *view.going_on(delta), key
+                        yield view.going_on(delta)
                     else:
                         view.add(delta)
                     if delta.receipt:
-                        yield *view.ended(delta.receipt), key
+                        yield view.ended(delta.receipt)
     except Exception:
         if begun:
-            yield *view.failed(), key
+            yield view.failed()
         raise
 
 

@@ -15,7 +15,7 @@ Callers = Literal["anyone", "signed in", "nobody"]
 """Who may call a route: everybody who reaches the page, who has signed in (everybody, if there is no password), or
 nobody, because the page doesn't need it."""
 
-OWN_ROUTES: dict[str, Callers] = {"/healthz": "anyone", "/readyz": "anyone"}
+OWN_ROUTES: dict[str, Callers] = {"/healthz": "anyone", "/readyz": "anyone", "/presence/{state}": "signed in"}
 """What hfdemo adds."""
 
 GRADIO_ROUTES: dict[str, Callers] = {

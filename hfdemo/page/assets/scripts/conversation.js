@@ -1,0 +1,104 @@
+// The conversation as data, and what the page does around a turn before and after the server takes part.
+(() => {
+  const { hfdemo } = window;
+  const EMPTY = { turns: [], head: null };
+  let stoppedAt = null; // the last turn when a reply was stopped to undo or retry it
+  let sent = null; // the text that was sent, and how many turns were shown then
+  let locked = false; // from the click until the reply's event has ended
+  const waiting = []; // for the end of the reply that comes
+  const area = () => document.querySelector("#message textarea");
+  const stopButton = () => document.querySelector("#message .stop-button");
+  const update = (values) => ({ ...values, __type__: "update" });
+  const REPLYING = () => update({ submit_btn: false, stop_btn: true });
+  const READY = () => update({ submit_btn: true, stop_btn: false });
+
+  hfdemo.conversation = EMPTY; // what is drawn
+  hfdemo.path = ({ turns, head } = hfdemo.conversation) => { // the turns that are shown, the first one first
+    const byId = Object.fromEntries(turns.map((turn) => [turn.id, turn]));
+    const shown = [];
+    for (let turn = byId[head]; turn; turn = byId[turn.parent]) shown.unshift(turn);
+    return shown;
+  };
+  hfdemo.isReplying = () => locked || Boolean(stopButton());
+  hfdemo.setBox = (text) => {
+    area().value = text;
+    area().dispatchEvent(new Event("input", { bubbles: true }));
+  };
+  // The turn whose reply comes or was cut off before its end; null if the last reply is whole.
+  hfdemo.openTurn = (conversation = hfdemo.conversation) => {
+    const last = hfdemo.path(conversation).at(-1);
+    if (!last || last.receipt) return null;
+    return last.role === "user" ? last.id : last.parent;
+  };
+
+  // The conversation has changed: it is kept, what was sent leaves the box, and what comes back goes before what is
+  // being typed there.
+  hfdemo.keep = (conversation) => {
+    const { draft, ...data } = conversation ?? EMPTY;
+    hfdemo.conversation = data;
+    if (sent && hfdemo.path().length > sent.turns) {
+      const typed = area().value;
+      hfdemo.setBox(typed.startsWith(sent.text) ? typed.slice(sent.text.length) : typed);
+      sent = null;
+    }
+    if (draft) hfdemo.setBox([draft, area().value].filter(Boolean).join("\n\n"));
+    hfdemo.keepSoon();
+  };
+
+  // One reply comes at a time; the box stays open, and what was sent stays in it until the reply begins.
+  hfdemo.lock = () => {
+    if (hfdemo.isReplying()) throw new Error("A reply comes already.");
+    if (!hfdemo.connected) throw new Error("There is no connection.");
+    locked = true;
+    hfdemo.sayOverBox("");
+    hfdemo.follow();
+    return REPLYING();
+  };
+  hfdemo.send = () => {
+    const text = area().value;
+    if (!text.trim()) throw new Error("There is nothing to send.");
+    const box = hfdemo.lock();
+    sent = { text, turns: hfdemo.path().length };
+    return box;
+  };
+  hfdemo.unlock = () => READY();
+  // A reply's event has ended. Typing goes on without a click; on a phone the keyboard would jump up, so not there.
+  hfdemo.replyEnded = (conversation) => {
+    locked = false;
+    sent = null;
+    hfdemo.keep({ ...conversation, draft: undefined });
+    hfdemo.announceReply();
+    waiting.splice(0).forEach((resolve) => resolve());
+    const { activeElement } = document;
+    if (matchMedia("(hover: hover)").matches && (activeElement === document.body || !activeElement?.isConnected)) area().focus();
+  };
+  // Ends the reply that comes, and waits until its event has ended: then nothing more of it is drawn.
+  hfdemo.stopReply = async (conversation) => {
+    const button = stopButton();
+    stoppedAt = button && conversation ? conversation.head : null;
+    if (!button) return;
+    const ended = new Promise((resolve) => waiting.push(resolve));
+    button.click();
+    await ended;
+    while (stopButton()) await new Promise((resolve) => setTimeout(resolve, 20)); // until that is drawn, too
+  };
+  // Fails if the stop alone has put the message back into the box: then there is nothing more to undo or to retry.
+  hfdemo.unlessReverted = (conversation) => {
+    if (stoppedAt && !conversation.turns.some((turn) => turn.id === stoppedAt)) throw new Error("Reverted already.");
+  };
+  // Box, transcript, conversation, Continue and meter of an empty chat.
+  hfdemo.cleared = () => {
+    hfdemo.sayOverBox("");
+    hfdemo.keep(EMPTY);
+    return [READY(), [], EMPTY, update({ visible: false }), ""];
+  };
+  // Saves the path that is shown as a JSON file: what was typed and generated, thoughts, and the receipts' values.
+  hfdemo.save = (conversation, systemPrompt) => {
+    const messages = hfdemo.path(conversation).map(({ role, content, thought, receipt }) => (
+      { role, content, ...(thought && { thought }), ...(receipt && { receipt }) }));
+    const file = new Blob([JSON.stringify({ system_prompt: systemPrompt, messages }, null, 2)], { type: "application/json" });
+    const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: "chat.json" });
+    link.click();
+    URL.revokeObjectURL(link.href);
+  };
+})();

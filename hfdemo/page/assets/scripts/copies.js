@@ -1,0 +1,40 @@
+// Copies are what was written, and not what is drawn.
+(() => {
+  const { hfdemo } = window;
+  // Copies of a message and of code have the text as it was written, from the conversation and not from what is drawn.
+  const COPY = "#transcript .copy-code, #transcript .message-buttons button[data-copy]";
+  const drawnText = (row) => row.querySelector(".message:not(.thought) :is(.typed, .message-content)")?.innerText ?? "";
+  const written = (row) => {
+    const role = row.matches(".user-row") ? "user" : "assistant";
+    const rows = [...document.querySelectorAll(`#transcript .message-row.${row.matches(".user-row") ? "user" : "bot"}-row`)];
+    const coming = hfdemo.isReplying() && row === rows.at(-1); // what is kept of it is older than what is drawn
+    const turn = coming ? null : hfdemo.path().filter((each) => each.role === role)[rows.indexOf(row)];
+    return turn ? turn.content || turn.thought : drawnText(row);
+  };
+  const copyByCommand = (text) => { // where there is no clipboard for scripts: on plain http, or refused
+    const area = Object.assign(document.createElement("textarea"), { value: text, readOnly: true });
+    area.style.cssText = "position: fixed; inset: 0 auto auto 0; opacity: 0";
+    document.body.append(area);
+    area.select();
+    try { return document.execCommand("copy"); } catch { return false; } finally { area.remove(); }
+  };
+  const copy = async (text) => {
+    try { await navigator.clipboard.writeText(text); return true; } catch { return copyByCommand(text); }
+  };
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.(COPY);
+    if (!button) return;
+    event.stopImmediatePropagation(); // Gradio would copy what is drawn, and show a tick in any case
+    const code = button.closest(".code-box")?.querySelector("code");
+    const copied = await copy(code ? code.textContent : written(button.closest(".message-row") ?? button.closest(".message-buttons").previousElementSibling));
+    hfdemo.sayOverBox(copied ? "" : hfdemo.say("copy_refused"));
+    if (!copied) return;
+    button.classList.add("copied");
+    setTimeout(() => button.classList.remove("copied"), 1500);
+  }, true);
+
+  hfdemo.copyLastReply = async () => {
+    const row = [...document.querySelectorAll("#transcript .message-row.bot-row")].at(-1);
+    if (row) hfdemo.sayOverBox(hfdemo.say((await copy(written(row))) ? "copied" : "copy_refused"));
+  };
+})();

@@ -1,0 +1,67 @@
+// What Gradio 6.31 does not do well by itself.
+(() => {
+  const { hfdemo } = window;
+  // Gradio counts the seconds of a status in every animation frame, also of one that is hidden or, as its loading sign,
+  // long gone (6.31): 60 frames a second for ever, a tenth of a core. Counted is only what is shown.
+  const nextFrame = window.requestAnimationFrame.bind(window);
+  const countsSeconds = (callback) => /performance\.now\(\).*1e3/.test(callback);
+  const isShown = () => document.querySelector('[data-testid="status-tracker"]:not(.hide)');
+  window.requestAnimationFrame = (callback) =>
+    nextFrame(countsSeconds(callback) ? (time) => { if (isShown()) callback(time); } : callback);
+
+  // Where any model may be typed, Enter takes what was typed, and not the first in the list that has it in its name;
+  // after an arrow key it takes what that one marked.
+  let marked = false;
+  document.addEventListener("keydown", (event) => {
+    if (!event.target.matches?.("#model.any-model input")) return;
+    if (event.key === "Enter" && !marked && !event.isComposing) {
+      event.stopPropagation();
+      event.target.blur();
+    }
+    marked = event.key === "ArrowUp" || event.key === "ArrowDown";
+  }, true);
+
+  // Gradio names each message by its whole HTML, and its buttons in English, or not at all.
+  const NAMES = {
+    "#transcript .message-buttons button[aria-label='Copy message']:not([data-copy])": "copy_message",
+    "#message .submit-button": "send",
+    "#message .stop-button": "stop",
+    "#settings .toggle-button": "settings",
+    "#transcript button[aria-label='Retry']": "retry",
+    "#transcript button[aria-label='Undo']": "undo",
+  };
+  const rename = () => {
+    for (const message of document.querySelectorAll("#transcript [data-testid][aria-label]")) message.removeAttribute("aria-label");
+    for (const [selector, word] of Object.entries(NAMES)) {
+      for (const button of document.querySelectorAll(selector)) {
+        const name = hfdemo.say(word);
+        if (word === "copy_message") button.dataset.copy = "";
+        if (button.getAttribute("aria-label") !== name) button.setAttribute("aria-label", name);
+        button.title = name;
+      }
+    }
+    for (const starter of document.querySelectorAll("#transcript button.example[aria-label]")) starter.removeAttribute("aria-label");
+    for (const title of document.querySelectorAll("#transcript .thought-group > .title[role]")) { // a button in a button
+      title.removeAttribute("role");
+      title.removeAttribute("tabindex");
+      title.removeAttribute("aria-busy");
+    }
+    for (const button of document.querySelectorAll("#transcript .thought-group > .title button")) {
+      const name = button.closest(".title").textContent.trim();
+      if (button.getAttribute("aria-label") !== name) button.setAttribute("aria-label", name);
+    }
+    document.querySelector("#transcript [role=log][aria-live=polite]")?.setAttribute("aria-live", "off"); // see announceReply
+    for (const list of document.querySelectorAll("#transcript .examples[role]")) list.removeAttribute("role");
+  };
+  new MutationObserver((changes) => {
+    if (changes.some(({ attributeName, target, addedNodes }) => attributeName ? target.hasAttribute("aria-label") : addedNodes.length)) rename();
+  }).observe(document, { subtree: true, childList: true, attributeFilter: ["aria-label"] });
+
+  // A reply is read out once, when it has ended.
+  hfdemo.announceReply = () => {
+    const region = document.querySelector("#announcement") ?? document.body.appendChild(Object.assign(document.createElement("div"), { id: "announcement" }));
+    region.setAttribute("aria-live", "polite");
+    const last = hfdemo.path().at(-1);
+    region.textContent = last?.role === "assistant" ? last.content : "";
+  };
+})();

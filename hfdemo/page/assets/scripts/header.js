@@ -1,0 +1,38 @@
+// What the buttons of the header do in the browser: the theme, and the settings beside the chat.
+(() => {
+  const THEME = "hfdemo_theme";
+  const THEMES = ["system", "light", "dark"];
+  const SETTINGS = "hfdemo_settings";
+  const { hfdemo } = window;
+  const kept = hfdemo.storage("localStorage");
+  const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+  const theme = () => THEMES.includes(kept?.getItem(THEME)) ? kept.getItem(THEME) : "system";
+  const draw = () => {
+    const dark = theme() === "dark" || (theme() === "system" && prefersDark.matches);
+    if (document.body && document.body.classList.contains("dark") !== dark) document.body.classList.toggle("dark", dark);
+  };
+  prefersDark.addEventListener("change", draw);
+  document.addEventListener("DOMContentLoaded", () => {
+    draw();
+    new MutationObserver(draw).observe(document.body, { attributeFilter: ["class"] }); // Gradio knows the system's only
+  });
+  hfdemo.changeTheme = () => {
+    const next = THEMES[(THEMES.indexOf(theme()) + 1) % THEMES.length];
+    kept?.setItem(THEME, next);
+    draw();
+    hfdemo.sayOverBox(hfdemo.say(`theme_${next}`));
+  };
+  const toggle = () => document.querySelector("#settings .toggle-button");
+  const isOpen = () => document.querySelector("#settings.sidebar.open, #settings .sidebar.open, .sidebar.open") !== null;
+  hfdemo.toggleSettings = () => {
+    kept?.setItem(SETTINGS, isOpen() ? "" : "open");
+    toggle()?.click();
+  };
+  // Whether the settings are open at first: as they were left, where there is room for them beside the chat.
+  hfdemo.opensSettings = () => innerWidth > 1100 && kept?.getItem(SETTINGS) === "open";
+  hfdemo.pickModel = () => {
+    if (!isOpen()) hfdemo.toggleSettings();
+    setTimeout(() => document.querySelector("#model input")?.focus(), 300); // when it has slid in
+  };
+  document.addEventListener("click", (event) => { if (event.target.closest?.("#status .stage")) hfdemo.pickModel(); });
+})();

@@ -1,0 +1,24 @@
+// The visitor's language, in which Gradio's own words are picked, too. Runs first.
+(() => {
+  const LANGUAGE = "hfdemo_language";
+  const { hfdemo } = window;
+  const { languages } = hfdemo.given;
+  hfdemo.storage = (name) => { try { return window[name]; } catch { return null; } }; // refused in some frames
+  const chosen = hfdemo.storage("localStorage")?.getItem(LANGUAGE);
+  const preferred = navigator.language.toLowerCase().split("-")[0];
+  hfdemo.language = chosen || (languages.includes(preferred) ? preferred : languages[0]);
+  if (chosen) { // Gradio picks its words by the browser's language
+    Object.defineProperty(navigator, "language", { get: () => chosen });
+    Object.defineProperty(navigator, "languages", { get: () => [chosen] });
+  }
+  document.documentElement.lang = hfdemo.language;
+  hfdemo.say = (name, values = {}) =>
+    Object.entries(values).reduce((text, [key, value]) => text.replaceAll(`{${key}}`, value), hfdemo.given.words[hfdemo.language][name]);
+
+  // Labels change when the page loads; what is open is kept over the load.
+  hfdemo.changeLanguage = (next) => {
+    hfdemo.storage("localStorage")?.setItem(LANGUAGE, next);
+    hfdemo.keepNow();
+    location.reload();
+  };
+})();

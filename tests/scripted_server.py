@@ -1,0 +1,37 @@
+"""Serves a page whose engine counts, in a process that can be killed: `python -m tests.scripted_server PORT`.
+
+A message that is a number is answered with so many words, ten a second.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from hfdemo.chat.reply import Delta, StopSignal
+from hfdemo.chat.request import ChatRequest
+from hfdemo.page.page import launch
+from tests.fakes import RECEIPT, ScriptedEngine, scripted_page
+
+
+class CountingEngine(ScriptedEngine):
+    """Answers a number with so many words."""
+
+    def stream(self, request: ChatRequest, stop: StopSignal) -> Iterator[Delta]:
+        self.requests.append(request)
+        asked = request.messages[-1].content
+        begun = request.reply_start.split()
+        words = int(asked) if asked.isdigit() else 3
+        if begun:
+            yield Delta(request.reply_start)
+        for number in range(len(begun), words):
+            if stop.is_set():
+                break
+            yield Delta(f"w{number} ", used_tokens=40 + number)
+            time.sleep(0.1)
+        reason = stop.reason if stop.is_set() else "end_of_turn"
+        yield Delta(used_tokens=40, receipt=replace(RECEIPT, finish_reason=reason))
+
+
+if __name__ == "__main__":
+    launch(scripted_page(CountingEngine()), server_name="127.0.0.1", server_port=int(sys.argv[1]), quiet=True)
