@@ -3,6 +3,7 @@
 import gradio as gr
 
 from hfdemo.page.chat import ChatPage
+from hfdemo.page.gradio_private import I18nData
 from hfdemo.page.language import label
 
 CHANGE_THEME = "() => window.hfdemo.changeTheme()"
@@ -12,10 +13,10 @@ TOGGLE_SETTINGS = "() => window.hfdemo.toggleSettings()"
 def draw_buttons(chat: ChatPage) -> None:
     """Draw the header's buttons in the layout block that is open."""
     with gr.Row(elem_id="header-buttons"):
-        chat.connect_new_chat(_button("new_chat"))
-        _button("theme").click(None, None, None, js=CHANGE_THEME)
-        _button("settings", "open-settings").click(None, None, None, js=TOGGLE_SETTINGS)
+        chat.connect_new_chat(_button(label("new_chat"), "new-chat"))
+        _button(label("theme"), "theme").click(None, None, None, js=CHANGE_THEME)
+        _button(label("settings"), "open-settings").click(None, None, None, js=TOGGLE_SETTINGS)
 
 
-def _button(name: str, elem_id: str | None = None) -> gr.Button:
-    return gr.Button(label(name), size="sm", scale=0, elem_id=elem_id or name.replace("_", "-"))
+def _button(text: I18nData, elem_id: str) -> gr.Button:
+    return gr.Button(text, size="sm", scale=0, elem_id=elem_id)

@@ -77,6 +77,7 @@ SCRIPT_WORDS = (
 # These are in `assets/scripts/`.
 OPEN_PAGE = "() => window.hfdemo.open()"
 OPEN_SETTINGS = "() => ({ open: window.hfdemo.opensSettings(), __type__: 'update' })"
+FORGET = "() => window.hfdemo.forget()"
 RESUME = "() => window.hfdemo.resume()"
 CHANGE_LANGUAGE = "(language) => window.hfdemo.changeLanguage(language)"
 
@@ -112,6 +113,7 @@ def create_page(
                 ModelMenu(answering, host, settings, catalog).connect(status, controls.language, sidebar)
             gr.Markdown(f"### {label('settings')}")
             draw_controls(controls)
+            gr.Button(label("forget"), size="sm", elem_id="forget").click(None, None, None, js=FORGET)
 
         def show_starters(language: object) -> Any:
             return gr.update(examples=starter_cards(as_language(language)))

@@ -448,3 +448,145 @@ def test_no_thread_is_left_when_many_readers_have_left():
 
     asyncio.run(all_leave())
     wait_until(lambda: [thread for thread in threading.enumerate() if thread.name == "reply"] == [], 5)
+
+
+def counting(words: int, step_s: float = 0.02):
+    """Return an engine's stream of so many words."""
+
+    def stream(request, stop):
+        for number in range(words):
+            if stop.is_set():
+                break
+            yield Delta(f"{number} ", used_tokens=number)
+            stop.wait(step_s)
+        yield Delta(receipt=replace(RECEIPT, finish_reason=stop.reason if stop.is_set() else "end_of_turn"))
+
+    return stream
+
+
+async def read_some(answer, pieces: int) -> str:
+    """Read a few pieces, as a page does whose connection breaks then."""
+    read = ""
+    async with aclosing(answer.deltas()) as deltas:
+        async for delta in deltas:
+            read, pieces = read + delta.text, pieces - 1
+            if not pieces:
+                break
+    return read
+
+
+ALL = "".join(f"{number} " for number in range(20))
+
+
+def test_a_reply_whose_page_lost_its_connection_goes_on_and_is_handed_over():
+    async def lose_and_find() -> None:
+        answering = Answering(Engine(counting(20)))
+        answer = answering.answer(REQUEST, "me", turn="t")
+        begun = await read_some(answer, 2)
+        assert ALL.startswith(begun) and begun != ALL
+        found = answering.find("t", "me again")
+        pieces = [delta async for delta in found.deltas()]
+        assert text_of(pieces) == ALL and pieces[0].text.startswith(begun)
+        assert pieces[-1].receipt.finish_reason == "end_of_turn"
+        assert text_of([delta async for delta in found.deltas()]) == ALL, "and once more, after its end"
+        assert answering.find("other") is None
+
+    asyncio.run(lose_and_find())
+
+
+def test_two_readers_of_one_reply_get_all_of_it():
+    async def read_twice() -> None:
+        answering = Answering(Engine(counting(20)))
+        answering.answer(REQUEST, "me", turn="t")
+
+        async def read() -> str:
+            return text_of([delta async for delta in answering.find("t").deltas()])
+
+        assert await asyncio.gather(read(), read()) == [ALL, ALL]
+
+    asyncio.run(read_twice())
+
+
+def test_stop_reaches_a_reply_that_was_found_again():
+    async def find_and_stop() -> None:
+        answering = Answering(Engine(counting(500)))
+        await read_some(answering.answer(REQUEST, "me", turn="t"), 1)
+        found = answering.find("t", "me again")
+        reading = asyncio.create_task(anext(found.deltas()))
+        await reading
+        await answering.stop("me again")
+        receipt = await asyncio.wait_for(asyncio.wrap_future(found.ended), 2)
+        assert receipt.finish_reason == "stopped"
+
+    asyncio.run(find_and_stop())
+
+
+@pytest.mark.parametrize(("unread_s", "ends"), [(0.1, True), (30, False), (0, True)])
+def test_a_reply_that_nobody_asks_for_again_ends_after_the_hosts_limit(unread_s, ends):
+    async def lose() -> None:
+        answering = Answering(Engine(counting(500)), unread_s=unread_s)
+        answer = answering.answer(REQUEST, "me", turn="t")
+        await read_some(answer, 1)
+        await asyncio.sleep(0.4)
+        assert answer.ended.done() is ends
+        answer.stop.set()
+
+    asyncio.run(lose())
+
+
+def test_a_program_that_leaves_ends_its_reply_at_once():
+    async def leave() -> None:
+        answer = Answering(Engine(counting(500))).answer(REQUEST, "program")
+        await read_some(answer, 1)
+        await asyncio.wait_for(asyncio.wrap_future(answer.ended), 1)
+
+    asyncio.run(leave())
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_reply_ends_when_its_page_is_closed_but_not_when_it_is_loaded_again(comes_back, monkeypatch):
+    monkeypatch.setattr(answering_module, "BACK_WITHIN_S", 0.2)
+
+    async def close() -> None:
+        answering = Answering(Engine(counting(500)))
+        answer = answering.answer(REQUEST, "me", turn="t")
+        await read_some(answer, 1)
+        answering.leave("t")
+        await asyncio.sleep(0.1)
+        if comes_back:
+            assert answering.find("t") is answer
+        await asyncio.sleep(0.4)
+        assert answer.ended.done() is not comes_back
+        answer.stop.set()
+
+    asyncio.run(close())
+
+
+def test_a_reply_is_forgotten_some_time_after_its_end():
+    async def wait() -> None:
+        answering = Answering(Engine(counting(1)), unread_s=0.1)
+        answer = answering.answer(REQUEST, "me", turn="t")
+        assert text_of([delta async for delta in answer.deltas()]) == "0 "
+        assert answering.find("t") is answer
+        await asyncio.sleep(0.3)
+        assert answering.find("t") is None
+
+    asyncio.run(wait())
+
+
+def test_a_failed_reply_fails_for_who_asks_later_too():
+    def stream(request, stop):
+        yield Delta("half")
+        raise GenerationFailed("generation")
+
+    async def ask_later() -> None:
+        answering = Answering(Engine(stream))
+        with pytest.raises(GenerationFailed):
+            [delta async for delta in answering.answer(REQUEST, "me", turn="t").deltas()]
+        pieces = []
+        with pytest.raises(GenerationFailed):
+            async for delta in answering.find("t").deltas():
+                pieces.append(delta)
+        assert text_of(pieces) == "half"
+
+    asyncio.run(ask_later())

@@ -11,6 +11,7 @@ import pytest
 from hfdemo.page.components import ConversationStore, RawNumber, RawRadio, RawSlider, RawTextbox, Transcript
 from hfdemo.page.page import QUEUE_POLL_S, launch
 from tests.conftest import ROOT
+from tests.fakes import ScriptedEngine, scripted_page
 
 transcript = Transcript()
 RAW = [RawTextbox(), RawSlider(0, 1), RawNumber(minimum=0, maximum=1), RawRadio(["a"]), ConversationStore()]
@@ -70,8 +71,7 @@ def test_importing_writes_nothing_beside_the_module(tmp_path):
 
 
 def test_gradio_looks_for_events_as_seldom_as_it_is_told():
-    with gr.Blocks() as page:
-        pass
+    page = scripted_page(ScriptedEngine())
     by_itself = page.queue()._queue.sleep_when_free
     launch(page, prevent_thread_lock=True, quiet=True)
     page.close()

@@ -89,7 +89,7 @@ def test_one_sentence_tells_how_far_loading_is(status, english, korean):
 
 def test_the_line_is_read_out_when_it_changes():
     html = status_html(Status("ready", model="m", device="CPU"), "en")
-    assert html == '<div role="status"><span class="stage ready">m · CPU</span></div>'
+    assert html == '<div role="status"><button type="button" class="stage ready">m · CPU</button></div>'
 
 
 @pytest.mark.parametrize("stage", ["downloading", "loading"])
@@ -164,8 +164,8 @@ def test_all_that_comes_from_outside_is_escaped(stage, language):
     tags = set(re.findall(r"<[^>]*>", html))
     assert tags <= {
         '<div role="status">',
-        f'<span class="stage {stage}">',
-        "</span>",
+        f'<button type="button" class="stage {stage}">',
+        "</button>",
         '<p class="problem">',
         '<p class="notice">',
         "</p>",

@@ -31,7 +31,8 @@ class Page:
 
     def __init__(self) -> None:
         self.box = self.transcript = self.conversation = self.can_continue = self.meter = None
-        self.text: str | None = None
+        self.draft: str | None = None
+        """What goes back into the box."""
         self.locked: bool | None = None
         self.keys: list[str] = []
         self.updates = 0
@@ -39,14 +40,13 @@ class Page:
     def take(self, update: tuple[Any, ...]) -> None:
         box, transcript, data, button, meter, key = update
         self.updates += 1
-        if "value" in box:
-            self.text = box["value"]
-        if "interactive" in box:
-            self.locked = not box["interactive"]
-            assert box["stop_btn"] is self.locked and box["submit_btn"] is not self.locked
+        assert "value" not in box and "interactive" not in box, "what is being typed there is the visitor's"
+        if "stop_btn" in box:
+            self.locked = box["stop_btn"]
+            assert box["submit_btn"] is not self.locked
         self.transcript = transcript
         if data != gr.skip():
-            self.conversation = read_conversation(data)
+            self.conversation, self.draft = read_conversation(data), data.get("draft")
         if "visible" in button:
             self.can_continue = button["visible"]
         self.meter = meter
@@ -91,11 +91,11 @@ def answered(receipt: Any = RECEIPT) -> Conversation:
     return told.put(Turn("r", told.head, "assistant", "Hel", "Hm.", receipt))
 
 
-def test_the_message_leaves_the_box_with_the_first_piece():
+def test_the_message_is_in_the_conversation_with_the_first_piece():
     engine = ScriptedEngine()
     engine.enqueue(0.5, "Hello")
     page = run(engine, asked(), at_most=1)
-    assert (page.text, page.locked, page.can_continue) == ("", True, False)
+    assert (page.draft, page.locked, page.can_continue) == (None, True, False)
     assert page.shown == ["Hi", say("status.reading")]
     assert [turn.content for turn in page.conversation.path] == ["Hi"]
 
@@ -108,7 +108,7 @@ def test_a_whole_turn_ends_with_its_receipt_and_the_box_open():
     assert (question.content, question.receipt) == ("Hi", None)
     assert (reply.content, reply.thought, reply.receipt, reply.parent) == ("Hello", "Hm.", RECEIPT, question.id)
     assert page.transcript == draw(page.conversation.path, "en")
-    assert (page.text, page.locked, page.can_continue, page.meter) == ("", False, False, "40 of 100 tokens")
+    assert (page.draft, page.locked, page.can_continue, page.meter) == (None, False, False, "40 of 100 tokens")
     assert engine.requests == [replace(request_of(page.conversation.path[:1], OPTIONS), cache_key="key")]
 
 
@@ -136,7 +136,6 @@ def test_a_reply_goes_on_in_its_place_and_keeps_its_thought():
     (request,) = engine.requests
     assert (request.messages, request.reply_start, request.continues) == ((Message("user", "Hi"),), "Hel", True)
     assert request.thought_start == "Hm."
-    assert page.text is None, "what is being typed stays"
 
 
 def test_a_thought_that_was_cut_off_goes_on():
@@ -197,7 +196,7 @@ def test_a_message_without_any_reply_goes_back_into_the_box():
     with pytest.raises(GenerationFailed) as failed:
         run(engine, asked("More", answered()))
     page = failed.value.page
-    assert (page.text, page.locked) == ("More", False)
+    assert (page.draft, page.locked) == ("More", False)
     assert page.transcript == draw(answered().path, "en")
     assert [turn.content for turn in page.conversation.path] == ["Hi", "Hel"]
 
@@ -209,7 +208,7 @@ def test_what_came_before_an_error_stays_and_can_be_continued():
         run(engine, asked())
     page = failed.value.page
     assert [turn.content for turn in page.conversation.path] == ["Hi", "half"]
-    assert (page.text, page.locked, page.can_continue) == ("", False, True)
+    assert (page.draft, page.locked, page.can_continue) == (None, False, True)
 
 
 def test_a_failed_retry_leaves_the_reply_that_was_there():
@@ -218,7 +217,7 @@ def test_a_failed_retry_leaves_the_reply_that_was_there():
     with pytest.raises(GenerationFailed) as failed:
         run(engine, Question(before, before.at(before.path[0].id)))
     page = failed.value.page
-    assert page.conversation == before and page.text is None and page.locked is False
+    assert page.conversation == before and page.draft is None and page.locked is False
 
 
 def test_a_model_that_says_nothing_is_said_and_the_message_is_back():
@@ -227,7 +226,7 @@ def test_a_model_that_says_nothing_is_said_and_the_message_is_back():
     with pytest.raises(GenerationFailed) as failed:
         run(engine, asked())
     assert failed.value.key == "empty_reply"
-    assert (failed.value.page.text, failed.value.page.shown) == ("Hi", [])
+    assert (failed.value.page.draft, failed.value.page.shown) == ("Hi", [])
 
 
 @pytest.mark.parametrize("reason", ["stopped", "time_limit"])
@@ -236,7 +235,7 @@ def test_a_reply_that_ends_before_a_word_gives_the_message_back(reason):
     engine.receipt = replace(RECEIPT, finish_reason=reason, new_tokens=0)
     engine.enqueue("")
     page = run(engine, asked())
-    assert (page.text, page.locked, page.shown, page.conversation) == ("Hi", False, [], Conversation())
+    assert (page.draft, page.locked, page.shown, page.conversation) == ("Hi", False, [], Conversation())
 
 
 def test_a_reply_that_is_all_thought_stays():
@@ -244,12 +243,12 @@ def test_a_reply_that_is_all_thought_stays():
     engine.receipt = CUT
     engine.enqueue("<think>Hm.</think>")
     page = run(engine, asked())
-    assert page.conversation.path[-1].thought == "Hm." and page.text == ""
+    assert page.conversation.path[-1].thought == "Hm." and page.draft is None
     assert page.can_continue is True
 
 
 def test_the_browser_gets_a_long_reply_as_data_while_it_comes(monkeypatch):
-    monkeypatch.setattr(turn_module, "KEEP_S", 0.0)
+    monkeypatch.setattr(turn_module, "KEPT_UPDATES", 0)
     engine = ScriptedEngine()
     engine.enqueue("half", 5.0, "whole")
     page = run(engine, asked(), at_most=3)
