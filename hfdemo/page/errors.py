@@ -6,12 +6,16 @@ from contextlib import contextmanager
 import gradio as gr
 
 from hfdemo.errors import HfdemoError, log_failure
-from hfdemo.words import Language, say
+from hfdemo.words import Language, say, texts
 
 
 @contextmanager
-def shown_errors(language: Language) -> Iterator[None]:
+def shown_errors(language: Language, labelled: bool = True) -> Iterator[None]:
     """Turn errors into what a visitor is shown.
+
+    Args:
+        language: of the sentence.
+        labelled: whether options are called as the page labels them, and not as the API names them.
 
     Raises:
         gr.Error: for any error.
@@ -19,7 +23,7 @@ def shown_errors(language: Language) -> Iterator[None]:
     try:
         yield
     except HfdemoError as error:
-        raise page_error(error.text(language), language) from None
+        raise page_error((_labelled(error, language) if labelled else error).text(language), language) from None
     except gr.Error:
         raise
     except Exception as error:
@@ -29,4 +33,9 @@ def shown_errors(language: Language) -> Iterator[None]:
 
 def page_error(text: str, language: Language) -> gr.Error:
     """Return the error that Gradio shows on the page, or sends to an API caller."""
-    return gr.Error(text, duration=20, title=say("page.error", language), print_exception=False)
+    return gr.Error(text, duration=20, title=say("page.title", language), print_exception=False)
+
+
+def _labelled(error: HfdemoError, language: Language) -> HfdemoError:
+    label = texts(language).get(f"page.{error.fields.get('name')}")
+    return type(error)(error.key, error.advice, **error.fields | {"name": label}) if label else error

@@ -56,7 +56,6 @@ SCRIPT_WORDS = (
     "copied",
     "copy_message",
     "copy_refused",
-    "error",
     "kept_for_tab",
     "keys",
     "lost",

@@ -57,7 +57,7 @@ class ProgramDoor:
         numbers = (temperature, top_p, max_new_tokens, top_k, repetition_penalty, seed)
         session, address = str(request.session_hash), request.client.host if request.client else ""
         comes_again = not is_one_call(session)
-        with shown_errors(language_of(request)):
+        with shown_errors(language_of(request), labelled=False):
             client = self._clients.find(session)
             before = client.conversation if client else Conversation()
             asked = before.add("user", read_message(message))
@@ -78,7 +78,7 @@ class ProgramDoor:
 
     async def receipt(self, request: gr.Request) -> dict[str, Any] | None:
         """Answer a call: the receipt of the last reply to the same program, or null if it failed or there is none."""
-        with shown_errors(language_of(request)):
+        with shown_errors(language_of(request), labelled=False):
             client = self._clients.find(str(request.session_hash))
         if client is None:
             return None

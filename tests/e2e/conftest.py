@@ -92,6 +92,8 @@ class ChatPage:
         self.box = page.locator("#message textarea")
         self.send_button = page.locator("#message .submit-button")
         self.stop_button = page.locator("#message .stop-button")
+        self.new_chat = page.locator("#new-chat")
+        self.line = page.locator("#line-over-box")
         self.users = page.locator("#transcript .user.message")
         self.replies = page.locator("#transcript .bot.message")
         page.on("console", self._on_console)
@@ -104,6 +106,10 @@ class ChatPage:
     @property
     def starters(self):
         return self.page.locator("#transcript button.example")
+
+    def open_settings(self) -> None:
+        self.page.locator("#open-settings").click()
+        expect(self.page.locator("#settings")).to_be_in_viewport()
 
     def set_option(self, name: str, value: float) -> None:
         """Set a slider by its number field; `name` is the option's, with hyphens."""

@@ -105,7 +105,7 @@ def test_clear_during_a_reply_ends_it_and_shows_the_starters_again(chat, app):
     replies = app.log().count("reply:")
     chat.send(STORY)
     expect(chat.replies.last).to_have_text(re.compile(".{80}"), timeout=20_000)
-    chat.page.get_by_role("button", name="Clear").click()
+    chat.new_chat.click()
     app.wait_for_log("reply:", replies + 1, timeout_s=3)
     expect(chat.starters.first).to_be_visible()
     chat.page.wait_for_timeout(800)
@@ -126,17 +126,20 @@ def test_refused_message_stays_in_the_box_with_the_reason(chat):
     chat.set_option("max-new-tokens", 4096)
     text = "word " * 5000
     chat.submit(text)
-    expect(chat.page.locator(".toast-body")).to_contain_text("too long", timeout=30_000)
+    expect(chat.line).to_contain_text("too long", timeout=30_000)
     expect(chat.box).to_have_value(text)
     expect(chat.users).to_have_count(0)
     chat.box.fill("")
 
 
-def test_blank_message_is_refused_with_the_reason(chat):
-    chat.submit("   ")
-    expect(chat.page.locator(".toast-body")).to_contain_text("Write a message first.")
-    expect(chat.box).to_have_value("   ")
-    expect(chat.box).to_be_editable()
+def test_enter_in_an_empty_box_does_nothing(scripted, scripted_chat):
+    for text in ("", "   "):
+        scripted_chat.submit(text)
+        scripted_chat.page.wait_for_timeout(300)
+        expect(scripted_chat.box).to_have_value(text)
+        expect(scripted_chat.box).to_be_editable()
+    assert scripted.engine.requests == []
+    expect(scripted_chat.line).not_to_be_visible()
 
 
 def test_korean_typed_through_an_input_method_is_sent_once(chat):
@@ -202,13 +205,13 @@ def test_a_refused_message_never_leaves_the_box(scripted, scripted_chat):
     scripted_chat.page.evaluate("""() => setInterval(
         () => window.note(document.querySelector("#message textarea").value), 20)""")
     scripted_chat.submit("hello")
-    expect(scripted_chat.page.locator(".toast-body")).to_contain_text(say("error.empty_message"))
+    expect(scripted_chat.line).to_contain_text(say("error.empty_message"))
     expect(scripted_chat.box).to_be_editable()
     assert values and set(values[values.index("hello") :]) == {"hello"}
     expect(scripted_chat.users).to_have_count(0)
 
 
-@pytest.mark.parametrize("way", ["Clear", "Undo"])
+@pytest.mark.parametrize("way", ["New chat", "Undo"])
 def test_what_comes_late_of_a_reply_does_not_overwrite_what_ended_it(scripted, scripted_chat, way):
     for text in ("one", "two"):
         scripted_chat.send(text)
@@ -218,11 +221,11 @@ def test_what_comes_late_of_a_reply_does_not_overwrite_what_ended_it(scripted, s
         scripted_chat.send("three")
         expect(scripted_chat.replies.last).to_contain_text("word 3")
         scripted_chat.page.get_by_role("button", name=way).last.click()
-        left = 0 if way == "Clear" else 2
+        left = 0 if way == "New chat" else 2
         expect(scripted_chat.users).to_have_count(left)
         scripted_chat.page.wait_for_timeout(700)
         expect(scripted_chat.users).to_have_count(left)
-        expect(scripted_chat.box).to_have_value("" if way == "Clear" else "three")
+        expect(scripted_chat.box).to_have_value("" if way == "New chat" else "three")
         scripted_chat.box.fill("")
 
 

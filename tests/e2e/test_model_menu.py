@@ -243,7 +243,7 @@ def test_search_fills_the_menu(private, page):
     expect(page.locator("#use-model")).to_be_visible()
     private.catalog.found = ModelLoadError("hub_offline_mode")
     search.press("Enter")
-    expect(page.locator(".toast-body")).to_contain_text("HF_HUB_OFFLINE is set")
+    expect(page.locator("#line-over-box")).to_contain_text("HF_HUB_OFFLINE is set")
     assert private.catalog.searched == ["tiny", "tiny"]
     assert chat.problems == []
 

@@ -85,7 +85,7 @@ def test_failed_load_says_why_and_can_be_tried_again(scripted, page):
     chat.open(scripted.url)
     expect(page.locator("#status")).to_contain_text("have not answered yet. See https://huggingface.co/settings")
     chat.submit("hello")
-    expect(page.locator(".toast-body")).to_contain_text("have not answered yet")
+    expect(page.locator("#line-over-box")).to_contain_text("have not answered yet")
     expect(chat.box).to_have_value("hello")
     page.locator("#try-again").click()
     wait_until(lambda: scripted.host.loads == 1, 5)
@@ -114,7 +114,7 @@ def test_korean_browser_gets_a_korean_page(scripted, browser: Browser):
     assert page.evaluate("document.documentElement.lang") == "ko"
     scripted.engine.enqueue(GenerationFailed("generation"))
     chat.submit("안녕")
-    expect(page.locator(".toast-body")).to_contain_text("답변을 생성하는 중에 모델에서 오류가 났습니다")
+    expect(page.locator("#line-over-box")).to_contain_text("답변을 생성하는 중에 모델에서 오류가 났습니다")
     expect(chat.box).to_have_value("안녕")
     chat.starters.first.click()
     chat.wait_for_reply()
@@ -127,6 +127,7 @@ def test_language_can_be_switched_and_the_chat_stays(scripted, scripted_chat):
     page = scripted_chat.page
     scripted_chat.send("  keep\tthis <b>\n")
     scripted_chat.wait_for_reply()
+    scripted_chat.open_settings()
     page.get_by_role("button", name="More").click()
     page.get_by_label("한국어").click()
     expect(scripted_chat.box).to_have_attribute("placeholder", "메시지를 입력하세요")
@@ -148,7 +149,7 @@ def test_language_can_be_switched_and_the_chat_stays(scripted, scripted_chat):
 def test_failure_is_told_and_the_next_message_works(scripted, scripted_chat, error):
     scripted.engine.enqueue(error)
     scripted_chat.submit(" try\tthis ")
-    toast = scripted_chat.page.locator(".toast-body")
+    toast = scripted_chat.line
     expect(toast).to_contain_text(re.compile("Try again"))
     assert "hf_secret" not in scripted_chat.page.content()
     expect(scripted_chat.box).to_have_value(" try\tthis ")
@@ -161,7 +162,7 @@ def test_failure_is_told_and_the_next_message_works(scripted, scripted_chat, err
 def test_failure_in_the_midst_keeps_what_was_written(scripted, scripted_chat):
     scripted.engine.enqueue("half a ", 0.3, GenerationFailed("generation"))
     scripted_chat.send("go")
-    expect(scripted_chat.page.locator(".toast-body")).to_be_visible()
+    expect(scripted_chat.line).to_be_visible()
     expect(scripted_chat.replies.last).to_have_text(re.compile("half a"))
     expect(scripted_chat.box).to_be_editable()
 

@@ -116,6 +116,7 @@ def test_thinking_can_be_set_where_the_model_can_be_asked(scripted, scripted_cha
     expect(scripted_chat.page.get_by_label("Thinking")).to_be_hidden()
     scripted.engine.now = Status("ready", model="thinker", thinking_modes=("off", "on"))
     scripted_chat.page.reload()
+    scripted_chat.open_settings()
     scripted_chat.page.locator("#thinking").get_by_label("On").click()
     scripted_chat.send("question")
     scripted_chat.wait_for_reply()
@@ -136,6 +137,7 @@ def test_what_a_visitor_should_know_of_the_model_is_said(scripted, page):
 
 def test_reply_start_and_stop_texts_reach_the_engine(scripted, scripted_chat):
     page = scripted_chat.page
+    scripted_chat.open_settings()
     page.get_by_role("button", name="More").click()
     page.locator("#reply-start textarea").fill("Well, ")
     page.locator("#stop-texts textarea").fill("END\n\\n\\n")

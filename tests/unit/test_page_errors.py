@@ -6,7 +6,7 @@ import logging
 import gradio as gr
 import pytest
 
-from hfdemo.errors import Busy
+from hfdemo.errors import Busy, InvalidInput
 from hfdemo.page.errors import page_error, shown_errors
 from hfdemo.words import say
 
@@ -28,8 +28,19 @@ def test_nothing_is_said_when_nothing_happens():
 def test_an_error_for_people_is_said_in_their_language(language):
     error = shown(Busy("busy", waiting=3), language)
     assert error.message == say("error.busy", language, waiting=3)
-    assert error.title == say("page.error", language)
+    assert error.title == say("page.title", language)
     assert error.print_exception is False
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_options_are_called_as_the_page_labels_them_but_for_programs_as_the_api_does(language):
+    error = InvalidInput("not_whole", name="max_new_tokens", low=1, high=9, value="x")
+    assert shown(error, language).message == error.text(language).replace(
+        "max_new_tokens", say("page.max_new_tokens", language)
+    )
+    with pytest.raises(gr.Error) as raised, shown_errors(language, labelled=False):
+        raise error
+    assert raised.value.message == error.text(language)
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
@@ -58,7 +69,7 @@ def test_what_led_to_the_error_is_not_told_with_it():
 def test_an_error_made_for_the_page_passes_as_it_is():
     error = page_error("text", "ko")
     assert shown(error) is error
-    assert (error.message, error.title, error.duration) == ("text", say("page.error", "ko"), 20)
+    assert (error.message, error.title, error.duration) == ("text", say("page.title", "ko"), 20)
 
 
 @pytest.mark.parametrize("error", [GeneratorExit(), asyncio.CancelledError(), KeyboardInterrupt()], ids=repr)

@@ -14,15 +14,14 @@
   // Says something, in place of what the same one said before; without a text, nothing.
   hfdemo.sayOverBox = (text, who = "action") => { said[who] = text; draw(); };
 
-  // What Gradio says in a box over the page moves into the line. Ours are titled; its own are English and of one kind:
-  // the server took no message.
+  // What Gradio says in a box over the page moves into the line. Its own words for a message that the server did not
+  // take are in English and say nothing of what to do; all others are ours.
+  const NOT_TAKEN = /^(This application is currently busy|Connection errored out|Queue is full|Could not parse server response|Failed to fetch)/;
   const takeToasts = () => {
-    for (const toast of document.querySelectorAll(".toast-body")) {
-      if (toast.dataset.taken) continue;
-      toast.dataset.taken = "";
-      const title = toast.querySelector(".toast-title")?.textContent.trim();
-      const text = toast.querySelector(".toast-text")?.textContent.trim();
-      if (hfdemo.connected) hfdemo.sayOverBox(title === hfdemo.say("error") ? text : hfdemo.say("not_taken"));
+    for (const message of document.querySelectorAll(".toast-body .toast-message-text:not([data-taken])")) {
+      message.dataset.taken = "";
+      const text = message.textContent.trim();
+      if (text && hfdemo.connected) hfdemo.sayOverBox(NOT_TAKEN.test(text) ? hfdemo.say("not_taken") : text);
     }
   };
   new MutationObserver((changes) => {
