@@ -7,7 +7,7 @@ Another try at a reply, or another wording of a message, is a sibling; nothing i
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any, get_args
 
 from hfdemo.chat.messages import Message, Role, read_text
@@ -137,10 +137,14 @@ def _read_turn(data: Mapping[str, Any]) -> Turn:
 
 
 def _read_receipt(data: Mapping[str, Any]) -> Receipt:
-    """Check a receipt: it is drawn again, so that each field must be of its type."""
+    """Check a receipt: it is drawn again, so that each field must be of its type.
+
+    One that an older version wrote lacks newer fields, which therefore need defaults.
+    """
     if data.get("finish_reason") not in FINISH_REASONS:
         raise InvalidInput("bad_conversation")
-    return Receipt(**{field.name: _read_field(field.type, data.get(field.name)) for field in fields(Receipt)})
+    known = [field for field in fields(Receipt) if field.name in data or field.default is MISSING]
+    return Receipt(**{field.name: _read_field(field.type, data.get(field.name)) for field in known})
 
 
 def _read_field(kind: object, value: object) -> Any:

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,7 +13,7 @@ import pytest
 from playwright.sync_api import ConsoleMessage, Page, expect
 
 from hfdemo.page.page import launch
-from tests.conftest import App, free_port
+from tests.conftest import ROOT, App, free_port, wait_until
 from tests.fakes import ScriptedEngine, ScriptedHost, scripted_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -74,6 +76,54 @@ def scripted_chat(page: Page, scripted: Scripted) -> Iterator["ChatPage"]:
     opened.open(scripted.url)
     yield opened
     assert opened.problems == []
+
+
+class Server:
+    """A page that counts, in a process of its own that can be killed."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "tests.scripted_server", str(self.port)]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(self._answers, 60, "the server answers")
+
+    def _answers(self) -> bool:
+        try:
+            return urllib.request.urlopen(f"{self.url}/healthz", timeout=1).status == 200
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def any_server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    if server.process:
+        server.kill()
+
+
+@pytest.fixture
+def server(any_server: Server) -> Server:
+    """A server that runs, whatever the test before did to it."""
+    if any_server.process is None or any_server.process.poll() is not None:
+        any_server.start()
+    return any_server
+
+
+@pytest.fixture
+def counting(server: Server, page: Page) -> "ChatPage":
+    """The page that counts, open and ready to be typed in."""
+    chat = ChatPage(page)
+    chat.open(server.url)
+    return chat
 
 
 TEXT_WITHOUT_BOXES = """message => {

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 
-import gradio as gr
 import pytest
 
 from hfdemo.page.components import ConversationStore, RawNumber, RawRadio, RawSlider, RawTextbox, Transcript

@@ -9,6 +9,16 @@
   const lasting = isLent ? null : hfdemo.storage("localStorage");
   const read = (storage) => { try { return JSON.parse(storage?.getItem(CHAT) ?? "null"); } catch { return null; } };
   const write = (storage, text) => { try { storage.setItem(CHAT, text); return true; } catch { return false; } };
+  // What was kept may be of another version, or anything: a turn stands behind the one it follows.
+  const isConversation = (kept) => {
+    const known = new Set([null]);
+    const isTurn = (turn) => {
+      const right = turn && typeof turn.id === "string" && known.has(turn.parent) && ["user", "assistant"].includes(turn.role) && typeof turn.content === "string";
+      if (right) known.add(turn.id);
+      return right;
+    };
+    return Array.isArray(kept?.turns) && kept.turns.every(isTurn) && known.has(kept.head);
+  };
   let opened = false;
   let timer = 0;
 
@@ -40,7 +50,7 @@
   // The page has opened: returns the language, the conversation, and the settings.
   hfdemo.open = () => {
     const kept = read(tab) ?? read(lasting) ?? {};
-    const conversation = Array.isArray(kept.conversation?.turns) ? kept.conversation : hfdemo.conversation;
+    const conversation = isConversation(kept.conversation) ? kept.conversation : hfdemo.conversation;
     const settings = hfdemo.openSettings(kept.settings, address);
     hfdemo.conversation = conversation;
     opened = true;
@@ -60,6 +70,7 @@
     if (turn) tell("left", turn);
   });
   addEventListener("pageshow", ({ persisted }) => { if (persisted) hfdemo.checkConnection(); }); // from the back button
-  const turn = hfdemo.openTurn(read(tab)?.conversation ?? hfdemo.conversation);
+  const kept = read(tab)?.conversation;
+  const turn = isConversation(kept) && hfdemo.openTurn(kept);
   if (turn) tell("back", turn);
 })();

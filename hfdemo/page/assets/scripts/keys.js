@@ -23,11 +23,15 @@
     KeyO: () => document.querySelector("#new-chat").click(),
     KeyC: () => hfdemo.copyLastReply(),
   };
+  const breaksLine = (event) => !event.ctrlKey && !event.metaKey
+    && (event.isComposing || event.keyCode === 229 || matchMedia("(pointer: coarse)").matches);
+  document.addEventListener("keypress", (event) => {
+    if (event.key === "Enter" && event.target === box() && breaksLine(event)) event.stopPropagation(); // Gradio would send
+  }, true);
   document.addEventListener("keydown", (event) => {
     const inBox = event.target === box();
     if (event.key === "Enter" && inBox) {
-      const breaks = event.isComposing || event.keyCode === 229 || matchMedia("(pointer: coarse)").matches;
-      if (breaks && !event.ctrlKey && !event.metaKey) event.stopPropagation(); // Gradio would send
+      if (breaksLine(event)) event.stopPropagation();
       else if (!event.shiftKey && (hfdemo.isReplying() || !box().value.trim())) {
         event.preventDefault();
         event.stopPropagation();

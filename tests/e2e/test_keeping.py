@@ -1,0 +1,145 @@
+"""Nothing is lost: over a reload, a restart of the server, and a connection that breaks."""
+
+import json
+import os
+import signal
+
+from playwright.sync_api import Browser, expect
+
+from tests.e2e.conftest import ChatPage
+
+WORDS = [f"w{number}" for number in range(200)]
+
+
+def turns(chat: ChatPage) -> list[dict]:
+    chat.page.wait_for_function("!hfdemo.isReplying()")
+    return chat.page.evaluate("hfdemo.path()")
+
+
+def replies(chat: ChatPage) -> list[list[str]]:
+    return [turn["content"].split() for turn in turns(chat) if turn["role"] == "assistant"]
+
+
+def wait_for_words(chat: ChatPage, count: int) -> None:
+    expect(chat.replies.last).to_contain_text(f"w{count}")
+
+
+def test_a_reload_brings_back_conversation_draft_and_settings(counting):
+    counting.page.locator("#open-settings").click()
+    counting.page.locator("#system-prompt textarea").fill("Be brief.")
+    counting.set_option("temperature", 0.3)
+    counting.send("3")
+    counting.wait_for_reply()
+    counting.box.fill("half a th")
+    before = turns(counting)
+    counting.page.wait_for_timeout(400)
+    for load in (counting.page.reload, lambda: (counting.page.goto("about:blank"), counting.page.go_back())):
+        load()
+        expect(counting.replies).to_have_count(1)
+        expect(counting.box).to_have_value("half a th")
+        expect(counting.page.locator("#system-prompt textarea")).to_have_value("Be brief.")
+        expect(counting.page.locator("#temperature input[type=number]")).to_have_value("0.3")
+        assert turns(counting) == before
+    counting.submit("2")
+    counting.wait_for_reply()
+    assert replies(counting) == [WORDS[:3], WORDS[:2]]
+
+
+def test_a_new_tab_finds_the_chat_and_forget_forgets_it(counting):
+    counting.send("2")
+    counting.wait_for_reply()
+    counting.page.wait_for_timeout(400)
+    other = ChatPage(counting.page.context.new_page())
+    other.page.goto(counting.page.url)
+    expect(other.replies).to_have_count(1)
+    other.page.locator("#open-settings").click()
+    other.page.locator("#forget").click()
+    other.starters.first.wait_for()
+    assert other.page.evaluate("Object.keys(localStorage).filter((name) => name.startsWith('hfdemo_'))") == []
+
+
+def test_a_reply_goes_on_over_a_reload(counting):
+    counting.send("40")
+    wait_for_words(counting, 5)
+    counting.page.reload()
+    expect(counting.stop_button).to_be_visible()
+    counting.wait_for_reply(15)
+    expect(counting.users).to_have_count(1)
+    assert replies(counting) == [WORDS[:40]]
+    assert turns(counting)[-1]["receipt"]["finish_reason"] == "end_of_turn"
+
+
+def test_a_killed_server_leaves_the_page_as_it_is_and_the_reply_can_go_on(counting, server):
+    loads = []
+    counting.page.on("framenavigated", lambda frame: loads.append(frame))
+    counting.send("2")
+    counting.wait_for_reply()
+    counting.send("60")
+    wait_for_words(counting, 8)
+    counting.box.type("next")
+    server.kill()
+    expect(counting.line).to_contain_text("No connection")
+    expect(counting.replies.last).to_contain_text("w8")
+    counting.box.press("Enter")
+    expect(counting.box).to_have_value("next")
+    server.start()
+    expect(counting.page.locator("#continue")).to_be_visible(timeout=20_000)
+    expect(counting.line).not_to_contain_text("No connection")
+    expect(counting.box).to_have_value("next")
+    assert loads == []
+    counting.page.locator("#continue").click()
+    expect(counting.stop_button).to_be_visible()
+    counting.wait_for_reply(20)
+    assert replies(counting) == [WORDS[:2], WORDS[:60]]
+    assert server.process.poll() is None
+
+
+def test_a_message_whose_server_dies_before_the_first_word_is_back_in_the_box(counting, server):
+    counting.send("2")
+    counting.wait_for_reply()
+    os.kill(server.process.pid, signal.SIGSTOP)
+    counting.submit("30")
+    counting.page.wait_for_timeout(300)
+    server.kill()
+    expect(counting.line).to_contain_text("No connection")
+    server.start()
+    expect(counting.line).not_to_contain_text("No connection", timeout=20_000)
+    expect(counting.send_button).to_be_visible()
+    expect(counting.box).to_have_value("30")
+    expect(counting.users).to_have_count(1)
+    counting.box.press("Enter")
+    counting.wait_for_reply(15)
+    assert replies(counting) == [WORDS[:2], WORDS[:30]]
+
+
+def test_a_lost_connection_is_not_a_stop(counting):
+    counting.send("50")
+    wait_for_words(counting, 5)
+    counting.page.context.set_offline(True)
+    expect(counting.line).to_contain_text("No connection")
+    counting.page.wait_for_timeout(2000)
+    counting.page.context.set_offline(False)
+    expect(counting.line).not_to_contain_text("No connection", timeout=10_000)
+    counting.wait_for_reply(15)
+    assert replies(counting) == [WORDS[:50]]
+
+
+def test_where_the_browser_keeps_nothing_it_is_said(server, browser: Browser):
+    page = browser.new_context().new_page()
+    page.add_init_script("""for (const name of ["localStorage", "sessionStorage"])
+        Object.defineProperty(window, name, { get() { throw new DOMException("refused", "SecurityError"); } });""")
+    chat = ChatPage(page)
+    chat.open(server.url)
+    chat.send("2")
+    chat.wait_for_reply()
+    expect(chat.line).to_contain_text("save the chat before you close it")
+    assert replies(chat) == [WORDS[:2]]
+
+
+def test_what_was_kept_is_checked_before_it_is_drawn(counting):
+    bad = {"conversation": {"turns": [{"id": "a", "role": "nobody"}], "head": "a"}, "settings": {"temperature": 99}}
+    counting.page.evaluate("(kept) => { hfdemo.forget = null; sessionStorage.hfdemo_chat = kept; }", json.dumps(bad))
+    counting.page.add_init_script("addEventListener('pagehide', (event) => event.stopImmediatePropagation(), true);")
+    counting.page.reload()
+    counting.send("2")
+    assert counting.wait_for_reply()

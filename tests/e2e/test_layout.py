@@ -1,0 +1,157 @@
+"""Header, transcript, box: the box is always in view, the transcript follows, and the keys work."""
+
+import pytest
+from playwright.sync_api import expect
+
+from hfdemo.words import say
+from tests.e2e.conftest import ChatPage
+
+SIZES = [(360, 640), (390, 844), (768, 1024), (1280, 800)]
+IN_VIEW = """(selector) => {
+    const box = document.querySelector(selector).getBoundingClientRect();
+    return box.height > 0 && box.top >= 0 && box.bottom <= innerHeight && box.left >= 0 && box.right <= innerWidth;
+}"""
+SCROLLER = "#transcript .bubble-wrap"
+FROM_END = "(element) => element.scrollHeight - element.scrollTop - element.clientHeight"
+
+
+def in_view(chat, selector: str) -> bool:
+    return chat.page.evaluate(IN_VIEW, selector)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_box_is_in_view_whatever_comes(scripted, scripted_chat, size):
+    page = scripted_chat.page
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    assert in_view(scripted_chat, "#message .submit-button") and in_view(scripted_chat, "#header")
+    for line in range(6):
+        scripted.engine.enqueue(f"line {line}\n\n" * 20)
+        scripted_chat.send("more\n" * 5)
+        scripted_chat.wait_for_reply()
+    scripted.engine.enqueue(*[piece for number in range(80) for piece in (f"word {number}\n\n", 0.02)])
+    scripted_chat.send("all")
+    expect(scripted_chat.replies.last).to_contain_text("word 40")
+    assert in_view(scripted_chat, "#message .stop-button") and in_view(scripted_chat, "#meter")
+    assert page.locator(SCROLLER).evaluate(FROM_END) < 60, "it follows the reply"
+    scripted_chat.wait_for_reply()
+    for part in ("#header", "#message", "#under-box", "#new-chat", "#open-settings"):
+        assert in_view(scripted_chat, part), part
+    assert page.evaluate("document.documentElement.scrollHeight <= innerHeight"), "only the transcript scrolls"
+
+
+def test_the_reader_who_scrolls_up_is_left_alone_until_the_button_leads_back(scripted, scripted_chat):
+    page = scripted_chat.page
+    scripted.engine.enqueue(*[piece for number in range(150) for piece in (f"word {number}\n\n", 0.02)])
+    scripted_chat.send("all")
+    expect(scripted_chat.replies.last).to_contain_text("word 40")
+    page.locator(SCROLLER).hover()
+    page.mouse.wheel(0, -400)
+    page.wait_for_timeout(300)
+    at = page.locator(SCROLLER).evaluate("(element) => element.scrollTop")
+    page.wait_for_timeout(700)
+    assert page.locator(SCROLLER).evaluate("(element) => element.scrollTop") == pytest.approx(at, abs=2)
+    page.locator("#to-end").click()
+    page.wait_for_timeout(200)
+    assert page.locator(SCROLLER).evaluate(FROM_END) < 60
+    expect(page.locator("#to-end")).to_be_hidden()
+    scripted_chat.wait_for_reply()
+    assert page.locator(SCROLLER).evaluate(FROM_END) < 60
+
+
+def test_one_can_type_while_a_reply_comes(scripted, scripted_chat):
+    scripted.engine.enqueue("one ", 1.5, "two")
+    scripted_chat.send("first")
+    scripted_chat.box.type("and then")
+    scripted_chat.box.press("Enter")
+    scripted_chat.wait_for_reply()
+    expect(scripted_chat.box).to_have_value("and then")
+    assert len(scripted.engine.requests) == 1
+    scripted_chat.box.press("Enter")
+    scripted_chat.wait_for_reply()
+    assert scripted.engine.requests[-1].messages[-1].content == "and then"
+
+
+def test_escape_stops_and_the_other_keys_do_what_they_say(scripted, scripted_chat):
+    page = scripted_chat.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    scripted.engine.enqueue("begun", 30.0)
+    scripted_chat.send("go")
+    expect(scripted_chat.replies.last).to_contain_text("begun")
+    scripted_chat.box.press("Escape")
+    scripted_chat.send_button.wait_for(timeout=3000)
+    page.locator(SCROLLER).click(position={"x": 5, "y": 5})
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("/")
+    expect(scripted_chat.box).to_be_focused()
+    expect(scripted_chat.box).to_have_value("")
+    page.keyboard.press("Control+Shift+C")
+    expect(scripted_chat.line).to_have_text(say("page.copied"))
+    assert page.evaluate("navigator.clipboard.readText()") == "begun"
+    scripted_chat.box.press("Shift+Enter")
+    expect(scripted_chat.box).to_have_value("\n")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("?")
+    expect(page.locator("#keys")).to_contain_text("Ctrl+Shift+O")
+    page.keyboard.press("Escape")
+    expect(page.locator("#keys")).to_be_hidden()
+    page.keyboard.press("Control+Shift+O")
+    expect(scripted_chat.users).to_have_count(0)
+
+
+def test_enter_breaks_the_line_on_a_touch_screen(scripted, browser):
+    context = browser.new_context(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844})
+    chat = ChatPage(context.new_page())
+    chat.open(scripted.url)
+    chat.box.fill("one")
+    chat.box.press("Enter")
+    chat.box.type("two")
+    expect(chat.box).to_have_value("one\ntwo")
+    assert scripted.engine.requests == []
+    chat.send_button.click()
+    chat.wait_for_reply()
+    assert scripted.engine.requests[-1].messages[-1].content == "one\ntwo"
+
+
+@pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
+def test_every_button_has_a_name(scripted, browser, locale):
+    chat = ChatPage(browser.new_context(locale=locale).new_page())
+    chat.open(scripted.url)
+    scripted.engine.enqueue("<think>Hm.</think>", "Hello", 1.0)
+    chat.send("hi")
+    language = locale[:2]
+    expect(chat.stop_button).to_have_attribute("aria-label", say("page.stop", language))
+    chat.wait_for_reply()
+    expect(chat.send_button).to_have_attribute("aria-label", say("page.send", language))
+    nameless = chat.page.evaluate("""() => [...document.querySelectorAll("button")]
+        .filter((button) => button.checkVisibility() && !(button.innerText.trim() || button.getAttribute("aria-label")))
+        .map((button) => button.outerHTML.slice(0, 200))""")
+    assert nameless == []
+
+
+def test_the_address_fills_in_and_what_it_cannot_mean_is_said(scripted, page):
+    chat = ChatPage(page)
+    chat.open(
+        f"{scripted.url}/?q=Hello%20%ED%95%9C%EA%B8%80&system=Be%20kind.&temperature=0.2&top_p=7&max_new_tokens=abc"
+    )
+    expect(chat.box).to_have_value("Hello 한글")
+    expect(page.locator("#system-prompt textarea")).to_have_value("Be kind.")
+    expect(page.locator("#temperature input[type=number]")).to_have_value("0.2")
+    expect(page.locator("#top-p input[type=number]")).to_have_value("0.9")
+    expect(chat.line).to_contain_text("top_p, max_new_tokens")
+    assert scripted.engine.requests == [], "it is filled in, not sent"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_theme_can_be_chosen_and_stays(scripted, browser, scheme):
+    page = browser.new_context(color_scheme=scheme).new_page()
+    chat = ChatPage(page)
+    chat.open(scripted.url)
+    is_dark = "document.body.classList.contains('dark')"
+    assert page.evaluate(is_dark) is (scheme == "dark")
+    page.locator("#theme").click()
+    assert page.evaluate(is_dark) is False
+    page.locator("#theme").click()
+    assert page.evaluate(is_dark) is True
+    page.reload()
+    chat.starters.first.wait_for()
+    assert page.evaluate(is_dark) is True
