@@ -127,7 +127,8 @@ def test_a_lost_connection_is_not_a_stop(counting):
 def test_where_the_browser_keeps_nothing_it_is_said(server, browser: Browser):
     page = browser.new_context().new_page()
     page.add_init_script("""for (const name of ["localStorage", "sessionStorage"])
-        Object.defineProperty(window, name, { get() { throw new DOMException("refused", "SecurityError"); } });""")
+        Object.defineProperty(window, name, {
+            configurable: true, get() { throw new DOMException("refused", "SecurityError"); } });""")
     chat = ChatPage(page)
     chat.open(server.url)
     chat.send("2")

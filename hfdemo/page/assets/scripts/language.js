@@ -3,7 +3,27 @@
   const LANGUAGE = "hfdemo_language";
   const { hfdemo } = window;
   const { languages } = hfdemo.given;
-  hfdemo.storage = (name) => { try { return window[name]; } catch { return null; } }; // refused in some frames
+  // Some frames and settings refuse to keep anything: then Gradio, which doesn't expect that, gets a place that is gone
+  // with the page.
+  const inMemory = () => {
+    const kept = new Map();
+    return {
+      getItem: (key) => kept.get(key) ?? null,
+      setItem: (key, value) => { kept.set(key, String(value)); },
+      removeItem: (key) => { kept.delete(key); },
+      clear: () => kept.clear(),
+      key: (index) => [...kept.keys()][index] ?? null,
+      get length() { return kept.size; },
+    };
+  };
+  const open = (name) => {
+    try { return window[name]; } catch {
+      try { Object.defineProperty(window, name, { value: inMemory() }); } catch { /* Gradio has to do without */ }
+      return null;
+    }
+  };
+  const storages = { localStorage: open("localStorage"), sessionStorage: open("sessionStorage") };
+  hfdemo.storage = (name) => storages[name]; // null where it is refused
   const chosen = hfdemo.storage("localStorage")?.getItem(LANGUAGE);
   const preferred = navigator.language.toLowerCase().split("-")[0];
   hfdemo.language = chosen || (languages.includes(preferred) ? preferred : languages[0]);
