@@ -7,12 +7,12 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from hfdemo.commands.check import table, try_template
-from hfdemo.commands.terminal import exit_status, language_of_terminal, prepare_terminal
+from hfdemo.commands.terminal import exit_status, prepare_terminal
 from hfdemo.errors import HfdemoError
 from hfdemo.models.plan import Machine
 from hfdemo.models.plan_text import gigabytes_text
 from hfdemo.settings import Platform, Settings, from_env
-from hfdemo.words import Language, say
+from hfdemo.words import Language, language_of_terminal, say
 
 PACKAGES = ("gradio", "transformers", "torch", "huggingface_hub", "accelerate", "bitsandbytes", "spaces")
 
