@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from hfdemo.settings import Settings
 from hfdemo.web.failures import few_a_second
 from hfdemo.web.guard import Guarded, guard
 from hfdemo.web.headers import PagePolicy
-from hfdemo.words import LANGUAGES, as_language, say
+from hfdemo.words import LANGUAGES, as_language
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -54,8 +55,8 @@ def create_page(
         viewer: shows the exact prompt; without it, there is no button for that.
         catalog: the models that can be chosen; without it, there is no menu.
     """
-    with gradio_private.PageBlocks(title=say("page.title"), fill_height=True, analytics_enabled=False) as page:
-        gr.HTML(f"<h1>{say('page.title')}</h1>", elem_id="title")
+    with gradio_private.PageBlocks(title=settings.title, fill_height=True, analytics_enabled=False) as page:
+        gr.HTML(f"<h1>{escape(settings.title)}</h1>", elem_id="title")
         controls = make_controls(settings.system_prompt)
         status = StatusBar(answering, controls, host, can_cancel=settings.private)
         chat = ChatPage(answering, controls, viewer)
