@@ -7,6 +7,7 @@ the menu and loading all ask `check_model`.
 import logging
 import tempfile
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,11 +94,11 @@ def find_base(adapter: HubModel | LocalModel, config: Mapping[str, Any]) -> Adap
     Raises:
         ModelLoadError: it names none that can be used.
     """
-    base = base_name(adapter.name, config)
-    try:
+    base, source = base_name(adapter.name, config), None
+    with suppress(ModelLoadError):  # a folder on the machine where the adapter was trained, as a rule
         source = parse_model(base)
-    except ModelLoadError as error:  # a folder on the machine where the adapter was trained, as a rule
-        raise ModelLoadError("adapter_base_missing", model=adapter.name, base=base, file=CONFIG) from error
+    if source is None:
+        raise ModelLoadError("adapter_base_missing", model=adapter.name, base=base, file=CONFIG)
     if isinstance(source, HubModel) and config.get("revision") and source.revision is None:
         source = replace(source, revision=str(config["revision"]))
     return AdapterModel(adapter, source)
