@@ -47,7 +47,7 @@ AROUND_A_NAME = "\"'`\u201c\u201d\u2018\u2019\ufeff\u200b\u2060 \t\r\n"
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]")
 
 
-def choose_model(named: str | None, has_gpu: Callable[[], bool]) -> ModelSource:
+def choose_model(named: str | None, has_gpu: Callable[[], bool]) -> HubModel | LocalModel | EmbeddedModel:
     """Return the model to load.
 
     Args:

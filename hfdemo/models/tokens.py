@@ -31,7 +31,10 @@ def token_source(platform: Platform, environ: Mapping[str, str] = os.environ) ->
 
     The order is that of `huggingface_hub.get_token`: environment, login, Colab's vault.
     """
-    token = get_token()
+    try:
+        token = get_token()
+    except OSError:  # the file it would be in can't be read
+        token = None
     if token is None:
         return None
     if token in (environ.get("HF_TOKEN", "").strip(), environ.get("HUGGING_FACE_HUB_TOKEN", "").strip()):

@@ -78,7 +78,7 @@ def computed_keys() -> set[str]:
         *(f"colab.{key}" for key in notebook),
         *(f"advice.{topic}_{place}" for topic in ("set_token", "new_token", "disk") for place in places),
         *(f"advice.{template}" for template in ("other_template", "no_template")),
-        *("advice.hides_hub", "advice.name_the_folder"),
+        *("advice.hides_hub", "advice.name_the_folder", "advice.demo_instead"),
         *(f"advice.gpu_{more}" for more in ("sign_in", "pro", "credits")),
         *("doctor.template", "doctor.no_template"),
         *(f"doctor.platform_{place}" for place in get_args(Platform)),
