@@ -11,10 +11,8 @@ import argparse
 import importlib.util
 import os
 import sys
-import tomllib
-from importlib.metadata import PackageNotFoundError, version
 
-from hfdemo import environment
+from hfdemo import __version__, environment
 from hfdemo.words import language_of_terminal, say
 
 INTERRUPTED = 130
@@ -26,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog=_program_name(), description="A chat with any Hugging Face language model, in a browser page."
     )
-    parser.add_argument("--version", action="version", version=f"hfdemo {_version()}")
+    parser.add_argument("--version", action="version", version=f"hfdemo {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     start = commands.add_parser("start", help="install the requirements and start the chat")
     start.add_argument("model", metavar="MODEL", nargs="?", help="as in HFDEMO_MODEL")
@@ -109,15 +107,6 @@ def _variables(chosen: argparse.Namespace) -> dict[str, str]:
 def _program_name() -> str:
     """Return what was typed to get here: the installed script, or Python with the module."""
     return "hfdemo" if os.path.basename(sys.argv[0]).startswith("hfdemo") else "python -m hfdemo"
-
-
-def _version() -> str:
-    """Return the installed version, or the one in this folder."""
-    try:
-        return version("hfdemo")
-    except PackageNotFoundError:
-        project = tomllib.loads((environment.ROOT / "pyproject.toml").read_text("utf-8"))
-        return str(project["project"]["version"])
 
 
 def _run_command(chosen: argparse.Namespace) -> int:

@@ -9,13 +9,13 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+import hfdemo
 from hfdemo import environment, python_version
 from hfdemo.__main__ import main, script
 from hfdemo.python_version import require_python
@@ -76,7 +76,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     for name in ("__init__.py", "__main__.py", "environment.py", "python_version.py"):
         shutil.copy(ROOT / "hfdemo" / name, folder / "hfdemo" / name)
     shutil.copytree(ROOT / "hfdemo" / "words", folder / "hfdemo" / "words")
-    shutil.copy(ROOT / "pyproject.toml", folder / "pyproject.toml")
     (folder / "app.py").write_text("import sys, needed\nprint('app', needed.version, sys.prefix)\nsys.exit(5)\n")
     (folder / "tests").mkdir()
     (folder / "tests" / "requirements.txt").write_text("pytest==0.1\n")
@@ -241,8 +240,7 @@ def test_the_installed_script_starts_the_chat_if_it_is_given_nothing_else(monkey
 def test_the_version_is_told(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    assert capsys.readouterr().out == f"hfdemo {project['version']}\n"
+    assert capsys.readouterr().out == f"hfdemo {hfdemo.__version__}\n"
 
 
 def test_ctrl_c_is_one_line(monkeypatch, capsys):
