@@ -57,7 +57,7 @@ def test_what_fails_only_while_it_loads_brings_the_good_model_back(local, good, 
 
     monkeypatch.setattr(load, "load_model", fails)
     local.choose(str(other))
-    wait_until(lambda: local.status().error.key == "out_of_memory_loading", 60)
+    wait_until(lambda: getattr(local.status().error, "key", "") == "out_of_memory_loading", 60)
     status = local.status()
     assert (status.stage, status.model, status.error.key) == ("ready", "good", "out_of_memory_loading")
     assert local.model is not model
