@@ -1,7 +1,8 @@
 # The chat in a container, for a server or a Docker Space.
 #   docker build -t hfdemo .                                   on a CPU
 #   docker build -t hfdemo --build-arg DEVICE=cuda .           on an NVIDIA GPU
-#   docker run -p 127.0.0.1:7860:7860 -v hfdemo:/home/user/.cache/huggingface hfdemo      (with a GPU: --gpus all)
+#   docker run -p 127.0.0.1:7860:7860 -e HFDEMO_PRIVATE=1 -v hfdemo:/home/user/.cache/huggingface hfdemo
+# With a GPU, add --gpus all. HFDEMO_PRIVATE says that only this machine reaches the page. compose.yaml does the same.
 FROM python:3.12-slim
 
 ARG DEVICE=cpu
@@ -36,7 +37,7 @@ EXPOSE 7860
 
 # The model loads while the page answers already, so that a start takes seconds.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/healthz', timeout=5)"]
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:%s/healthz' % os.environ['GRADIO_SERVER_PORT'], timeout=5)"]
 
 # Ctrl-C and `docker stop` end the chat at once.
 STOPSIGNAL SIGINT

@@ -9,6 +9,21 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from hfdemo.python_version import require_python
+
+require_python()
+
+
+def end(number: int, _: object) -> None:
+    """End at once, with ZeroGPU's workers: a thread may be inside torch, which nothing interrupts cleanly."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    os._exit(128 + number)
+
+
+for signal_number in (signal.SIGINT, signal.SIGTERM):  # also while the libraries are imported
+    signal.signal(signal_number, end)
+
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # private by default; read when gradio is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the page and the log tell the progress
@@ -18,16 +33,27 @@ os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # plain downloads can be cance
 # again and again, takes a second and a half of the start.
 gc.set_threshold(50_000, 20, 100)
 
+from hfdemo.errors import SettingsError
+from hfdemo.settings import Settings, from_env
+from hfdemo.variables import mend_variables
+from hfdemo.words import language_of_terminal
+
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+logging.getLogger("httpx").setLevel(logging.WARNING)
+mend_variables(os.environ)
+try:
+    SETTINGS = from_env(os.environ)  # before gradio, which reads some of the variables when it is imported
+except SettingsError as error:
+    sys.exit(error.text(language_of_terminal(os.environ)))
+
 from hfdemo.answering import Answering
 from hfdemo.background import in_thread
 from hfdemo.compute.thread import ComputeThread
 from hfdemo.engines.local import LocalEngine
 from hfdemo.engines.model_host import LocalModelHost
 from hfdemo.engines.protocol import Engine
-from hfdemo.errors import SettingsError
 from hfdemo.models.catalog import Catalog
 from hfdemo.page.page import create_page, launch
-from hfdemo.settings import Settings, from_env
 
 LAST_REPLIES_S = 10.0
 """How long replies that come may take to end when the program is asked to: as long as Docker and Spaces wait."""
@@ -73,13 +99,6 @@ def make_answering(engine: Engine, settings: Settings) -> Answering:
     )
 
 
-def end(number: int, _: object) -> None:
-    """End at once, with ZeroGPU's workers: a thread may be inside torch, which nothing interrupts cleanly."""
-    for worker in multiprocessing.active_children():
-        worker.kill()
-    os._exit(128 + number)
-
-
 def end_when_answered(answering: Answering) -> Callable[[int, object], None]:
     """Return what ends the program after the replies that come; asked a second time, it ends at once."""
 
@@ -97,17 +116,15 @@ def end_when_answered(answering: Answering) -> Callable[[int, object], None]:
 
 def main() -> None:
     """Serve the page while the model loads."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    try:
-        settings = from_env(os.environ)
-    except SettingsError as error:
-        sys.exit(str(error))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
-    page, answering = make_page(settings)
+    page, answering = make_page(SETTINGS)
     signal.signal(signal.SIGTERM, end_when_answered(answering))
-    launch(page, settings)
+    try:
+        launch(page, SETTINGS)
+    except OSError:  # Gradio found no port to listen at
+        names = {"name": "GRADIO_SERVER_NAME", "port": "GRADIO_SERVER_PORT"}
+        error = SettingsError("port_in_use", **{field: os.environ.get(names[field], "-") for field in names})
+        sys.stderr.write(f"{error.text(language_of_terminal(os.environ))}\n")
+        os._exit(1)  # the thread that loads the model must not keep the program
 
 
 if __name__ == "__main__":

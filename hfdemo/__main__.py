@@ -3,21 +3,34 @@
 `start` and `test` work on a machine that has only Python, so this module imports only the standard library.
 """
 
+from hfdemo.python_version import require_python
+
+require_python()
+
 import argparse
 import importlib.util
 import os
 import sys
 
-from hfdemo import environment
+from hfdemo import __version__, environment
+from hfdemo.words import language_of_terminal, say
+
+INTERRUPTED = 130
+"""The exit status after Ctrl-C."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m hfdemo", description="A chat with any Hugging Face language model, in a browser page."
+        prog=_program_name(), description="A chat with any Hugging Face language model, in a browser page."
     )
+    parser.add_argument("--version", action="version", version=f"hfdemo {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    commands.add_parser("start", help="install the requirements and start the chat")
+    start = commands.add_parser("start", help="install the requirements and start the chat")
+    start.add_argument("model", metavar="MODEL", nargs="?", help="as in HFDEMO_MODEL")
+    start.add_argument("--port", metavar="N", help="as in GRADIO_SERVER_PORT; by default 7860, or the next free one")
+    start.add_argument("--host", metavar="ADDRESS", help="as in GRADIO_SERVER_NAME; 0.0.0.0 lets your network in")
+    start.add_argument("--share", action="store_true", help="as GRADIO_SHARE=true: a public link for 72 hours")
     test = commands.add_parser("test", help="install the requirements and run the tests", prefix_chars="\0")
     test.add_argument("pytest", nargs="*", help="arguments for pytest")
     prompt = commands.add_parser("prompt", help="show the exact prompt of a conversation, without loading the weights")
@@ -52,16 +65,48 @@ def main(arguments: list[str] | None = None) -> int:
         "--wait", type=int, default=3600, metavar="S", help="how many seconds to wait until it runs (3600)"
     )
     publish.add_argument("--dry-run", action="store_true", help="show what would be sent, and send nothing")
-    for command in (check, doctor, publish):
-        command.add_argument("--language", choices=environment.languages(), help="language of the output")
+    publish.add_argument("--verbose", action="store_true", help="with --dry-run, list each file")
+    for command in (start, check, doctor, publish):
+        command.add_argument("--language", choices=environment.languages(), help="as in HFDEMO_LANGUAGE")
     chosen = parser.parse_args(arguments)
+    try:
+        return _run(chosen, arguments)
+    except KeyboardInterrupt:
+        print(f"\n{say('start.stopped', language_of_terminal(os.environ))}", file=sys.stderr)
+        return INTERRUPTED
+
+
+def script() -> int:
+    """Run the installed script, which starts the chat if it is given nothing else to do."""
+    return main(sys.argv[1:] or ["start"])
+
+
+def _run(chosen: argparse.Namespace, arguments: list[str] | None) -> int:
     if chosen.command == "start":
-        return environment.start(page_only=bool(os.environ.get("HFDEMO_ENDPOINT", "").strip()))
+        page_only = bool(os.environ.get("HFDEMO_ENDPOINT", "").strip())
+        return environment.start(page_only, _variables(chosen))
     if chosen.command == "test":
         return environment.test(chosen.pytest)
     if importlib.util.find_spec("huggingface_hub") is None:  # nothing is installed here: use the Python of `start`
         return environment.run_command(sys.argv[1:] if arguments is None else arguments)
     return _run_command(chosen)
+
+
+def _variables(chosen: argparse.Namespace) -> dict[str, str]:
+    """Return what the arguments of `start` say, as environment variables."""
+    given = {
+        "HFDEMO_MODEL": chosen.model,
+        "GRADIO_SERVER_PORT": chosen.port,
+        "GRADIO_SERVER_NAME": chosen.host,
+        "GRADIO_SHARE": "true" if chosen.share else None,
+        "HFDEMO_LANGUAGE": chosen.language,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _program_name() -> str:
+    """Return what was typed to get here: the installed script, or Python with the module."""
+    return "hfdemo" if os.path.basename(sys.argv[0]).startswith("hfdemo") else "python -m hfdemo"
 
 
 def _run_command(chosen: argparse.Namespace) -> int:
@@ -93,6 +138,7 @@ def _publish(chosen: argparse.Namespace) -> int:
         secrets=chosen.secret,
         wait_s=chosen.wait,
         dry_run=chosen.dry_run,
+        verbose=chosen.verbose,
     )
     return publish.run(options, chosen.language)
 

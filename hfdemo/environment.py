@@ -1,7 +1,7 @@
 """Prepare a Python environment for this folder, and run the chat or the tests in it.
 
 This runs before anything is installed, so it uses only the standard library. Everything is installed into `.venv` next
-to `app.py`, or into the virtual environment that is already active.
+to `app.py`, or into the virtual environment that is already active; with uv where that is installed, else with pip.
 """
 
 import hashlib
@@ -11,10 +11,15 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hfdemo.python_version import OLDEST
+from hfdemo.words import Language, language_of_terminal, say
+
 ROOT = Path(__file__).resolve().parent.parent
+APP = ROOT / "app.py"
+"""Where there is none, hfdemo is an installed package, which has it as `hfdemo.app`, and all that it requires."""
 APP_REQUIREMENTS = ROOT / "requirements.txt"
 TEST_REQUIREMENTS = ROOT / "tests" / "requirements.txt"
 
@@ -22,19 +27,23 @@ PAGE_PACKAGES = ("gradio", "huggingface_hub")
 """What a page needs whose model runs elsewhere: a tenth of what is needed to run one."""
 
 
-def start(arguments: Sequence[str] = (), page_only: bool = False) -> int:
+def start(page_only: bool = False, variables: Mapping[str, str] | None = None) -> int:
     """Install the chat's requirements, start it, and return its exit status.
 
     Args:
-        arguments: for the chat.
         page_only: whether the model runs elsewhere.
+        variables: what the command line sets, by the names of the environment variables.
     """
-    only = PAGE_PACKAGES if page_only else ()
-    return _run_in_environment([APP_REQUIREMENTS], [str(ROOT / "app.py"), *arguments], only)
+    os.environ.update(variables or {})
+    if not APP.exists():
+        return subprocess.run([sys.executable, "-P", "-m", "hfdemo.app"], check=False).returncode
+    return _run_in_environment([APP_REQUIREMENTS], [str(APP)], PAGE_PACKAGES if page_only else ())
 
 
 def test(arguments: Sequence[str] = ()) -> int:
     """Install the tests' requirements, run the tests, and return pytest's exit status."""
+    if not TEST_REQUIREMENTS.exists():
+        sys.exit(say("start.no_tests", _language()))
     return _run_in_environment([APP_REQUIREMENTS, TEST_REQUIREMENTS], ["-m", "pytest", *arguments])
 
 
@@ -51,28 +60,36 @@ def languages() -> list[str]:
 def _run_in_environment(requirements: Sequence[Path], arguments: Sequence[str], only: Sequence[str] = ()) -> int:
     python = _environment_python()
     _install(python, requirements, only)
-    try:
-        return subprocess.run([python, *arguments], cwd=ROOT, check=False).returncode
-    except KeyboardInterrupt:  # Ctrl-C ended the program, too
-        return 130
+    return subprocess.run([python, *arguments], cwd=ROOT, check=False).returncode
 
 
 def _environment_python() -> Path:
-    """Return the interpreter to use, creating `.venv` if there is no environment yet."""
+    """Return the interpreter to use, creating `.venv` if there is none that works."""
     if sys.prefix != sys.base_prefix:
         return Path(sys.executable)
     folder = ROOT / ".venv"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.exists():
-        print(f"Creating a virtual environment in {folder}", flush=True)
+    if not _works(python):
+        print(say("start.creating", _language(), folder=folder), flush=True)
         try:
             venv.create(folder, with_pip=True, symlinks=os.name != "nt", clear=True)
         except BaseException as error:  # the next start would use a half-made environment
             shutil.rmtree(folder, ignore_errors=True)
             if not isinstance(error, subprocess.CalledProcessError):
                 raise
-            sys.exit("This Python can't create virtual environments. On Debian and Ubuntu: apt install python3-venv")
+            sys.exit(say("start.no_venv", _language()))
     return python
+
+
+def _works(python: Path) -> bool:
+    """Tell whether an environment's Python runs, is new enough and has pip: someone may have stopped half-way."""
+    if not python.exists():
+        return False
+    probe = f"import sys, pip; sys.exit(sys.version_info < {OLDEST})"
+    try:
+        return subprocess.run([python, "-c", probe], stderr=subprocess.DEVNULL, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def _install(python: Path, requirements: Sequence[Path], only: Sequence[str] = ()) -> None:
@@ -82,12 +99,18 @@ def _install(python: Path, requirements: Sequence[Path], only: Sequence[str] = (
     stamp = python.parent.parent / "hfdemo-page.installed" if only else whole
     if any(made.exists() and made.read_text("utf-8") == wanted for made in (stamp, whole)):
         return
-    print("Installing the requirements; the first time, this takes a few minutes", flush=True)
+    print(say("start.installing", _language()), flush=True)
     options = [option for path in requirements for option in ("--requirement", str(path))]
     if only:
         lines = [line.strip() for path in requirements for line in path.read_text("utf-8").splitlines()]
         options = [line for line in lines if re.split(r"[^\w-]", line)[0] in only]
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options]
+    uv = shutil.which("uv")
+    installer = [uv, "pip", "install", "--python", str(python)] if uv else [str(python), "-m", "pip", "install"]
+    command = [*installer, *([] if uv else ["--disable-pip-version-check"]), *options]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
-        sys.exit("pip could not install the requirements. Fix what its message above says, then run this again.")
+        sys.exit(say("start.not_installed", _language(), installer="uv" if uv else "pip"))
     stamp.write_text(wanted, "utf-8")
+
+
+def _language() -> Language:
+    return language_of_terminal(os.environ)

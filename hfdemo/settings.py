@@ -9,7 +9,8 @@ from typing import Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from hfdemo.errors import SettingsError
-from hfdemo.words import say
+from hfdemo.variables import PORTS, refuse_proxies
+from hfdemo.words import LANGUAGES, Language, say
 
 logger = logging.getLogger(__name__)
 
@@ -115,11 +116,18 @@ class Settings:
     max_request_mb: int = 4
     """`HFDEMO_MAX_REQUEST_MB`: how large a message may be, with the conversation that the page sends with it."""
 
+    title: str = "hfdemo"
+    """`HFDEMO_TITLE`: what stands above the page."""
+
+    language: Language | None = None
+    """`HFDEMO_LANGUAGE`: the language of what is said in the terminal; None is the system's."""
+
     platform: Platform = "local"
     """Where this runs, known from the variables that Colab and Spaces set."""
 
     private: bool = True
-    """Whether only this machine can reach the page: it listens on the loopback address and has no share link."""
+    """Whether only this machine can reach the page: it listens on the loopback address and has no share link; or the
+    host says so with `HFDEMO_PRIVATE`, of a container whose port is published to the loopback address."""
 
     @property
     def is_remote(self) -> bool:
@@ -165,6 +173,9 @@ def from_env(environ: Mapping[str, str]) -> Settings:
     Raises:
         SettingsError: a value is outside its range.
     """
+    refuse_proxies(environ)
+    for name in PORTS:
+        _whole_number(environ, name, 1, low=1, high=65_535)  # Gradio reads it when it is imported
     defaults = Settings()
     models = tuple(dict.fromkeys(_words(environ, "HFDEMO_MODELS")))
     return Settings(
@@ -194,8 +205,10 @@ def from_env(environ: Mapping[str, str]) -> Settings:
         allowed_hosts=_hosts(environ),
         trusted_proxies=_proxies(environ),
         max_request_mb=_whole_number(environ, "HFDEMO_MAX_REQUEST_MB", defaults.max_request_mb, low=1, high=1024),
+        title=environ.get("HFDEMO_TITLE", "").strip() or defaults.title,
+        language=_language(environ, "HFDEMO_LANGUAGE"),
         platform=(platform := find_platform(environ)),
-        private=platform == "local" and _listens_here_only(environ),
+        private=platform == "local" and _is_reached_from_here_only(environ),
     )
 
 
@@ -211,8 +224,9 @@ def find_platform(environ: Mapping[str, str]) -> Platform:
     return "colab" if environ.get("COLAB_RELEASE_TAG") or environ.get("COLAB_JUPYTER_IP") else "local"
 
 
-def _listens_here_only(environ: Mapping[str, str]) -> bool:
-    return not _is_shared(environ) and environ.get("GRADIO_SERVER_NAME", "") in HERE_ONLY
+def _is_reached_from_here_only(environ: Mapping[str, str]) -> bool:
+    says_so = _one_of(environ, "HFDEMO_PRIVATE", "0", ("0", "1")) == "1"
+    return not _is_shared(environ) and (says_so or environ.get("GRADIO_SERVER_NAME", "") in HERE_ONLY)
 
 
 def _is_shared(environ: Mapping[str, str]) -> bool:
@@ -273,6 +287,10 @@ def _one_of(environ: Mapping[str, str], name: str, default: T, allowed: tuple[T,
         if choice == value:
             return choice
     raise SettingsError("bad_choice", name=name, value=value, allowed=", ".join(allowed))
+
+
+def _language(environ: Mapping[str, str], name: str) -> Language | None:
+    return _one_of(environ, name, LANGUAGES[0], LANGUAGES) if environ.get(name, "").strip() else None
 
 
 def _whole_number(environ: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:

@@ -5,12 +5,12 @@ import os
 import sys
 from dataclasses import asdict, replace
 
-from hfdemo.commands.terminal import exit_status, language_of_terminal, prepare_terminal
+from hfdemo.commands.terminal import exit_status, prepare_terminal
 from hfdemo.errors import HfdemoError
 from hfdemo.models.plan import Plan
 from hfdemo.models.plan_text import card_lines
 from hfdemo.settings import Quantize, Settings, from_env
-from hfdemo.words import Language, say
+from hfdemo.words import Language, language_of_terminal, say
 
 
 def run(named: str, context: int | None, quantize: Quantize | None, language: Language | None, as_json: bool) -> int:

@@ -5,14 +5,15 @@ import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from hfdemo.commands.check import table, try_template
-from hfdemo.commands.terminal import exit_status, language_of_terminal, prepare_terminal
-from hfdemo.errors import HfdemoError
+from hfdemo.commands.terminal import exit_status, prepare_terminal
+from hfdemo.errors import HfdemoError, ModelLoadError
 from hfdemo.models.plan import Machine
 from hfdemo.models.plan_text import gigabytes_text
 from hfdemo.settings import Platform, Settings, from_env
-from hfdemo.words import Language, say
+from hfdemo.words import Language, language_of_terminal, say
 
 PACKAGES = ("gradio", "transformers", "torch", "huggingface_hub", "accelerate", "bitsandbytes", "spaces")
 
@@ -50,7 +51,7 @@ def _examine(named: str | None, settings: Settings, language: Language) -> None:
     Raises:
         HfdemoError: the first problem.
     """
-    from hfdemo.models.check import check_disk, check_model, refuse_misfit
+    from hfdemo.models.check import check_model, refuse_misfit
     from hfdemo.models.choose import EmbeddedModel, choose_model
     from hfdemo.models.machine import look_at_machine
 
@@ -58,16 +59,37 @@ def _examine(named: str | None, settings: Settings, language: Language) -> None:
     machine = look_at_machine(settings.platform)
     _say(f"✓ {_machine(machine, settings, language)}")
     _say(f"✓ {_disk(machine, language)}")
-    check_disk(settings)
+    source = _choose_with_disk(named, settings, machine, language)
     _say(f"✓ {_account(settings, language)}")
-    source = choose_model(named, machine.has_gpu)
+    source = source or choose_model(named, machine.has_gpu)
     if isinstance(source, EmbeddedModel):
-        raise source.reason
+        raise ModelLoadError(source.reason.key, "demo_instead", **source.reason.fields)
     checked = check_model(source, settings, machine)
     _say(table(checked.plan, language))
     refuse_misfit(checked.plan, settings)
     if checked.files:
         _say("\n".join(f"✓ {line}" for line in try_template(named, settings, language)))
+
+
+def _choose_with_disk(named: str | None, settings: Settings, machine: Machine, language: Language) -> Any:
+    """Check that models can be downloaded; return the model if they can't, but this one is here already.
+
+    Raises:
+        HfdemoError: the disk can't be written, and the model isn't here.
+    """
+    from hfdemo.models.check import check_disk
+    from hfdemo.models.choose import EmbeddedModel, choose_model
+    from hfdemo.models.disk import find_model
+
+    try:
+        check_disk(settings)
+    except HfdemoError as error:
+        source = choose_model(named, machine.has_gpu)
+        if isinstance(source, EmbeddedModel) or find_model(source) is None:
+            raise
+        _say(f"! {error.text(language)}")
+        return source
+    return None
 
 
 def _versions() -> str:

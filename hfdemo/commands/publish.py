@@ -8,22 +8,24 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from huggingface_hub import HfApi, get_token
+from huggingface_hub import HfApi, SpaceHardware, get_token
 
-from hfdemo.commands.terminal import exit_status, language_of_terminal, prepare_terminal
+from hfdemo.commands.terminal import exit_status, prepare_terminal
 from hfdemo.environment import ROOT
 from hfdemo.errors import HfdemoError, PublishError
 from hfdemo.models.choose import HubModel, parse_model
 from hfdemo.publish.account import Publisher, check_rights, no_token_error, who_publishes
 from hfdemo.publish.explain import ZERO_GPU
-from hfdemo.publish.folder import SpaceFile, lint_folder, read_folder
+from hfdemo.publish.folder import SpaceFile, lint_folder, project_address, read_folder, read_requirements
 from hfdemo.publish.leaks import find_leaks
 from hfdemo.publish.life import FAILED, RESTING, RUNNING, last_log_lines, wait_for_end, wake
 from hfdemo.publish.name import read_name
+from hfdemo.publish.requirements import names_in, pins
 from hfdemo.publish.smoke import ask_space
 from hfdemo.publish.space import PRIVATE, Found, Target, changed_files, check_metadata, configure, create, look, upload
 from hfdemo.settings import find_platform
-from hfdemo.words import Language, say, texts
+from hfdemo.variables import refuse_proxies
+from hfdemo.words import Language, language_of_terminal, say, texts
 
 LEAST_ANSWER_S = 60.0
 """The minimum time allowed for the answer, however long the build took."""
@@ -43,6 +45,7 @@ class PublishOptions:
     secrets: Sequence[str]
     wait_s: int
     dry_run: bool
+    verbose: bool = False
 
 
 def run(options: PublishOptions, language: Language | None) -> int:
@@ -55,14 +58,17 @@ def run(options: PublishOptions, language: Language | None) -> int:
     prepare_terminal()
     language = language or language_of_terminal(os.environ)
     try:
-        _Publishing(options, language, os.environ).run()
+        refuse_proxies(os.environ)
+        problems = _Publishing(options, language, os.environ).run()
     except HfdemoError as error:
         _print("✗", error.text(language))
         return exit_status(error)
     except KeyboardInterrupt:
         _print("\n…", say("publish.interrupted", language))
         return INTERRUPTED
-    return 0
+    for problem in problems:  # of a dry run, which goes on after them; the last lines are what is read
+        _print("✗", problem.text(language))
+    return exit_status(problems[0]) if problems else 0
 
 
 class _Publishing:
@@ -74,15 +80,18 @@ class _Publishing:
         self._environ = environ
         self._api = HfApi()
         self._secrets: dict[str, str] = {}
+        self._problems: list[HfdemoError] = []
 
-    def run(self) -> None:
-        """Go from a name to an address that answers.
+    def run(self) -> list[HfdemoError]:
+        """Go from a name to an address that answers; return the problems of a dry run.
 
         Raises:
             HfdemoError: the first problem.
         """
         name = read_name(self._options.name, self._options.title)
+        self._check_hardware()
         variables = {"HFDEMO_MODEL": self._model(self._options.model)} if self._options.model else {}
+        variables |= {"HFDEMO_TITLE": name.title} if name.title else {}
         publisher = self._who()
         repo_id = f"{name.namespace or (publisher.name if publisher else '?')}/{name.name}"
         if publisher:
@@ -90,7 +99,7 @@ class _Publishing:
         found = look(self._api, repo_id) if publisher else None
         hardware = self._options.hardware or (found.hardware if found else None) or ZERO_GPU
         self._tell_space(repo_id, hardware, found)
-        files = self._files(name.title, hardware == ZERO_GPU)
+        files = self._files(name.title, hardware == ZERO_GPU, self._page(repo_id))
         if publisher and not self._options.dry_run:
             self._secrets = self._read_secrets()
         self._check_leaks(files)
@@ -98,10 +107,34 @@ class _Publishing:
         target = Target(repo_id, files, wanted, self._options.private, variables, self._secrets)
         if self._options.dry_run:
             self._show(target, found)
-            return
+            return self._problems
         check_metadata(next(file.content.decode() for file in files if file.path == "README.md"))
         self._tell("✓", "checked")
         self._publish(target, found)
+        return []
+
+    def _meet(self, problem: HfdemoError, lines: Sequence[tuple[str, str]] = ()) -> None:
+        """Print what is wrong and end with it; a dry run keeps it for the end and goes on.
+
+        Raises:
+            HfdemoError: the problem.
+        """
+        if self._options.dry_run:
+            self._problems.append(problem)
+        for mark, text in lines:
+            _print(mark, text)
+        if not self._options.dry_run:
+            raise problem
+
+    def _check_hardware(self) -> None:
+        """Check the name of the hardware, if one is named.
+
+        Raises:
+            PublishError: the Hub's client doesn't know it.
+        """
+        known = [item.value for item in SpaceHardware]
+        if self._options.hardware and self._options.hardware not in known:
+            raise PublishError("bad_hardware", hardware=self._options.hardware, known=", ".join(known))
 
     def _who(self) -> Publisher | None:
         """Print whose the access token is; a dry run works without one."""
@@ -110,15 +143,20 @@ class _Publishing:
             facts = {"source": publisher.source, "name": publisher.name, "role": publisher.role}
             _print("✓", say("doctor.token", self._language, **facts))
             return publisher
-        if not self._options.dry_run:
-            raise no_token_error()
-        _print("✗", no_token_error().text(self._language))
+        self._meet(no_token_error())
         return None
 
     def _model(self, named: str) -> str:
         """Return a model's name for the Space, which can't see this machine's folders."""
-        if not isinstance(parse_model(named), HubModel):
+        source = parse_model(named)
+        if not isinstance(source, HubModel):
             raise PublishError("model_not_on_hub", model=named)
+        from hfdemo.models.check import check_for_space  # which imports torch
+
+        try:
+            check_for_space(source, names_in(read_requirements(ROOT)), find_platform(self._environ))
+        except HfdemoError as error:
+            self._meet(error)
         return named
 
     def _tell_space(self, repo_id: str, hardware: str, found: Found | None) -> None:
@@ -129,18 +167,18 @@ class _Publishing:
         else:
             self._tell("✓", "space_new", **facts)
 
-    def _files(self, title: str | None, zero_gpu: bool) -> list[SpaceFile]:
+    def _files(self, title: str | None, zero_gpu: bool, page: str) -> list[SpaceFile]:
         """Return the files to send, if a Space accepts them.
 
         Raises:
             PublishError: it doesn't; each reason has been printed.
         """
-        files = read_folder(ROOT, title, zero_gpu)
-        findings = lint_folder(files, ROOT, zero_gpu)
-        for finding in findings:
-            _print("  -", finding.text(self._language))
-        if findings:
-            raise PublishError("publish_lint", count=len(findings))
+        files = read_folder(ROOT, title, zero_gpu, page, project_address(ROOT))
+        for line, pinned in pins(read_requirements(ROOT), zero_gpu):
+            self._tell("!", "pinned", line=line, pinned=pinned)
+        if findings := lint_folder(files, ROOT, zero_gpu):
+            lines = [("  -", finding.text(self._language)) for finding in findings]
+            self._meet(PublishError("publish_lint", count=len(findings)), lines)
         return files
 
     def _read_secrets(self) -> dict[str, str]:
@@ -167,19 +205,23 @@ class _Publishing:
         """
         known = self._secrets | ({"HF_TOKEN": token} if (token := get_token()) else {})
         leaks = find_leaks(((file.path, file.content) for file in files), known)
-        for leak in leaks:
-            self._tell("  -", "leak", file=leak.path, line=leak.line, kind=leak.kind)
         if leaks:
-            raise PublishError("publish_leak", count=len(leaks))
+            facts = [{"file": leak.path, "line": leak.line, "kind": leak.kind} for leak in leaks]
+            lines = [("  -", self._words("leak", **fact)) for fact in facts]
+            self._meet(PublishError("publish_leak", count=len(leaks)), lines)
 
     def _show(self, target: Target, found: Found | None) -> None:
-        """Print exactly what would be sent."""
+        """Print what would be sent: how much, or each file."""
         changed, gone = changed_files(target, found)
-        self._tell("…", "dry_files", count=len(changed), same=len(target.files) - len(changed), size=_size(changed))
-        for file in changed:
-            _print("  +", f"{file.path} ({_size([file])})")
-        for name in gone:
-            _print("  -", name)
+        facts = {"count": len(changed), "same": len(target.files) - len(changed), "gone": len(gone)}
+        self._tell("…", "dry_files", size=_size(changed), **facts)
+        if self._options.verbose:
+            for file in changed:
+                _print("  +", f"{file.path} ({_size([file])})")
+            for name in gone:
+                _print("  -", name)
+        elif changed or gone:
+            _print("   ", self._words("dry_verbose"))
         for name, value in target.variables.items():
             _print("  =", f"{name} = {value}")
         for name in self._options.secrets:

@@ -1,12 +1,11 @@
-"""Shared by the commands: language, exit statuses, and output that works in every terminal."""
+"""Shared by the commands: exit statuses, and output that works in every terminal."""
 
 import io
 import os
 import sys
-from collections.abc import Mapping
 
 from hfdemo.errors import HfdemoError
-from hfdemo.words import Language, choose_language
+from hfdemo.variables import mend_variables
 
 EXIT_STATUS = {
     "gated_no_token": 11,
@@ -35,6 +34,32 @@ EXIT_STATUS = {
     "gguf_repository": 26,
     "needs_code": 26,
     "not_a_language_model": 26,
+    "cant_load": 26,
+    "file_pointer": 26,
+    "file_empty": 26,
+    "file_cut": 26,
+    "file_damaged": 26,
+    "gguf_unreadable": 26,
+    "gguf_parts_missing": 26,
+    "gguf_parts": 26,
+    "gguf_architecture": 26,
+    "folder_empty": 26,
+    "no_config": 26,
+    "no_weights": 26,
+    "no_weights_on_hub": 26,
+    "shards_missing": 26,
+    "no_tokenizer": 26,
+    "tensors_missing": 26,
+    "tensors_misfit": 26,
+    "adapter_needs_peft": 26,
+    "adapter_kind": 26,
+    "adapter_without_base": 26,
+    "adapter_base_missing": 26,
+    "adapter_without_weights": 26,
+    "adapter_misfit": 26,
+    "quantizer_unknown": 26,
+    "quantizer_package": 26,
+    "quantizer_refused": 26,
     "not_text_generation": 26,
     "pickled": 26,
     "too_big": 27,
@@ -47,6 +72,7 @@ EXIT_STATUS = {
     "publish_fine_grained": 32,
     "publish_not_yours": 33,
     "publish_forbidden": 33,
+    "bad_hardware": 34,
     "plan_zero_gpu_only": 34,
     "plan_no_zero_gpu": 34,
     "plan_no_payment": 34,
@@ -77,14 +103,9 @@ def exit_status(error: HfdemoError) -> int:
 
 def prepare_terminal() -> None:
     """Silence other libraries, and print every character."""
+    mend_variables(os.environ)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # on Windows, redirected output supports few characters
-
-
-def language_of_terminal(environ: Mapping[str, str]) -> Language:
-    """Return the terminal's language."""
-    names = ("LC_ALL", "LC_MESSAGES", "LANG")
-    return choose_language(next((environ[name] for name in names if environ.get(name)), None))

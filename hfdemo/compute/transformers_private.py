@@ -25,6 +25,10 @@ __all__ = [
     "DynamicLayer",
     "DynamicSlidingWindowLayer",
     "attention_of",
+    "loads_gguf_of",
+    "loads_lazily",
+    "read_gguf_fields",
+    "read_gguf_table",
     "set_tqdm_hook",
     "takes_dynamic_cache",
     "usual_generation_values",
@@ -32,6 +36,46 @@ __all__ = [
 
 WEIGHTS_BAR = "Loading weights"
 """What transformers calls the progress bar that shows a step for each weight."""
+
+
+GGUF_NAMES = {"qwen2moe": "qwen2_moe", "qwen3moe": "qwen3_moe", "gpt-oss": "gpt_oss", "minimax-m2": "minimax_m2"}
+"""What `load_gguf_checkpoint` calls some of llama.cpp's architectures."""
+
+
+def read_gguf_table(path: str) -> Any:
+    """Return where each tensor of a GGUF file is, without reading one.
+
+    Raises:
+        ValueError: its numbers are stored in a way that this reader doesn't know.
+    """
+    from transformers.integrations.gguf.reader import GgufHeader  # imported when needed: these files import much
+
+    return GgufHeader.from_file(path)
+
+
+def read_gguf_fields(path: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the fields of a GGUF file's header and its tensors' names, a hundred times faster than the package gguf.
+
+    Of an array of texts, the field is its length.
+    """
+    from transformers.integrations.gguf.reader import read_gguf_metadata
+
+    fields, names = read_gguf_metadata(path)
+    return fields, names
+
+
+def loads_lazily(architecture: str) -> bool:
+    """Tell which of transformers' two ways to load GGUF files an architecture goes: the newer one, or the older."""
+    from transformers.integrations.gguf.utils import is_gguf_arch_supported
+
+    return bool(is_gguf_arch_supported(architecture))
+
+
+def loads_gguf_of(architecture: str) -> bool:
+    """Tell whether transformers loads GGUF files of an architecture, as llama.cpp names it."""
+    from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
+
+    return loads_lazily(architecture) or GGUF_NAMES.get(architecture, architecture) in GGUF_SUPPORTED_ARCHITECTURES
 
 
 def attention_of(config: Any) -> str:

@@ -136,19 +136,43 @@ class LocalModelHost:
             self._loading = self.compute.submit(self._swap, work)
 
     def _swap(self, work: _Loading) -> None:
-        """Let the old model go and load the other; runs in the compute thread."""
+        """Let the old model go and load the other, or else the old one again; runs in the compute thread."""
+        old = self._loaded_name
         try:
             self._unload()
             self._take(work)
         except Exception as error:
+            if not work.is_wanted() or work.cancelled_by(error):
+                self._fail(work, error)
+            else:
+                self._go_back(old, work.explain(error))
+
+    def _go_back(self, old: str | None, reason: HfdemoError) -> None:
+        """Load the model again that was there before, and say why; runs in the compute thread."""
+        with self.lock:
+            self._wanted = old
+            self._cancel = Event()
+            work = _Loading(self, self._cancel)
+        try:
+            work.prepare(old, self._settings, _machine(self._settings))
+            self._take(work)
+        except Exception as error:
             self._fail(work, error)
+            return
+        with self.lock:
+            if work.is_wanted():
+                self.status = replace(self._ready, error=reason)
 
     def _take(self, work: _Loading) -> None:
         """Load what was prepared."""
+        from hfdemo.models.embedded import RECOMMENDED
         from hfdemo.models.load import load_model
+        from hfdemo.models.source import EmbeddedModel
 
         source, plan = work.checked.source, work.checked.plan
         model = load_model(work.files, source.name, plan, work.progress, self._settings)
+        if isinstance(source, EmbeddedModel):
+            model = replace(model, wish=replace(model.wish, recommended=RECOMMENDED))
         with self.lock:  # another model may have been chosen while the last steps ran, which look at no cancel
             work.progress.raise_if_cancelled()
             self.last_used = time.monotonic()
@@ -227,7 +251,7 @@ class _Loading:
         Raises:
             Exception: see `explain`.
         """
-        from hfdemo.models.check import check_model, refuse_misfit
+        from hfdemo.models.check import check_download, check_model, refuse_misfit
         from hfdemo.models.choose import EmbeddedModel, choose_model
         from hfdemo.models.download import fetch_model
 
@@ -243,9 +267,12 @@ class _Loading:
         host.status = replace(host.status, plan=self.checked.plan)
         self.progress.raise_if_cancelled()
         refuse_misfit(self.checked.plan, settings)
-        self.files = self.checked.files or fetch_model(
-            source, self.progress, self.checked.missing, allow_pickle=settings.allow_pickle
-        )
+        if self.checked.files:
+            self.files = self.checked.files
+            return
+        self.files = fetch_model(source, self.progress, self.checked.missing, allow_pickle=settings.allow_pickle)
+        if not fallback:
+            check_download(self.files, source, settings, machine)
 
     def cancelled_by(self, error: Exception) -> bool:
         """Tell whether an error says that somebody cancelled the work."""
@@ -258,7 +285,7 @@ class _Loading:
         from hfdemo.models.explain import explain_load_error
 
         explained = explain_load_error(error, self._source, self._host._settings.platform)
-        if explained is not error:
+        if explained.key == "load_failed":  # for any other, its sentence is enough
             log_failure("loading the model", error)
         logger.error("%s", explained)
         return explained

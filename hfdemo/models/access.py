@@ -81,7 +81,7 @@ def check_kind(name: str, files: list[str], config: dict[str, Any], allow_pickle
     if not config and ggufs:
         raise ModelLoadError("gguf_repository", model=name, files=", ".join(ggufs[:8]), first=ggufs[0])
     if not config:
-        raise ModelLoadError("not_a_language_model", model=name, problem="config.json?")
+        raise ModelLoadError("not_a_language_model", model=name)
     kind = str(config.get("model_type", ""))
     if not _known_to_write(kind, config):
         if "auto_map" in config and _writes(config):

@@ -1,25 +1,52 @@
-"""What is checked before a download starts: is the model accessible, is it of the right kind, will it fit?"""
+"""What is checked before a model is loaded, and before a byte of its weights is downloaded.
+
+Is it accessible, of the right kind, stored in a form that can be loaded here, whole; and will it fit? The commands,
+the menu and loading all ask `check_model`.
+"""
 
 import logging
 import tempfile
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hfdemo.background import in_thread
 from hfdemo.errors import HfdemoError, ModelLoadError
-from hfdemo.models.access import ask_hub, check_kind, read_config, read_json
-from hfdemo.models.choose import HUB_TIMEOUT_S
+from hfdemo.models.access import ask_hub, check_kind, read_config
+from hfdemo.models.adapter import (
+    CONFIG,
+    AdapterRepository,
+    adapter_config,
+    base_name,
+    check_adapter,
+    download_config,
+    fetch_adapter,
+    is_adapter,
+    is_adapter_here,
+)
+from hfdemo.models.choose import HUB_TIMEOUT_S, parse_model
 from hfdemo.models.disk import ModelFiles, RemoteFile, find_model, has_file, local_files, partial_bytes, wanted_files
 from hfdemo.models.embedded import PARAMETERS, WHEEL_BYTES
 from hfdemo.models.explain import NO_ROOM, advice, explain_load_error
-from hfdemo.models.facts import facts_from_folder, facts_from_hub
+from hfdemo.models.facts import facts_from_folder, facts_from_gguf, facts_from_hub
 from hfdemo.models.hub_private import constants
+from hfdemo.models.integrity import (
+    check_folder,
+    check_gguf,
+    check_gguf_architecture,
+    open_folder,
+    refuse_gguf_part,
+    weight_files,
+)
 from hfdemo.models.machine import look_at_machine
 from hfdemo.models.plan import Machine, ModelFacts, Plan, make_plan, usual_facts
 from hfdemo.models.plan_text import gigabytes_text
-from hfdemo.models.source import EmbeddedModel, HubModel, LocalModel, ModelSource
-from hfdemo.settings import Settings
+from hfdemo.models.quantizers import check_quantization, check_quantization_packages, quantization_method
+from hfdemo.models.source import AdapterModel, EmbeddedModel, HubModel, LocalModel, ModelSource
+from hfdemo.models.tensors import check_tensors
+from hfdemo.settings import Platform, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +64,7 @@ class Checked:
 
 
 def check_model(source: ModelSource, settings: Settings, machine: Machine | None = None) -> Checked:
-    """Find out what a model needs, and check that it is accessible and of the right kind.
+    """Find out what a model needs, and check that it can be loaded.
 
     A model that is complete on this disk needs no Hub; if the Hub answers soon, it is asked for a newer revision.
     Whether the model fits is in the plan, and not an error here: see `refuse_misfit`.
@@ -47,11 +74,98 @@ def check_model(source: ModelSource, settings: Settings, machine: Machine | None
     """
     machine = machine or look_at_machine(settings.platform)
     try:
-        facts, missing, files = _find_facts(source, settings)
+        if isinstance(source, HubModel | LocalModel) and (config := adapter_config(source)):
+            return _check_with_base(source, config, settings, machine)
+        facts, missing, files = _find_facts(source, settings, machine)
         plan = make_plan(facts, machine, settings.context, settings.quantize, settings.cpu_weights)
+        if files and plan.fits:
+            _check_whole(files, source.name, settings)
         return Checked(source, plan, missing, files)
+    except AdapterRepository:
+        assert isinstance(source, HubModel)
+        return _check_with_base(source, download_config(source), settings, machine)
     except Exception as error:
         raise explain_load_error(error, source, settings.platform) from None
+
+
+def find_base(adapter: HubModel | LocalModel, config: Mapping[str, Any]) -> AdapterModel:
+    """Return an adapter together with the base model that its configuration names.
+
+    Raises:
+        ModelLoadError: it names none that can be used.
+    """
+    base, source = base_name(adapter.name, config), None
+    with suppress(ModelLoadError):  # a folder on the machine where the adapter was trained, as a rule
+        source = parse_model(base)
+    if source is None:
+        raise ModelLoadError("adapter_base_missing", model=adapter.name, base=base, file=CONFIG)
+    if isinstance(source, HubModel) and config.get("revision") and source.revision is None:
+        source = replace(source, revision=str(config["revision"]))
+    return AdapterModel(adapter, source)
+
+
+def _check_with_base(
+    adapter: HubModel | LocalModel, config: Mapping[str, Any], settings: Settings, machine: Machine
+) -> Checked:
+    """Check an adapter and the model that it is merged into."""
+    source = find_base(adapter, config)
+    base = check_model(source.base, settings, machine)
+    facts = replace(base.plan.facts, name=adapter.name)
+    plan = make_plan(facts, machine, settings.context, settings.quantize, settings.cpu_weights)
+    files = None
+    if base.files and is_adapter_here(adapter):
+        files = replace(base.files, adapter=fetch_adapter(adapter))
+        _check_adapter(files, adapter.name)
+    return Checked(source, plan, base.missing, files)
+
+
+def _check_adapter(files: ModelFiles, name: str) -> None:
+    if files.adapter:
+        check_adapter(files.adapter, name, open_folder(files.folder))
+
+
+def check_download(files: ModelFiles, source: ModelSource, settings: Settings, machine: Machine) -> None:
+    """Check that what was downloaded is whole, before it is loaded.
+
+    Raises:
+        ModelLoadError: it isn't; the text says what is wrong.
+    """
+    try:
+        _facts_on_disk(files, source.name, settings, machine)
+        _check_whole(files, source.name, settings)
+        _check_adapter(files, source.name)
+    except Exception as error:
+        raise explain_load_error(error, source, settings.platform) from None
+
+
+def check_for_space(source: HubModel, packages: Collection[str], platform: Platform) -> None:
+    """Check that a model of the Hub is of a kind that a Space can load.
+
+    What can't be found out about it passes: the Space may have another access token.
+
+    Args:
+        source: the model.
+        packages: the names of the packages that the Space will have.
+        platform: where this runs.
+
+    Raises:
+        ModelLoadError: it isn't; the text says why.
+    """
+    try:
+        info = ask_hub(source, platform)
+        names = [file.rfilename for file in info.siblings or []]
+        config = read_config(source) if "config.json" in names and not source.gguf_file else {}
+    except (HfdemoError, OSError) as error:
+        logger.info("%s: %s", source.name, error)
+        return
+    if source.gguf_file:
+        refuse_gguf_part(source.gguf_file, names, source.repo_id)
+        check_gguf_architecture(source.name, str((info.gguf or {}).get("architecture", "")))
+        return
+    if is_adapter(names):
+        return
+    check_kind(source.name, names, config, allow_pickle=False, task=info.pipeline_tag or "")
+    check_quantization_packages(source.name, config, lambda _, package: package.partition("[")[0] in packages)
 
 
 def refuse_misfit(plan: Plan, settings: Settings) -> None:
@@ -94,27 +208,28 @@ def check_disk(settings: Settings) -> None:
 
 
 def _find_facts(
-    source: ModelSource, settings: Settings
+    source: ModelSource, settings: Settings, machine: Machine
 ) -> tuple[ModelFacts, tuple[RemoteFile, ...], ModelFiles | None]:
     if isinstance(source, EmbeddedModel):
         return replace(usual_facts(source.name, PARAMETERS), download_bytes=WHEEL_BYTES), (), None
     if isinstance(source, LocalModel):
         files = local_files(source)
-        return _facts_on_disk(files, source.name, settings), (), files
+        return _facts_on_disk(files, source.name, settings, machine), (), files
+    assert isinstance(source, HubModel)  # an adapter is checked by its base
     files_here = find_model(source)
     if files_here is None:
-        return *_facts_on_hub(source, settings), None
+        return *_facts_on_hub(source, settings, machine), None
     try:
         # Looking up a host name can't be given a time limit, so the question has a thread of its own.
-        question = in_thread(lambda: _facts_on_hub(source, settings), "hub-question")
+        question = in_thread(lambda: _facts_on_hub(source, settings, machine), "hub-question")
         facts, missing = question.result(timeout=HUB_TIMEOUT_S)
         return facts, missing, None if missing else files_here
     except (HfdemoError, TimeoutError) as error:
         logger.info("%s: %s", source.name, error or f"{constants.ENDPOINT} does not answer")
-    return _facts_on_disk(files_here, source.name, settings), (), files_here
+    return _facts_on_disk(files_here, source.name, settings, machine), (), files_here
 
 
-def _facts_on_hub(source: HubModel, settings: Settings) -> tuple[ModelFacts, tuple[RemoteFile, ...]]:
+def _facts_on_hub(source: HubModel, settings: Settings, machine: Machine) -> tuple[ModelFacts, tuple[RemoteFile, ...]]:
     info = ask_hub(source, settings.platform)
     sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or []}
     wanted = wanted_files(list(sizes), source.gguf_file, settings.allow_pickle)
@@ -122,9 +237,16 @@ def _facts_on_hub(source: HubModel, settings: Settings) -> tuple[ModelFacts, tup
     if source.gguf_file:
         if not wanted:
             raise ModelLoadError("no_such_file", model=source.name, page=f"{constants.ENDPOINT}/{source.repo_id}")
+        refuse_gguf_part(source.gguf_file, sizes, source.repo_id)
+        check_gguf_architecture(source.name, str((info.gguf or {}).get("architecture", "")))
     else:
+        if is_adapter(sizes):
+            raise AdapterRepository
         config = read_config(source) if "config.json" in sizes else {}
         check_kind(source.name, list(sizes), config, settings.allow_pickle, info.pipeline_tag or "")
+        check_quantization(source.name, config, machine)
+        if weight_files(sizes, settings.allow_pickle, str(config.get("transformers_weights") or "")) is None:
+            raise ModelLoadError("no_weights_on_hub", model=source.name)
     hashes = {file.rfilename: file.lfs.sha256 for file in info.siblings or [] if file.lfs and info.sha}
     missing = tuple(
         RemoteFile(name, sizes[name], info.sha or "", hashes.get(name, ""))
@@ -135,8 +257,31 @@ def _facts_on_hub(source: HubModel, settings: Settings) -> tuple[ModelFacts, tup
     return facts_from_hub(info, config, source.name, source.gguf_file, have_bytes=have), missing
 
 
-def _facts_on_disk(files: ModelFiles, name: str, settings: Settings) -> ModelFacts:
-    if not files.gguf_file:
-        names = [path.name for path in files.folder.iterdir()]
-        check_kind(name, names, read_json(files.folder / "config.json"), settings.allow_pickle)
-    return facts_from_folder(files.folder, name, files.gguf_file)
+def _facts_on_disk(files: ModelFiles, name: str, settings: Settings, machine: Machine) -> ModelFacts:
+    """Return what the files of a model say, if they are whole and can be loaded.
+
+    Raises:
+        ModelLoadError: they aren't; the text names what is wrong.
+    """
+    if files.gguf_file:
+        path = files.folder / files.gguf_file
+        return facts_from_gguf(name, path, check_gguf(path))
+    config = open_folder(files.folder)
+    check_kind(name, [path.name for path in files.folder.iterdir()], config, settings.allow_pickle)
+    check_quantization(name, config, machine)
+    return facts_from_folder(files.folder, name)
+
+
+def _check_whole(files: ModelFiles, name: str, settings: Settings) -> None:
+    """Check that the files of a model on this disk are whole, with all the tensors that the model needs.
+
+    Raises:
+        ModelLoadError: the text names those that are missing.
+    """
+    if files.gguf_file:
+        check_gguf(files.folder / files.gguf_file)
+        return
+    config = open_folder(files.folder)
+    tensors = check_folder(files.folder, config, settings.allow_pickle)
+    if tensors and quantization_method(config) is None:
+        check_tensors(name, config, tensors)

@@ -1,17 +1,19 @@
 """Which model: the one the host named, or the default for this machine, or the embedded demo model."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from huggingface_hub import HfApi, is_offline_mode
-from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from hfdemo.background import in_thread
 from hfdemo.errors import HfdemoError, ModelLoadError
 from hfdemo.models.disk import is_cached
+from hfdemo.models.headers import shown_path
 from hfdemo.models.hub_private import constants
-from hfdemo.models.source import EmbeddedModel, HubModel, LocalModel, ModelSource
+from hfdemo.models.source import EmbeddedModel, HubModel, LocalModel, ModelSource, is_hub_name
 
 __all__ = [
     "DEFAULT_ON_CPU",
@@ -34,8 +36,18 @@ DEFAULT_ON_GPU = "kakaocorp/kanana-1.5-2.1b-instruct-2505"
 HUB_TIMEOUT_S = 4.0
 """How long the Hub may take to answer before it counts as unreachable."""
 
+HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 
-def choose_model(named: str | None, has_gpu: Callable[[], bool]) -> ModelSource:
+NOT_MODELS = ("spaces", "datasets", "collections", "papers", "docs", "blog", "models")
+"""How addresses of the Hub begin that belong to no model."""
+
+AROUND_A_NAME = "\"'`\u201c\u201d\u2018\u2019\ufeff\u200b\u2060 \t\r\n"
+"""What comes along with a name that is copied from elsewhere."""
+
+_WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]")
+
+
+def choose_model(named: str | None, has_gpu: Callable[[], bool]) -> HubModel | LocalModel | EmbeddedModel:
     """Return the model to load.
 
     Args:
@@ -59,18 +71,29 @@ def choose_model(named: str | None, has_gpu: Callable[[], bool]) -> ModelSource:
 def parse_model(named: str) -> HubModel | LocalModel:
     """Read a model's name: a local folder or GGUF file, `org/name`, `org/name@revision`, `org/name/file.gguf`.
 
+    The address of a model's page is taken for its name; quotes around a name are dropped.
+
     Raises:
         ModelLoadError: it is none of these.
     """
+    named = named.strip(AROUND_A_NAME)
+    if not named:
+        raise ModelLoadError("no_model_name")
     path = Path(os.path.expanduser(named))
     if os.path.isdir(path):  # unlike Path's own methods, these raise nothing for a name too long or out of reach
         return LocalModel(path)
-    if os.path.isfile(path) and path.suffix.lower() == ".gguf":
+    is_file = os.path.isfile(path)
+    if is_file and path.suffix.lower() == ".gguf":
         return LocalModel(path.parent, gguf_file=path.name)
-    repo_id, revision, gguf_file = _split_hub_name(named)
-    if not _is_hub_name(repo_id):
-        raise ModelLoadError("no_such_model_path" if _looks_like_path(named) else "bad_model_name", model=named)
-    return HubModel(repo_id, revision, gguf_file)
+    if named.startswith("file://"):
+        return parse_model(unquote(named.removeprefix("file://")))
+    repo_id, revision, gguf_file = _split_address(named) or _split_hub_name(named)
+    if is_hub_name(repo_id) and not is_file:
+        return HubModel(repo_id, revision, gguf_file)
+    if not is_file and not _looks_like_path(named):
+        raise ModelLoadError("bad_model_name", model=named)
+    shown = named if "\\" in named else shown_path(path)
+    raise ModelLoadError("no_such_model_path", "name_the_folder" if is_file else None, model=shown)
 
 
 def hub_problem(timeout_s: float = HUB_TIMEOUT_S) -> HfdemoError | None:
@@ -101,15 +124,37 @@ def _split_hub_name(named: str) -> tuple[str, str | None, str | None]:
     return repo_id, revision or None, gguf_file or None
 
 
-def _is_hub_name(name: str) -> bool:
+def _split_address(named: str) -> tuple[str, str | None, str | None] | None:
+    """Split the address of a model's page, or of a file in it; None if it is no address of the Hub."""
     try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return "/" in name
+        parts = urlsplit(named if "://" in named else f"https://{named}")
+    except ValueError:
+        return None
+    if parts.scheme not in ("http", "https") or parts.netloc.lower() not in (*HUB_HOSTS, _mirror()):
+        return None
+    organisation, name, section, revision, *file = [unquote(part) for part in parts.path.strip("/").split("/")] + [
+        ""
+    ] * 4
+    if organisation in NOT_MODELS:
+        return "", None, None
+    if section not in ("tree", "blob", "resolve", "raw") or revision == "main":
+        revision = ""
+    path = "/".join(part for part in file if part)
+    return f"{organisation}/{name}", revision or None, path if path.lower().endswith(".gguf") else None
+
+
+def _mirror() -> str:
+    """Return the host of the Hub that the libraries are set to."""
+    return str(urlsplit(str(constants.ENDPOINT)).netloc.lower())
 
 
 def _looks_like_path(named: str) -> bool:
+    if "://" in named:
+        return False
     return (
-        named.startswith((".", "/", "~")) or named.lower().endswith(".gguf") or "\\" in named or named.count("/") > 1
+        named.startswith((".", "/", "~"))
+        or named.lower().endswith(".gguf")
+        or "\\" in named
+        or bool(_WINDOWS_PATH.match(named))
+        or named.count("/") > 1
     )

@@ -23,6 +23,8 @@ class ModelFiles:
 
     folder: Path
     gguf_file: str | None = None
+    adapter: Path | None = None
+    """The folder of an adapter that is merged into it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from tqdm.auto import tqdm
 
 from hfdemo.background import in_thread
+from hfdemo.models.adapter import fetch_adapter
 from hfdemo.models.disk import (
     PICKLED_FILES,
     UNWANTED_FILES,
@@ -23,7 +25,7 @@ from hfdemo.models.embedded import ensure_embedded_model
 from hfdemo.models.hub_private import write_in_chunks_of
 from hfdemo.models.partial import fetch_large_file
 from hfdemo.models.progress import SILENT, Progress
-from hfdemo.models.source import EmbeddedModel, HubModel, ModelSource
+from hfdemo.models.source import AdapterModel, EmbeddedModel, HubModel, ModelSource
 
 CHUNK_BYTES = 1024 * 1024
 """How much is written at once. With the client's own 10 MB, an interrupted download would lose as much."""
@@ -53,6 +55,9 @@ def fetch_model(
     """
     if isinstance(source, HubModel):
         return _interruptibly(lambda: _fetch_from_hub(source, progress, missing, weights, allow_pickle), progress)
+    if isinstance(source, AdapterModel):
+        base = fetch_model(source.base, progress, missing, weights, allow_pickle)
+        return replace(base, adapter=_interruptibly(lambda: fetch_adapter(source.adapter), progress))
     if isinstance(source, EmbeddedModel):
         return ModelFiles(ensure_embedded_model(progress))
     return local_files(source)

@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 
 from hfdemo.errors import HfdemoError, ModelLoadError, is_out_of_memory
 from hfdemo.models.hub_private import constants, parse_ratelimit_headers
-from hfdemo.models.source import HubModel, ModelSource
+from hfdemo.models.source import HubModel, LocalModel, ModelSource
 from hfdemo.settings import Platform
 
 SIGN_IN = "https://huggingface.co"
@@ -58,6 +58,8 @@ def explain_load_error(error: BaseException, source: ModelSource | None, platfor
             return found
         if isinstance(cause, OSError) and cause.errno in NO_ROOM:
             return ModelLoadError("disk_ran_full", advice("disk", platform), folder=constants.HF_HOME)
+        if isinstance(source, LocalModel) and isinstance(cause, PermissionError):
+            return ModelLoadError("folder_unreadable_model", folder=cause.filename or name)
         if isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno in NO_RIGHTS):
             return ModelLoadError("no_permission", folder=cause.filename or constants.HF_HOME)
         if is_out_of_memory(cause):
@@ -172,9 +174,12 @@ def seconds_to_wait(error: HfHubHTTPError) -> int:
 
 def _explain_content_error(error: BaseException, name: str) -> HfdemoError:
     """Return the error for a model whose files are here but can't be used for a chat."""
+    problem = _first_line(error)
+    if isinstance(error, ValueError) and "trust_remote_code" in str(error):
+        return ModelLoadError("needs_code", model=name)
     if isinstance(error, ValueError | KeyError | OSError | ImportError):
-        return ModelLoadError("not_a_language_model", model=name, problem=_first_line(error))
-    return ModelLoadError("load_failed", model=name, problem=f"{type(error).__name__}: {_first_line(error)}")
+        return ModelLoadError("cant_load", model=name, problem=problem)
+    return ModelLoadError("load_failed", model=name, problem=f"{type(error).__name__}: {problem}")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

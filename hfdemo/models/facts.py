@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,8 +20,11 @@ from huggingface_hub import ModelInfo
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, DynamicCache
 
 from hfdemo.compute.transformers_private import Conv1D, DynamicLayer, attention_of
+from hfdemo.errors import ModelLoadError
 from hfdemo.models.disk import wanted_files
+from hfdemo.models.headers import GgufHeader, read_safetensors
 from hfdemo.models.plan import ModelFacts, usual_facts
+from hfdemo.models.quantizers import quantization_method
 
 WEIGHTS = (".safetensors", ".bin", ".gguf")
 
@@ -29,9 +33,6 @@ TYPE_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "I16"
 
 MAX_LAYERS = 1000
 """No model has more; a malicious configuration must not keep this program busy."""
-
-MAX_HEADER_BYTES = 100_000_000
-"""Of a safetensors file; safetensors itself refuses a longer one."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,23 +60,26 @@ def facts_from_hub(
     return replace(facts, download_bytes=max(0, sum(sizes[file] for file in wanted) - have_bytes))
 
 
-def facts_from_folder(folder: Path, name: str, gguf_file: str | None = None) -> ModelFacts:
-    """Return what the files of a model on this disk say: a folder as transformers saves one, or a GGUF file in it."""
-    if gguf_file:
-        path = folder / gguf_file
-        return _facts_of_gguf(name, _read_gguf_header(path), gguf_file, path.stat().st_size)
+def facts_from_folder(folder: Path, name: str) -> ModelFacts:
+    """Return what the files of a model on this disk say: a folder as transformers saves one."""
     weights = [folder / file for file in wanted_files([path.name for path in folder.iterdir()], allow_pickle=True)]
     weights = [path for path in weights if path.name.endswith(WEIGHTS)]
     stored: Counter[str] = Counter()
     for path in weights:
         if path.suffix == ".safetensors":
-            stored.update(_read_safetensors_header(path))
+            stored.update(_count_stored(path))
     return _facts_from_config(name, _read_config(folder), stored, sum(path.stat().st_size for path in weights))
+
+
+def facts_from_gguf(name: str, path: Path, header: GgufHeader) -> ModelFacts:
+    """Return what the header of a GGUF file on this disk says."""
+    fields = {**header.fields, "architecture": header.architecture, "total": header.parameters}
+    return _facts_of_gguf(name, fields, path.name, path.stat().st_size)
 
 
 def _facts_from_config(name: str, config: dict[str, Any], stored: Counter[str], weights_bytes: int) -> ModelFacts:
     """Return what the configuration and the stored numbers say together."""
-    quantized = _own_quantization(config)
+    quantized = quantization_method(config)
     model = _build_without_memory(config)
     parameters = _count(model) if model else sum(stored.values()) or weights_bytes // 2
     usual = usual_facts(name, parameters)
@@ -183,13 +187,6 @@ def _cached_numbers(text: Any, facts: ModelFacts, full_layer: bool) -> int:
     return 2 * heads * width
 
 
-def _own_quantization(config: dict[str, Any]) -> str | None:
-    """Return how the stored weights are quantized, or None if they aren't."""
-    found = config.get("quantization_config") or getattr(_as_object(config), "quantization_config", None)
-    method = found.get("quant_method") if isinstance(found, dict) else None
-    return str(method) if method else None
-
-
 def _facts_of_gguf(name: str, header: dict[str, Any], file: str, file_bytes: int) -> ModelFacts:
     """Return what the header of a GGUF file says, as the file or the Hub has it."""
     parameters = _whole(header.get("total")) or int(file_bytes * 8 / _bits_by_name(file))
@@ -225,37 +222,14 @@ def _bits_by_name(file: str) -> float:
     return 32.0 if re.search(r"F32", file, re.I) else 16.0
 
 
-def _read_gguf_header(path: Path) -> dict[str, Any]:
-    """Return the architecture's fields without its name as prefix, and the count of all numbers as `total`."""
-    from gguf import GGUFReader
-
-    try:
-        reader = GGUFReader(path)
-        found = reader.get_field("general.architecture")
-        kind = str(found.contents()) if found else ""
-        fields = {key: field for key, field in reader.fields.items() if key.startswith(f"{kind}.")}
-        header = {key.removeprefix(f"{kind}."): field.contents() for key, field in fields.items()}
-        return header | {"architecture": kind, "total": sum(int(tensor.n_elements) for tensor in reader.tensors)}
-    except Exception as error:  # whatever is wrong with it, loading will say
-        logger.info("can't read the header of %s: %s", path.name, error)
-        return {}
-
-
-def _read_safetensors_header(path: Path) -> Counter[str]:
-    """Return how many numbers of each type a file contains.
-
-    Source: https://huggingface.co/docs/safetensors/index#format.
-    """
+def _count_stored(path: Path) -> Counter[str]:
+    """Return how many numbers of each type a file contains; none if it is broken."""
     counts: Counter[str] = Counter()
     try:
-        with path.open("rb") as file:
-            length = min(int.from_bytes(file.read(8), "little"), MAX_HEADER_BYTES)
-            header = json.loads(file.read(length))
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                counts[tensor["dtype"]] += int(torch.Size(tensor["shape"]).numel())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # loading will say
-        logger.info("can't read the header of %s: %s", path.name, error)
+        for tensor in read_safetensors(path).values():
+            counts[tensor.dtype] += prod(tensor.shape)
+    except ModelLoadError as error:
+        logger.info("%s", error)
     return counts
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,16 +27,25 @@ from hfdemo.compute.fast_step import make_fast_step
 from hfdemo.compute.shared_step import make_shared_step
 from hfdemo.compute.step import Step
 from hfdemo.compute.transformers_private import WEIGHTS_BAR, set_tqdm_hook
+from hfdemo.models.access import check_kind
+from hfdemo.models.adapter import CONFIG as ADAPTER
+from hfdemo.models.adapter import has_tokenizer, is_adapter, merge_adapter
+from hfdemo.models.check import find_base
 from hfdemo.models.choose import choose_model
 from hfdemo.models.disk import ModelFiles, has_safetensors
 from hfdemo.models.download import fetch_model
 from hfdemo.models.explain import explain_load_error
 from hfdemo.models.generation_config import GenerationWish, own_generation_config, read_generation_wish
+from hfdemo.models.integrity import open_folder, read_object
 from hfdemo.models.memory import SHARE_USED
 from hfdemo.models.plan import Plan
 from hfdemo.models.progress import SILENT, Progress
-from hfdemo.models.source import ModelSource
+from hfdemo.models.source import HubModel, LocalModel, ModelSource
+from hfdemo.models.tensors import refuse_gaps
 from hfdemo.settings import Settings
+
+NO_CODE: dict[str, Any] = {"trust_remote_code": False}
+"""Never run code that comes with a model. Without this, transformers asks whoever sits at the terminal."""
 
 
 class ChatPipeline(TextGenerationPipeline):
@@ -95,9 +105,9 @@ def load_model(
     settings = settings or Settings()
     disable_progress_bar()  # the page and the log show the progress
     options: dict[str, Any] = {"gguf_file": files.gguf_file} if files.gguf_file else {}
-    tokenizer = AutoTokenizer.from_pretrained(files.folder, **options)
+    tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(files), **NO_CODE, **options)
     if not files.gguf_file:
-        AutoConfig.from_pretrained(files.folder)  # fails earlier, and more clearly, than the weights would
+        AutoConfig.from_pretrained(files.folder, **NO_CODE)  # fails earlier, and more clearly, than the weights would
         pickled = settings.allow_pickle and not has_safetensors(files.folder)
         options["use_safetensors"] = not pickled
     template = ChatTemplate(tokenizer, settings.chat_template)  # one that can't be used is refused before the weights
@@ -110,9 +120,19 @@ def load_model(
     wish = read_generation_wish(files.folder)
     options["generation_config"] = GenerationConfig()  # so transformers doesn't read the file
     with _weights_reported(progress, plan.weights_bytes):
-        model = AutoModelForCausalLM.from_pretrained(
-            files.folder, dtype=getattr(torch, plan.dtype), **options, **placement, **_fewer_bits(plan, files)
+        model, found = AutoModelForCausalLM.from_pretrained(
+            files.folder,
+            dtype=getattr(torch, plan.dtype),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **NO_CODE,
+            **options,
+            **placement,
+            **_fewer_bits(plan, files),
         )
+    if files.adapter:
+        model = merge_adapter(model, files.adapter)
+    refuse_gaps(name, found)  # what `check_model` can't know before: the tensors of quantized and pickled weights
     model.generation_config = own_generation_config(wish, model.config, tokenizer)
     prompts = _make_prompts(tokenizer, model.config, template, wish, settings)
     end_ids = tuple(sorted(end_of_reply_ids(model, tokenizer, prompts)))
@@ -243,13 +263,40 @@ def load_prompts(named: str | None, settings: Settings | None = None) -> PromptB
     try:
         source = choose_model(named, has_gpu)
         files = fetch_model(source, weights=False)
-        options = {"gguf_file": files.gguf_file} if files.gguf_file else {}
-        tokenizer = AutoTokenizer.from_pretrained(files.folder, **options)
-        config = AutoConfig.from_pretrained(files.folder, **options)
-        template = ChatTemplate(tokenizer, settings.chat_template)
-        return _make_prompts(tokenizer, config, template, read_generation_wish(files.folder), settings)
+        if isinstance(source, HubModel | LocalModel) and not files.gguf_file and (files.folder / ADAPTER).is_file():
+            files = _with_base(files, source)
+        return open_prompts(files, source.name, settings)
     except Exception as error:
         raise explain_load_error(error, source, settings.platform) from None
+
+
+def _with_base(files: ModelFiles, source: HubModel | LocalModel) -> ModelFiles:
+    """Return the files of an adapter's base, with the adapter; those of a whole model as they are."""
+    if not is_adapter(path.name for path in files.folder.iterdir()) or (files.folder / "config.json").is_file():
+        return files
+    whole = find_base(source, read_object(files.folder / ADAPTER))
+    return replace(fetch_model(whole.base, weights=False), adapter=files.folder)
+
+
+def _tokenizer_folder(files: ModelFiles) -> Path:
+    """Return where the tokenizer and the chat template are: an adapter may bring its own."""
+    return files.adapter if files.adapter and has_tokenizer(files.adapter) else files.folder
+
+
+def open_prompts(files: ModelFiles, name: str, settings: Settings) -> PromptBuilder:
+    """Return what builds the prompts of a model whose files are here; the weights needn't be.
+
+    Raises:
+        HfdemoError, OSError, ValueError, ...: see `explain.explain_load_error`.
+    """
+    options: dict[str, Any] = {"gguf_file": files.gguf_file} if files.gguf_file else {}
+    if not files.gguf_file:
+        names = [path.name for path in files.folder.iterdir()]
+        check_kind(name, names, open_folder(files.folder), allow_pickle=True)
+    tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(files), **NO_CODE, **options)
+    config = AutoConfig.from_pretrained(files.folder, **NO_CODE, **options)
+    template = ChatTemplate(tokenizer, settings.chat_template)
+    return _make_prompts(tokenizer, config, template, read_generation_wish(files.folder), settings)
 
 
 def _make_prompts(

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from huggingface_hub.utils import HFValidationError, validate_repo_id
+
 from hfdemo.errors import HfdemoError
 
 
@@ -24,6 +26,11 @@ class HubModel:
         return f"{self.repo_id}/{self.gguf_file}" if self.gguf_file else self.repo_id
 
     @property
+    def is_gguf(self) -> bool:
+        """Whether a GGUF file is named."""
+        return self.gguf_file is not None
+
+    @property
     def token(self) -> Literal[False] | None:
         """For the client: False sends no access token, None sends the one that is configured."""
         return False if self.public else None
@@ -41,6 +48,11 @@ class LocalModel:
         """What people call it: no path, because the page shows it to visitors."""
         return self.gguf_file or self.folder.resolve().name
 
+    @property
+    def is_gguf(self) -> bool:
+        """Whether a GGUF file is named."""
+        return self.gguf_file is not None
+
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedModel:
@@ -50,4 +62,26 @@ class EmbeddedModel:
     name: str = "SmolLM2-135M-Instruct"
 
 
-ModelSource = HubModel | LocalModel | EmbeddedModel
+@dataclass(frozen=True, slots=True)
+class AdapterModel:
+    """A LoRA adapter with the base model that it changes."""
+
+    adapter: HubModel | LocalModel
+    base: HubModel | LocalModel
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.adapter.name
+
+
+ModelSource = HubModel | LocalModel | AdapterModel | EmbeddedModel
+
+
+def is_hub_name(name: str) -> bool:
+    """Tell whether a model on the Hub can have this name: `organisation/name`."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return "/" in name

@@ -31,7 +31,10 @@ def token_source(platform: Platform, environ: Mapping[str, str] = os.environ) ->
 
     The order is that of `huggingface_hub.get_token`: environment, login, Colab's vault.
     """
-    token = get_token()
+    try:
+        token = get_token()
+    except OSError:  # the file it would be in can't be read
+        token = None
     if token is None:
         return None
     if token in (environ.get("HF_TOKEN", "").strip(), environ.get("HUGGING_FACE_HUB_TOKEN", "").strip()):
@@ -52,6 +55,8 @@ def check_token(platform: Platform) -> Account | None:
     source = token_source(platform)
     if source is None:
         return None
+    if not (get_token() or "").isascii():  # no header can hold it
+        raise bad_token_error(source, platform)
     try:
         answer = whoami(cache=True)
     except HfHubHTTPError as error:

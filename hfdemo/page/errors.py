@@ -33,7 +33,7 @@ def shown_errors(language: Language, labelled: bool = True) -> Iterator[None]:
 
 def page_error(text: str, language: Language) -> gr.Error:
     """Return the error that Gradio shows on the page, or sends to an API caller."""
-    return gr.Error(text, duration=20, title=say("page.title", language), print_exception=False)
+    return gr.Error(text, duration=20, title=say("page.error", language), print_exception=False)
 
 
 def _labelled(error: HfdemoError, language: Language) -> HfdemoError:

@@ -27,7 +27,7 @@ from hfdemo.web.failures import few_a_second
 from hfdemo.web.guard import Guarded, guard
 from hfdemo.web.headers import PagePolicy
 from hfdemo.web.presence import Presence
-from hfdemo.words import LANGUAGES, as_language, say, texts
+from hfdemo.words import LANGUAGES, as_language, texts
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -97,7 +97,7 @@ def create_page(
         viewer: shows the exact prompt; without it, there is no button for that.
         catalog: the models that can be chosen; without it, there is no menu.
     """
-    page = gradio_private.PageBlocks(title=say("page.title"), fill_height=True, analytics_enabled=False)
+    page = gradio_private.PageBlocks(title=settings.title, fill_height=True, analytics_enabled=False)
     with page:
         page.answering = answering
         controls = make_controls(settings.system_prompt)

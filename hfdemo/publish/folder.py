@@ -1,8 +1,11 @@
 """Which files of this folder are sent: only those that a Space needs, from an allow list."""
 
-from collections.abc import Mapping, Sequence
+import configparser
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from hfdemo.errors import PublishError
 from hfdemo.publish import front_matter, program, requirements
@@ -25,6 +28,11 @@ ALLOWED = (
 NEVER = ("__pycache__",)
 """Folders that are skipped anywhere, like hidden files and folders."""
 
+_LINK = re.compile(
+    r"""(?P<before>(?<!!)\[[^\]]*\]\(|!\[[^\]]*\]\(|\bsrc=")(?P<path>[^)"\s:#][^)"\s:]*)(?P<after>[)"])"""
+)
+"""A link or a picture that is named by its path."""
+
 NEEDED = ("app.py", "README.md", "requirements.txt", "hfdemo/__init__.py")
 
 
@@ -36,13 +44,15 @@ class SpaceFile:
     content: bytes
 
 
-def read_folder(folder: Path, title: str | None, zero_gpu: bool) -> list[SpaceFile]:
+def read_folder(folder: Path, title: str | None, zero_gpu: bool, page: str = "", project: str = "") -> list[SpaceFile]:
     """Return the files to send, sorted by name and adapted to the Space.
 
     Args:
         folder: the folder that contains `app.py`.
         title: the Space's title; None keeps the one in README.md.
         zero_gpu: whether the Space will run on ZeroGPU.
+        page: the address of the Space's page, for the links in README.md; "" leaves them as they are.
+        project: the address of a repository that holds the whole folder, for links to files that aren't sent.
 
     Raises:
         PublishError: a file is missing or can't be read, or README.md has no front matter for the title.
@@ -55,11 +65,57 @@ def read_folder(folder: Path, title: str | None, zero_gpu: bool) -> list[SpaceFi
     for name in NEEDED:
         if name not in contents:
             raise PublishError("folder_lacks", file=name, folder=folder)
+    readme = _text(contents, "README.md")
     if title:
-        contents["README.md"] = front_matter.with_title(_text(contents, "README.md"), title).encode()
+        readme = front_matter.with_title(readme, title)
+    if page:
+        readme = with_absolute_links(readme, contents, page, project)
+    contents["README.md"] = readme.encode()
     asked = requirements.for_space(_text(contents, "requirements.txt"), zero_gpu)
     contents["requirements.txt"] = asked.encode()
     return [SpaceFile(name, content) for name, content in sorted(contents.items())]
+
+
+def project_address(folder: Path) -> str:
+    """Return the address of the repository that a folder was cloned from; "" if it isn't known, or no web page.
+
+    Read from git's own file, because git may not be installed.
+    """
+    config = configparser.ConfigParser(strict=False, allow_no_value=True)
+    try:
+        config.read_string((folder / ".git" / "config").read_text("utf-8"))
+        url = config.get('remote "origin"', "url")
+    except (OSError, UnicodeDecodeError, configparser.Error):
+        return ""
+    url = re.sub(r"^(?:ssh://)?git@([\w.-]+)[:/]", r"https://\1/", url)
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return ""
+    return f"https://{parts.hostname}{parts.path.removesuffix('/').removesuffix('.git')}"  # without a name or password
+
+
+def with_absolute_links(readme: str, sent: Collection[str], page: str, project: str) -> str:
+    """Return a README whose links work on the page of a Space.
+
+    Args:
+        readme: the whole file.
+        sent: the files that the Space has.
+        page: the address of the Space's page.
+        project: the address of a repository with the other files; "" if there is none, and links to them go.
+    """
+
+    def absolute(match: re.Match[str]) -> str:
+        path, _, place = match["path"].partition("#")
+        is_picture = not match["before"].startswith("[")
+        if path in sent:
+            address = f"{page}/{'resolve' if is_picture else 'blob'}/main/{path}"
+        elif project:
+            address = f"{project}/{'raw' if is_picture else 'blob'}/HEAD/{path}"
+        else:
+            return match[0] if is_picture else match["before"][1:-2]  # the words of the link
+        return f"{match['before']}{address}{'#' + place if place else ''}{match['after']}"
+
+    return _LINK.sub(absolute, readme)
 
 
 def lint_folder(files: Sequence[SpaceFile], folder: Path, zero_gpu: bool) -> list[PublishError]:
@@ -77,10 +133,20 @@ def lint_folder(files: Sequence[SpaceFile], folder: Path, zero_gpu: bool) -> lis
         sdk_version = str(front_matter.read(readme).get("sdk_version") or "")
     except PublishError:  # already reported
         sdk_version = ""
-    found += requirements.lint((folder / "requirements.txt").read_text("utf-8"), sdk_version, zero_gpu)
+    found += requirements.lint(read_requirements(folder), sdk_version, zero_gpu)
     if zero_gpu:
         found += program.lint({name: _text(contents, name) for name in contents if name.endswith(".py")})
     return found
+
+
+def read_requirements(folder: Path) -> str:
+    """Return this folder's requirements.txt, as it is here.
+
+    Raises:
+        PublishError: it can't be read.
+    """
+    name = "requirements.txt"
+    return _text({name: _read(folder / name, name)}, name)
 
 
 def _may_go(name: str) -> bool:
@@ -96,6 +162,6 @@ def _read(path: Path, name: str) -> bytes:
 
 def _text(contents: Mapping[str, bytes], name: str) -> str:
     try:
-        return contents[name].decode("utf-8")
+        return contents[name].decode("utf-8-sig")  # without a byte order mark, which would hide the front matter
     except UnicodeDecodeError:
         raise PublishError("folder_unreadable", file=name, problem="UTF-8?") from None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import yaml
+from huggingface_hub import SpaceHardware
 
 from hfdemo.errors import PublishError
 from hfdemo.publish.name import is_legal
@@ -28,10 +29,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "colorFrom": COLOURS,
     "colorTo": COLOURS,
     "header": ("default", "mini"),
-    "suggested_hardware": (
-        *("cpu-basic", "cpu-upgrade", "t4-small", "t4-medium", "l4x1", "l4x4", "l40sx1", "l40sx4", "l40sx8"),
-        *("a10g-small", "a10g-large", "a10g-largex2", "a10g-largex4", "a100-large", "a100x4", "a100x8"),
-    ),
+    "suggested_hardware": tuple(item.value for item in SpaceHardware if item != SpaceHardware.ZERO_A10G),
 }
 """The keys with a fixed set of values."""
 

@@ -5,6 +5,7 @@ ZeroGPU's image contains its own torch.
 """
 
 import re
+from importlib.metadata import PackageNotFoundError, version
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -24,13 +25,32 @@ _OTHER_FILE = re.compile(r"-(?:r|c|e)\b|--(?:requirement|constraint|editable)\b"
 
 
 def for_space(requirements: str, zero_gpu: bool) -> str:
-    """Return the requirements for a Space, without the packages that its build provides.
+    """Return the requirements for a Space: without the packages that its build provides, and none without a limit.
 
     The range of huggingface_hub stays: the program depends on it, and a range does not fail the build.
     """
     brought = {*PINNED_BY_BUILD, *(("torch",) if zero_gpu else ())}
-    kept = [line for line in requirements.splitlines() if not (found := _read(line)) or _name(found) not in brought]
+    pinned = dict(pins(requirements, zero_gpu))
+    kept = []
+    for line in requirements.splitlines():
+        requirement = _read_or_none(line)
+        if requirement is None or _name(requirement) not in brought:
+            kept.append(pinned.get(line.strip(), line))
     return "\n".join(kept) + "\n"
+
+
+def names_in(requirements: str) -> set[str]:
+    """Return the names of the packages that are required."""
+    found = map(_read_or_none, requirements.splitlines())
+    return {_name(requirement) for requirement in found if requirement}
+
+
+def pins(requirements: str, zero_gpu: bool) -> list[tuple[str, str]]:
+    """Return the lines without an upper limit, with what is sent instead: the version that is installed here.
+
+    A build would take whatever version is the newest that day, which nobody has tried.
+    """
+    return [(line, f"{asked}=={found}") for line, asked, found in _open_ended(requirements, zero_gpu) if found]
 
 
 def lint(requirements: str, sdk_version: str, zero_gpu: bool) -> list[PublishError]:
@@ -52,7 +72,32 @@ def lint(requirements: str, sdk_version: str, zero_gpu: bool) -> list[PublishErr
             found.append(PublishError("requirement_other_file", line=line.strip()))
         elif requirement and (finding := _lint_one(requirement, sdk_version, zero_gpu)):
             found.append(finding)
+    unlimited = [line for line, _, installed in _open_ended(requirements, zero_gpu) if not installed]
+    return found + [PublishError("requirement_open", line=line) for line in unlimited]
+
+
+def _open_ended(requirements: str, zero_gpu: bool) -> list[tuple[str, str, str]]:
+    """Return the lines without an upper limit, what they ask for, and the version here, if it is one they allow."""
+    brought = {*PINNED_BY_BUILD, *(("torch",) if zero_gpu else ())}
+    found = []
+    for line in requirements.splitlines():
+        requirement = _read_or_none(line)
+        if requirement is None or requirement.url or _name(requirement) in brought:
+            continue
+        if {specifier.operator for specifier in requirement.specifier} & {"<", "<=", "==", "===", "~="}:
+            continue
+        extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+        found.append((line.strip(), f"{requirement.name}{extras}", _installed(requirement)))
     return found
+
+
+def _installed(requirement: Requirement) -> str:
+    """Return the version that is installed here, without its local part; "" if there is none that is allowed."""
+    try:
+        found = version(requirement.name).partition("+")[0]
+    except PackageNotFoundError:
+        return ""
+    return found if requirement.specifier.contains(found, prereleases=True) else ""
 
 
 def _lint_one(requirement: Requirement, sdk_version: str, zero_gpu: bool) -> PublishError | None:
@@ -75,6 +120,14 @@ def _read(line: str) -> Requirement | None:
     """
     text = re.sub(r"(^|\s)#.*", "", line).strip()
     return Requirement(text) if text and not text.startswith("-") else None
+
+
+def _read_or_none(line: str) -> Requirement | None:
+    """Return the requirement on a line; None for anything else, which `lint` names."""
+    try:
+        return _read(line)
+    except InvalidRequirement:
+        return None
 
 
 def _name(requirement: Requirement) -> str:

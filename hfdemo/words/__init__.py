@@ -5,9 +5,13 @@ Both files hold the same keys with the same gaps (a test compares them). A Korea
 both its forms, and `say` keeps the one that fits the word.
 """
 
+import ctypes
+import locale
 import re
 import string
+import sys
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, get_args
@@ -43,6 +47,19 @@ def choose_language(preferences: str | None) -> Language:
     weighted = [(float(weight or 1), as_language(language)) for language, weight in found]
     weight, language = max(weighted, key=lambda pair: pair[0], default=(1.0, as_language("en")))
     return language if weight else "en"
+
+
+def language_of_terminal(environ: Mapping[str, str]) -> Language:
+    """Return the language of who sits at the terminal: what `HFDEMO_LANGUAGE` says, or else the system's."""
+    names = ("HFDEMO_LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
+    return choose_language(next((environ[name] for name in names if environ.get(name)), None) or _system_locale())
+
+
+def _system_locale() -> str:
+    """Return the locale of Windows, which has no variable for it; elsewhere nothing."""
+    if sys.platform != "win32":
+        return ""
+    return locale.windows_locale.get(ctypes.windll.kernel32.GetUserDefaultUILanguage(), "")
 
 
 def as_language(value: object) -> Language:

@@ -179,6 +179,13 @@ def test_a_wrong_address_is_told(notebook):
     assert "does not appear to be a git repository" in notebook.text()
 
 
+def test_the_placeholder_of_the_address_stops_with_one_sentence_in_each_language(notebook):
+    notebook.run(1)
+    assert len(notebook.problems) == 1
+    [sentence] = notebook.text().strip().splitlines()
+    assert "ADDRESS에" in sentence and "Set ADDRESS to the address of this project" in sentence
+
+
 def test_the_first_cell_installs_and_tells_what_the_machine_has(notebook, project_repository):
     notebook.run(1, ADDRESS=project_repository)
     assert notebook.problems == [], notebook.text()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from gradio_client import Client
 
 from tests.conftest import ROOT, free_port, wait_until
@@ -71,6 +72,15 @@ def test_it_listens_for_everybody_on_the_port_of_docker_spaces():
     assert only("EXPOSE") == environment()["GRADIO_SERVER_PORT"] == str(PORT)
 
 
+def test_the_compose_file_is_for_this_machine_only_and_says_so():
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
+    [service] = compose["services"].values()
+    assert service["ports"] == [f"127.0.0.1:{PORT}:{PORT}"]
+    assert service["environment"]["HFDEMO_PRIVATE"] == "1"
+    assert service["volumes"] == [f"models:{environment()['HF_HOME']}"] and "models" in compose["volumes"]
+    assert service["build"]["args"]["DEVICE"] == only("ARG").partition("=")[2]
+
+
 def test_packages_are_installed_before_the_code_is_copied():
     """So that a change of the code installs nothing anew."""
     steps = instructions()
@@ -92,12 +102,12 @@ def test_what_is_copied_is_all_that_docker_sees():
 
 
 def healthy(port: int) -> bool:
-    """Run the command of the health check as it is, but for the port, which may be taken here."""
+    """Run the command of the health check as it is, in a container with another port."""
     _, _, command = only("HEALTHCHECK").partition("CMD ")
     _, *arguments = json.loads(command)
-    arguments = [argument.replace(f":{PORT}/", f":{port}/") for argument in arguments]
-    assert str(port) in arguments[-1]
-    return subprocess.run([sys.executable, *arguments], stderr=subprocess.DEVNULL, check=False).returncode == 0
+    environ = os.environ | {"GRADIO_SERVER_PORT": str(port)}
+    ended = subprocess.run([sys.executable, *arguments], env=environ, stderr=subprocess.DEVNULL, check=False)
+    return ended.returncode == 0
 
 
 def commands_on_path(folder: Path) -> dict[str, str]:

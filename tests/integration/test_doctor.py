@@ -229,6 +229,62 @@ def test_a_disk_that_cant_be_written_is_told(ask_anew, tmp_path):
     assert "can't write to" in answer.text
 
 
+def test_without_the_hub_the_doctor_says_what_start_would_do(ask_anew):
+    answer = ask_anew("doctor", HF_ENDPOINT="https://127.0.0.1:9", PATH=os.environ["PATH"])
+    assert answer.status == 23, answer.text
+    for part in ("can't be reached", "small demo model", "doctor FOLDER"):
+        assert part in answer.text
+
+
+def test_a_model_that_is_here_needs_no_disk_to_write_on(ask_anew, tmp_path, embedded_model):
+    (tmp_path / "file").write_text("no folder")
+    answer = ask_anew("doctor", str(embedded_model), HF_HOME=str(tmp_path / "file"))
+    assert answer.status == 0, answer.text
+    assert "! hfdemo can't write to" in answer.text and "All is well" in answer.text
+
+
+def test_a_token_is_taken_without_what_is_around_it_and_one_that_cant_be_is_told(ask, embedded_model):
+    answer = ask("doctor", str(embedded_model), token=f"\ufeff{stand_in.READ_TOKEN}\u200b")
+    assert (answer.status, "belongs to someone" in answer.text) == (0, True), answer.text
+    answer = ask("doctor", str(embedded_model), token="토큰")
+    assert (answer.status, "The access token from HF_TOKEN is not valid" in answer.text) == (17, True), answer.text
+
+
+def test_no_name_is_refused_and_an_address_is_taken(ask):
+    assert ask("check", "").status == 2
+    assert ask("check", "https://huggingface.co/org/open/tree/main").status == 0
+
+
+def test_the_commands_and_the_menu_say_the_same_of_a_broken_folder(ask, tmp_path, embedded_model):
+    folder = Path(shutil.copytree(embedded_model, tmp_path / "broken"))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4096])
+    check, doctor = (ask(command, str(folder)) for command in ("check", "doctor"))
+    assert (check.status, doctor.status) == (26, 26)
+    assert "model.safetensors in " in check.text and "is cut off" in check.text
+    assert check.text.splitlines()[-1] in doctor.text
+    assert "All is well" not in doctor.text
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_code_that_comes_with_a_model_is_never_run_not_even_at_a_terminal(
+    at_terminal_with, embedded_model, tmp_path, file
+):
+    folder = Path(shutil.copytree(embedded_model, tmp_path / "evil"))
+    content = json.loads((folder / file).read_text())
+    changes = {
+        "auto_map": {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M", "AutoTokenizer": ["evil.T", None]}
+    }
+    changes |= {"model_type": "evil"} if file == "config.json" else {"tokenizer_class": "EvilTokenizer"}
+    (folder / file).write_text(json.dumps(content | changes))
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'w')\nC = M = T = object\n")
+    (tmp_path / "messages.json").write_text('[{"role": "user", "content": "Hi"}]')
+    terminal = at_terminal_with("prompt", "--model", str(folder), str(tmp_path / "messages.json"))
+    shown = terminal.read_until("\0 never")
+    assert "[y/N]" not in shown
+    assert not (tmp_path / "marker").exists()
+
+
 def test_all_is_well_with_an_open_model_and_says_whose_the_token_is(ask):
     answer = ask("doctor", "org/open", token=stand_in.READ_TOKEN)
     assert answer.status == 0, answer.text
@@ -289,13 +345,18 @@ class Terminal:
 
 
 @pytest.fixture
-def at_terminal(hub: Hub, python: WarmPython, home: Path) -> Iterator:
+def at_terminal(at_terminal_with) -> Iterator:
+    yield lambda *arguments: at_terminal_with("doctor", *arguments)
+
+
+@pytest.fixture
+def at_terminal_with(hub: Hub, python: WarmPython, home: Path) -> Iterator:
     pty = pytest.importorskip("pty", reason="Windows has other terminals")
     opened: list[Terminal] = []
 
     def begin(*arguments: str) -> Terminal:
         screen, terminal = pty.openpty()
-        process = python.begin(["-m", "hfdemo", "doctor", *arguments], environ_of(hub, home), [terminal] * 3)
+        process = python.begin(["-m", "hfdemo", *arguments], environ_of(hub, home), [terminal] * 3)
         os.close(terminal)
         opened.append(Terminal(process, screen))
         return opened[-1]

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -171,7 +172,7 @@ def test_only_what_a_space_needs_is_sent_as_it_is_and_pictures_apart(publish, hu
     assert unwanted == {".gitattributes"}, "which the Hub made"
     assert not [name for name in sent if name.endswith((".log", ".pyc"))]
     assert not [name for name in sent if name.startswith(("tests", "docs/")) and not name.endswith(".png")]
-    for name in set(sent) - {".gitattributes", "requirements.txt"}:
+    for name in set(sent) - {".gitattributes", "requirements.txt", "README.md"}:
         assert sent[name] == (folder / name).read_bytes(), name
     pictures = {name for name in sent if name.endswith(".png")}
     assert pictures and space(hub).stored_apart == pictures
@@ -559,7 +560,7 @@ def test_titles_are_kept_and_names_are_made_of_them(publish, hub, arguments, nam
 
 
 def test_a_dry_run_tells_exactly_what_would_be_sent_and_sends_nothing(publish, hub, folder):
-    arguments = ["채팅", "--dry-run", "--secret", "KEY", "--model", "org/model", "--language", "en"]
+    arguments = ["채팅", "--dry-run", "--verbose", "--secret", "KEY", "--model", "org/model", "--language", "en"]
     text = publish(*arguments)
     assert [request for request in hub.requests if not request.startswith("GET ")] == []
     assert hub.spaces.by_id == {}
@@ -582,8 +583,49 @@ def test_a_dry_run_tells_exactly_what_would_be_sent_and_sends_nothing(publish, h
 
 def test_a_dry_run_does_without_a_token_and_without_the_hub(publish, hub):
     hub.down = "hangs up"
-    text = publish("my-chat", "--dry-run", "--language", "en", token=None)
+    text = publish("my-chat", "--dry-run", "--verbose", "--language", "en", token=None, status=31)
     assert "+ app.py" in text and TOKENS in text
+    assert TOKENS in text.splitlines()[-1], "the problem is what is read last"
+
+
+def test_a_dry_run_sums_up_and_repeats_its_problems_last(publish, folder):
+    (folder / "requirements.txt").write_text("gradio>=6.31,<6.32\ntransformers\na package\nnot-here-at-all>=1\n")
+    text = publish("my-chat", "--dry-run", "--language", "en", status=36)
+    assert "+ app.py" not in text and "Files to send: " in text
+    assert "transformers has no upper limit; transformers==" in text
+    assert "'a package' can't be read" in text and "not-here-at-all>=1 has no upper limit" in text
+    assert text.splitlines()[-1].startswith("✗ A Space would reject this folder. Problems to fix, listed above: 2")
+
+
+def test_a_byte_order_mark_hides_nothing(publish, hub, folder):
+    for name in ("README.md", "requirements.txt"):
+        (folder / name).write_bytes(b"\xef\xbb\xbf" + (folder / name).read_bytes())
+    publish("my-chat")
+    sent = space(hub).files
+    assert sent["README.md"].startswith(b"---\ntitle: ")
+    assert not sent["requirements.txt"].startswith(b"\xef")
+
+
+def test_links_in_the_readme_work_on_the_space(publish, hub, folder):
+    (folder / ".git").mkdir()
+    (folder / ".git" / "config").write_text('[remote "origin"]\n\turl = git@example.com:me/chat.git\n')
+    publish("my-chat")
+    readme = space(hub).files["README.md"].decode()
+    page = f"{hub.url}/spaces/someone/my-chat"
+    assert f'src="{page}/resolve/main/docs/images/chat-en.png"' in readme
+    assert f"]({page}/blob/main/README.ko.md)" in readme
+    assert "](https://example.com/me/chat/blob/HEAD/docs/tutorial.en.md)" in readme
+    assert not re.search(r"\]\((?!https?://|#)", readme)
+
+
+def test_hardware_that_there_is_not_is_told_with_what_there_is(publish, hub):
+    text = publish("my-chat", "--hardware", "t4", "--language", "en", status=34)
+    assert "t4-small" in text and changes(hub) == []
+
+
+def test_a_title_reaches_the_page(publish, hub):
+    publish("my-chat", "--title", "Ask me")
+    assert {"key": "HFDEMO_TITLE", "value": "Ask me"} in space(hub).created["variables"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent otherwise there")

@@ -47,6 +47,20 @@ UNREACHABLE = ModelLoadError("hub_unreachable", endpoint="https://hub", problem=
         ("org/name@rev/file.gguf", HubModel("org/name", "rev", "file.gguf")),
         ("org/name@rev/sub/file.gguf", HubModel("org/name", "rev", "sub/file.gguf")),
         ("org/name-gguf", HubModel("org/name-gguf")),
+        ("https://huggingface.co/org/name", HubModel("org/name")),
+        ("http://www.huggingface.co/org/name/", HubModel("org/name")),
+        ("huggingface.co/org/name", HubModel("org/name")),
+        ("https://hf.co/org/name?library=transformers#files", HubModel("org/name")),
+        ("https://huggingface.co/org/name/tree/main", HubModel("org/name")),
+        ("https://huggingface.co/org/name/tree/v1.0", HubModel("org/name", "v1.0")),
+        ("https://huggingface.co/org/name/tree/refs%2Fpr%2F3", HubModel("org/name", "refs/pr/3")),
+        ("https://huggingface.co/org/name/blob/main/README.md", HubModel("org/name")),
+        ("https://huggingface.co/org/name/blob/main/sub/f.gguf", HubModel("org/name", None, "sub/f.gguf")),
+        ("https://huggingface.co/org/name/resolve/v1/f.gguf?download=true", HubModel("org/name", "v1", "f.gguf")),
+        ("https://huggingface.co/org/name/discussions/3", HubModel("org/name")),
+        (" 'org/name' ", HubModel("org/name")),
+        ("“org/name@rev”", HubModel("org/name", "rev")),
+        ("\ufefforg/name\u200b", HubModel("org/name")),
     ],
 )
 def test_a_hub_name_is_read(named, model):
@@ -73,6 +87,11 @@ def test_a_hub_name_is_read(named, model):
         "x" * 5000,
         "org/name?x=1",
         "hf_abcdefghijklmnop",
+        "https://huggingface.co/",
+        "https://huggingface.co/org",
+        "https://example.com/org/name",
+        "https://huggingface.co/spaces/org/name",
+        "https://huggingface.co/datasets/org/name",
     ],
 )
 def test_what_no_model_can_be_called_is_refused(named):
@@ -96,8 +115,8 @@ def test_what_no_model_can_be_called_is_refused(named):
         "a/b/c",
         "org/name/",
         "C:\\models\\mine",
+        "C:/models/mine",
         "/" + "x" * 5000,
-        "https://huggingface.co/org/name",
     ],
 )
 def test_a_path_where_nothing_is_is_refused_as_a_path(named, tmp_path, monkeypatch):
@@ -106,6 +125,31 @@ def test_a_path_where_nothing_is_is_refused_as_a_path(named, tmp_path, monkeypat
     with pytest.raises(ModelLoadError) as refused:
         parse_model(named)
     assert refused.value.key == "no_such_model_path"
+
+
+@pytest.mark.parametrize("named", ["", "  ", "''", "\ufeff"])
+def test_no_name_at_all_is_refused(named):
+    with pytest.raises(ModelLoadError) as refused:
+        parse_model(named)
+    assert refused.value.key == "no_model_name"
+
+
+def test_where_nothing_is_the_whole_path_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for named, said in (("./nowhere", f"'{tmp_path}/nowhere'"), ("~/nowhere", "'~/nowhere'")):
+        with pytest.raises(ModelLoadError, match=said):
+            parse_model(named)
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ModelLoadError, match="name the folder that holds it"):
+        parse_model("model.safetensors")
+
+
+def test_a_folder_is_found_behind_quotes_and_as_an_address(tmp_path):
+    folder = tmp_path / "a model"
+    folder.mkdir()
+    for named in (f"'{folder}'", f'"{folder}"', folder.as_uri()):
+        assert parse_model(named) == LocalModel(folder)
 
 
 def test_a_folder_is_a_local_model_even_if_a_hub_model_could_be_called_so(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 All this happens in a small copy of the project, whose packages pip finds in a folder.
 """
 
+import ast
 import importlib.util
 import os
 import shutil
@@ -14,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from hfdemo import environment
-from hfdemo.__main__ import main
+import hfdemo
+from hfdemo import environment, python_version
+from hfdemo.__main__ import main, script
+from hfdemo.python_version import require_python
 from tests.conftest import ROOT
 
 needs_venv = pytest.mark.skipif(
@@ -42,12 +45,16 @@ class Project:
 
     folder: Path
 
-    def run(self, *arguments: str, python: str | Path = BASE_PYTHON) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, python: str | Path = BASE_PYTHON, **environ: str
+    ) -> subprocess.CompletedProcess[str]:
         packages = self.folder / "packages"
         return subprocess.run(
             [str(python), "-m", "hfdemo", *arguments],
             cwd=self.folder,
-            env=os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(packages), "PIP_CONFIG_FILE": os.devnull},
+            env=os.environ
+            | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(packages), "PIP_CONFIG_FILE": os.devnull, "LANG": "C"}
+            | environ,
             capture_output=True,
             text=True,
             timeout=120,
@@ -66,8 +73,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that was started once."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "hfdemo").mkdir()
-    for name in ("__init__.py", "__main__.py", "environment.py"):
+    for name in ("__init__.py", "__main__.py", "environment.py", "python_version.py"):
         shutil.copy(ROOT / "hfdemo" / name, folder / "hfdemo" / name)
+    shutil.copytree(ROOT / "hfdemo" / "words", folder / "hfdemo" / "words")
     (folder / "app.py").write_text("import sys, needed\nprint('app', needed.version, sys.prefix)\nsys.exit(5)\n")
     (folder / "tests").mkdir()
     (folder / "tests" / "requirements.txt").write_text("pytest==0.1\n")
@@ -173,7 +181,7 @@ def test_help_says_what_the_commands_do_without_any_package(arguments, tmp_path)
         assert "install the requirements and run the tests" in shown
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["start", "extra"]])
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["start", "model", "extra"]])
 def test_a_command_that_is_none_is_refused_with_the_usage(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
@@ -192,5 +200,111 @@ def test_every_argument_after_test_is_pytests(arguments, monkeypatch):
 
 
 def test_start_gives_the_apps_exit_status(monkeypatch):
-    monkeypatch.setattr(environment, "start", lambda page_only: 4)
+    monkeypatch.setattr(environment, "start", lambda page_only, variables: 4)
     assert main(["start"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [
+        ([], {}),
+        (["org/m"], {"HFDEMO_MODEL": "org/m"}),
+        (
+            ["--port", "80", "--host", "0.0.0.0", "--share", "--language", "ko"],
+            {
+                "GRADIO_SERVER_PORT": "80",
+                "GRADIO_SERVER_NAME": "0.0.0.0",
+                "GRADIO_SHARE": "true",
+                "HFDEMO_LANGUAGE": "ko",
+            },
+        ),
+    ],
+)
+def test_what_start_is_given_are_the_variables(arguments, variables, monkeypatch):
+    given: list[dict[str, str]] = []
+    monkeypatch.setattr(environment, "start", lambda page_only, variables: given.append(variables) or 0)
+    assert main(["start", *arguments]) == 0
+    assert given == [variables]
+
+
+def test_the_installed_script_starts_the_chat_if_it_is_given_nothing_else(monkeypatch):
+    monkeypatch.setattr(environment, "start", lambda page_only, variables: 4)
+    monkeypatch.setattr(sys, "argv", ["hfdemo"])
+    assert script() == 4
+    monkeypatch.setattr(sys, "argv", ["hfdemo", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        script()
+    assert ended.value.code == 0
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"hfdemo {hfdemo.__version__}\n"
+
+
+def test_ctrl_c_is_one_line(monkeypatch, capsys):
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(environment, "start", interrupted)
+    assert main(["start"]) == 130
+    assert capsys.readouterr().err == "\nStopped.\n"
+
+
+@pytest.mark.parametrize("old", [(3, 8, 10), (3, 9), (3, 10, 12)])
+def test_an_old_python_is_told_in_one_sentence_in_both_languages(old, monkeypatch):
+    monkeypatch.setattr(python_version.shutil, "which", lambda name: name == "python3.12" or None)
+    with pytest.raises(SystemExit) as ended:
+        require_python(old)
+    english, korean = str(ended.value.code).splitlines()
+    assert f"this is Python {old[0]}.{old[1]}." in english and "python3.12 -m hfdemo start" in english
+    assert "3.11 이상" in korean and "python3.12 -m hfdemo start" in korean
+    monkeypatch.setattr(python_version.shutil, "which", lambda name: None)
+    with pytest.raises(SystemExit, match=r"https://www\.python\.org/downloads/"):
+        require_python(old)
+    require_python((3, 11))
+
+
+@pytest.mark.parametrize("name", ["__main__.py", "__init__.py", "python_version.py"])
+def test_what_an_old_python_reads_first_is_written_for_it(name):
+    ast.parse((ROOT / "hfdemo" / name).read_text("utf-8"), feature_version=(3, 8))
+    ast.parse((ROOT / "app.py").read_text("utf-8"), feature_version=(3, 8))
+    for file in (ROOT / "app.py", ROOT / "hfdemo" / "__main__.py"):
+        before, _, _ = file.read_text("utf-8").partition("require_python()\n")
+        imported = {line.split()[1] for line in before.splitlines() if line.startswith(("import ", "from "))}
+        assert imported <= {*sys.stdlib_module_names, "collections.abc", "hfdemo.python_version"}
+
+
+@needs_venv
+@pytest.mark.parametrize("broken", ["no pip", "does not run"])
+def test_an_environment_that_does_not_work_is_made_again(project, broken):
+    project.require("needed==1.0\n")
+    project.run("start")
+    if broken == "no pip":
+        [pip] = project.folder.glob(".venv/lib/python*/site-packages/pip")
+        shutil.rmtree(pip)
+    else:  # as one that was made by a Python that is gone, or too old
+        project.python.unlink()
+        project.python.write_text("#!/bin/sh\nexit 1\n")
+        project.python.chmod(0o755)
+    again = project.run("start")
+    assert "Creating a virtual environment" in again.stdout and "app 1.0" in again.stdout
+
+
+@needs_venv
+def test_start_speaks_the_systems_language(project):
+    project.require("needed==9.9\n")
+    assert "패키지를 설치하지 못했습니다" in project.run("start", LANG="ko_KR.UTF-8", PYTHONUTF8="1").stderr
+    assert "패키지를 설치하지 못했습니다" in project.run("start", HFDEMO_LANGUAGE="ko", PYTHONUTF8="1").stderr
+    project.require("needed==1.0\n")
+
+
+@needs_venv
+def test_uv_installs_where_it_is_there(project, tmp_path):
+    uv = tmp_path / "uv"
+    uv.write_text('#!/bin/sh\necho "uv $@" | sed "s/--python .*--req/--req/"\n', "utf-8")
+    uv.chmod(0o755)
+    project.require("needed==1.0\n# by uv\n")
+    answer = project.run("start", PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert f"uv pip install --requirement {project.folder / 'requirements.txt'}" in answer.stdout

@@ -150,9 +150,9 @@ def bad_repo_id() -> Exception:
     ],
 )
 @pytest.mark.parametrize("source", [MODEL, LocalModel(Path("/somewhere/name"))])
-def test_files_that_make_no_chat_are_no_language_model(error, problem, source):
+def test_files_that_make_no_chat_are_told_with_the_loaders_reason(error, problem, source):
     explained = explain_load_error(error, source)
-    assert explained.key == "not_a_language_model"
+    assert explained.key == "cant_load"
     assert explained.fields == {"model": source.name, "problem": problem}
 
 
@@ -176,7 +176,7 @@ def test_an_error_for_people_is_told_as_it_is():
 )
 def test_without_a_hub_model_no_hub_is_blamed(source):
     explained = explain_load_error(transformers_error(NO_FILE), source)
-    assert explained.key == "not_a_language_model"
+    assert explained.key == "cant_load"
 
 
 def test_a_token_in_an_error_is_masked():
@@ -187,4 +187,4 @@ def test_a_token_in_an_error_is_masked():
 def test_a_circle_of_causes_has_an_end():
     first, second = ValueError("one"), ValueError("two")
     first.__cause__, second.__cause__ = second, first
-    assert explain_load_error(first, MODEL).key == "not_a_language_model"
+    assert explain_load_error(first, MODEL).key == "cant_load"

@@ -28,7 +28,7 @@ def test_nothing_is_said_when_nothing_happens():
 def test_an_error_for_people_is_said_in_their_language(language):
     error = shown(Busy("busy", waiting=3), language)
     assert error.message == say("error.busy", language, waiting=3)
-    assert error.title == say("page.title", language)
+    assert error.title == say("page.error", language)
     assert error.print_exception is False
 
 
@@ -69,7 +69,7 @@ def test_what_led_to_the_error_is_not_told_with_it():
 def test_an_error_made_for_the_page_passes_as_it_is():
     error = page_error("text", "ko")
     assert shown(error) is error
-    assert (error.message, error.title, error.duration) == ("text", say("page.title", "ko"), 20)
+    assert (error.message, error.title, error.duration) == ("text", say("page.error", "ko"), 20)
 
 
 @pytest.mark.parametrize("error", [GeneratorExit(), asyncio.CancelledError(), KeyboardInterrupt()], ids=repr)

@@ -23,7 +23,9 @@ PLAN = ("hfdemo.models.plan", "hfdemo.models.plan_text", "hfdemo.models.choice")
 """What the page shows of a model and of its plan; pure."""
 
 OWN_IMPORTS = {
-    "hfdemo.settings": ("hfdemo.errors", "hfdemo.words"),
+    "hfdemo.settings": ("hfdemo.errors", "hfdemo.variables", "hfdemo.words"),
+    "hfdemo.variables": ("hfdemo.errors",),
+    "hfdemo.python_version": (),
     "hfdemo.errors": ("hfdemo.words",),
     "hfdemo.words": ("hfdemo.words",),
     "hfdemo.background": (),
@@ -47,12 +49,15 @@ OWN_IMPORTS = {
         *BASE,
     ),
     "hfdemo.colab": ("hfdemo.commands.terminal", "hfdemo.environment", *PLAN, *BASE[1:]),
-    "hfdemo.__main__": ("hfdemo.environment", "hfdemo.commands"),
+    "hfdemo.environment": ("hfdemo.python_version", "hfdemo.words"),
+    "hfdemo.__main__": ("hfdemo.environment", "hfdemo.python_version", "hfdemo.words", "hfdemo.commands"),
 }
 """What the modules of each room may import of hfdemo."""
 
 OTHER_IMPORTS = {
     "hfdemo.settings": (),
+    "hfdemo.variables": (),
+    "hfdemo.python_version": (),
     "hfdemo.errors": (),
     "hfdemo.background": (),
     "hfdemo.words": (),

@@ -42,7 +42,7 @@ def gaps(text: str) -> set[str]:
 def calls() -> list[tuple[str, set[str], bool]]:
     """Return each text the code asks for by its name, with the facts it brings; whether these are all it brings."""
     found = []
-    for path in sorted((ROOT / "hfdemo").rglob("*.py")):
+    for path in [ROOT / "app.py", *sorted((ROOT / "hfdemo").rglob("*.py"))]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute) or not node.args:
                 continue
@@ -80,6 +80,7 @@ def computed_keys() -> set[str]:
         *(f"page.{key}" for key in SCRIPT_WORDS),
         *(f"advice.{topic}_{place}" for topic in ("set_token", "new_token", "disk") for place in places),
         *(f"advice.{template}" for template in ("other_template", "no_template")),
+        *("advice.hides_hub", "advice.name_the_folder", "advice.demo_instead"),
         *(f"advice.gpu_{more}" for more in ("sign_in", "pro", "credits")),
         *("doctor.template", "doctor.no_template"),
         *(f"doctor.platform_{place}" for place in get_args(Platform)),

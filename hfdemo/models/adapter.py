@@ -1,0 +1,151 @@
+"""LoRA and its kin: small files that change a base model. They are merged into it with the package `peft`.
+
+What an adapter says about itself, and whether it fits its base, is known before anything large is downloaded.
+"""
+
+import importlib.util
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import hf_hub_download, snapshot_download
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+from hfdemo.errors import ModelLoadError
+from hfdemo.models.disk import WANTED_FILES, has_file
+from hfdemo.models.headers import Tensor, read_safetensors, refuse_pointer, shown_path
+from hfdemo.models.integrity import TOKENIZERS, listed, read_object, weight_files
+from hfdemo.models.source import HubModel, LocalModel
+from hfdemo.models.tensors import names_of
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+PICKLES = "adapter_model.bin"
+
+MERGED = ("LORA", "ADALORA", "LOHA", "LOKR", "IA3", "OFT", "BOFT", "VERA", "HRA")
+"""The kinds that peft can merge into the weights of their base; DoRA is one of LORA.
+Source: https://huggingface.co/docs/peft/developer_guides/model_merging."""
+
+_PREFIX = "base_model.model."
+
+
+class AdapterRepository(Exception):
+    """A repository on the Hub holds an adapter instead of a whole model."""
+
+
+def is_adapter(names: Iterable[str]) -> bool:
+    """Tell whether files are those of an adapter: a whole model beside it counts more."""
+    there = set(names)
+    return CONFIG in there and weight_files(there, allow_pickle=True) is None
+
+
+def adapter_config(source: HubModel | LocalModel) -> dict[str, Any] | None:
+    """Return an adapter's configuration if a model is one, as far as this disk tells.
+
+    Raises:
+        ModelLoadError: it can't be read.
+    """
+    if source.is_gguf:
+        return None
+    if isinstance(source, LocalModel):
+        if not is_adapter(path.name for path in source.folder.iterdir()):
+            return None
+        refuse_pointer(source.folder / CONFIG)
+        return read_object(source.folder / CONFIG)
+    if has_file(source.repo_id, CONFIG, source.revision) and not has_file(source.repo_id, "config.json"):
+        return download_config(source)
+    return None
+
+
+def download_config(source: HubModel) -> dict[str, Any]:
+    """Download an adapter's configuration, and return it.
+
+    Raises:
+        ModelLoadError, HfHubHTTPError, OSError: see `explain.explain_load_error`.
+    """
+    return read_object(Path(hf_hub_download(source.repo_id, CONFIG, revision=source.revision, token=source.token)))
+
+
+def base_name(name: str, config: Mapping[str, Any]) -> str:
+    """Return the name of an adapter's base model, if the adapter can be merged into it here.
+
+    Raises:
+        ModelLoadError: it can't; the text says why.
+    """
+    kind, base = str(config.get("peft_type") or "?"), str(config.get("base_model_name_or_path") or "")
+    if kind.upper() not in MERGED:
+        raise ModelLoadError("adapter_kind", model=name, kind=kind, kinds=", ".join(MERGED))
+    if not base:
+        raise ModelLoadError("adapter_without_base", model=name, file=CONFIG)
+    if importlib.util.find_spec("peft") is None:
+        raise ModelLoadError("adapter_needs_peft", model=name, base=base)
+    return base
+
+
+def fetch_adapter(source: HubModel | LocalModel) -> Path:
+    """Return the folder of an adapter, downloading it if it isn't here: it is small."""
+    if isinstance(source, LocalModel):
+        return source.folder
+    return Path(
+        snapshot_download(
+            source.repo_id,
+            revision=source.revision,
+            allow_patterns=WANTED_FILES,
+            ignore_patterns=["*/*"],
+            token=source.token,
+        )
+    )
+
+
+def is_adapter_here(source: HubModel | LocalModel) -> bool:
+    """Tell whether an adapter needs no download."""
+    return isinstance(source, LocalModel) or has_file(source.repo_id, WEIGHTS, source.revision)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Tell whether an adapter brings a tokenizer of its own."""
+    return any(any(folder.glob(pattern)) for pattern in TOKENIZERS)
+
+
+def check_adapter(folder: Path, name: str, config: Mapping[str, Any]) -> None:
+    """Refuse an adapter that isn't whole, or doesn't fit its base.
+
+    Args:
+        folder: where it is.
+        name: what people call it.
+        config: the config.json of its base.
+
+    Raises:
+        ModelLoadError: the text says what is wrong.
+    """
+    names = [path.name for path in folder.iterdir()]
+    if WEIGHTS not in names:
+        if PICKLES in names:
+            raise ModelLoadError("pickled", model=name)
+        raise ModelLoadError("adapter_without_weights", folder=shown_path(folder), files=listed(names))
+    tensors = read_safetensors(folder / WEIGHTS)
+    if misfits := list(_misfits(tensors, config)):
+        raise ModelLoadError("adapter_misfit", model=name, tensors=names_of(sorted(misfits)))
+
+
+def merge_adapter(model: Any, folder: Path) -> Any:
+    """Return a model with an adapter merged into its weights, so that it is as fast as its base."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, str(folder)).merge_and_unload(progressbar=False)
+
+
+def _misfits(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Iterable[str]:
+    """Yield the low-rank tensors that belong to no layer of the base, or to one of another size."""
+    known = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(dict(config))
+    with torch.device("meta"):
+        modules = dict(AutoModelForCausalLM.from_config(known, dtype=torch.float32).named_modules())
+    for name, tensor in tensors.items():
+        path, _, part = name.removeprefix(_PREFIX).partition(".lora_")
+        if part not in ("A.weight", "B.weight"):
+            continue
+        weight = getattr(modules.get(path), "weight", None)
+        sizes = set() if weight is None else set(weight.shape)  # GPT-2's linear layers are stored the other way round
+        if tensor.shape[1 if part == "A.weight" else 0] not in sizes:
+            yield name

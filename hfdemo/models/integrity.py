@@ -1,0 +1,214 @@
+"""Is a model on this disk whole? A look at each file's first bytes, its header, and the index; no weights are read."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+from zipfile import is_zipfile
+
+from hfdemo.errors import ModelLoadError
+from hfdemo.models.disk import wanted_files
+from hfdemo.models.headers import GgufHeader, Tensor, read_gguf, read_safetensors, refuse_pointer, shown_path
+from hfdemo.models.source import is_hub_name
+from hfdemo.models.tensors import names_of
+
+CONFIG = "config.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLES, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+"""The names that transformers looks for, in this order."""
+
+TOKENIZERS = ("tokenizer*.json", "*.model", "*.tiktoken", "tekken.json", "vocab.*", "merges.txt", "spiece*")
+"""How files are called from which a tokenizer can be made."""
+
+NEEDED_JSON = (CONFIG, INDEX, PICKLE_INDEX, "tokenizer.json", "tokenizer_config.json")
+"""Without any of these, if they are there, nothing can be loaded."""
+
+NAMED_AT_MOST = 8
+"""So many files are named in a sentence."""
+
+_PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
+
+
+def open_folder(folder: Path) -> dict[str, Any]:
+    """Return the config.json of a model's folder.
+
+    Raises:
+        ModelLoadError: the folder holds no model that can be read; the text says what it holds instead.
+    """
+    entries = sorted(folder.iterdir())
+    files = [path.name for path in entries if path.is_file()]
+    for name in wanted_files(files, allow_pickle=True):
+        refuse_pointer(folder / name)
+    if CONFIG not in files:
+        raise _no_config(folder, entries)
+    for name in NEEDED_JSON:
+        if name in files:
+            _refuse_broken_json(folder / name)
+    return read_object(folder / CONFIG)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        ModelLoadError: there is something else in it.
+    """
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise _damaged(path)
+    return found
+
+
+def check_folder(folder: Path, config: Mapping[str, Any], allow_pickle: bool) -> dict[str, Tensor]:
+    """Check that a model's folder has all its files and each is whole, and return the tensors in them.
+
+    Args:
+        folder: a folder as transformers saves one.
+        config: its config.json.
+        allow_pickle: whether pickled weights may be loaded; nothing is known of their tensors.
+
+    Raises:
+        ModelLoadError: the text names what is missing or broken.
+    """
+    files = [path.name for path in folder.iterdir() if path.is_file()]
+    weights = weight_files(files, allow_pickle, str(config.get("transformers_weights") or ""))
+    if weights is None:
+        raise ModelLoadError("no_weights", folder=shown_path(folder), files=listed(files))
+    if weights.endswith(".index.json"):
+        shards = shards_of(read_object(folder / weights))
+        refuse_missing_shards(shown_path(folder), weights, shards, files)
+    else:
+        shards = [weights]
+    tensors: dict[str, Tensor] = {}
+    for name in shards:
+        if name.endswith(".safetensors"):
+            tensors |= read_safetensors(folder / name)
+        else:
+            _refuse_broken_pickle(folder / name)
+    if not any(fnmatch(name, pattern) for name in files for pattern in TOKENIZERS):
+        raise ModelLoadError("no_tokenizer", folder=shown_path(folder))
+    return tensors
+
+
+def weight_files(names: Iterable[str], allow_pickle: bool, named: str = "") -> str | None:
+    """Return the file with the weights, or with their index, that transformers would load; None if there is none."""
+    known = [named, WEIGHTS, INDEX, *((PICKLES, PICKLE_INDEX) if allow_pickle else ())]
+    there = set(names)
+    return next((name for name in known if name and name in there), None)
+
+
+def shards_of(index: Mapping[str, Any]) -> list[str]:
+    """Return the files that an index names."""
+    found = index.get("weight_map")
+    return sorted({str(name) for name in found.values()}) if isinstance(found, dict) else []
+
+
+def refuse_missing_shards(place: str, index: str, shards: Sequence[str], files: Iterable[str]) -> None:
+    """Refuse a model that lacks files which its index names.
+
+    Raises:
+        ModelLoadError: the text names them.
+    """
+    missing = sorted(set(shards) - set(files))
+    if missing or not shards:
+        raise ModelLoadError("shards_missing", folder=place, index=index, files=listed(missing) or "?")
+
+
+def check_gguf(path: Path) -> GgufHeader:
+    """Check that a GGUF file is whole and one that transformers loads, and return what its header says.
+
+    Raises:
+        ModelLoadError: the text says what is wrong with it.
+    """
+    refuse_pointer(path)
+    siblings = [other.name for other in path.parent.iterdir()]
+    refuse_gguf_part(path.name, siblings, shown_path(path.parent))
+    header = read_gguf(path)
+    if header.parts > 1:
+        raise ModelLoadError("gguf_parts", file=path.name, count=header.parts)
+    check_gguf_architecture(path.name, header.architecture)
+    layers = header.fields.get("block_count")
+    found = {name.split(".")[1] for name in header.tensors if name.startswith("blk.")}
+    missing = [f"blk.{layer}" for layer in range(layers if isinstance(layers, int) else 0) if str(layer) not in found]
+    missing += [name for name in ("token_embd.weight",) if name not in header.tensors]
+    if missing:
+        raise ModelLoadError("tensors_missing", model=path.name, tensors=names_of(missing))
+    return header
+
+
+def check_gguf_architecture(name: str, architecture: str) -> None:
+    """Refuse a GGUF file of an architecture that transformers can't load.
+
+    Raises:
+        ModelLoadError: it is one.
+    """
+    from hfdemo.compute.transformers_private import loads_gguf_of  # which imports torch
+
+    if architecture and not loads_gguf_of(architecture):
+        raise ModelLoadError("gguf_architecture", model=name, architecture=architecture)
+
+
+def refuse_gguf_part(name: str, files: Iterable[str], place: str) -> None:
+    """Refuse a file that is a part of a split GGUF file, as its name says; transformers loads only whole ones.
+
+    Args:
+        name: the file.
+        files: the files beside it.
+        place: the folder or repository, for people.
+
+    Raises:
+        ModelLoadError: it is one; the text names the parts that are missing, or how to merge them.
+    """
+    if not (match := _PART.fullmatch(name)):
+        return
+    begin, count = match[1], int(match[3])
+    there = set(files)
+    parts = (f"{begin}-{part:05}-of-{count:05}.gguf" for part in range(1, count + 1))
+    if missing := [part for part in parts if part not in there]:
+        raise ModelLoadError("gguf_parts_missing", file=name, folder=place, files=listed(missing))
+    if count > 1:
+        raise ModelLoadError("gguf_parts", file=name, count=count)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names for a sentence: the first few, in their order in the alphabet."""
+    ordered = sorted(names)
+    return ", ".join(ordered[:NAMED_AT_MOST]) + (", …" if len(ordered) > NAMED_AT_MOST else "")
+
+
+def _no_config(folder: Path, entries: Sequence[Path]) -> ModelLoadError:
+    """Return what to say of a folder without a config.json."""
+    ggufs = [path.name for path in entries if path.suffix.lower() == ".gguf"]
+    place = shown_path(folder)
+    if ggufs:
+        return ModelLoadError("gguf_repository", model=place, files=listed(ggufs), first=ggufs[0])
+    hidden = folder.as_posix()
+    advice = "hides_hub" if is_hub_name(hidden) else None
+    names = [f"{path.name}/" if path.is_dir() else path.name for path in entries]
+    if not names:
+        return ModelLoadError("folder_empty", advice, folder=place, model=hidden)
+    return ModelLoadError("no_config", advice, folder=place, files=listed(names), model=hidden)
+
+
+def _refuse_broken_json(path: Path) -> None:
+    """Refuse a JSON file that is cut off, by its first and its last letter: some of them are large."""
+    content = path.read_bytes().strip()
+    if content[:1] + content[-1:] not in (b"{}", b"[]"):
+        raise _damaged(path)
+
+
+def _refuse_broken_pickle(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(2)
+    if not start or (start == b"PK" and not is_zipfile(path)):
+        raise _damaged(path)
+
+
+def _damaged(path: Path) -> ModelLoadError:
+    kind = "JSON" if path.suffix == ".json" else "PyTorch"
+    return ModelLoadError("file_damaged", kind=kind, file=path.name, folder=shown_path(path.parent))

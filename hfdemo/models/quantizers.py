@@ -1,0 +1,101 @@
+"""Can weights that are stored quantized be loaded here? The loader's own code decides, before any are downloaded."""
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hfdemo.errors import ModelLoadError
+from hfdemo.models.plan import Machine
+
+PACKAGES: Mapping[str, Mapping[str, str]] = {
+    "aqlm": {"aqlm": "aqlm[gpu,cpu]"},
+    "auto-round": {"auto_round": "auto-round"},
+    "awq": {"gptqmodel": "gptqmodel"},
+    "bitsandbytes": {"bitsandbytes": "bitsandbytes"},
+    "compressed-tensors": {"compressed_tensors": "compressed-tensors"},
+    "eetq": {"kernels": "kernels"},
+    "fbgemm_fp8": {"fbgemm_gpu": "fbgemm-gpu"},
+    "fp_quant": {"fp_quant": "fp_quant"},
+    "gptq": {"gptqmodel": "gptqmodel", "optimum": "optimum"},
+    "higgs": {"flute": "flute-kernel", "fast_hadamard_transform": "fast_hadamard_transform"},
+    "hqq": {"hqq": "hqq"},
+    "quanto": {"optimum.quanto": "optimum-quanto"},
+    "quark": {"quark": "amd-quark"},
+    "spqr": {"spqr_quant": "spqr_quant[gpu]"},
+    "torchao": {"torchao": "torchao"},
+    "vptq": {"vptq": "vptq"},
+}
+"""What transformers imports for each way to store weights, and the package that has it.
+Source: transformers 5.24, `quantizers/quantizer_*.py`, `validate_environment`."""
+
+
+def stored_quantization(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a config.json says about how the weights are quantized, or None if they aren't."""
+    text = config.get("text_config")
+    parts = (config, text if isinstance(text, dict) else {})
+    names = ("quantization_config", "compression_config", "quantization")  # the last one is MLX's
+    found = (part.get(name) for name in names for part in parts)
+    return next((value for value in found if isinstance(value, dict) and value), None)
+
+
+def quantization_method(config: Mapping[str, Any]) -> str | None:
+    """Return how the stored weights are quantized, such as `awq`; None if they aren't."""
+    found = stored_quantization(config)
+    if found is None:
+        return None
+    if found.get("load_in_4bit") or found.get("load_in_8bit"):
+        return "bitsandbytes"
+    method = found.get("quant_method")
+    return str(method) if method else "MLX" if {"bits", "group_size"} <= found.keys() else "?"
+
+
+def check_quantization(name: str, config: Mapping[str, Any], machine: Machine) -> None:
+    """Refuse a model whose weights are stored in a way that can't be read here.
+
+    Raises:
+        ModelLoadError: the text names the packages to install, or says why none helps.
+    """
+    method, found = quantization_method(config), stored_quantization(config)
+    if method is None or found is None:
+        return
+    check_quantization_packages(name, config, lambda module, _: _is_installed(module))
+    from transformers.quantizers import AutoHfQuantizer  # which imports much that most models don't need
+
+    try:
+        quantizer = AutoHfQuantizer.from_config(dict(found), pre_quantized=True)
+        quantizer.validate_environment(device_map={"": "cuda:0"} if machine.gpu_name else None, weights_only=True)
+    except Exception as error:  # whatever it is, loading would end with it
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise ModelLoadError("quantizer_refused", model=name, method=method, problem=problem) from None
+
+
+def check_quantization_packages(name: str, config: Mapping[str, Any], is_there: Callable[[str, str], bool]) -> None:
+    """Refuse a model whose weights are stored in a way that transformers can't read, or not without some package.
+
+    Args:
+        name: the model's name.
+        config: its config.json.
+        is_there: tells, given a module and its package, whether it is installed where the model is to run.
+
+    Raises:
+        ModelLoadError: the text names the packages.
+    """
+    method, found = quantization_method(config), stored_quantization(config)
+    if method is None or found is None:
+        return
+    from transformers.quantizers import AutoHfQuantizer
+
+    says_how = {"quant_method", "load_in_4bit", "load_in_8bit"} & found.keys()
+    if not says_how or not AutoHfQuantizer.supports_quant_method(found):
+        raise ModelLoadError("quantizer_unknown", model=name, method=method)
+    missing = [package for module, package in PACKAGES.get(method, {}).items() if not is_there(module, package)]
+    if missing:
+        packages, command = ", ".join(missing), f"pip install {' '.join(missing)}"
+        raise ModelLoadError("quantizer_package", model=name, method=method, packages=packages, command=command)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it isn't there
+        return False

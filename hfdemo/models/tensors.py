@@ -1,0 +1,83 @@
+"""Are all the tensors that an architecture needs among those that are stored? Asked of the loader, without weights.
+
+transformers gives tensors that it doesn't find random numbers, and such a model answers with noise.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
+from transformers.utils import logging as transformers_logging
+
+from hfdemo.errors import ModelLoadError
+from hfdemo.models.headers import Tensor
+
+NAMED_AT_MOST = 5
+"""So many tensors are named in a sentence."""
+
+
+def check_tensors(name: str, config: Mapping[str, Any], stored: Mapping[str, Tensor]) -> None:
+    """Refuse a model that lacks tensors, or has some of another shape than its configuration says.
+
+    The loader itself maps the stored names to the model's, with tensors that have a shape but no numbers.
+
+    Args:
+        name: the model's name.
+        config: its config.json.
+        stored: its tensors, by the names they are stored under.
+
+    Raises:
+        ModelLoadError: the text names the tensors.
+    """
+    known = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(dict(config))
+    shapes = {name: torch.empty(tensor.shape, device="meta") for name, tensor in stored.items()}
+    with torch.device("meta"):
+        model_class = type(AutoModelForCausalLM.from_config(known, dtype=torch.float32))
+    with _quietly():
+        _, found = model_class.from_pretrained(
+            None,
+            config=known,
+            state_dict=shapes,
+            dtype=torch.float32,
+            device_map={"": "meta"},
+            generation_config=GenerationConfig(),
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    refuse_gaps(name, found)
+
+
+def refuse_gaps(name: str, found: Mapping[str, Any]) -> None:
+    """Refuse a model for which the loader didn't find everything.
+
+    Args:
+        name: the model's name.
+        found: what `from_pretrained` returns with `output_loading_info=True`.
+
+    Raises:
+        ModelLoadError: the text names the tensors.
+    """
+    if missing := sorted(found.get("missing_keys") or ()):
+        raise ModelLoadError("tensors_missing", model=name, tensors=names_of(missing))
+    misfits = sorted(str(entry[0]) for entry in found.get("mismatched_keys") or ())
+    if misfits:
+        raise ModelLoadError("tensors_misfit", model=name, tensors=names_of(misfits))
+
+
+def names_of(tensors: list[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    more = len(tensors) - NAMED_AT_MOST
+    return ", ".join(tensors[:NAMED_AT_MOST]) + (f", … (+{more})" if more > 0 else "")
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep transformers from logging what it didn't find: the caller says it."""
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)

@@ -1,0 +1,58 @@
+"""Variables that belong to other programs, made usable before libraries read them: proxies, access token, port."""
+
+import importlib.util
+from collections.abc import Mapping, MutableMapping
+from urllib.parse import urlsplit
+
+from hfdemo.errors import SettingsError
+
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+NO_PROXIES = ("no_proxy", "NO_PROXY")
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""What no proxy leads to: the page's own address."""
+
+PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+"""Source: httpx 0.28, `_config.py`."""
+
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+
+AROUND_A_TOKEN = "\ufeff\u200b\u200c\u200d\u2060\xa0\"' \t\r\n"
+"""What comes along with a token that is copied or read from a file: byte order mark, spaces without width, quotes."""
+
+PORTS = ("GRADIO_SERVER_PORT", "GRADIO_NUM_PORTS")
+
+
+def mend_variables(environ: MutableMapping[str, str]) -> None:
+    """Change the variables that libraries would stumble over.
+
+    Addresses of this machine are asked without a proxy, tokens lose what is around them, and an empty port is none.
+    """
+    if any(environ.get(name, "").strip() for name in PROXIES):
+        own = environ.get("GRADIO_SERVER_NAME", "").strip()
+        named = [host for name in NO_PROXIES for host in environ.get(name, "").replace(",", " ").split()]
+        hosts = ",".join(dict.fromkeys([*named, *LOOPBACK, *([own] if own else [])]))
+        environ.update(dict.fromkeys(NO_PROXIES, hosts))
+    for name in TOKENS:
+        if name in environ:
+            environ[name] = environ[name].strip(AROUND_A_TOKEN)
+    for name in PORTS:
+        if name in environ and not environ[name].strip():
+            del environ[name]  # Gradio would take it for a number
+
+
+def refuse_proxies(environ: Mapping[str, str]) -> None:
+    """Refuse proxies that can't be used.
+
+    Raises:
+        SettingsError: the text says which variable, and what to do.
+    """
+    for name in PROXIES:
+        value = environ.get(name, "").strip()
+        if not value:
+            continue
+        scheme = urlsplit(value if "://" in value else f"http://{value}").scheme.lower()
+        if scheme not in PROXY_SCHEMES:
+            raise SettingsError("bad_proxy_address", name=name, scheme=scheme, allowed=", ".join(PROXY_SCHEMES))
+        if scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+            raise SettingsError("socks_package", name=name)

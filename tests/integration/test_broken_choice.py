@@ -1,0 +1,64 @@
+"""A model chosen in the menu that turns out to be broken leaves the good one at work."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import Options
+from hfdemo.chat.reply import StopSignal
+from hfdemo.chat.request import ChatRequest
+from hfdemo.models import load
+from hfdemo.settings import Settings
+from tests.conftest import wait_until
+from tests.integration.local import Local, loaded, save_tiny_model
+
+ASKED = ChatRequest((Message("user", "Hi"),), "", Options(temperature=0, max_new_tokens=4), cache_key="chat")
+
+
+@pytest.fixture(scope="module")
+def good(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "good", "llama", embedded_model)
+
+
+@pytest.fixture(scope="module")
+def local(good: Path) -> Local:
+    return loaded(Settings(model=str(good)))
+
+
+def answer(local: Local) -> str:
+    return "".join(delta.text for delta in local.stream(ASKED, StopSignal()))
+
+
+def test_a_broken_folder_is_refused_while_the_good_model_goes_on(local, good, tmp_path):
+    before, model = answer(local), local.model
+    broken = Path(shutil.copytree(good, tmp_path / "broken"))
+    path = broken / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    local.choose(str(broken))
+    wait_until(lambda: local.status().error is not None, 30)
+    status = local.status()
+    assert (status.stage, status.model, status.error.key) == ("ready", "good", "file_cut")
+    assert local.model is model
+    assert answer(local) == before
+
+
+def test_what_fails_only_while_it_loads_brings_the_good_model_back(local, good, tmp_path, monkeypatch):
+    before, model = answer(local), local.model
+    other = Path(shutil.copytree(good, tmp_path / "other"))
+    load_model = load.load_model
+
+    def fails(files, name, *others):
+        if name == "other":
+            raise torch.OutOfMemoryError
+        return load_model(files, name, *others)
+
+    monkeypatch.setattr(load, "load_model", fails)
+    local.choose(str(other))
+    wait_until(lambda: getattr(local.status().error, "key", "") == "out_of_memory_loading", 60)
+    status = local.status()
+    assert (status.stage, status.model, status.error.key) == ("ready", "good", "out_of_memory_loading")
+    assert local.model is not model
+    assert answer(local) == before

@@ -1,0 +1,131 @@
+"""A LoRA adapter is merged into the base model that it names, or refused with what is missing."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from hfdemo.errors import ModelLoadError
+from hfdemo.models import adapter as adapters
+from hfdemo.models.check import check_model
+from hfdemo.models.choose import parse_model
+from hfdemo.models.disk import ModelFiles
+from hfdemo.models.load import load_model, load_prompts
+from hfdemo.models.source import AdapterModel, LocalModel
+from hfdemo.settings import Settings
+from tests.unit.test_integrity import MACHINE, POINTER, whole  # noqa: F401  # a fixture
+
+
+@pytest.fixture(scope="module", params=["LoRA", "DoRA"])
+def tuned(request, whole: Path, tmp_path_factory) -> Path:  # noqa: F811
+    """The folder of an adapter that changes much."""
+    torch.manual_seed(1)
+    config = LoraConfig(r=4, target_modules=["q_proj", "down_proj"], use_dora=request.param == "DoRA")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(whole), config)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.5)
+    folder = tmp_path_factory.mktemp("tuned") / "tuned"
+    model.save_pretrained(folder)
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == str(whole)
+    return folder
+
+
+@pytest.fixture
+def folder(tuned: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tuned, tmp_path / "mine"))
+
+
+def change(folder: Path, **changes: object) -> None:
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def refusal(folder: Path) -> ModelLoadError:
+    with pytest.raises(ModelLoadError) as refused:
+        check_model(parse_model(str(folder)), Settings(), MACHINE)
+    assert refused.value.text("ko") != refused.value.text("en")
+    return refused.value
+
+
+def test_it_answers_as_its_base_with_the_adapter(folder, whole):  # noqa: F811
+    checked = check_model(parse_model(str(folder)), Settings(cpu_weights="bf16"), MACHINE)
+    assert checked.source == AdapterModel(LocalModel(folder), LocalModel(whole))
+    assert checked.files == ModelFiles(whole, adapter=folder)
+    assert (checked.plan.facts.name, checked.plan.facts.layers) == ("mine", 3)
+    loaded = load_model(checked.files, checked.source.name, checked.plan)
+    ids = torch.tensor([[1, 0, 5, 7]])
+    from peft import PeftModel
+
+    dtype = loaded.pipeline.model.dtype
+    base = AutoModelForCausalLM.from_pretrained(whole, dtype=dtype)
+    plain = base(ids).logits
+    expected = PeftModel.from_pretrained(base, folder).merge_and_unload()(ids).logits
+    found = loaded.pipeline.model(ids).logits
+    assert torch.equal(found, expected)
+    assert not torch.allclose(found, plain, atol=0.1)
+    assert not [name for name, _ in loaded.pipeline.model.named_parameters() if "lora" in name]
+
+
+def test_its_own_tokenizer_and_template_count_if_it_brings_them(folder, whole):  # noqa: F811
+    assert load_prompts(str(folder)).base_model
+    for path in whole.glob("tokenizer*"):
+        shutil.copy(path, folder)
+    (folder / "chat_template.jinja").write_text("{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}")
+    assert not load_prompts(str(folder)).base_model
+
+
+def test_without_peft_the_base_and_the_command_are_named(folder, whole, monkeypatch):  # noqa: F811
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(adapters.importlib.util, "find_spec", lambda name: None if name == "peft" else find_spec(name))
+    error = refusal(folder)
+    assert error.key == "adapter_needs_peft"
+    assert str(whole) in error.text("en") and "pip install peft" in error.text("en")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"base_model_name_or_path": None}, "adapter_without_base"),
+        ({"base_model_name_or_path": "/content/gone"}, "adapter_base_missing"),
+        ({"peft_type": "PROMPT_TUNING"}, "adapter_kind"),
+    ],
+)
+def test_a_base_that_cant_be_used_is_told(folder, changes, key):
+    change(folder, **changes)
+    assert refusal(folder).key == key
+
+
+def test_an_adapter_of_another_model_is_refused_with_its_tensors(folder, whole, tmp_path):  # noqa: F811
+    from tests.unit.tiny_models import tiny_model
+
+    other = tmp_path / "other"
+    tiny_model("llama", hidden_size=32, tie_word_embeddings=False).save_pretrained(other)
+    for path in whole.glob("tokenizer*"):
+        shutil.copy(path, other)
+    change(folder, base_model_name_or_path=str(other))
+    error = refusal(folder)
+    assert error.key == "adapter_misfit"
+    assert "q_proj.lora_" in error.fields["tensors"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "key"),
+    [
+        ("adapter_model.safetensors", POINTER, "file_pointer"),
+        ("adapter_model.safetensors", b"", "file_empty"),
+        ("adapter_model.safetensors", None, "adapter_without_weights"),
+        ("adapter_config.json", POINTER, "file_pointer"),
+        ("adapter_config.json", b'{"base', "file_damaged"),
+    ],
+)
+def test_an_adapter_that_is_not_whole_is_refused(folder, name, content, key):
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    assert refusal(folder).key == key

@@ -1,0 +1,348 @@
+"""A model on this disk that isn't whole is refused, with the name of what is missing or broken."""
+
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from gguf import GGUFWriter
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from hfdemo.compute.transformers_private import loads_gguf_of
+from hfdemo.errors import ModelLoadError
+from hfdemo.models.check import check_model
+from hfdemo.models.choose import parse_model
+from hfdemo.models.disk import ModelFiles
+from hfdemo.models.headers import shown_path
+from hfdemo.models.load import load_model
+from hfdemo.models.plan import Machine, make_plan, usual_facts
+from hfdemo.settings import Settings
+from tests.unit.tiny_models import tiny_model
+
+MACHINE = Machine(ram_free=8 * 10**9, disk_free=10**10)
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 269060552\n"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a whole model, in two shards."""
+    folder = tmp_path_factory.mktemp("models") / "whole"
+    model = tiny_model("llama", tie_word_embeddings=False)
+    model.save_pretrained(folder, max_shard_size="150KB")
+    words = {"a": 0, "</s>": 1}
+    PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel(words, "a")), eos_token="</s>"
+    ).save_pretrained(folder)
+    assert len(list(folder.glob("model-*.safetensors"))) > 1
+    return folder
+
+
+@pytest.fixture
+def folder(whole: Path, tmp_path: Path) -> Path:
+    """A copy of it to break."""
+    return Path(shutil.copytree(whole, tmp_path / "model"))
+
+
+def shards(folder: Path) -> list[Path]:
+    return sorted(folder.glob("model-*.safetensors"))
+
+
+def merge(folder: Path) -> Path:
+    """Put the shards into one file, and return it."""
+    tensors = {}
+    for path in shards(folder):
+        with safe_open(path, "pt") as file:
+            tensors |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        path.unlink()
+    (folder / "model.safetensors.index.json").unlink()
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return folder / "model.safetensors"
+
+
+def without(folder: Path, *names: str, **changed: torch.Tensor) -> None:
+    """Take tensors away."""
+    path = merge(folder)
+    with safe_open(path, "pt") as file:
+        kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    gone = [name for name in kept if any(part in name for part in names)]
+    assert gone or changed
+    kept = {name: tensor for name, tensor in kept.items() if name not in gone}
+    save_file(kept | changed, path, {"format": "pt"})
+
+
+def refusal(model: Path | str, **settings: object) -> ModelLoadError:
+    with pytest.raises(ModelLoadError) as refused:
+        check_model(parse_model(str(model)), Settings(**settings), MACHINE)
+    error = refused.value
+    assert error.text("ko") != error.text("en")
+    assert "text-generation" not in error.text("en")
+    return error
+
+
+def change_config(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_whole_model_is_taken(folder):
+    assert check_model(parse_model(str(folder)), Settings(), MACHINE).plan.facts.layers == 3
+    merge(folder)
+    assert check_model(parse_model(str(folder)), Settings(), MACHINE).plan.fits
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "tokenizer_config.json", "model-00001-of-*", "generation_config.json"]
+)
+def test_a_pointer_to_any_file_is_named_with_the_real_size(folder, name):
+    path = next(folder.glob(name))
+    path.write_bytes(POINTER)
+    error = refusal(folder)
+    assert error.key == "file_pointer"
+    for part in (path.name, "269 MB", "git lfs pull", str(folder)):
+        assert part in error.text("en"), error.text("en")
+
+
+def test_shards_that_are_missing_are_named(folder):
+    gone = shards(folder)[1]
+    gone.unlink()
+    error = refusal(folder)
+    assert error.key == "shards_missing"
+    assert gone.name in error.text("en") and "model.safetensors.index.json" in error.text("en")
+
+
+def test_shards_without_their_index_are_refused(folder):
+    (folder / "model.safetensors.index.json").unlink()
+    error = refusal(folder)
+    assert error.key == "no_weights"
+    assert shards(folder)[0].name in error.text("en")
+
+
+def test_an_index_cant_lead_out_of_the_folder(folder, tmp_path):
+    shutil.copy(shards(folder)[0], tmp_path / "outside.safetensors")
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "../outside.safetensors"}}))
+    assert refusal(folder).key == "shards_missing"
+
+
+@pytest.mark.parametrize("content", ["{}", '{"weight_map": {}}', '{"weight_map": []}'])
+def test_an_index_that_names_nothing_is_refused(folder, content):
+    (folder / "model.safetensors.index.json").write_text(content)
+    assert refusal(folder).key == "shards_missing"
+
+
+@pytest.mark.parametrize("kept", [0, 5, 20, -1, -4096], ids=["nothing", "5", "in the header", "one short", "tail"])
+def test_a_file_that_is_cut_is_named(folder, kept):
+    path = shards(folder)[1]
+    content = path.read_bytes()
+    path.write_bytes(content[:kept])
+    error = refusal(folder)
+    assert error.key == {0: "file_empty"}.get(kept, "file_cut")
+    assert path.name in error.text("en") and str(folder) in error.text("en")
+    if kept < 0:
+        assert f"{len(content) + kept:,} bytes" in error.text("en") and f"{len(content):,}" in error.text("en")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"<!DOCTYPE html><html>", b"Entry not found", b"\0" * 4096, struct.pack("<Q", 3) + b"[1]", b"\xff" * 99],
+    ids=["a page", "an error", "zeros", "a list", "ones"],
+)
+def test_what_is_no_safetensors_file_is_named(folder, content):
+    shards(folder)[0].write_bytes(content)
+    assert refusal(folder).key in ("file_damaged", "file_cut")
+
+
+def test_a_longer_file_is_refused_as_safetensors_does(folder):
+    path = shards(folder)[0]
+    path.write_bytes(path.read_bytes() + b"more")
+    assert refusal(folder).key == "file_damaged"
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors.index.json"])
+@pytest.mark.parametrize(
+    "broken", [lambda text: text[: len(text) // 2], lambda _: b"", lambda text: b"\xef\xbb" + text]
+)
+def test_a_json_file_that_is_broken_is_named(folder, name, broken):
+    path = folder / name
+    path.write_bytes(broken(path.read_bytes()))
+    error = refusal(folder)
+    assert error.key in ("file_damaged", "file_empty")
+    assert name in error.text("en")
+
+
+def test_a_head_a_layer_or_all_that_is_missing_is_named(folder, whole, tmp_path):
+    without(folder, "lm_head")
+    error = refusal(folder)
+    assert (error.key, error.fields["tensors"]) == ("tensors_missing", "lm_head.weight")
+    layer = Path(shutil.copytree(whole, tmp_path / "layer"))
+    without(layer, "layers.1.mlp")
+    named = [f"model.layers.1.mlp.{part}_proj.weight" for part in ("down", "gate", "up")]
+    assert refusal(layer).fields["tensors"] == ", ".join(named)
+    nothing = Path(shutil.copytree(whole, tmp_path / "nothing"))
+    without(nothing, "model.", "lm_head", unknown=torch.zeros(1))
+    assert "(+" in refusal(nothing).fields["tensors"]
+
+
+def test_a_tied_head_needs_no_tensor(folder):
+    change_config(folder, tie_word_embeddings=True)
+    without(folder, "lm_head")
+    assert check_model(parse_model(str(folder)), Settings(), MACHINE).plan.fits
+
+
+def test_tensors_of_another_shape_are_named(folder):
+    change_config(folder, intermediate_size=80)
+    error = refusal(folder)
+    assert error.key == "tensors_misfit"
+    assert "mlp" in error.fields["tensors"]
+
+
+@pytest.mark.parametrize("missing", ["lm_head", "layers.2."])
+def test_loading_refuses_the_same_even_if_nobody_checked(folder, missing):
+    without(folder, missing)
+    plan = make_plan(usual_facts("tiny", 10**6), MACHINE)
+    with pytest.raises(ModelLoadError) as refused:
+        load_model(ModelFiles(folder), "tiny", plan)
+    assert refused.value.key == "tensors_missing"
+
+
+@pytest.mark.parametrize(
+    "model_type", ["gpt2", "gpt_neox", "mistral", "qwen3", "qwen3_moe", "gemma3_text", "phi3", "mamba"]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_no_whole_model_is_refused(model_type, dtype, whole, tmp_path):
+    options = {"num_experts": 4, "moe_intermediate_size": 32} if "moe" in model_type else {}
+    options |= {"pad_token_id": 0} if model_type == "phi3" else {}
+    tiny_model(model_type, dtype, **options).save_pretrained(tmp_path / "model")
+    for path in whole.glob("tokenizer*"):
+        shutil.copy(path, tmp_path / "model")
+    assert check_model(parse_model(str(tmp_path / "model")), Settings(), MACHINE).plan.fits
+
+
+def test_a_folder_without_a_tokenizer_is_refused(folder):
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    assert refusal(folder).key == "no_tokenizer"
+
+
+def test_pickles_are_looked_at_too(folder, whole):
+    model = AutoModelForCausalLM.from_pretrained(whole)
+    for path in folder.glob("model*"):
+        path.unlink()
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    assert refusal(folder).key == "pickled"
+    assert check_model(parse_model(str(folder)), Settings(allow_pickle=True), MACHINE).plan.fits
+    path = folder / "pytorch_model.bin"
+    path.write_bytes(path.read_bytes()[:-500])
+    assert refusal(folder, allow_pickle=True).key == "file_damaged"
+    path.write_bytes(POINTER)
+    assert refusal(folder, allow_pickle=True).key == "file_pointer"
+
+
+def test_an_empty_folder_that_hides_a_model_of_the_hub(tmp_path, monkeypatch):
+    (tmp_path / "org" / "name").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    error = refusal("org/name")
+    assert error.key == "folder_empty"
+    assert str(tmp_path / "org" / "name") in error.text("en")
+    assert "hides the model org/name on the Hub" in error.text("en")
+    (tmp_path / "org" / "name" / "notes.md").touch()
+    (tmp_path / "org" / "name" / "checkpoint-500").mkdir()
+    error = refusal("org/name")
+    assert error.key == "no_config"
+    assert "checkpoint-500/, notes.md" in error.text("en") and "hides" in error.text("en")
+    assert "hides" not in refusal(str(tmp_path / "org" / "name")).text("en")
+
+
+def test_a_path_is_shown_without_the_owners_name(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert shown_path(tmp_path / "models" / "a") == "~/models/a"
+    assert shown_path(Path("/srv/a")) == "/srv/a"
+
+
+def make_gguf(path: Path, layers: int = 2, architecture: str = "llama", **split: int) -> Path:
+    writer = GGUFWriter(path, architecture)
+    writer.add_block_count(2)
+    writer.add_embedding_length(64)
+    writer.add_head_count(4)
+    writer.add_token_list(["a", "b"])
+    for name, value in split.items():
+        writer.add_uint16(f"split.{name}", value)
+    writer.add_tensor("token_embd.weight", torch.zeros(64, 64).numpy())
+    for layer in range(layers):
+        writer.add_tensor(f"blk.{layer}.ffn_down.weight", torch.zeros(64, 64).numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_a_whole_gguf_file_is_taken(tmp_path):
+    plan = check_model(parse_model(str(make_gguf(tmp_path / "m.gguf"))), Settings(), MACHINE).plan
+    assert (plan.facts.parameters, plan.facts.layers, plan.facts.vocabulary) == (3 * 64 * 64, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("broken", "key"),
+    [
+        (lambda content: b"", "file_empty"),
+        (lambda content: bytes(len(content)), "file_damaged"),
+        (lambda content: b"PK" + content[2:], "file_damaged"),
+        (lambda content: content[:3], "file_damaged"),
+        (lambda content: content[:10], "file_cut"),
+        (lambda content: content[:40], "file_cut"),
+        (lambda content: content[:200], "file_cut"),
+        (lambda content: content[:-4096], "file_cut"),
+        (lambda content: content[:-1], "file_cut"),
+        (lambda content: b"GGUF" + b"\xff" * 96, "gguf_unreadable"),
+        (lambda content: b"GGUF" + struct.pack("<I", 1) + content[8:], "gguf_unreadable"),
+        (lambda content: POINTER, "file_pointer"),
+    ],
+    ids=[
+        "empty",
+        "zeros",
+        "magic",
+        "3 bytes",
+        "10 bytes",
+        "40 bytes",
+        "200 bytes",
+        "tail",
+        "1 short",
+        "ones",
+        "v1",
+        "pointer",
+    ],
+)
+def test_a_gguf_file_that_is_broken_is_named(tmp_path, broken, key):
+    path = make_gguf(tmp_path / "m.gguf")
+    path.write_bytes(broken(path.read_bytes()))
+    error = refusal(path)
+    assert error.key == key, error
+    assert "m.gguf" in error.text("en") and str(tmp_path) in error.text("en")
+
+
+def test_a_part_of_a_split_gguf_file_names_the_others(tmp_path):
+    first = make_gguf(tmp_path / "m-00001-of-00002.gguf", layers=1, no=0, count=2)
+    error = refusal(first)
+    assert error.key == "gguf_parts_missing"
+    assert "m-00002-of-00002.gguf" in error.text("en")
+    make_gguf(tmp_path / "m-00002-of-00002.gguf", layers=1, no=1, count=2)
+    assert refusal(first).key == "gguf_parts"
+    assert refusal(first.rename(tmp_path / "half.gguf")).key == "gguf_parts"
+
+
+def test_a_gguf_file_without_a_layer_is_refused(tmp_path):
+    error = refusal(make_gguf(tmp_path / "m.gguf", layers=1))
+    assert (error.key, error.fields["tensors"]) == ("tensors_missing", "blk.1")
+
+
+def test_a_gguf_file_of_an_unknown_architecture_is_refused(tmp_path):
+    error = refusal(make_gguf(tmp_path / "m.gguf", architecture="clip"))
+    assert (error.key, error.fields["architecture"]) == ("gguf_architecture", "clip")
+    for known in ("llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "gemma3", "gpt-oss", "phi3"):
+        assert loads_gguf_of(known), known

@@ -1,0 +1,117 @@
+"""Weights that are stored quantized: what the loader would refuse is refused before anything is downloaded."""
+
+import json
+from typing import Any
+
+import pytest
+
+from hfdemo.errors import ModelLoadError
+from hfdemo.models import check, quantizers
+from hfdemo.models.choose import parse_model
+from hfdemo.models.quantizers import check_quantization, quantization_method
+from hfdemo.models.source import HubModel
+from hfdemo.settings import Settings
+from tests.unit.test_facts import QWEN3, hub_info
+from tests.unit.test_integrity import MACHINE
+from tests.unit.test_plan import GB
+
+CASES = {
+    "awq": ({"quant_method": "awq", "bits": 4, "group_size": 128}, "quantizer_package", "gptqmodel"),
+    "gptq": ({"quant_method": "gptq", "bits": 4}, "quantizer_package", "gptqmodel optimum"),
+    "compressed-tensors": (
+        {"quant_method": "compressed-tensors", "config_groups": {}},
+        "quantizer_package",
+        "compressed-tensors",
+    ),
+    "torchao": ({"quant_method": "torchao", "quant_type": "int8_weight_only"}, "quantizer_package", "torchao"),
+    "bitsandbytes": ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "quantizer_package", "bitsandbytes"),
+    "old bitsandbytes": ({"load_in_8bit": True}, "quantizer_package", "bitsandbytes"),
+    "quanto": ({"quant_method": "quanto", "weights": "int8"}, "quantizer_package", "optimum-quanto"),
+    "MLX": ({"bits": 4, "group_size": 64}, "quantizer_unknown", "MLX"),
+    "mlx by name": ({"quant_method": "mlx", "bits": 4}, "quantizer_unknown", "mlx"),
+    "unknown": ({"quant_method": "exl9"}, "quantizer_unknown", "exl9"),
+    "nothing that says what it is": ({"version": 3}, "quantizer_unknown", "?"),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantizers, "_is_installed", lambda module: False)
+
+
+def refusal(config: dict[str, Any]) -> ModelLoadError:
+    with pytest.raises(ModelLoadError) as refused:
+        check_quantization("org/m", config, MACHINE)
+    assert refused.value.text("ko") != refused.value.text("en")
+    return refused.value
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_cant_be_loaded_is_refused_and_the_package_named(case):
+    quantization, key, part = CASES[case]
+    error = refusal({"model_type": "llama", "quantization_config": quantization})
+    assert error.key == key
+    assert part in error.text("en")
+    assert key != "quantizer_package" or f"pip install {part}" in error.text("en")
+
+
+def test_what_only_mlx_writes_is_seen_in_its_other_field_and_in_the_part_that_writes_text():
+    assert refusal({"quantization": {"bits": 4, "group_size": 64}}).key == "quantizer_unknown"
+    assert quantization_method({"text_config": {"quantization_config": {"quant_method": "awq"}}}) == "awq"
+    assert quantization_method({"quantization_config": None, "text_config": "?"}) is None
+    assert quantization_method({"quantization_config": {}}) is None
+
+
+@pytest.mark.parametrize("method", ["fp8", "mxfp4"])
+def test_what_is_unpacked_without_a_package_is_taken(method):
+    check_quantization("org/m", {"quantization_config": {"quant_method": method}}, MACHINE)
+
+
+def test_what_needs_another_machine_is_refused_in_the_loaders_words(monkeypatch):
+    monkeypatch.setattr(quantizers, "_is_installed", lambda module: True)
+    error = refusal({"quantization_config": {"quant_method": "fbgemm_fp8"}})
+    assert error.key == "quantizer_refused"
+    assert "GPU" in error.fields["problem"]
+
+
+def test_a_model_of_the_hub_is_refused_before_a_byte_of_its_weights(monkeypatch):
+    config = QWEN3.config | {"architectures": ["Qwen3ForCausalLM"], "quantization_config": {"quant_method": "awq"}}
+    info = hub_info({"I32": 10}, {"config.json": 700, "model.safetensors": GB})
+    monkeypatch.setattr(check, "find_model", lambda source: None)
+    monkeypatch.setattr(check, "ask_hub", lambda source, platform: info)
+    monkeypatch.setattr(check, "read_config", lambda source: config)
+    with pytest.raises(ModelLoadError, match="gptqmodel"):
+        check.check_model(HubModel("org/m"), Settings(), MACHINE)
+
+
+def test_a_model_of_the_hub_without_weights_to_load_is_refused(monkeypatch):
+    config = QWEN3.config | {"architectures": ["Qwen3ForCausalLM"]}
+    monkeypatch.setattr(check, "find_model", lambda source: None)
+    monkeypatch.setattr(check, "ask_hub", lambda source, platform: hub_info(None, {"config.json": 7, "m.onnx": 9}))
+    monkeypatch.setattr(check, "read_config", lambda source: config)
+    with pytest.raises(ModelLoadError) as refused:
+        check.check_model(HubModel("org/m"), Settings(), MACHINE)
+    assert refused.value.key == "no_weights_on_hub"
+
+
+@pytest.mark.parametrize(
+    ("gguf", "files", "key"),
+    [
+        ({"architecture": "clip"}, ["m.gguf"], "gguf_architecture"),
+        ({"architecture": "llama"}, ["m-00001-of-00002.gguf"], "gguf_parts_missing"),
+        ({"architecture": "llama"}, ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"], "gguf_parts"),
+    ],
+)
+def test_a_gguf_file_of_the_hub_that_cant_be_loaded_is_refused(monkeypatch, gguf, files, key):
+    monkeypatch.setattr(check, "find_model", lambda source: None)
+    monkeypatch.setattr(check, "ask_hub", lambda *_: hub_info(None, dict.fromkeys(files, 10), gguf))
+    with pytest.raises(ModelLoadError) as refused:
+        check.check_model(HubModel("org/m", None, files[0]), Settings(), MACHINE)
+    assert refused.value.key == key
+
+
+def test_a_folder_is_refused_the_same(tmp_path):
+    config = QWEN3.config | {"architectures": ["Qwen3ForCausalLM"], "quantization_config": {"quant_method": "awq"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelLoadError, match="gptqmodel"):
+        check.check_model(parse_model(str(tmp_path)), Settings(), MACHINE)

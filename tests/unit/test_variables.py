@@ -1,0 +1,106 @@
+"""Variables of other programs are made usable, or refused in one sentence, before a library reads them."""
+
+import os
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+
+from hfdemo.errors import SettingsError
+from hfdemo.settings import from_env
+from hfdemo.variables import mend_variables
+from tests.conftest import ROOT
+
+
+def mended(**environ: str) -> dict[str, str]:
+    mend_variables(environ)
+    return environ
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])
+def test_no_proxy_leads_to_this_machine(name, monkeypatch):
+    found = mended(**{name: "http://127.0.0.1:9", "no_proxy": "intranet", "NO_PROXY": "example.com intranet"})
+    assert found["no_proxy"] == found["NO_PROXY"] == "intranet,example.com,localhost,127.0.0.1,::1"
+    for variable in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+        monkeypatch.delenv(variable.upper(), raising=False)
+    for variable, value in found.items():
+        monkeypatch.setenv(variable, value)
+    with httpx.Client() as client:
+        for host in ("127.0.0.1", "localhost", "[::1]"):
+            assert client._transport_for_url(httpx.URL(f"http://{host}:7860")) is client._transport
+
+
+def test_the_pages_own_address_is_reached_without_a_proxy_too():
+    assert mended(http_proxy="p:1", GRADIO_SERVER_NAME="10.0.0.7")["no_proxy"].endswith(",10.0.0.7")
+
+
+def test_without_a_proxy_nothing_changes():
+    assert mended(http_proxy="", NO_PROXY="a") == {"http_proxy": "", "NO_PROXY": "a"}
+
+
+@pytest.mark.parametrize("around", ["\ufeff{}", "{}\u200b", " {}\n", "'{}'", '\u2060"{}"\xa0', "{}"])
+def test_a_token_loses_what_is_around_it(around):
+    assert mended(HF_TOKEN=around.format("hf_abc")) == {"HF_TOKEN": "hf_abc"}
+
+
+def test_an_empty_port_is_none():
+    assert mended(GRADIO_SERVER_PORT=" ", GRADIO_NUM_PORTS="") == {}
+
+
+@pytest.mark.parametrize(
+    ("environ", "key"),
+    [
+        ({"GRADIO_SERVER_PORT": "abc"}, "bad_setting"),
+        ({"GRADIO_SERVER_PORT": "0"}, "bad_setting"),
+        ({"GRADIO_SERVER_PORT": "99999"}, "bad_setting"),
+        ({"GRADIO_SERVER_PORT": "-1"}, "bad_setting"),
+        ({"GRADIO_SERVER_PORT": "7860.5"}, "bad_setting"),
+        ({"GRADIO_NUM_PORTS": "many"}, "bad_setting"),
+        ({"all_proxy": "socks4://127.0.0.1:1080"}, "bad_proxy_address"),
+        ({"HTTP_PROXY": "ftp://127.0.0.1"}, "bad_proxy_address"),
+        ({"all_proxy": "socks5://127.0.0.1:1080"}, "socks_package"),
+        ({"ALL_PROXY": "SOCKS5H://127.0.0.1:1080"}, "socks_package"),
+        ({"HFDEMO_LANGUAGE": "fr"}, "bad_choice"),
+        ({"HFDEMO_PRIVATE": "yes"}, "bad_choice"),
+    ],
+)
+def test_what_cant_be_used_is_refused_with_its_name(environ, key, monkeypatch):
+    monkeypatch.setattr("hfdemo.variables.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SettingsError) as refused:
+        from_env(environ)
+    assert refused.value.key == key
+    assert next(iter(environ)) in refused.value.text("en") and next(iter(environ)) in refused.value.text("ko")
+
+
+def test_a_socks_proxy_with_its_package_is_taken(monkeypatch):
+    monkeypatch.setattr("hfdemo.variables.importlib.util.find_spec", lambda name: object())
+    from_env({"all_proxy": "socks5://127.0.0.1:1080"})
+
+
+@pytest.mark.parametrize(
+    ("environ", "private"),
+    [
+        ({"GRADIO_SERVER_NAME": "0.0.0.0"}, False),
+        ({"GRADIO_SERVER_NAME": "0.0.0.0", "HFDEMO_PRIVATE": "1"}, True),
+        ({"GRADIO_SHARE": "true", "HFDEMO_PRIVATE": "1"}, False),
+        ({"SPACE_ID": "a/b", "HFDEMO_PRIVATE": "1"}, False),
+    ],
+)
+def test_a_container_may_be_private_although_it_listens_to_all(environ, private):
+    assert from_env(environ).private == private
+
+
+@pytest.mark.parametrize("language", ["C", "ko_KR.UTF-8"])
+def test_a_wrong_port_is_one_sentence_before_anything_slow_is_imported(language):
+    environ = os.environ | {"GRADIO_SERVER_PORT": "abc", "LC_ALL": language, "PYTHONIOENCODING": "utf-8"}
+    environ.pop("HFDEMO_LANGUAGE", None)
+    began = time.monotonic()
+    ended = subprocess.run([sys.executable, "app.py"], cwd=ROOT, env=environ, capture_output=True, encoding="utf-8")
+    assert ended.returncode == 1
+    assert time.monotonic() - began < 5
+    [sentence] = ended.stderr.splitlines()
+    assert "GRADIO_SERVER_PORT" in sentence and "'abc'" in sentence
+    assert ("정수" in sentence) == language.startswith("ko")
