@@ -21,6 +21,7 @@ gc.set_threshold(50_000, 20, 100)
 from hfdemo.answering import Answering
 from hfdemo.background import in_thread
 from hfdemo.compute.thread import ComputeThread
+from hfdemo.door.door import make_door
 from hfdemo.engines.local import LocalEngine
 from hfdemo.engines.model_host import LocalModelHost
 from hfdemo.engines.protocol import Engine
@@ -101,7 +102,7 @@ def main() -> None:
         signal.signal(number, end)
     page, answering = make_page(settings)
     signal.signal(signal.SIGTERM, end_when_answered(answering))
-    launch(page, settings, answering.is_ready)
+    launch(page, settings, answering.is_ready, make_door(answering))
 
 
 if __name__ == "__main__":

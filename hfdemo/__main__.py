@@ -56,12 +56,23 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--language", choices=environment.languages(), help="language of the output")
     chosen = parser.parse_args(arguments)
     if chosen.command == "start":
-        return environment.start(page_only=bool(os.environ.get("HFDEMO_ENDPOINT", "").strip()))
+        return environment.start(page_only=_runs_elsewhere())
     if chosen.command == "test":
         return environment.test(chosen.pytest)
     if importlib.util.find_spec("huggingface_hub") is None:  # nothing is installed here: use the Python of `start`
-        return environment.run_command(sys.argv[1:] if arguments is None else arguments)
+        return environment.run_command(sys.argv[1:] if arguments is None else arguments, _runs_elsewhere())
     return _run_command(chosen)
+
+
+def _runs_elsewhere() -> bool:
+    """Tell whether a server elsewhere runs the model, so that little has to be installed."""
+    from hfdemo.errors import SettingsError
+    from hfdemo.settings import from_env
+
+    try:
+        return from_env(os.environ).is_remote
+    except SettingsError:  # the program that reads them says so
+        return False
 
 
 def _run_command(chosen: argparse.Namespace) -> int:

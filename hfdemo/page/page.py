@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from hfdemo.answering import Answering
 from hfdemo.chat.options import defaults
@@ -86,6 +87,7 @@ def launch(
     page: gr.Blocks,
     settings: Settings | None = None,
     is_ready: Callable[[], bool] = lambda: True,
+    door: ASGIApp | None = None,
     prevent_thread_lock: bool = False,
     **options: Any,
 ) -> None:
@@ -95,6 +97,7 @@ def launch(
         page: what `create_page` returned.
         settings: the host's; say who may reach the page.
         is_ready: tells whether messages can be answered now.
+        door: serves the API in OpenAI's form.
         prevent_thread_lock: whether to return as soon as the page is served.
         options: more arguments for `Blocks.launch`.
     """
@@ -103,7 +106,8 @@ def launch(
     gradio_private.let_guard_read_proxies()
     gradio_private.log_failures_in_one_line()
     logging.getLogger("uvicorn.error").addFilter(few_a_second)
-    guarded = Guarded(settings or Settings(), gradio_private.event_table(page), lambda: page.share_url, is_ready)
+    settings = settings or Settings()
+    guarded = Guarded(settings, gradio_private.event_table(page), lambda: page.share_url, is_ready, door)
     page.launch(
         theme=make_theme(),
         css=(ASSETS / "page.css").read_text("utf-8"),

@@ -37,6 +37,10 @@ OWN_IMPORTS = {
     ),
     "hfdemo.answering": ("hfdemo.engines.protocol", "hfdemo.chat", *BASE[1:]),
     "hfdemo.web": ("hfdemo.web", "hfdemo.answering", "hfdemo.chat", *BASE[1:]),
+    "hfdemo.door": (
+        *("hfdemo.door", "hfdemo.answering", "hfdemo.engines.protocol", "hfdemo.chat", "hfdemo.web"),
+        *BASE[1:],
+    ),
     "hfdemo.page": (
         *("hfdemo.page", "hfdemo.answering", "hfdemo.engines.protocol", "hfdemo.chat", "hfdemo.web"),
         *(*PLAN, *BASE[1:]),
@@ -44,10 +48,10 @@ OWN_IMPORTS = {
     "hfdemo.publish": ("hfdemo.publish", "hfdemo.models", *BASE[1:]),
     "hfdemo.commands": (
         *("hfdemo.commands", "hfdemo.environment", "hfdemo.models", "hfdemo.chat", "hfdemo.publish"),
-        *BASE,
+        *("hfdemo.engines.remote", *BASE),
     ),
     "hfdemo.colab": ("hfdemo.commands.terminal", "hfdemo.environment", *PLAN, *BASE[1:]),
-    "hfdemo.__main__": ("hfdemo.environment", "hfdemo.commands"),
+    "hfdemo.__main__": ("hfdemo.environment", "hfdemo.commands", "hfdemo.settings", "hfdemo.errors"),
 }
 """What the modules of each room may import of hfdemo."""
 
@@ -62,6 +66,7 @@ OTHER_IMPORTS = {
     "hfdemo.answering": (),
     "hfdemo.engines.protocol": (),
     "hfdemo.web": ("starlette",),
+    "hfdemo.door": ("starlette",),
     "hfdemo.compute": ("torch", "transformers"),
     "hfdemo.colab": ("IPython", "google", "psutil"),
     "hfdemo.environment": (),
