@@ -94,7 +94,11 @@ DOOR_ROUTES: dict[str, Callers] = {
 }
 """The API in OpenAI's form; there is nothing at these addresses while no key is set."""
 
-ROUTES = OWN_ROUTES | DOOR_ROUTES | GRADIO_ROUTES
+MCP_ROUTES: dict[str, Callers] = {"/gradio_api/mcp": "signed in", "/gradio_api/mcp/http": "signed in"}
+"""What Gradio serves besides if `GRADIO_MCP_SERVER` says so: the API for programs as tools of the Model Context
+Protocol. Its older transport stays closed."""
+
+ROUTES = OWN_ROUTES | DOOR_ROUTES | MCP_ROUTES | GRADIO_ROUTES
 
 _FETCHES = re.compile(r"/gradio_api/file=\s*https?:", re.IGNORECASE)
 
