@@ -18,6 +18,7 @@ from hfdemo.page.page import launch
 from hfdemo.settings import Settings
 from tests.conftest import free_port, wait_until
 from tests.integration.local import Local, loaded
+from tests.integration.test_readme import ADDRESS, ENGLISH, KOREAN, block, run
 
 KEY = "key-of-the-laptop-1"
 MODEL = "tiny"
@@ -238,6 +239,15 @@ def test_transformers_own_chat(url, model, tmp_path):
         check=False,
     )
     assert "The capital of France is Paris." in ended.stdout, ended.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("readme", "key"), [(ENGLISH, "the key behind laptop:"), (KOREAN, "laptop: 뒤의 키")], ids=["en", "ko"]
+)
+def test_the_readmes_example(url, readme, key, tmp_path):
+    pytest.importorskip("openai")
+    code = block(readme, "python", "OpenAI").replace(f"{ADDRESS}/v1", url).replace(key, KEY)
+    assert run([sys.executable, "-c", code], tmp_path) == ["The capital of France is Paris."]
 
 
 def test_curl(url, model):
