@@ -49,6 +49,7 @@ except SettingsError as error:
 from hfdemo.answering import Answering
 from hfdemo.background import in_thread
 from hfdemo.compute.thread import ComputeThread
+from hfdemo.door.door import make_door
 from hfdemo.engines.local import LocalEngine
 from hfdemo.engines.model_host import LocalModelHost
 from hfdemo.engines.protocol import Engine
@@ -119,7 +120,7 @@ def main() -> None:
     page, answering = make_page(SETTINGS)
     signal.signal(signal.SIGTERM, end_when_answered(answering))
     try:
-        launch(page, SETTINGS)
+        launch(page, SETTINGS, make_door(answering))
     except OSError:  # Gradio found no port to listen at
         names = {"name": "GRADIO_SERVER_NAME", "port": "GRADIO_SERVER_PORT"}
         error = SettingsError("port_in_use", **{field: os.environ.get(names[field], "-") for field in names})

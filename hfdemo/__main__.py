@@ -83,12 +83,12 @@ def script() -> int:
 
 def _run(chosen: argparse.Namespace, arguments: list[str] | None) -> int:
     if chosen.command == "start":
-        page_only = bool(os.environ.get("HFDEMO_ENDPOINT", "").strip())
-        return environment.start(page_only, _variables(chosen))
+        variables = _variables(chosen)
+        return environment.start(_runs_elsewhere(variables), variables)
     if chosen.command == "test":
         return environment.test(chosen.pytest)
     if importlib.util.find_spec("huggingface_hub") is None:  # nothing is installed here: use the Python of `start`
-        return environment.run_command(sys.argv[1:] if arguments is None else arguments)
+        return environment.run_command(sys.argv[1:] if arguments is None else arguments, _runs_elsewhere({}))
     return _run_command(chosen)
 
 
@@ -107,6 +107,17 @@ def _variables(chosen: argparse.Namespace) -> dict[str, str]:
 def _program_name() -> str:
     """Return what was typed to get here: the installed script, or Python with the module."""
     return "hfdemo" if os.path.basename(sys.argv[0]).startswith("hfdemo") else "python -m hfdemo"
+
+
+def _runs_elsewhere(variables: dict[str, str]) -> bool:
+    """Tell whether a server elsewhere runs the model, so that little has to be installed."""
+    from hfdemo.errors import SettingsError
+    from hfdemo.settings import from_env
+
+    try:
+        return from_env(os.environ | variables).is_remote
+    except SettingsError:  # the program that reads them says so
+        return False
 
 
 def _run_command(chosen: argparse.Namespace) -> int:

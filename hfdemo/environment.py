@@ -47,9 +47,9 @@ def test(arguments: Sequence[str] = ()) -> int:
     return _run_in_environment([APP_REQUIREMENTS, TEST_REQUIREMENTS], ["-m", "pytest", *arguments])
 
 
-def run_command(arguments: Sequence[str]) -> int:
-    """Install the chat's requirements, run another command, and return its exit status."""
-    return _run_in_environment([APP_REQUIREMENTS], ["-m", "hfdemo", *arguments])
+def run_command(arguments: Sequence[str], page_only: bool = False) -> int:
+    """Install the chat's requirements, run another command, and return its exit status; see `start`."""
+    return _run_in_environment([APP_REQUIREMENTS], ["-m", "hfdemo", *arguments], PAGE_PACKAGES if page_only else ())
 
 
 def languages() -> list[str]:

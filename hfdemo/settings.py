@@ -29,6 +29,9 @@ CpuWeights = Literal["auto", "bf16", "int8", "int4"]
 SIGN_IN_NAME = "hfdemo"
 """The user name that goes with `HFDEMO_PASSWORD`."""
 
+MIN_API_KEY_CHARS = 16
+"""How long a key of the API must be, so that nobody guesses it."""
+
 HERE_ONLY = ("", "localhost", "127.0.0.1", "::1", "[::1]")
 """Values of `GRADIO_SERVER_NAME` with which only this machine reaches the page."""
 
@@ -105,6 +108,10 @@ class Settings:
 
     users: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """`HFDEMO_USERS`: more users, as pairs `name:password`, separated by commas."""
+
+    api_keys: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """`HFDEMO_API_KEYS`: who may use the OpenAI-compatible API, as pairs `name:key`, separated by commas; nobody may
+    without a key."""
 
     allowed_hosts: tuple[str, ...] = ()
     """`HFDEMO_ALLOWED_HOSTS`: more host names of the page; one that begins with a dot stands for all below it, and `*`
@@ -202,6 +209,7 @@ def from_env(environ: Mapping[str, str]) -> Settings:
         ),
         password=environ.get("HFDEMO_PASSWORD", "").strip() or None,
         users=_users(environ),
+        api_keys=_api_keys(environ),
         allowed_hosts=_hosts(environ),
         trusted_proxies=_proxies(environ),
         max_request_mb=_whole_number(environ, "HFDEMO_MAX_REQUEST_MB", defaults.max_request_mb, low=1, high=1024),
@@ -234,10 +242,27 @@ def _is_shared(environ: Mapping[str, str]) -> bool:
 
 
 def _users(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    pairs = [pair.strip().partition(":") for pair in environ.get("HFDEMO_USERS", "").split(",") if pair.strip()]
-    if not all(name.strip() and password.strip() for name, _, password in pairs):
+    pairs = _pairs(environ, "HFDEMO_USERS")
+    if not all(name and password for name, password in pairs):
         raise SettingsError("bad_users")  # without the value, which holds passwords
-    return tuple((name.strip(), password.strip()) for name, _, password in pairs)
+    return pairs
+
+
+def _api_keys(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    pairs = _pairs(environ, "HFDEMO_API_KEYS")
+    names, keys = ({pair[part] for pair in pairs} for part in (0, 1))
+    if not all(names) or not all(map(_is_api_key, keys)) or not len(names) == len(keys) == len(pairs):
+        raise SettingsError("bad_api_keys", chars=MIN_API_KEY_CHARS)
+    return pairs
+
+
+def _is_api_key(key: str) -> bool:
+    return len(key) >= MIN_API_KEY_CHARS and key.isascii() and key.isprintable() and " " not in key
+
+
+def _pairs(environ: Mapping[str, str], name: str) -> tuple[tuple[str, str], ...]:
+    pairs = [pair.partition(":") for pair in environ.get(name, "").split(",") if pair.strip()]
+    return tuple((first.strip(), second.strip()) for first, _, second in pairs)
 
 
 def _hosts(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -83,6 +83,10 @@ class Endpoint:
         """List these models."""
         self.pages[path] = json_answer({"object": "list", "data": list(models)})
 
+    def answer_to(self, asked: Asked) -> Answer:
+        """Return what a request is answered with."""
+        return self.answers.popleft() if self.answers else Answer(HELLO)
+
     def enqueue(self, *steps: Step) -> None:
         """Add a reply."""
         self.answers.append(Answer(steps))
@@ -113,7 +117,7 @@ def serve_endpoint() -> Iterator[Endpoint]:
             length = int(self.headers.get("Content-Length", 0))
             asked = Asked(self.path, dict(self.headers), json.loads(self.rfile.read(length)))
             endpoint.chats.append(asked)
-            self._answer(asked, endpoint.answers.popleft() if endpoint.answers else Answer(HELLO))
+            self._answer(asked, endpoint.answer_to(asked))
 
         def _answer(self, asked: Asked, answer: Answer) -> None:
             """Send the pieces; without a length, the end of the connection is the end of the content."""

@@ -79,6 +79,7 @@ class PromptBuilder:
         self.context_limit = context_limit
         self.template = template or ChatTemplate(tokenizer)
         self.base_model = self.template.of_base_model
+        self.makers_stop_texts = tuple(stop_texts)
         self.stop_texts = (*(BASE_MODEL_STOP_TEXTS if self.base_model else ()), *stop_texts)
         self.thinking_modes = self.template.modes
         control_tokens = find_control_tokens(tokenizer)
@@ -117,6 +118,7 @@ class PromptBuilder:
         thought_start: str = "",
         reply_ids: Sequence[int] = (),
         thinking: Thinking = "auto",
+        keeps_all: bool = False,
     ) -> Prompt:
         """Build the prompt of a turn, leaving room for `max_new_tokens`.
 
@@ -130,16 +132,19 @@ class PromptBuilder:
             thought_start: the thought before that; alone, the model goes on with it.
             reply_ids: the same two as tokens, where they are known, as of a reply that was cut off.
             thinking: whether a thinking model shall think first.
+            keeps_all: whether no turn may fall out.
 
         Raises:
-            InvalidInput: there is no message, or the system prompt and the last message alone don't fit.
+            InvalidInput: there is no message, or what may not fall out doesn't fit.
             GenerationFailed: the chat template refuses this conversation.
         """
         turns = normalise(messages)
         if not turns:
             raise InvalidInput("empty_message")
+        stay = turns if keeps_all else turns[-1:]
         begins_with = ("", "") if reply_ids else (reply_start, thought_start)
-        self._refuse_far_too_long([system_prompt, turns[-1].content, reply_start, thought_start], max_new_tokens)
+        texts = [system_prompt, *(turn.content for turn in stay), reply_start, thought_start]
+        self._refuse_far_too_long(texts, max_new_tokens)
         encode_text = cache(self._encode_text)  # the same turns are encoded again after the oldest fell out
         opening = ""
 
@@ -157,10 +162,25 @@ class PromptBuilder:
             return self.context_limit is None or len(ids_from(start)) + max_new_tokens <= self.context_limit
 
         starts = range(0, len(turns), 2)  # a question falls out together with its answer
-        start = 0 if fits(0) else starts[bisect_left(starts[:-1], True, key=fits)]
+        start = 0 if keeps_all or fits(0) else starts[bisect_left(starts[:-1], True, key=fits)]
         if not fits(start):
             raise self._too_long(f"{len(ids_from(start)):,}", max_new_tokens)
         return Prompt(ids_from(start), dropped=start, opening=opening)
+
+    def build_text(self, text: str) -> Prompt:
+        """Build a prompt that is a text alone, leaving room for a token; chat models can go on with it, too.
+
+        Raises:
+            InvalidInput: there is no text, or it doesn't fit.
+        """
+        self._refuse_far_too_long([text], 1)
+        ids = (*_tokens_before_text(self.tokenizer), *self._encode_text(text, True))
+        if not text or not ids:
+            raise InvalidInput("empty_message")
+        self._refuse_unreadable(ids)
+        if self.context_limit is not None and len(ids) >= self.context_limit:
+            raise self._too_long(f"{len(ids):,}", 1)
+        return Prompt(ids)
 
     def show(self, ids: Sequence[int]) -> list[tuple[str, bool]]:
         """Return each token as text, and whether it is a control token."""
@@ -325,9 +345,12 @@ class PromptBuilder:
                     ids += [*encode_text(run, not ids), piece]
                     run = ""
         ids = self._opening_ids + ids + encode_text(run, not ids)
+        self._refuse_unreadable(ids)
+        return ids
+
+    def _refuse_unreadable(self, ids: Sequence[int]) -> None:
         if self._unreadable and (beyond := self._unreadable.keys() & set(ids)):
             raise InvalidInput("unreadable_token", token=self._unreadable[min(beyond)])
-        return ids
 
     def _try_size(self, embeddings: int | None) -> tuple[Note, ...]:
         """Say that the tokenizer has more tokens than the model, if so.

@@ -48,6 +48,20 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Token:
+    """A token, and how likely a model found it before anything was left out (temperature, top_p, ...)."""
+
+    text: str
+    """May have U+FFFD in place of half a character."""
+    data: bytes
+    """The token itself; only several together may be text."""
+    logprob: float
+    """The natural logarithm of its probability."""
+    others: tuple["Token", ...] = ()
+    """The likeliest ones in its place, as many as were asked for; it may be one of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """The next piece of a reply. One without text is a heartbeat: the engine is alive and still at work."""
 
@@ -62,6 +76,8 @@ class Delta:
     """Set on the last piece, and only there."""
     answer_was_thought: bool = False
     """Whether all that came as answer before this piece was thought: only now a mark told so."""
+    tokens: tuple[Token, ...] = ()
+    """The tokens that were written, if the request asks for them; their text may come later, or not at all."""
 
     def added_to(self, text: str, thought: str) -> tuple[str, str]:
         """Return the answer and the thought so far, with this piece behind them."""
@@ -79,6 +95,7 @@ class Delta:
             later.ahead,
             later.receipt,
             self.answer_was_thought or later.answer_was_thought,
+            self.tokens + later.tokens,
         )
 
 

@@ -21,6 +21,7 @@ from hfdemo.chat.reply_reader import (
     DeclaredReader,
     MarkReader,
     Marks,
+    PlainReader,
     ReplyReader,
 )
 from hfdemo.chat.template import ChatTemplate, make_placeholder
@@ -97,7 +98,9 @@ class ReplyFormat:
         if self.tokenizer is not None:
             parser = self.tokenizer.get_response_parser(self.declared, prefix=self._named(opening))
             return DeclaredReader(parser, self.names)
-        return ChannelReader(self.channels, opening) if self.channels else MarkReader(self.marks, opening)
+        if self.channels:
+            return ChannelReader(self.channels, opening)
+        return MarkReader(self.marks, opening) if self.marks.thoughts or self.marks.answers else PlainReader()
 
     def opening(self, asked: str) -> str:
         """Return how a prompt begins the reply: its last mark and what stands behind that.
@@ -137,9 +140,13 @@ class ReplyFormat:
         return SYMBOLS.sub(lambda symbol: self.names[symbol[0]], text)
 
 
+PLAIN = ReplyFormat(Marks(()))
+"""Nothing marks anything: all of a reply is its text."""
+
+
 def usual_format() -> ReplyFormat:
     """Return how replies are read as text, of a model of which nothing is known."""
-    return ReplyFormat(Marks(THOUGHTS, tuple(pair for pair in ANSWERS if not pair[0][0].isalpha())))
+    return ReplyFormat(Marks(THOUGHTS, tuple(_usual_answers("")), own=frozenset(UNMISTAKABLE)))
 
 
 def find_reply_format(
@@ -167,9 +174,7 @@ def find_reply_format(
         start, channel, message, *ends = (symbols[special[name]] for name in GPT_OSS)
         channels = Channels(start, channel, message, "".join(ends))
         return ReplyFormat(Marks(()), symbols, names, channels, within_turn=within | {special["<|end|>"]})
-    # Words mark nothing in the replies of other models.
-    usual = [pair for pair in ANSWERS if pair[0] in template.source or pair[0] not in USUAL_WORDS]
-    thoughts, answers = (*written.thoughts, *THOUGHTS), (*written.answers, *usual)
+    thoughts, answers = (*written.thoughts, *THOUGHTS), (*written.answers, *_usual_answers(template.source))
     symbols, names = _symbols(special, "\n".join(mark for pair in (*thoughts, *answers) for mark in pair))
     to_symbols = {name: symbol for symbol, name in names.items()}
     marks = Marks(
@@ -186,6 +191,11 @@ def find_reply_format(
     if "<|think|>" in special and "<|end|>" in special:  # Solar Open: one turn has two messages
         within |= {special["<|end|>"]}
     return ReplyFormat(marks, symbols, names, within_turn=within)
+
+
+def _usual_answers(source: str) -> list[tuple[str, str]]:
+    """Return the marks around an answer that count for a model with this template: words mark nothing elsewhere."""
+    return [pair for pair in ANSWERS if pair[0] in source or pair[0] not in USUAL_WORDS]
 
 
 @dataclass(frozen=True, slots=True)

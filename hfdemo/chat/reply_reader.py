@@ -47,6 +47,23 @@ class ReplyReader(Protocol):
         ...
 
 
+class PlainReader:
+    """Reads a text in which nothing marks anything; each blank of it counts."""
+
+    answer_may_be_thought = False
+
+    def add(self, text: str) -> Delta:
+        """Take the next piece and return it."""
+        return Delta(text)
+
+    def end(self) -> Delta:
+        """Return nothing: nothing is held back."""
+        return Delta()
+
+    def go_on_from(self, text: str, thought: str) -> None:
+        """Do nothing: what is there already changes nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Marks:
     """What stands around thought and answer."""

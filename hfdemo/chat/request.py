@@ -24,6 +24,15 @@ class ChatRequest:
     """Whether these two are the last reply of this conversation, which was cut off and is to go on."""
     update_interval_s: float = 0.0
     """How long the reader needs for an update: pieces of the reply come no more often."""
+    keeps_all: bool = False
+    """Whether the request is refused if it doesn't fit, in place of leaving out the oldest messages. What is left of
+    the context is for the reply."""
+    completes: bool = False
+    """Whether the one message is a text that the model goes on with, without a chat template around it."""
+    schema: str = ""
+    """The JSON schema that the answer has to follow, as JSON."""
+    likeliest: int | None = None
+    """For each token of the reply, how likely it was is told, and of so many others; None is not at all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import os
 import sys
 from dataclasses import asdict, replace
 
+from hfdemo.commands.endpoint import endpoint_lines
 from hfdemo.commands.terminal import exit_status, prepare_terminal
 from hfdemo.errors import HfdemoError
 from hfdemo.models.plan import Plan
@@ -25,12 +26,15 @@ def run(named: str, context: int | None, quantize: Quantize | None, language: La
     """
     prepare_terminal()
     language = language or language_of_terminal(os.environ)
-    from hfdemo.models.check import check_model, refuse_misfit
-    from hfdemo.models.choose import parse_model
-
     try:
         settings = from_env(os.environ)
         settings = replace(settings, context=context or settings.context, quantize=quantize or settings.quantize)
+        if replace(settings, model=named).is_remote:  # what it needs is not this machine's concern
+            print("\n".join(endpoint_lines(named, settings, language)), file=sys.stderr if as_json else sys.stdout)
+            return 0
+        from hfdemo.models.check import check_model, refuse_misfit
+        from hfdemo.models.choose import parse_model
+
         checked = check_model(parse_model(named), settings)
         plan = checked.plan
         print(_as_json(plan) if as_json else table(plan, language))  # noqa: T201

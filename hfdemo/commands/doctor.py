@@ -4,10 +4,12 @@ import getpass
 import os
 import platform
 import sys
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from hfdemo.commands.check import table, try_template
+from hfdemo.commands.endpoint import endpoint_lines
 from hfdemo.commands.terminal import exit_status, prepare_terminal
 from hfdemo.errors import HfdemoError, ModelLoadError
 from hfdemo.models.plan import Machine
@@ -51,11 +53,15 @@ def _examine(named: str | None, settings: Settings, language: Language) -> None:
     Raises:
         HfdemoError: the first problem.
     """
+    _say(f"✓ {_versions()}")
+    elsewhere = settings if named is None else replace(settings, model=named)
+    if elsewhere.is_remote:
+        _say("\n".join(f"✓ {line}" for line in endpoint_lines(named, elsewhere, language)))
+        return
     from hfdemo.models.check import check_model, refuse_misfit
     from hfdemo.models.choose import EmbeddedModel, choose_model
     from hfdemo.models.machine import look_at_machine
 
-    _say(f"✓ {_versions()}")
     machine = look_at_machine(settings.platform)
     _say(f"✓ {_machine(machine, settings, language)}")
     _say(f"✓ {_disk(machine, language)}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hfdemo.chat.options import Options
 from hfdemo.chat.prompt import Prompt, PromptBuilder
+from hfdemo.chat.reply_format import PLAIN
 from hfdemo.chat.request import ChatRequest, ShownPrompt
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ class DecodeRequest:
     """How long it may take from when the model begins to read."""
     update_interval_s: float = 0.0
     """Pieces of the reply come no more often than this."""
+    completes: bool = False
+    """Whether the reply goes on with a text, and is no turn of a conversation."""
+    schema: str = ""
+    """The JSON schema that the answer has to follow."""
+    likeliest: int | None = None
+    """How many likely tokens are told of beside each token of the reply; None is nothing at all."""
 
     @property
     def prompt_tokens(self) -> int:
@@ -66,16 +73,24 @@ def make_decode_request(
         InvalidInput: the request doesn't fit the model.
         GenerationFailed: the chat template refuses the conversation.
     """
-    options = prompts.fit(request.options.with_recommended(recommended or {}))
-    prompt = prompts.build(
-        request.messages,
-        request.system_prompt,
-        options.max_new_tokens,
-        reply_start=request.reply_start,
-        thought_start=request.thought_start,
-        reply_ids=reply_ids,
-        thinking=options.thinking,
-    )
+    wanted = request.options.with_recommended(recommended or {})
+    options = prompts.fit(wanted)
+    if request.completes:
+        prompt = prompts.build_text(request.messages[-1].content)
+    else:
+        prompt = prompts.build(
+            request.messages,
+            request.system_prompt,
+            1 if request.keeps_all else options.max_new_tokens,
+            reply_start=request.reply_start,
+            thought_start=request.thought_start,
+            reply_ids=reply_ids,
+            thinking=options.thinking,
+            keeps_all=request.keeps_all,
+        )
+    if (request.keeps_all or request.completes) and prompts.context_limit:
+        left = prompts.context_limit - len(prompt.ids)
+        options = replace(options, max_new_tokens=min(wanted.max_new_tokens, left))
     return DecodeRequest(
         prompt,
         options,
@@ -85,6 +100,9 @@ def make_decode_request(
         request.continues,
         time_limit_s,
         request.update_interval_s,
+        request.completes,
+        request.schema,
+        request.likeliest,
     )
 
 
@@ -92,12 +110,18 @@ def make_streamer(model: LoadedModel, request: DecodeRequest) -> TokenStreamer:
     """Return what takes the reply's tokens; what the reply begins with is its first piece."""
     from hfdemo.decoding.streamer import TokenStreamer
 
-    begins_with_text = bool(request.reply_start or request.thought_start) and not request.reply_ids
+    begins_with_text = request.completes or (
+        bool(request.reply_start or request.thought_start) and not request.reply_ids
+    )
+    prompts = model.prompts
     streamer = TokenStreamer(
         model.tokenizer,
         end_ids=model.end_ids,
-        stop_texts=(*model.prompts.stop_texts, *request.options.stop_texts),
-        reply_format=model.prompts.reply_format,
+        stop_texts=(
+            *(prompts.makers_stop_texts if request.completes else prompts.stop_texts),
+            *request.options.stop_texts,
+        ),
+        reply_format=PLAIN if request.completes else prompts.reply_format,
         opening=request.prompt.opening,
         before=request.prompt.ids[-8:] if begins_with_text else (),
     )

@@ -19,9 +19,11 @@ from torch import Tensor
 from torch.nn import Module
 from transformers import DynamicCache
 
-from hfdemo.chat.reply import FinishReason, Receipt, StopSignal
+from hfdemo.chat.reply import FinishReason, Receipt, StopSignal, Token
 from hfdemo.compute.chat_cache import ChatCache
 from hfdemo.compute.transformers_private import takes_dynamic_cache
+from hfdemo.decoding.grammar import Grammar
+from hfdemo.decoding.likely_tokens import describe
 from hfdemo.decoding.prefix_cache import CachedReply
 from hfdemo.decoding.request import DecodeRequest, make_streamer
 from hfdemo.decoding.sampling import Sampler, make_sampler
@@ -55,11 +57,15 @@ class RunningReply:
     """What is left of the prompt."""
     seed: int = 0
     _ids: list[int] = field(default_factory=list)
+    _grammar: Grammar | None = None
     _sampler: Sampler | None = None
+    _told: Token | None = None  # of the token that was chosen
     _started: float = 0.0
 
     def __post_init__(self) -> None:
         self.streamer = make_streamer(self.model, self.request)
+        if self.request.schema:
+            self._grammar = Grammar(self.model.tokenizer, self.model.end_ids, self.request.schema)
 
     def begin(self) -> None:
         """Begin the work: find out what need not be read again, and draw what is random."""
@@ -82,12 +88,18 @@ class RunningReply:
             GenerationFailed: the logits contain NaN or infinity.
         """
         assert self._sampler is not None
-        return self._sampler(logits, self._ids)
+        allowed = self._grammar.allowed(logits) if self._grammar else logits
+        token_id = self._sampler(allowed, self._ids)
+        if self.request.likeliest is not None:
+            self._told = describe(token_id, logits, self.request.likeliest, self.model.prompts)
+        return token_id
 
     def write(self, token_id: int) -> None:
         """Take the token that was chosen."""
         self._ids.append(token_id)
-        self.streamer.add(token_id)
+        if self._grammar:
+            self._grammar.take(token_id)
+        self.streamer.add(token_id, self._told)
 
     @property
     def last_id(self) -> int:
@@ -104,7 +116,7 @@ class RunningReply:
         token_ids = self.streamer.token_ids
         written = len(token_ids) - len(self.request.reply_ids)
         if written:
-            if token_ids[-1] in self.model.end_ids:
+            if token_ids[-1] in self.model.end_ids or (self._grammar and self._grammar.is_complete):
                 return "end_of_turn"
             if self.streamer.stop_text_found:
                 return "stop_text"
@@ -129,7 +141,7 @@ class RunningReply:
     def finish(self, reason: FinishReason) -> None:
         """End the reply as it is now: keep it, and tell whoever waits for it."""
         streamer, model, written = self.streamer, self.model, len(self.written)
-        if reason == "end_of_turn" and written:
+        if written and streamer.token_ids[-1] in model.end_ids:
             streamer.token_ids.pop()
         streamer.complete()
         receipt = Receipt(

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 from transformers import TextIteratorStreamer
 
-from hfdemo.chat.reply import HEARTBEAT_S, Delta, Receipt
+from hfdemo.chat.reply import HEARTBEAT_S, Delta, Receipt, Token
 from hfdemo.chat.reply_format import ReplyFormat
 from hfdemo.chat.stop_texts import StopTexts
 from hfdemo.decoding.detokenizer import Detokenizer
@@ -101,12 +101,14 @@ class TokenStreamer(TextIteratorStreamer):
     def end(self) -> None:
         """Do nothing: `generate` calls this before it is known how the reply ended."""
 
-    def add(self, token_id: int) -> None:
-        """Take the next token."""
+    def add(self, token_id: int, told: Token | None = None) -> None:
+        """Take the next token, and what its reader is told of it."""
         self.last_token_at = time.monotonic()
         self.first_token_at = self.first_token_at or self.last_token_at
         self.token_ids.append(token_id)
         if token_id not in self._end_ids:
+            if told:
+                self._pieces.append(Delta(tokens=(told,)))
             self._show(self._reader.add(self._detokenizer.add(token_id)))
 
     def complete(self) -> None:

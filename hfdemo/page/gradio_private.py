@@ -6,7 +6,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from itertools import chain
 from types import SimpleNamespace
@@ -200,9 +200,13 @@ async def _leave(event: Any) -> None:
     event.alive = False
 
 
-def is_one_call(session: str) -> bool:
-    """Tell whether a session is nothing but the current call: Gradio names the session so if its caller named none."""
-    return bool(session == LocalContext.event_id.get(None))
+def is_one_call(session: str, headers: Mapping[str, str]) -> bool:
+    """Tell whether a session says nothing of who calls.
+
+    Gradio names it like the current call if its caller named none. And all that come by Gradio's MCP server share the
+    session of the client that this has of its own, which says so in a header (gradio/mcp.py).
+    """
+    return bool(session == LocalContext.event_id.get(None)) or headers.get("x-gradio-user") == "mcp"
 
 
 def _queue() -> Any:

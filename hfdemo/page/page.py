@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from hfdemo.answering import Answering
 from hfdemo.chat.options import RECOMMENDED
@@ -156,6 +157,7 @@ def _script(page: gradio_private.PageBlocks) -> str:
 def launch(
     page: gradio_private.PageBlocks,
     settings: Settings | None = None,
+    door: ASGIApp | None = None,
     prevent_thread_lock: bool = False,
     **options: Any,
 ) -> None:
@@ -164,6 +166,7 @@ def launch(
     Args:
         page: what `create_page` returned.
         settings: the host's; say who may reach the page.
+        door: serves the API in OpenAI's form.
         prevent_thread_lock: whether to return as soon as the page is served.
         options: more arguments for `Blocks.launch`.
     """
@@ -173,9 +176,9 @@ def launch(
     gradio_private.let_guard_read_proxies()
     gradio_private.log_failures_in_one_line()
     logging.getLogger("uvicorn.error").addFilter(few_a_second)
-    guarded = Guarded(
-        settings or Settings(), gradio_private.event_table(page), lambda: page.share_url, answering.is_ready
-    )
+    settings = settings or Settings()
+    table = gradio_private.event_table(page)
+    guarded = Guarded(settings, table, lambda: page.share_url, answering.is_ready, door)
     page.launch(
         theme=make_theme(),
         css=_asset("page.css"),

@@ -56,15 +56,15 @@ class ProgramDoor:
         """
         numbers = (temperature, top_p, max_new_tokens, top_k, repetition_penalty, seed)
         session, address = str(request.session_hash), request.client.host if request.client else ""
-        comes_again = not is_one_call(session)
+        comes_again = not is_one_call(session, request.headers)
         with shown_errors(language_of(request), labelled=False):
-            client = self._clients.find(session)
+            client = self._clients.find(session) if comes_again else None
             before = client.conversation if client else Conversation()
             asked = before.add("user", read_message(message))
             options = read_page_options((system_prompt, *numbers, stop_texts, reply_start, thinking, min_p))
             key = client.cache_key if client else secrets.token_urlsafe(16)
             turn = replace(request_of(asked.path, options), cache_key=key)
-            answer = self._answering.answer(turn, session, address)
+            answer = self._answering.answer(turn, session if comes_again else "", address)
             reply = Turn(new_id(), asked.head, "assistant", "")
             with leaving_call():
                 async with aclosing(answer.deltas()) as deltas:

@@ -24,7 +24,9 @@ CHUNK_WAITS_S = 20.0
 BODY_WAITS_S = 120.0
 """How long a whole body may take."""
 
-_EVENT = re.compile(r"/gradio_api/(queue/join|(call|run|api)/[^/]+|call/v2/[^/]+)/?")
+_EVENT = re.compile(
+    r"/gradio_api/(queue/join|(call|run|api)/[^/]+|call/v2/[^/]+)/?|/v1/(chat/completions|completions|responses)/?"
+)
 
 
 class BodyRefused(Exception):
@@ -136,7 +138,7 @@ class FewLargeBodies:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not _may_be_large(scope):
+        if scope["type"] != "http" or not may_be_large(scope):
             await self._app(scope, receive, send)
             return
         try:
@@ -155,6 +157,7 @@ def _told_bytes(scope: Scope) -> int:
     return int(told) if told.isdecimal() and len(told) < 18 else 2**63
 
 
-def _may_be_large(scope: Scope) -> bool:
+def may_be_large(scope: Scope) -> bool:
+    """Tell whether a request may have a body that isn't small."""
     headers = Headers(scope=scope)
     return "transfer-encoding" in headers or _told_bytes(scope) > SMALL_BYTES

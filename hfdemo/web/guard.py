@@ -12,6 +12,7 @@ from hfdemo.web.failures import Failures
 from hfdemo.web.headers import GUARDED, SafeHeaders
 from hfdemo.web.health import Health
 from hfdemo.web.hosts import Hosts, host_rules
+from hfdemo.web.keys import Keys
 from hfdemo.web.routes import Routes
 from hfdemo.web.sign_in import SignIn
 
@@ -25,12 +26,14 @@ class Guarded:
         table: the page's events.
         share_link: returns the address of Gradio's share link, if there is one by now.
         is_ready: tells whether messages can be answered now.
+        door: serves the API in OpenAI's form; without it there is none.
     """
 
     settings: Settings
     table: EventTable
     share_link: Callable[[], str | None]
     is_ready: Callable[[], bool]
+    door: ASGIApp | None = None
 
 
 def guard(app: ASGIApp, guarded: Guarded) -> ASGIApp:
@@ -45,6 +48,7 @@ def guard(app: ASGIApp, guarded: Guarded) -> ASGIApp:
     app = FewLargeBodies(app)
     app = Routes(app)
     app = SignIn(app, settings.accounts)
+    app = Keys(app, guarded.door, dict(settings.api_keys))
     app = BodyLimits(app, settings.max_request_bytes)
     app = Health(app, guarded.is_ready)
     app = Hosts(app, host_rules(settings), guarded.share_link)

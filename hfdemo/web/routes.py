@@ -9,11 +9,11 @@ from typing import Literal
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hfdemo.web.refusals import refusal
+from hfdemo.web.refusals import API, refusal
 
-Callers = Literal["anyone", "signed in", "nobody"]
-"""Who may call a route: everybody who reaches the page, who has signed in (everybody, if there is no password), or
-nobody, because the page doesn't need it."""
+Callers = Literal["anyone", "signed in", "with a key", "nobody"]
+"""Who may call a route: everybody who reaches the page, who has signed in (everybody, if there is no password), who
+shows one of `HFDEMO_API_KEYS`, or nobody, because the page doesn't need it."""
 
 OWN_ROUTES: dict[str, Callers] = {"/healthz": "anyone", "/readyz": "anyone", "/presence/{state}": "signed in"}
 """What hfdemo adds."""
@@ -82,7 +82,23 @@ GRADIO_ROUTES: dict[str, Callers] = {
     "/svelte/{path:path}": "nobody",
 }
 
-ROUTES = OWN_ROUTES | GRADIO_ROUTES
+DOOR_ROUTES: dict[str, Callers] = {
+    "/v1/models": "with a key",
+    "/v1/models/{model:path}": "with a key",
+    "/v1/chat/completions": "with a key",
+    "/v1/completions": "with a key",
+    "/v1/responses": "with a key",
+    # What `transformers chat` asks first, without its key; the answers tell nothing.
+    "/health": "anyone",
+    "/load_model": "anyone",
+}
+"""The API in OpenAI's form; there is nothing at these addresses while no key is set."""
+
+MCP_ROUTES: dict[str, Callers] = {"/gradio_api/mcp": "signed in", "/gradio_api/mcp/http": "signed in"}
+"""What Gradio serves besides if `GRADIO_MCP_SERVER` says so: the API for programs as tools of the Model Context
+Protocol. Its older transport stays closed."""
+
+ROUTES = OWN_ROUTES | DOOR_ROUTES | MCP_ROUTES | GRADIO_ROUTES
 
 _FETCHES = re.compile(r"/gradio_api/file=\s*https?:", re.IGNORECASE)
 
@@ -97,6 +113,11 @@ def _pattern(route: str) -> str:
     kinds = [".*" if kind else "[^/]+" for kind in parts[1::2]]
     texts = [re.escape(text) for text in parts[::2]]
     return "".join(text + kind for text, kind in zip(texts, [*kinds, ""], strict=True))
+
+
+def is_for_door(path: str) -> bool:
+    """Tell whether a path belongs to the API in OpenAI's form."""
+    return path.startswith(API) or path.rstrip("/") in DOOR_ROUTES
 
 
 def callers_of(path: str) -> Callers | None:

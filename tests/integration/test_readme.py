@@ -61,7 +61,7 @@ def assert_streamed(texts: list[str]) -> None:
 
 @both
 def test_python_example(readme, app, tmp_path):
-    lines = run([sys.executable, "-c", example(readme, "python", app)], tmp_path)
+    lines = run([sys.executable, "-c", example(readme, "python", app, word="gradio_client")], tmp_path)
     assert_streamed([line for line in lines if not line.startswith("Loaded as API")])
 
 

@@ -15,6 +15,7 @@ from gradio_client import Client
 
 from hfdemo.page import gradio_private
 from hfdemo.page.gradio_private import BareChatInterface
+from tests.conftest import run_program
 
 
 class Bare(BareChatInterface):
@@ -140,3 +141,19 @@ def test_a_tunnel_is_asked_for_as_gradio_does():
     assert isinstance(tunneling.CURRENT_TUNNELS, list)
     assert gradio_private.is_own_share_server() is (networking.GRADIO_SHARE_SERVER_ADDRESS is not None)
     gradio_private.wait_for_tunnels()
+
+
+def test_importing_gradio_writes_no_stub_files_and_is_faster_for_it():
+    program = """
+import sys, time
+if sys.argv[1] == "fast":
+    import hfdemo.page
+started = time.process_time()
+from gradio import component_meta
+took_s = time.process_time() - started
+assert not [finder for finder in sys.meta_path if type(finder).__module__.startswith("hfdemo")]
+print(took_s, component_meta.create_or_modify_pyi.__module__)
+"""
+    fast, stock = (run_program(program, how).stdout.split() for how in ("fast", "stock"))
+    assert (fast[1], stock[1]) == ("hfdemo.page.gradio_import", "gradio.component_meta")
+    assert float(fast[0]) < 0.8 * float(stock[0])

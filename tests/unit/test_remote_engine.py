@@ -1,5 +1,6 @@
 """The engine that asks an endpoint: what it sends, what it makes of what comes, and what it tells people."""
 
+import asyncio
 import json
 import threading
 import time
@@ -34,6 +35,7 @@ def endpoint(running: Endpoint) -> Iterator[Endpoint]:
     yield running
     while made:
         loop = made.pop().loop
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(5)  # else what has just been begun never runs
         loop.call_soon_threadsafe(loop.stop)
 
 

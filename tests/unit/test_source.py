@@ -39,6 +39,10 @@ OWN_IMPORTS = {
     ),
     "hfdemo.answering": ("hfdemo.engines.protocol", "hfdemo.chat", *BASE[1:]),
     "hfdemo.web": ("hfdemo.web", "hfdemo.answering", "hfdemo.chat", *BASE[1:]),
+    "hfdemo.door": (
+        *("hfdemo.door", "hfdemo.answering", "hfdemo.engines.protocol", "hfdemo.chat", "hfdemo.web"),
+        *BASE[1:],
+    ),
     "hfdemo.page": (
         *("hfdemo.page", "hfdemo.answering", "hfdemo.engines.protocol", "hfdemo.chat", "hfdemo.web"),
         *(*PLAN, *BASE[1:]),
@@ -46,11 +50,14 @@ OWN_IMPORTS = {
     "hfdemo.publish": ("hfdemo.publish", "hfdemo.models", *BASE[1:]),
     "hfdemo.commands": (
         *("hfdemo.commands", "hfdemo.environment", "hfdemo.models", "hfdemo.chat", "hfdemo.publish"),
-        *BASE,
+        *("hfdemo.engines.remote", *BASE),
     ),
     "hfdemo.colab": ("hfdemo.commands.terminal", "hfdemo.environment", *PLAN, *BASE[1:]),
     "hfdemo.environment": ("hfdemo.python_version", "hfdemo.words"),
-    "hfdemo.__main__": ("hfdemo.environment", "hfdemo.python_version", "hfdemo.words", "hfdemo.commands"),
+    "hfdemo.__main__": (
+        *("hfdemo.environment", "hfdemo.python_version", "hfdemo.words"),
+        *("hfdemo.commands", "hfdemo.settings", "hfdemo.errors"),
+    ),
 }
 """What the modules of each room may import of hfdemo."""
 
@@ -67,6 +74,7 @@ OTHER_IMPORTS = {
     "hfdemo.answering": (),
     "hfdemo.engines.protocol": (),
     "hfdemo.web": ("starlette",),
+    "hfdemo.door": ("starlette",),
     "hfdemo.compute": ("torch", "transformers"),
     "hfdemo.colab": ("IPython", "google", "psutil"),
     "hfdemo.environment": (),

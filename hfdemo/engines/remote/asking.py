@@ -4,6 +4,7 @@ Nothing is sent again once a token has come: what a person reads would change un
 """
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -109,7 +110,9 @@ class Asking:
             httpx2.HTTPError: the connection broke, or nothing came.
         """
         self._finish = ""
-        async with self._host.server.ask(self._host.address.url("/chat/completions"), body) as response:
+        path = "/completions" if self._request.completes else "/chat/completions"
+        session = hashlib.sha256(self._request.cache_key.encode()).hexdigest()[:32] if self._request.cache_key else ""
+        async with self._host.server.ask(self._host.address.url(path), body, session) as response:
             if "html" in response.headers.get("content-type", ""):
                 raise Refusal(404, "", {})  # a page for people
             done = False

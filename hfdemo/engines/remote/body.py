@@ -1,5 +1,6 @@
 """What is asked of an endpoint, and what it doesn't take of that; pure."""
 
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,11 +63,11 @@ def make_body(ask: Ask, leaves_out: Collection[str] = (), dropped: int = 0) -> d
     taken = {name: value for name, value in wanted.items() if name not in leaves_out}
     if ask.server == "llamacpp" and "repetition_penalty" in taken:
         taken["repeat_penalty"] = taken["repetition_penalty"]
-    return {
-        "model": ask.model,
-        "messages": _messages(ask.request, SYSTEM in leaves_out, dropped),
-        "stream": True,
-    } | taken
+    if ask.request.completes:
+        said: dict[str, Any] = {"prompt": ask.request.messages[-1].content}
+    else:
+        said = {"messages": _messages(ask.request, SYSTEM in leaves_out, dropped)}
+    return {"model": ask.model, **said, "stream": True} | taken
 
 
 def refused_parameters(said: str, body: Mapping[str, Any], sent: Mapping[str, Any]) -> set[str]:
@@ -77,7 +78,7 @@ def refused_parameters(said: str, body: Mapping[str, Any], sent: Mapping[str, An
         body: all of its answer.
         sent: the body that it refused.
     """
-    known = (set(sent) - {"model", "messages", "stream"}) | set(_ALIASES)
+    known = (set(sent) - {"model", "messages", "prompt", "stream", "response_format"}) | set(_ALIASES)
     error = body.get("error")
     named = [str(error["param"]).split(".")[0]] if isinstance(error, dict) and error.get("param") else []
     details = body.get("detail")
@@ -85,7 +86,7 @@ def refused_parameters(said: str, body: Mapping[str, Any], sent: Mapping[str, An
         named += [str(part) for part in detail.get("loc", ())] if isinstance(detail, dict) else []
     found = {name for name in named if name in known}
     found = found or {name for name in known if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", said)}
-    if not found and _ABOUT_SYSTEM.search(said) and sent["messages"][0]["role"] == SYSTEM:
+    if not found and _ABOUT_SYSTEM.search(said) and "messages" in sent and sent["messages"][0]["role"] == SYSTEM:
         return {SYSTEM}
     return {_ALIASES.get(name, name) for name in found} & set(sent)
 
@@ -100,7 +101,7 @@ def worth_saying(name: str, body: Mapping[str, Any]) -> bool:
     if name == "chat_template_kwargs":
         return bool(body[name]["enable_thinking"])
     return (
-        name in (*NUMBERS, "reasoning_effort", "continue_final_message")
+        name in (*NUMBERS, "reasoning_effort", "continue_final_message", "logprobs", "top_logprobs")
         and name not in OTHER_NAMES
         and body[name] != NEUTRAL.get(name)
     )
@@ -108,7 +109,7 @@ def worth_saying(name: str, body: Mapping[str, Any]) -> bool:
 
 def droppable(request: ChatRequest) -> int:
     """Return how many of the oldest messages can be left out: whole exchanges before the last question."""
-    return max(0, (len(request.messages) - 1) // 2 * 2)
+    return 0 if request.keeps_all else max(0, (len(request.messages) - 1) // 2 * 2)
 
 
 def _parameters(ask: Ask) -> dict[str, Any]:
@@ -117,11 +118,26 @@ def _parameters(ask: Ask) -> dict[str, Any]:
         **_sampling(options),
         "max_tokens": min(options.max_new_tokens, max(1, limit // 2)) if limit else options.max_new_tokens,
         "seed": ask.seed,
+        **_likeliest(ask.request),
+        **({"response_format": _schema_format(ask.request.schema)} if ask.request.schema else {}),
         "stream_options": {"include_usage": True}
         | ({"continuous_usage_stats": True} if ask.server == "vllm" else {}),  # a stopped reply has a receipt, too
-        **_thinking(ask.request),
+        **({} if ask.request.completes else _thinking(ask.request)),
         **({"continue_final_message": True, "add_generation_prompt": False} if _goes_on(ask.request) else {}),
     }
+
+
+def _likeliest(request: ChatRequest) -> dict[str, Any]:
+    """Return how the tokens' probabilities are asked for; the API for plain texts has another form."""
+    if request.likeliest is None:
+        return {}
+    if request.completes:
+        return {"logprobs": request.likeliest}
+    return {"logprobs": True, "top_logprobs": request.likeliest}
+
+
+def _schema_format(schema: str) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "reply", "schema": json.loads(schema), "strict": True}}
 
 
 def _sampling(options: Options) -> dict[str, float]:

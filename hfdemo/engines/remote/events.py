@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hfdemo.chat.messages import replace_surrogates
+from hfdemo.chat.reply import Token
 from hfdemo.chat.reply_reader import THOUGHT_FIELDS
 
 DONE = "[DONE]"
@@ -37,6 +39,8 @@ class Chunk:
     """Why the reply ends, in the server's word; empty while it goes on."""
     usage: Usage | None = None
     model: str = ""
+    tokens: tuple[Token, ...] = ()
+    """The tokens that were written, where the server tells of them."""
 
 
 class SaidError(Exception):
@@ -128,6 +132,7 @@ def read_chunk(data: str) -> Chunk:
         _text(choice.get("finish_reason")),
         _read_usage(body.get("usage")),
         _text(body.get("model")),
+        _read_tokens(choice.get("logprobs")),
     )
 
 
@@ -167,6 +172,26 @@ def _parts(content: object) -> tuple[str, str]:
         elif isinstance(part, dict):
             text += _text(part.get("text"))
     return text, thought
+
+
+def _read_tokens(told: object) -> tuple[Token, ...]:
+    """Return the tokens that a choice tells of, as far as they can be read."""
+    found = _list(told.get("content")) if isinstance(told, dict) else []
+    return tuple(token for token in map(_read_token, found) if token)
+
+
+def _read_token(told: object) -> Token | None:
+    if not isinstance(told, dict) or not isinstance(told.get("token"), str) or not _is_number(told.get("logprob")):
+        return None
+    text = replace_surrogates(told["token"])
+    values = _list(told.get("bytes"))
+    is_bytes = bool(values) and all(isinstance(value, int) and 0 <= value < 256 for value in values)
+    others = tuple(other for other in map(_read_token, _list(told.get("top_logprobs"))) if other)
+    return Token(text, bytes(values) if is_bytes else text.encode(), float(told["logprob"]), others)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _read_usage(usage: object) -> Usage | None:

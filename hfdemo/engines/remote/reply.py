@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from hfdemo.chat.messages import replace_surrogates
 from hfdemo.chat.reply import Delta, FinishReason, Receipt
-from hfdemo.chat.reply_format import usual_format
+from hfdemo.chat.reply_format import PLAIN, usual_format
 from hfdemo.chat.request import ChatRequest
 from hfdemo.chat.stop_texts import StopTexts
 from hfdemo.engines.remote.events import Chunk, Usage
@@ -28,7 +28,8 @@ class RemoteReply:
     def __init__(self, request: ChatRequest) -> None:
         self._request = request
         self._within_thought = bool(request.thought_start and not request.reply_start)
-        self._reader = usual_format().reader("<think>" if self._within_thought else "")
+        self._format = PLAIN if request.completes else usual_format()
+        self._reader = self._format.reader("<think>" if self._within_thought else "")
         self._stop_texts = StopTexts(request.options.stop_texts)
         self._echo = request.reply_start if len(request.reply_start) >= ECHO_CHARS else ""
         self._maybe_echo = ""
@@ -73,11 +74,11 @@ class RemoteReply:
             self._first_at = self._first_at or self._last_at
             self._pieces += 1
         if chunk.thought and self._within_thought:  # it has a field of its own, so nothing will close it
-            self._within_thought, self._reader = False, usual_format().reader()
+            self._within_thought, self._reader = False, self._format.reader()
             self._reader.go_on_from("", self._request.thought_start)
         thought = chunk.thought if self._thought else chunk.thought.lstrip("\n")
         text = self._without_echo(self._whole(chunk.text))
-        told = Delta(thought=replace_surrogates(thought))
+        told = Delta(thought=replace_surrogates(thought), tokens=chunk.tokens)
         return self._shown(told.then(self._reader.add(text)) if text else told)
 
     def end(self) -> Delta:

