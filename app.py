@@ -28,6 +28,11 @@ from hfdemo.errors import SettingsError
 from hfdemo.models.catalog import Catalog
 from hfdemo.page.page import create_page, launch
 from hfdemo.settings import Settings, from_env
+from hfdemo.web.metrics import Metrics
+
+DEVICE_LOST = 70
+"""The exit status when the GPU can't be used again by this process; a supervisor such as a Space starts the next.
+Source: EX_SOFTWARE of sysexits.h."""
 
 LAST_REPLIES_S = 10.0
 """How long replies that come may take to end when the program is asked to: as long as Docker and Spaces wait."""
@@ -59,6 +64,7 @@ def make_page(settings: Settings) -> tuple[Any, Answering]:
     engine = LocalEngine(settings, host)
     host.load()
     answering = make_answering(engine, settings)
+    host.on_device_lost = lambda: end_for_lost_device(answering)
     return create_page(answering, settings, host, engine, Catalog(settings, host.machine)), answering
 
 
@@ -72,6 +78,17 @@ def end(number: int, _: object) -> None:
     for worker in multiprocessing.active_children():
         worker.kill()
     os._exit(128 + number)
+
+
+def end_for_lost_device(answering: Answering) -> None:
+    """End with an error, once those who wait were told."""
+
+    def wait() -> None:
+        logging.getLogger(__name__).critical("the GPU can't be used any more by this process: it ends")
+        answering.close(1.0)
+        os._exit(DEVICE_LOST)
+
+    in_thread(wait, "end")
 
 
 def end_when_answered(answering: Answering) -> Callable[[int, object], None]:
@@ -101,7 +118,9 @@ def main() -> None:
         signal.signal(number, end)
     page, answering = make_page(settings)
     signal.signal(signal.SIGTERM, end_when_answered(answering))
-    launch(page, settings, answering.is_ready)
+    metrics = Metrics(answering.is_ready)
+    answering.let_watch(metrics)
+    launch(page, settings, answering.is_ready, metrics.text if settings.has_metrics else None)
 
 
 if __name__ == "__main__":

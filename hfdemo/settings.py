@@ -22,6 +22,9 @@ Quantize = Literal["auto", "off", "8bit", "4bit"]
 Scheduling = Literal["auto", "single", "batched"]
 """Whether replies are generated one at a time or several at once; `auto` batches if others can reach the page."""
 
+Offered = Literal["auto", "on", "off"]
+"""Whether something is there: `auto` is on a page that only this machine can reach."""
+
 CpuWeights = Literal["auto", "bf16", "int8", "int4"]
 """How many bits per weight a CPU reads for each token: as loaded, 8 or 4; `auto` is 4 where that loses nothing."""
 
@@ -92,14 +95,17 @@ class Settings:
     """`HFDEMO_MAX_WAITING`: how many messages may be answered or queued at one time."""
 
     messages_per_minute: int = 20
-    """`HFDEMO_MESSAGES_PER_MINUTE`: how many messages a visitor may send a minute if others can reach the page, and
-    ten times as many from one address; 0 is without a limit."""
+    """`HFDEMO_MESSAGES_PER_MINUTE`: how many messages a visitor may send a minute if others can reach the page,
+    ten times as many from one address, and fifty times as many all together; 0 is without a limit."""
 
     password: str | None = field(default=None, repr=False)
     """`HFDEMO_PASSWORD`: the page's password, for the user `SIGN_IN_NAME`; None lets everybody in."""
 
     users: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """`HFDEMO_USERS`: more users, as pairs `name:password`, separated by commas."""
+
+    allowed_users: tuple[str, ...] = ()
+    """`HFDEMO_ALLOWED_USERS`: who may sign in to a Space with a Hugging Face account, users and organisations."""
 
     allowed_hosts: tuple[str, ...] = ()
     """`HFDEMO_ALLOWED_HOSTS`: more host names of the page; one that begins with a dot stands for all below it, and `*`
@@ -110,6 +116,9 @@ class Settings:
 
     max_request_mb: int = 4
     """`HFDEMO_MAX_REQUEST_MB`: how large a message may be, with the conversation that the page sends with it."""
+
+    metrics: Offered = "auto"
+    """`HFDEMO_METRICS`: whether `/metrics` has numbers for Prometheus."""
 
     platform: Platform = "local"
     """Where this runs, known from the variables that Colab and Spaces set."""
@@ -128,6 +137,11 @@ class Settings:
         if self.platform == "zerogpu":
             return False  # there each reply has a GPU to itself
         return self.scheduling == "batched" or (self.scheduling == "auto" and not self.private)
+
+    @property
+    def has_metrics(self) -> bool:
+        """Whether there are numbers for Prometheus."""
+        return self.metrics == "on" or (self.metrics == "auto" and self.private)
 
     @property
     def rate_per_minute(self) -> int:
@@ -151,8 +165,8 @@ class Settings:
 
     @property
     def prefix_cache_bytes(self) -> int:
-        """How much memory caches the prompts already read."""
-        return self.prefix_cache_mb * 1024 * 1024
+        """How much memory caches the prompts already read; on ZeroGPU, none outlives its reply."""
+        return 0 if self.platform == "zerogpu" else self.prefix_cache_mb * 1024 * 1024
 
 
 def from_env(environ: Mapping[str, str]) -> Settings:
@@ -186,9 +200,11 @@ def from_env(environ: Mapping[str, str]) -> Settings:
         ),
         password=environ.get("HFDEMO_PASSWORD", "").strip() or None,
         users=_users(environ),
+        allowed_users=_allowed_users(environ),
         allowed_hosts=_hosts(environ),
         trusted_proxies=_proxies(environ),
         max_request_mb=_whole_number(environ, "HFDEMO_MAX_REQUEST_MB", defaults.max_request_mb, low=1, high=1024),
+        metrics=_one_of(environ, "HFDEMO_METRICS", defaults.metrics, get_args(Offered)),
         platform=(platform := find_platform(environ)),
         private=platform == "local" and _listens_here_only(environ),
     )
@@ -219,6 +235,18 @@ def _users(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     if not all(name.strip() and password.strip() for name, _, password in pairs):
         raise SettingsError("bad_users")  # without the value, which holds passwords
     return tuple((name.strip(), password.strip()) for name, _, password in pairs)
+
+
+def _allowed_users(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return who may sign in with a Hugging Face account.
+
+    Raises:
+        SettingsError: nobody can: the page isn't on a Space with OAuth, and must not be open instead.
+    """
+    named = _words(environ, "HFDEMO_ALLOWED_USERS")
+    if named and not (environ.get("SPACE_ID") and environ.get("OAUTH_CLIENT_ID")):
+        raise SettingsError("no_oauth")
+    return tuple(dict.fromkeys(named))
 
 
 def _hosts(environ: Mapping[str, str]) -> tuple[str, ...]:

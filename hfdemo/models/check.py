@@ -48,7 +48,15 @@ def check_model(source: ModelSource, settings: Settings, machine: Machine | None
     machine = machine or look_at_machine(settings.platform)
     try:
         facts, missing, files = _find_facts(source, settings)
-        plan = make_plan(facts, machine, settings.context, settings.quantize, settings.cpu_weights)
+        plan = make_plan(
+            facts,
+            machine,
+            settings.context,
+            settings.quantize,
+            settings.cpu_weights,
+            settings.prefix_cache_bytes,
+            settings.batched,
+        )
         return Checked(source, plan, missing, files)
     except Exception as error:
         raise explain_load_error(error, source, settings.platform) from None

@@ -6,16 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    GenerationConfig,
-    GgufConfig,
-    TextGenerationPipeline,
-    pipeline,
-)
+from transformers import BitsAndBytesConfig, GgufConfig, TextGenerationPipeline, pipeline
 from transformers.utils.logging import disable_progress_bar
 
 from hfdemo.chat.prompt import Prompt, PromptBuilder
@@ -33,6 +24,7 @@ from hfdemo.models.explain import explain_load_error
 from hfdemo.models.generation_config import GenerationWish, own_generation_config, read_generation_wish
 from hfdemo.models.memory import SHARE_USED
 from hfdemo.models.plan import Plan
+from hfdemo.models.pretrained import load_config, load_tokenizer, load_weights
 from hfdemo.models.progress import SILENT, Progress
 from hfdemo.models.source import ModelSource
 from hfdemo.settings import Settings
@@ -67,6 +59,8 @@ class LoadedModel:
     """What writes its tokens, where that isn't left to transformers."""
     chats: int = 1
     """How many may be answered at one time, if `step` is there."""
+    prefix_bytes: int | None = None
+    """How much memory there is to keep prompts that were read; None is as much as the host allows."""
     wish: GenerationWish = field(default_factory=GenerationWish)
     """What its makers wish for its replies."""
 
@@ -94,12 +88,9 @@ def load_model(
     """
     settings = settings or Settings()
     disable_progress_bar()  # the page and the log show the progress
-    options: dict[str, Any] = {"gguf_file": files.gguf_file} if files.gguf_file else {}
-    tokenizer = AutoTokenizer.from_pretrained(files.folder, **options)
+    tokenizer = load_tokenizer(files)
     if not files.gguf_file:
-        AutoConfig.from_pretrained(files.folder)  # fails earlier, and more clearly, than the weights would
-        pickled = settings.allow_pickle and not has_safetensors(files.folder)
-        options["use_safetensors"] = not pickled
+        load_config(files)  # fails earlier, and more clearly, than the weights would
     template = ChatTemplate(tokenizer, settings.chat_template)  # one that can't be used is refused before the weights
     placement = _placement(plan)
     on_cpu = _packs_on_cpu(plan)
@@ -108,10 +99,10 @@ def load_model(
     elif plan.way == "cpu":
         free_at_once()
     wish = read_generation_wish(files.folder)
-    options["generation_config"] = GenerationConfig()  # so transformers doesn't read the file
+    pickled = settings.allow_pickle and not files.gguf_file and not has_safetensors(files.folder)
     with _weights_reported(progress, plan.weights_bytes):
-        model = AutoModelForCausalLM.from_pretrained(
-            files.folder, dtype=getattr(torch, plan.dtype), **options, **placement, **_fewer_bits(plan, files)
+        model = load_weights(
+            files, pickled=pickled, dtype=getattr(torch, plan.dtype), **placement, **_fewer_bits(plan, files)
         )
     model.generation_config = own_generation_config(wish, model.config, tokenizer)
     prompts = _make_prompts(tokenizer, model.config, template, wish, settings)
@@ -136,6 +127,7 @@ def load_model(
         device=_where(plan),
         step=step,
         chats=plan.chats,
+        prefix_bytes=plan.prefix_bytes,
         wish=wish,
     )
 
@@ -243,9 +235,7 @@ def load_prompts(named: str | None, settings: Settings | None = None) -> PromptB
     try:
         source = choose_model(named, has_gpu)
         files = fetch_model(source, weights=False)
-        options = {"gguf_file": files.gguf_file} if files.gguf_file else {}
-        tokenizer = AutoTokenizer.from_pretrained(files.folder, **options)
-        config = AutoConfig.from_pretrained(files.folder, **options)
+        tokenizer, config = load_tokenizer(files), load_config(files)
         template = ChatTemplate(tokenizer, settings.chat_template)
         return _make_prompts(tokenizer, config, template, read_generation_wish(files.folder), settings)
     except Exception as error:

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
-from gradio import component_meta, networking, queueing, routes, tunneling
+from fastapi import FastAPI
+from gradio import component_meta, networking, oauth, queueing, routes, tunneling
 from gradio.components.chatbot import ChatbotDataMessages
 from gradio.context import LocalContext
 from gradio.i18n import I18nData
@@ -127,6 +128,17 @@ def log_failures_in_one_line() -> None:
             log_error(error)
 
     queueing.traceback = routes.traceback = SimpleNamespace(print_exc=print_exc)
+
+
+def hub_routes() -> FastAPI:
+    """Return an app with the routes to sign in with a Hugging Face account, and nothing else.
+
+    Raises:
+        ValueError: the Space has no OAuth; the text says what to add to its README.md.
+    """
+    app = FastAPI(openapi_url=None)
+    oauth.attach_oauth(app)
+    return app
 
 
 def event_table(page: gr.Blocks) -> EventTable:

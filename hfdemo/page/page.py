@@ -86,6 +86,7 @@ def launch(
     page: gr.Blocks,
     settings: Settings | None = None,
     is_ready: Callable[[], bool] = lambda: True,
+    metrics: Callable[[], bytes] | None = None,
     prevent_thread_lock: bool = False,
     **options: Any,
 ) -> None:
@@ -95,6 +96,7 @@ def launch(
         page: what `create_page` returned.
         settings: the host's; say who may reach the page.
         is_ready: tells whether messages can be answered now.
+        metrics: returns the numbers for Prometheus; None doesn't offer them.
         prevent_thread_lock: whether to return as soon as the page is served.
         options: more arguments for `Blocks.launch`.
     """
@@ -103,7 +105,10 @@ def launch(
     gradio_private.let_guard_read_proxies()
     gradio_private.log_failures_in_one_line()
     logging.getLogger("uvicorn.error").addFilter(few_a_second)
-    guarded = Guarded(settings or Settings(), gradio_private.event_table(page), lambda: page.share_url, is_ready)
+    table = gradio_private.event_table(page)
+    settings = settings or Settings()
+    hub_routes = gradio_private.hub_routes() if settings.allowed_users else None
+    guarded = Guarded(settings, table, lambda: page.share_url, is_ready, metrics, hub_routes)
     page.launch(
         theme=make_theme(),
         css=(ASSETS / "page.css").read_text("utf-8"),

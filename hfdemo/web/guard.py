@@ -12,8 +12,11 @@ from hfdemo.web.failures import Failures
 from hfdemo.web.headers import GUARDED, SafeHeaders
 from hfdemo.web.health import Health
 from hfdemo.web.hosts import Hosts, host_rules
+from hfdemo.web.hub_sign_in import HubSignIn
+from hfdemo.web.metrics import MetricsRoute
 from hfdemo.web.routes import Routes
 from hfdemo.web.sign_in import SignIn
+from hfdemo.web.streams import FewStreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +28,16 @@ class Guarded:
         table: the page's events.
         share_link: returns the address of Gradio's share link, if there is one by now.
         is_ready: tells whether messages can be answered now.
+        hub_routes: Gradio's routes to sign in with a Hugging Face account, if the host lets users of the Hub in.
+        metrics: returns the numbers for Prometheus; None where the host doesn't offer them.
     """
 
     settings: Settings
     table: EventTable
     share_link: Callable[[], str | None]
     is_ready: Callable[[], bool]
+    metrics: Callable[[], bytes] | None = None
+    hub_routes: ASGIApp | None = None
 
 
 def guard(app: ASGIApp, guarded: Guarded) -> ASGIApp:
@@ -43,8 +50,11 @@ def guard(app: ASGIApp, guarded: Guarded) -> ASGIApp:
     app = _Marked(app)
     app = Events(app, guarded.table)
     app = FewLargeBodies(app)
+    app = FewStreams(app)
     app = Routes(app)
-    app = SignIn(app, settings.accounts)
+    app = MetricsRoute(app, guarded.metrics)
+    hub = HubSignIn(guarded.hub_routes, settings.allowed_users) if guarded.hub_routes else None
+    app = SignIn(app, settings.accounts, hub)
     app = BodyLimits(app, settings.max_request_bytes)
     app = Health(app, guarded.is_ready)
     app = Hosts(app, host_rules(settings), guarded.share_link)

@@ -15,7 +15,13 @@ Callers = Literal["anyone", "signed in", "nobody"]
 """Who may call a route: everybody who reaches the page, who has signed in (everybody, if there is no password), or
 nobody, because the page doesn't need it."""
 
-OWN_ROUTES: dict[str, Callers] = {"/healthz": "anyone", "/readyz": "anyone"}
+OWN_ROUTES: dict[str, Callers] = {
+    "/healthz": "anyone",
+    "/readyz": "anyone",
+    "/metrics": "signed in",
+    "/login/huggingface": "anyone",  # Gradio's, but served before Gradio
+    "/login/callback": "anyone",
+}
 """What hfdemo adds."""
 
 GRADIO_ROUTES: dict[str, Callers] = {
