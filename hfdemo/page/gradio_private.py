@@ -14,7 +14,7 @@ from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
-from gradio import component_meta, networking, oauth, queueing, routes, tunneling
+from gradio import component_meta, networking, oauth, queueing, routes, state_holder, tunneling
 from gradio.components.chatbot import ChatbotDataMessages
 from gradio.context import LocalContext
 from gradio.i18n import I18nData
@@ -139,6 +139,33 @@ def hub_routes() -> FastAPI:
     app = FastAPI(openapi_url=None)
     oauth.attach_oauth(app)
     return app
+
+
+class LeanSession(state_holder.SessionState):
+    """A session that keeps no copy of the page: Gradio's own takes 100 kB, and all that was last sent or shown in it.
+
+    Only deep links would read that, which this page doesn't have. The values of `gr.State` stay.
+    """
+
+    def __init__(self, blocks: Any) -> None:
+        super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks=()))
+        self.config_values = _KeepsNothing()
+
+    def _update_config(self, key: int) -> None:
+        """Keep nothing of a component that was drawn anew."""
+
+    def _update_value_in_config(self, key: int, value: Any) -> None:
+        """Keep nothing of what was sent or shown."""
+
+
+class _KeepsNothing(dict[int, Any]):
+    def __setitem__(self, key: int, value: Any) -> None:
+        pass
+
+
+def keep_sessions_lean() -> None:
+    """Let Gradio make lean sessions from now on."""
+    state_holder.SessionState = LeanSession
 
 
 def event_table(page: gr.Blocks) -> EventTable:

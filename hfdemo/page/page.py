@@ -104,6 +104,7 @@ def launch(
     gradio_private.set_queue_poll_interval(page, QUEUE_POLL_S)
     gradio_private.let_guard_read_proxies()
     gradio_private.log_failures_in_one_line()
+    gradio_private.keep_sessions_lean()
     logging.getLogger("uvicorn.error").addFilter(few_a_second)
     table = gradio_private.event_table(page)
     settings = settings or Settings()
