@@ -27,7 +27,7 @@ def nothing_written(reason: FinishReason, status: Status) -> Receipt:
 def log_receipt(logger: logging.Logger, receipt: Receipt, lent_s: float = math.inf) -> None:
     """Log what a reply took, in one line of `name=value`, and for how long it had a GPU if that was lent."""
     logger.info(
-        "reply prompt_tokens=%d cached_tokens=%d new_tokens=%d first_token_s=%.2f tokens_per_s=%.1f "
+        "reply: prompt_tokens=%d cached_tokens=%d new_tokens=%d first_token_s=%.2f tokens_per_s=%.1f "
         "finish_reason=%s%s",
         receipt.prompt_tokens,
         receipt.cached_tokens,

@@ -6,6 +6,7 @@
 import asyncio
 import os
 import sys
+from collections import ChainMap
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import chain
@@ -150,6 +151,9 @@ class LeanSession(state_holder.SessionState):
     def __init__(self, blocks: Any) -> None:
         super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks=()))
         self.config_values = _KeepsNothing()
+        shared = blocks.default_config
+        self.blocks_config.blocks = ChainMap({}, shared.blocks)  # what is drawn anew in this session is its own
+        self.blocks_config.fns = shared.fns
 
     def _update_config(self, key: int) -> None:
         """Keep nothing of a component that was drawn anew."""
