@@ -55,6 +55,11 @@ from hfdemo.engines.model_host import LocalModelHost
 from hfdemo.engines.protocol import Engine
 from hfdemo.models.catalog import Catalog
 from hfdemo.page.page import create_page, launch
+from hfdemo.web.metrics import Metrics
+
+DEVICE_LOST = 70
+"""The exit status when the GPU can't be used again by this process; a supervisor such as a Space starts the next.
+Source: EX_SOFTWARE of sysexits.h."""
 
 LAST_REPLIES_S = 10.0
 """How long replies that come may take to end when the program is asked to: as long as Docker and Spaces wait."""
@@ -86,6 +91,7 @@ def make_page(settings: Settings) -> tuple[Any, Answering]:
     engine = LocalEngine(settings, host)
     host.load()
     answering = make_answering(engine, settings)
+    host.on_device_lost = lambda: end_for_lost_device(answering)
     return create_page(answering, settings, host, engine, Catalog(settings, host.machine)), answering
 
 
@@ -98,6 +104,17 @@ def make_answering(engine: Engine, settings: Settings) -> Answering:
         settings.rate_per_minute,
         settings.unread_s,
     )
+
+
+def end_for_lost_device(answering: Answering) -> None:
+    """End with an error, once those who wait were told."""
+
+    def wait() -> None:
+        logging.getLogger(__name__).critical("the GPU can't be used any more by this process: it ends")
+        answering.close(1.0)
+        os._exit(DEVICE_LOST)
+
+    in_thread(wait, "end")
 
 
 def end_when_answered(answering: Answering) -> Callable[[int, object], None]:
@@ -119,8 +136,10 @@ def main() -> None:
     """Serve the page while the model loads."""
     page, answering = make_page(SETTINGS)
     signal.signal(signal.SIGTERM, end_when_answered(answering))
+    metrics = Metrics(answering.is_ready)
+    answering.let_watch(metrics)
     try:
-        launch(page, SETTINGS, make_door(answering))
+        launch(page, SETTINGS, make_door(answering), metrics.text if SETTINGS.has_metrics else None)
     except OSError:  # Gradio found no port to listen at
         names = {"name": "GRADIO_SERVER_NAME", "port": "GRADIO_SERVER_PORT"}
         error = SettingsError("port_in_use", **{field: os.environ.get(names[field], "-") for field in names})

@@ -4,6 +4,7 @@
 
 import argparse
 import json
+import math
 import os
 import platform
 from collections.abc import Iterable, Sequence
@@ -45,6 +46,24 @@ def percentile(values: Iterable[float], percent: float) -> float:
     """Return the least value that so many percent of the values don't exceed."""
     ordered = sorted(values)
     return ordered[max(0, -int(-percent * len(ordered) // 100) - 1)]
+
+
+def same_source(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return how probable two samples as different as these are if they come from the same source.
+
+    The two-sided test of Kolmogorov and Smirnov, with the asymptotic distribution.
+    Source: Press et al., Numerical Recipes, 3rd edition, 14.3.3.
+    """
+    values = sorted([*one, *other])
+    apart = max(abs(_share_up_to(one, value) - _share_up_to(other, value)) for value in values)
+    root = math.sqrt(len(one) * len(other) / (len(one) + len(other)))
+    scaled = (root + 0.12 + 0.11 / root) * apart
+    terms = (2 * (-1) ** (k - 1) * math.exp(-2 * k**2 * scaled**2) for k in range(1, 101))
+    return min(1.0, max(0.0, sum(terms))) if scaled > 0.2 else 1.0
+
+
+def _share_up_to(values: Sequence[float], limit: float) -> float:
+    return sum(value <= limit for value in values) / len(values)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -14,12 +14,14 @@ from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
 from threading import Lock
+from typing import Protocol
 
 from hfdemo.background import in_thread
 from hfdemo.chat.reply import Delta, Receipt, StopSignal
 from hfdemo.chat.request import ChatRequest
 from hfdemo.engines.protocol import Engine, Status
 from hfdemo.errors import Busy, GenerationFailed, HfdemoError
+from hfdemo.rates import MessageRates, Pace
 
 STOP_WAITS_S = 1.0
 """How long Stop waits for a message that has not reached the server yet."""
@@ -37,40 +39,20 @@ MAX_OF_ONE_VISITOR = 2
 """How many replies of one visitor may come or wait: one comes, and one waits."""
 
 
-AT_ONCE_S = 15.0
-"""For how many seconds' share of messages one may go ahead of the rate."""
+class Watcher(Protocol):
+    """Counts what happens; called from any thread, one call at a time."""
 
-ADDRESS_VISITORS = 10
-"""How many visitors' share of messages come from one address: behind it may be a classroom."""
+    def began(self) -> None:
+        """A message was taken."""
+        ...
 
-MAX_RATED = 10_000
-"""How many visitors' rates are remembered."""
+    def refused(self, reason: str) -> None:
+        """A message wasn't taken."""
+        ...
 
-
-class RateLimit:
-    """Lets each of many pass so often a minute, some of that at once.
-
-    Args:
-        per_minute: how often; 0 is without a limit.
-        clock: tells the time in seconds.
-    """
-
-    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._interval_s = 60 / per_minute if per_minute else 0.0
-        self._clock = clock
-        self._due: OrderedDict[str, float] = OrderedDict()  # when all that passed would be due, evenly spread
-
-    def wait_s(self, name: str) -> float:
-        """Return how long one must wait to pass; 0 if they pass, which counts. Nobody without a name has to wait."""
-        if not name or not self._interval_s:
-            return 0.0
-        now = self._clock()
-        due = max(now, self._due.pop(name, now))
-        early_s = due - now - AT_ONCE_S
-        self._due[name] = due if early_s > 0 else due + self._interval_s
-        if len(self._due) > MAX_RATED:
-            self._due.popitem(last=False)
-        return max(0.0, early_s)
+    def ended(self, receipt: Receipt | None, seconds: float) -> None:
+        """A reply ended so long after its message; without a receipt, it failed."""
+        ...
 
 
 class Answering:
@@ -80,7 +62,8 @@ class Answering:
         engine: answers.
         max_waiting: how many replies may come, or wait for their turn, at one time.
         max_of_one_address: how many of them for visitors from one address; None is as many as there are.
-        per_minute: how many messages a visitor may send a minute; 0 is without a limit.
+        per_minute: how many messages a visitor may send a minute, and a multiple of that from one address and all
+            together; 0 is without a limit.
         unread_s: how long a reply goes on, and is kept, that nobody reads but somebody may ask for again.
     """
 
@@ -95,13 +78,19 @@ class Answering:
         self._engine = engine
         self._unread_s = unread_s
         self._by_turn: OrderedDict[str, Answer] = OrderedDict()
-        self._rates = (RateLimit(per_minute), RateLimit(per_minute * ADDRESS_VISITORS))
+        self._rates = MessageRates(per_minute)
+        self._pace = Pace()
+        self._watcher: Watcher | None = None
         self._max_waiting = max_waiting
         self._max_of_one_address = max_of_one_address or max_waiting
         self._closing = False
         self._lock = Lock()
         self._answers: list[Answer] = []
         self._ended_at: dict[str, float] = {}  # when a visitor's reply ended, of the last seconds
+
+    def let_watch(self, watcher: Watcher) -> None:
+        """Let somebody count what happens from now on; there is one."""
+        self._watcher = watcher
 
     def status(self) -> Status:
         """Return the model in use, or its loading progress."""
@@ -126,8 +115,15 @@ class Answering:
         """
         answer = Answer(visitor, address, self._unread_s if turn else 0)
         with self._lock:
-            self._admit(visitor, address)
+            try:
+                self._admit(visitor, address)
+            except Busy as busy:
+                if self._watcher:
+                    self._watcher.refused(busy.key)
+                raise
             self._answers.append(answer)
+            if self._watcher:
+                self._watcher.began()
         if turn and self._unread_s:
             self._remember(turn, answer)
         answer.ended.add_done_callback(lambda _: self._remove(answer))
@@ -162,15 +158,22 @@ class Answering:
         if self._closing:
             raise Busy("closing")
         if len(self._answers) >= self._max_waiting:
-            raise Busy("busy", waiting=len(self._answers))
+            raise self._too_many()
         if visitor and sum(answer.visitor == visitor for answer in self._answers) >= MAX_OF_ONE_VISITOR:
             raise Busy("busy_visitor")
         from_there = sum(answer.address == address for answer in self._answers)
         if address and from_there >= self._max_of_one_address:
             raise Busy("busy_address", waiting=from_there)
-        wait_s = max(rate.wait_s(name) for rate, name in zip(self._rates, (visitor, address), strict=True))
-        if wait_s:
+        if wait_s := self._rates.wait_s(visitor, address):
             raise Busy("too_many_messages", seconds=math.ceil(wait_s))
+
+    def _too_many(self) -> Busy:
+        waiting, soon_s = len(self._answers), self._pace.seconds
+        return (
+            Busy("busy", waiting=waiting)
+            if soon_s is None
+            else Busy("busy_for", waiting=waiting, seconds=math.ceil(soon_s))
+        )
 
     async def stop(self, visitor: str) -> None:
         """Stop a visitor's replies. What was generated so far is still delivered."""
@@ -199,6 +202,9 @@ class Answering:
         now = time.monotonic()
         with self._lock:
             self._answers.remove(answer)
+            self._pace.one_ended(others=bool(self._answers))
+            if self._watcher:
+                self._watcher.ended(answer.ended.result(), now - answer.began_at)
             recent = {visitor: at for visitor, at in self._ended_at.items() if now - at < STOP_WAITS_S}
             self._ended_at = recent | {answer.visitor: now}
 
@@ -221,6 +227,7 @@ class Answer:
         self.text = self.thought = ""
         self._used_tokens = 0
         self._unread_s = unread_s
+        self.began_at = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self._lock = Lock()
         self._readers: list[asyncio.Queue[Delta | BaseException]] = []

@@ -75,6 +75,27 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
+_DEVICE_LOST = (
+    "device-side assert",
+    "unspecified launch failure",
+    "illegal memory access",
+    "misaligned address",
+    "illegal instruction",
+    "hardware stack error",
+    "uncorrectable ECC error",
+    "context is destroyed",
+    "GPU is lost",
+    "unrecoverable",
+)
+"""In what torch says when a GPU can't be used any more by this process: CUDA's errors that stay until it ends.
+Source: cudaError_t in the CUDA Runtime API, "this leaves the process in an inconsistent state"."""
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Tell whether this process can't compute on its device any more, however often it tries."""
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _DEVICE_LOST)
+
+
 def hide_tokens(text: str) -> str:
     """Return `text` with Hugging Face access tokens masked."""
     return _ACCESS_TOKEN.sub("hf_***", text)
@@ -83,6 +104,8 @@ def hide_tokens(text: str) -> str:
 def explain_failure(error: Exception) -> GenerationFailed:
     """Log an unexpected error during a reply, and return what to tell the person."""
     log_failure("a reply", error)
+    if is_device_lost(error):
+        return GenerationFailed("device_lost")
     return GenerationFailed("out_of_memory" if is_out_of_memory(error) else "generation")
 
 

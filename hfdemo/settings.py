@@ -23,6 +23,9 @@ Quantize = Literal["auto", "off", "8bit", "4bit"]
 Scheduling = Literal["auto", "single", "batched"]
 """Whether replies are generated one at a time or several at once; `auto` batches if others can reach the page."""
 
+Offered = Literal["auto", "on", "off"]
+"""Whether something is there: `auto` is on a page that only this machine can reach."""
+
 CpuWeights = Literal["auto", "bf16", "int8", "int4"]
 """How many bits per weight a CPU reads for each token: as loaded, 8 or 4; `auto` is 4 where that loses nothing."""
 
@@ -100,8 +103,8 @@ class Settings:
     """`HFDEMO_MAX_WAITING`: how many messages may be answered or queued at one time."""
 
     messages_per_minute: int = 20
-    """`HFDEMO_MESSAGES_PER_MINUTE`: how many messages a visitor may send a minute if others can reach the page, and
-    ten times as many from one address; 0 is without a limit."""
+    """`HFDEMO_MESSAGES_PER_MINUTE`: how many messages a visitor may send a minute if others can reach the page,
+    ten times as many from one address, and fifty times as many all together; 0 is without a limit."""
 
     password: str | None = field(default=None, repr=False)
     """`HFDEMO_PASSWORD`: the page's password, for the user `SIGN_IN_NAME`; None lets everybody in."""
@@ -112,6 +115,8 @@ class Settings:
     api_keys: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """`HFDEMO_API_KEYS`: who may use the OpenAI-compatible API, as pairs `name:key`, separated by commas; nobody may
     without a key."""
+    allowed_users: tuple[str, ...] = ()
+    """`HFDEMO_ALLOWED_USERS`: who may sign in to a Space with a Hugging Face account, users and organisations."""
 
     allowed_hosts: tuple[str, ...] = ()
     """`HFDEMO_ALLOWED_HOSTS`: more host names of the page; one that begins with a dot stands for all below it, and `*`
@@ -128,6 +133,8 @@ class Settings:
 
     language: Language | None = None
     """`HFDEMO_LANGUAGE`: the language of what is said in the terminal; None is the system's."""
+    metrics: Offered = "auto"
+    """`HFDEMO_METRICS`: whether `/metrics` has numbers for Prometheus."""
 
     platform: Platform = "local"
     """Where this runs, known from the variables that Colab and Spaces set."""
@@ -147,6 +154,11 @@ class Settings:
         if self.platform == "zerogpu":
             return False  # there each reply has a GPU to itself
         return self.scheduling == "batched" or (self.scheduling == "auto" and not self.private)
+
+    @property
+    def has_metrics(self) -> bool:
+        """Whether there are numbers for Prometheus."""
+        return self.metrics == "on" or (self.metrics == "auto" and self.private)
 
     @property
     def rate_per_minute(self) -> int:
@@ -170,8 +182,8 @@ class Settings:
 
     @property
     def prefix_cache_bytes(self) -> int:
-        """How much memory caches the prompts already read."""
-        return self.prefix_cache_mb * 1024 * 1024
+        """How much memory caches the prompts already read; on ZeroGPU, none outlives its reply."""
+        return 0 if self.platform == "zerogpu" else self.prefix_cache_mb * 1024 * 1024
 
 
 def from_env(environ: Mapping[str, str]) -> Settings:
@@ -210,11 +222,13 @@ def from_env(environ: Mapping[str, str]) -> Settings:
         password=environ.get("HFDEMO_PASSWORD", "").strip() or None,
         users=_users(environ),
         api_keys=_api_keys(environ),
+        allowed_users=_allowed_users(environ),
         allowed_hosts=_hosts(environ),
         trusted_proxies=_proxies(environ),
         max_request_mb=_whole_number(environ, "HFDEMO_MAX_REQUEST_MB", defaults.max_request_mb, low=1, high=1024),
         title=environ.get("HFDEMO_TITLE", "").strip() or defaults.title,
         language=_language(environ, "HFDEMO_LANGUAGE"),
+        metrics=_one_of(environ, "HFDEMO_METRICS", defaults.metrics, get_args(Offered)),
         platform=(platform := find_platform(environ)),
         private=platform == "local" and _is_reached_from_here_only(environ),
     )
@@ -263,6 +277,18 @@ def _is_api_key(key: str) -> bool:
 def _pairs(environ: Mapping[str, str], name: str) -> tuple[tuple[str, str], ...]:
     pairs = [pair.partition(":") for pair in environ.get(name, "").split(",") if pair.strip()]
     return tuple((first.strip(), second.strip()) for first, _, second in pairs)
+
+
+def _allowed_users(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return who may sign in with a Hugging Face account.
+
+    Raises:
+        SettingsError: nobody can: the page isn't on a Space with OAuth, and must not be open instead.
+    """
+    named = _words(environ, "HFDEMO_ALLOWED_USERS")
+    if named and not (environ.get("SPACE_ID") and environ.get("OAUTH_CLIENT_ID")):
+        raise SettingsError("no_oauth")
+    return tuple(dict.fromkeys(named))
 
 
 def _hosts(environ: Mapping[str, str]) -> tuple[str, ...]:

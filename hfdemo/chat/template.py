@@ -13,6 +13,7 @@ from typing import Any
 from hfdemo.chat.notes import Note, make_note
 from hfdemo.chat.options import Thinking
 from hfdemo.chat.thinking_modes import find_modes
+from hfdemo.chat.time_limit import within
 from hfdemo.errors import GenerationFailed, ModelLoadError
 
 NO_TEMPLATE = "none"
@@ -23,6 +24,9 @@ MISSING_LISTS: tuple[dict[str, Any], ...] = ({}, {"tools": []}, {"documents": []
 others say so of an empty list, too, so it is passed only where it is needed."""
 
 MAX_PROBLEM_CHARS = 200
+
+RENDERED_WITHIN_S = 5.0
+"""How long a template may take for one conversation; usual ones take milliseconds."""
 
 
 class ChatTemplate:
@@ -86,14 +90,27 @@ class ChatTemplate:
         variables: Mapping[str, Any],
         add_generation_prompt: bool = True,
     ) -> str:
-        rendered = self._tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            chat_template=source,
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            **variables,
-        )
-        return str(rendered)
+        """Let transformers render a conversation, in its sandbox.
+
+        Raises:
+            TimeoutError: the template goes on and on.
+            Exception: whatever the template raises.
+        """
+
+        def render() -> str:
+            rendered = self._tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                chat_template=source,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                **variables,
+            )
+            return str(rendered)
+
+        try:
+            return within(RENDERED_WITHIN_S, render)
+        except TimeoutError:
+            raise TimeoutError(f"it does not end within {RENDERED_WITHIN_S:g} s") from None
 
     def _choose(self, chosen: str | None) -> str:
         """Return the template to use, of those that there are."""
@@ -132,13 +149,16 @@ class ChatTemplate:
                 if question in self._apply(source, [{"role": "user", "content": question}], extra):
                     return extra
                 problem = problem or "it does not show the message"
+            except TimeoutError as error:
+                problem = str(error)
+                break
             except Exception as error:  # the template may raise anything
                 problem = problem or _shorten(error)
         if problem:
             own = self._tokenizer.chat_template
-            others = [name for name, other in own.items() if other != source] if isinstance(own, dict) else []
-            advice = "other_template" if others else "no_template"
-            raise ModelLoadError("template_fails", advice, problem=problem, names=", ".join(others))
+            raise _refusal(
+                problem, [name for name, other in own.items() if other != source] if isinstance(own, dict) else []
+            )
         return {}
 
     def _show_all(self, variables: Mapping[str, Any]) -> str | None:
@@ -149,6 +169,8 @@ class ChatTemplate:
         )
         try:
             shown = self._apply(self.source, [question], {**self.extra, **variables})
+        except TimeoutError as error:
+            raise _refusal(str(error)) from None
         except Exception:  # the template may raise anything
             return None
         for conversation in ([question, answer, question], [system, question]):
@@ -166,6 +188,17 @@ class ChatTemplate:
             return system in self.render(messages, add_generation_prompt=True)
         except GenerationFailed:
             return False
+
+
+def _refusal(problem: str, others: Sequence[str] = ()) -> ModelLoadError:
+    """Return why a template can't be used.
+
+    Args:
+        problem: what is wrong with it.
+        others: the names of the model's other templates.
+    """
+    advice = "other_template" if others else "no_template"
+    return ModelLoadError("template_fails", advice, problem=problem, names=", ".join(others))
 
 
 def _older_variables(source: str, tokenizer: Any) -> dict[str, Any]:

@@ -67,4 +67,7 @@ def table(plan: Plan, language: Language) -> str:
 
 
 def _as_json(plan: Plan) -> str:
-    return json.dumps(asdict(plan) | {"needed_bytes": plan.needed_bytes, "fits": plan.fits}, ensure_ascii=False)
+    return json.dumps(
+        asdict(plan) | {"needed_bytes": plan.needed_bytes, "most_bytes": plan.most_bytes, "fits": plan.fits},
+        ensure_ascii=False,
+    )

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hfdemo.compute.pages import own_pages
 from hfdemo.compute.transformers_private import Cache, DynamicLayer
 
 ROOM_TOKENS = 256
@@ -81,10 +82,10 @@ class _Buffer:
         """
         if not self.tensor.numel() and like is not None:
             _, heads, _, size = like.shape
-            self.tensor = like.new_empty(self.layers, 2 * heads, tokens + ROOM_TOKENS, size)
+            self.tensor = own_pages(like, self.layers, 2 * heads, tokens + ROOM_TOKENS, size)
         elif tokens > self.tensor.shape[2]:
             layers, heads, room, size = self.tensor.shape
-            grown = self.tensor.new_empty(layers, heads, max(tokens + ROOM_TOKENS, room * 3 // 2), size)
+            grown = own_pages(self.tensor, layers, heads, max(tokens + ROOM_TOKENS, room * 3 // 2), size)
             grown[:, :, : self.tokens] = self.tensor[:, :, : self.tokens]
             self.tensor = grown
 

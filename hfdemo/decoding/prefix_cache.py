@@ -15,6 +15,9 @@ from hfdemo.chat.request import ChatRequest
 MAX_REPLIES = 256
 
 MAX_IDLE_S = 3600
+"""After so long without a message, the tokens of a conversation's last reply are found from its text."""
+
+MAX_CACHE_IDLE_S = 600
 """After so long without a message, a conversation's prompt is read anew."""
 
 
@@ -83,19 +86,31 @@ class PrefixCache:
         same = next((index for index, (one, other) in pairs if one != other), min(len(held), len(ids) - 1))
         return (kept.cache, same) if same else (None, 0)
 
+    def limit(self, max_bytes: int) -> None:
+        """Change how much the keys and values may take together."""
+        with self._lock:
+            self._max_bytes = max_bytes
+            self._evict()
+
     def clear(self) -> None:
         """Drop everything: no other model understands it."""
         with self._lock:
             self._replies.clear()
 
+    def expire(self) -> bool:
+        """Drop what is too old; tell whether anything is left that will be."""
+        with self._lock:
+            self._evict()
+            return bool(self._replies)
+
     def _evict(self) -> None:
         """Drop what is too old or too much, the oldest first."""
-        too_old = time.monotonic() - MAX_IDLE_S
-        while self._replies and (len(self._replies) > MAX_REPLIES or self._oldest().used_at < too_old):
+        now = time.monotonic()
+        while self._replies and (len(self._replies) > MAX_REPLIES or now - self._oldest().used_at > MAX_IDLE_S):
             self._replies.popitem(last=False)
         total = sum(reply.cache_bytes for reply in self._replies.values())
         for key, reply in self._replies.items():
-            if total <= self._max_bytes:
+            if total <= self._max_bytes and now - reply.used_at <= MAX_CACHE_IDLE_S:
                 return
             total -= reply.cache_bytes
             self._replies[key] = replace(reply, cache=None, cache_bytes=0)

@@ -11,13 +11,14 @@ import time
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
+from hfdemo.background import in_thread
 from hfdemo.chat.reply import HEARTBEAT_S, Delta, Receipt, StopSignal
 from hfdemo.chat.request import ChatRequest, ShownPrompt
 from hfdemo.decoding.prefix_cache import PrefixCache
 from hfdemo.engines.model_host import LocalModelHost, not_there_error
 from hfdemo.engines.protocol import Status
 from hfdemo.engines.receipts import log_receipt, nothing_written
-from hfdemo.errors import HfdemoError, explain_failure
+from hfdemo.errors import HfdemoError, explain_failure, is_device_lost
 from hfdemo.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from hfdemo.models.load import LoadedModel
 
 logger = logging.getLogger(__name__)
+
+EXPIRY_LOOK_S = 30.0
+"""How often it is looked whether what is kept of conversations is too old."""
 
 
 class LocalEngine:
@@ -45,6 +49,7 @@ class LocalEngine:
         self._loop: Loop | None = None  # of the model that is there
         self._prefixes = PrefixCache(settings.prefix_cache_bytes)
         self._streams = 0
+        self._expires = False
         host.attach(self)
 
     def status(self) -> Status:
@@ -65,6 +70,8 @@ class LocalEngine:
         except HfdemoError:
             raise
         except Exception as error:
+            if is_device_lost(error):
+                self._host.give_up_device()
             raise explain_failure(error) from None
         finally:
             stop.set()  # never wait here for the model: it sees `stop` by itself
@@ -157,6 +164,8 @@ class LocalEngine:
     def _make_loop(self, model: LoadedModel) -> Loop:
         from hfdemo.decoding.loop import Loop
 
+        if model.prefix_bytes is not None:
+            self._prefixes.limit(model.prefix_bytes)
         at_once = self._settings.batched and model.step is not None
         return Loop(self._host.compute, model.chats if at_once else 1)
 
@@ -167,6 +176,16 @@ class LocalEngine:
         with self._lock:  # what a model wrote is of no use to the next one
             if self._host.model is reply.model:
                 self._prefixes.put(key, reply.cached())
+                if not self._expires:
+                    self._expires = True
+                    in_thread(self._expire, "expiry")
+
+    def _expire(self) -> None:
+        """Let go of what belongs to abandoned conversations, as long as anything is kept."""
+        while self._expires:
+            time.sleep(EXPIRY_LOOK_S)
+            with self._lock:
+                self._expires = self._prefixes.expire()
 
 
 def _was_put_off(receipt: Receipt | None, request: ChatRequest) -> bool:

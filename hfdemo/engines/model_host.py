@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from threading import Event, RLock, Thread
@@ -60,6 +61,8 @@ class LocalModelHost:
         self.model: LoadedModel | None = None
         self.status = Status("resolving", model=settings.model or "")
         self.last_used = time.monotonic()
+        self.on_device_lost: Callable[[], None] = lambda: None
+        """Called, perhaps several times, when the device can't be used again; whoever runs the program ends it."""
         self._settings = settings
         self._user: ModelUser | None = None
         self._wanted = settings.model
@@ -74,6 +77,13 @@ class LocalModelHost:
     def attach(self, user: ModelUser) -> None:
         """Let an engine answer with the model; there is one."""
         self._user = user
+
+    def give_up_device(self) -> None:
+        """Stop answering: the device can't be used again before the program starts anew."""
+        with self.lock:
+            self.model = None
+            self.status = replace(self.status, stage="failed", error=ModelLoadError("device_lost"))
+        self.on_device_lost()
 
     def load(self) -> None:
         """Begin to load the model and return at once. Does nothing while it loads or when it is there."""

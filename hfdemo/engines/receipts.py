@@ -25,14 +25,15 @@ def nothing_written(reason: FinishReason, status: Status) -> Receipt:
 
 
 def log_receipt(logger: logging.Logger, receipt: Receipt, lent_s: float = math.inf) -> None:
-    """Log what a reply took, in one line, and for how long it had a GPU if that was lent."""
+    """Log what a reply took, in one line of `name=value`, and for how long it had a GPU if that was lent."""
     logger.info(
-        "reply: %d prompt tokens, %d of them cached, %d new tokens, first after %.2f s, then %.1f/s, %s%s",
+        "reply: prompt_tokens=%d cached_tokens=%d new_tokens=%d first_token_s=%.2f tokens_per_s=%.1f "
+        "finish_reason=%s%s",
         receipt.prompt_tokens,
         receipt.cached_tokens,
         receipt.new_tokens,
         receipt.first_token_s,
         receipt.tokens_per_s,
         receipt.finish_reason,
-        f", of {lent_s:.0f} s that it had" if lent_s < math.inf else "",
+        f" lent_s={lent_s:.0f}" if lent_s < math.inf else "",
     )

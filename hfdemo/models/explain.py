@@ -40,6 +40,10 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 NO_RIGHTS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
+class NeedsCode(ValueError):
+    """A model can't be read without running code that came with it."""
+
+
 def explain_load_error(error: BaseException, source: ModelSource | None, platform: Platform = "local") -> HfdemoError:
     """Return the error to show for whatever checking, fetching or loading a model raised.
 
@@ -54,6 +58,8 @@ def explain_load_error(error: BaseException, source: ModelSource | None, platfor
     for cause in _causes(error):
         if isinstance(cause, HfdemoError):
             return cause
+        if isinstance(cause, NeedsCode):
+            return ModelLoadError("needs_code", model=name)
         if isinstance(source, HubModel) and (found := _explain_hub_error(cause, source, platform)):
             return found
         if isinstance(cause, OSError) and cause.errno in NO_ROOM:

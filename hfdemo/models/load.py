@@ -3,20 +3,10 @@
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    GenerationConfig,
-    GgufConfig,
-    TextGenerationPipeline,
-    pipeline,
-)
+from transformers import BitsAndBytesConfig, GgufConfig, TextGenerationPipeline, pipeline
 from transformers.utils.logging import disable_progress_bar
 
 from hfdemo.chat.prompt import Prompt, PromptBuilder
@@ -29,7 +19,7 @@ from hfdemo.compute.step import Step
 from hfdemo.compute.transformers_private import WEIGHTS_BAR, set_tqdm_hook
 from hfdemo.models.access import check_kind
 from hfdemo.models.adapter import CONFIG as ADAPTER
-from hfdemo.models.adapter import has_tokenizer, is_adapter, merge_adapter
+from hfdemo.models.adapter import is_adapter, merge_adapter
 from hfdemo.models.check import find_base
 from hfdemo.models.choose import choose_model
 from hfdemo.models.disk import ModelFiles, has_safetensors
@@ -39,13 +29,11 @@ from hfdemo.models.generation_config import GenerationWish, own_generation_confi
 from hfdemo.models.integrity import open_folder, read_object
 from hfdemo.models.memory import SHARE_USED
 from hfdemo.models.plan import Plan
+from hfdemo.models.pretrained import load_config, load_tokenizer, load_weights
 from hfdemo.models.progress import SILENT, Progress
 from hfdemo.models.source import HubModel, LocalModel, ModelSource
 from hfdemo.models.tensors import refuse_gaps
 from hfdemo.settings import Settings
-
-NO_CODE: dict[str, Any] = {"trust_remote_code": False}
-"""Never run code that comes with a model. Without this, transformers asks whoever sits at the terminal."""
 
 
 class ChatPipeline(TextGenerationPipeline):
@@ -77,6 +65,8 @@ class LoadedModel:
     """What writes its tokens, where that isn't left to transformers."""
     chats: int = 1
     """How many may be answered at one time, if `step` is there."""
+    prefix_bytes: int | None = None
+    """How much memory there is to keep prompts that were read; None is as much as the host allows."""
     wish: GenerationWish = field(default_factory=GenerationWish)
     """What its makers wish for its replies."""
 
@@ -104,12 +94,9 @@ def load_model(
     """
     settings = settings or Settings()
     disable_progress_bar()  # the page and the log show the progress
-    options: dict[str, Any] = {"gguf_file": files.gguf_file} if files.gguf_file else {}
-    tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(files), **NO_CODE, **options)
+    tokenizer = load_tokenizer(files)
     if not files.gguf_file:
-        AutoConfig.from_pretrained(files.folder, **NO_CODE)  # fails earlier, and more clearly, than the weights would
-        pickled = settings.allow_pickle and not has_safetensors(files.folder)
-        options["use_safetensors"] = not pickled
+        load_config(files)  # fails earlier, and more clearly, than the weights would
     template = ChatTemplate(tokenizer, settings.chat_template)  # one that can't be used is refused before the weights
     placement = _placement(plan)
     on_cpu = _packs_on_cpu(plan)
@@ -118,17 +105,10 @@ def load_model(
     elif plan.way == "cpu":
         free_at_once()
     wish = read_generation_wish(files.folder)
-    options["generation_config"] = GenerationConfig()  # so transformers doesn't read the file
+    pickled = settings.allow_pickle and not files.gguf_file and not has_safetensors(files.folder)
     with _weights_reported(progress, plan.weights_bytes):
-        model, found = AutoModelForCausalLM.from_pretrained(
-            files.folder,
-            dtype=getattr(torch, plan.dtype),
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            **NO_CODE,
-            **options,
-            **placement,
-            **_fewer_bits(plan, files),
+        model, found = load_weights(
+            files, pickled=pickled, dtype=getattr(torch, plan.dtype), **placement, **_fewer_bits(plan, files)
         )
     if files.adapter:
         model = merge_adapter(model, files.adapter)
@@ -156,6 +136,7 @@ def load_model(
         device=_where(plan),
         step=step,
         chats=plan.chats,
+        prefix_bytes=plan.prefix_bytes,
         wish=wish,
     )
 
@@ -278,23 +259,16 @@ def _with_base(files: ModelFiles, source: HubModel | LocalModel) -> ModelFiles:
     return replace(fetch_model(whole.base, weights=False), adapter=files.folder)
 
 
-def _tokenizer_folder(files: ModelFiles) -> Path:
-    """Return where the tokenizer and the chat template are: an adapter may bring its own."""
-    return files.adapter if files.adapter and has_tokenizer(files.adapter) else files.folder
-
-
 def open_prompts(files: ModelFiles, name: str, settings: Settings) -> PromptBuilder:
     """Return what builds the prompts of a model whose files are here; the weights needn't be.
 
     Raises:
         HfdemoError, OSError, ValueError, ...: see `explain.explain_load_error`.
     """
-    options: dict[str, Any] = {"gguf_file": files.gguf_file} if files.gguf_file else {}
     if not files.gguf_file:
         names = [path.name for path in files.folder.iterdir()]
         check_kind(name, names, open_folder(files.folder), allow_pickle=True)
-    tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(files), **NO_CODE, **options)
-    config = AutoConfig.from_pretrained(files.folder, **NO_CODE, **options)
+    tokenizer, config = load_tokenizer(files), load_config(files)
     template = ChatTemplate(tokenizer, settings.chat_template)
     return _make_prompts(tokenizer, config, template, read_generation_wish(files.folder), settings)
 

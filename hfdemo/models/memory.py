@@ -112,9 +112,19 @@ def has_room(needed: int, free: int) -> bool:
     return needed <= SHARE_USED * free
 
 
+def prefix_bytes(needed: int, free: int, wanted: int) -> int:
+    """Return how many bytes the prefix cache may take: what the host allows, as far as there is room."""
+    return max(0, min(wanted, int(SHARE_USED * free - needed)))
+
+
 def more_chats(needed: int, free: int, cache: int) -> int:
     """Return for how many chats besides the first there is room; each may grow as long as planned."""
-    return int((SHARE_USED * free - needed) / ((1 + FRAGMENTATION) * max(1, cache)))
+    return max(0, int((SHARE_USED * free - needed) / chat_bytes(cache)))
+
+
+def chat_bytes(cache: int) -> int:
+    """Return the bytes of one more chat beside the first, whose cache takes so many."""
+    return int((1 + FRAGMENTATION) * max(1, cache))
 
 
 def _stays_quantized(facts: ModelFacts, machine: Machine, way: Way) -> bool:

@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from hfdemo.models.memory import (
     activation_bytes,
     cache_bytes,
+    chat_bytes,
     free_bytes,
     has_room,
     loaded_bytes,
     more_chats,
     packed_bytes,
+    prefix_bytes,
     program_bytes,
 )
 from hfdemo.models.plan_data import Machine, ModelFacts, QuantizedBits, Way, usual_facts
@@ -81,16 +83,26 @@ class Plan:
     speed: Speed
     instead: tuple[str, ...] = ()
     """Models that would fit, if this one doesn't; the biggest first."""
+    prefix_bytes: int = 0
+    """What the prefix cache may take besides."""
+    batched: bool = True
+    """Whether several chats are answered at once."""
 
     @property
     def needed_bytes(self) -> int:
-        """All the memory it takes."""
+        """All the memory that one chat takes."""
         return self.weights_bytes + self.packed_bytes + self.cache_bytes + self.activation_bytes + self.program_bytes
 
     @property
     def chats(self) -> int:
         """How many chats may be answered at once: there is room for each to grow as long as planned."""
-        return max(1, min(MOST_CHATS[self.way], 1 + more_chats(self.needed_bytes, self.free_bytes, self.cache_bytes)))
+        most = MOST_CHATS[self.way] if self.batched else 1
+        return min(most, 1 + more_chats(self.needed_bytes + self.prefix_bytes, self.free_bytes, self.cache_bytes))
+
+    @property
+    def most_bytes(self) -> int:
+        """All the memory it ever takes, with as many chats as may be and a full prefix cache."""
+        return self.needed_bytes + self.prefix_bytes + (self.chats - 1) * chat_bytes(self.cache_bytes)
 
     @property
     def fits(self) -> bool:
@@ -117,6 +129,8 @@ def make_plan(
     context: int | None = None,
     quantize: Quantize = "auto",
     cpu_weights: CpuWeights = "bf16",
+    prefix_cache_bytes: int = 0,
+    batched: bool = True,
 ) -> Plan:
     """Return the best way to run a model on a machine.
 
@@ -130,6 +144,8 @@ def make_plan(
         quantize: whether to quantize the weights; `auto` does where nothing else fits on the GPU or in memory.
         cpu_weights: how to pack weights beside the others on a CPU, if there is room for both; `auto` does it where
             that is faster.
+        prefix_cache_bytes: how much the prefix cache may take; it gets less where there is less room.
+        batched: whether several chats are answered at once.
     """
     limits = [context or USUAL_CONTEXT, *([facts.context_limit] if facts.context_limit else [])]
     ways = _ways(facts, machine, quantize, cpu_weights)
@@ -138,6 +154,8 @@ def make_plan(
     if plan is None:
         nearest = min(plans, key=lambda plan: plan.needed_bytes - plan.free_bytes)
         plan = replace(nearest, way="none", tokens_per_s=0.0, speed="very_slow")
+    spare = prefix_bytes(plan.needed_bytes, plan.free_bytes, prefix_cache_bytes)
+    plan = replace(plan, prefix_bytes=spare, batched=batched)
     return plan if plan.fits else replace(plan, instead=_what_fits(facts, machine))
 
 

@@ -23,7 +23,7 @@ def card_lines(plan: Plan, language: Language) -> list[tuple[str, str]]:
 
 
 def _memory_text(plan: Plan, language: Language) -> str:
-    return say(
+    parts = say(
         "fit.memory_parts",
         language,
         needed=size_text(plan.needed_bytes),
@@ -33,6 +33,10 @@ def _memory_text(plan: Plan, language: Language) -> str:
         tokens=plan.context,
         rest=size_text(plan.activation_bytes + plan.program_bytes),
     )
+    if plan.way == "none" or plan.most_bytes == plan.needed_bytes:
+        return parts
+    most, prefixes = size_text(plan.most_bytes), size_text(plan.prefix_bytes)
+    return f"{parts}; {say('fit.memory_most', language, most=most, prefixes=prefixes, chats=plan.chats)}"
 
 
 def _way_text(plan: Plan, language: Language) -> str:

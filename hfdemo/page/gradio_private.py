@@ -6,6 +6,7 @@
 import asyncio
 import os
 import sys
+from collections import ChainMap
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from itertools import chain
@@ -13,7 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
-from gradio import component_meta, networking, queueing, routes, tunneling
+from fastapi import FastAPI
+from gradio import component_meta, networking, oauth, queueing, routes, state_holder, tunneling
 from gradio.components.chatbot import ChatbotDataMessages
 from gradio.context import LocalContext
 from gradio.i18n import I18nData
@@ -134,6 +136,47 @@ def log_failures_in_one_line() -> None:
             log_error(error)
 
     queueing.traceback = routes.traceback = SimpleNamespace(print_exc=print_exc)
+
+
+def hub_routes() -> FastAPI:
+    """Return an app with the routes to sign in with a Hugging Face account, and nothing else.
+
+    Raises:
+        ValueError: the Space has no OAuth; the text says what to add to its README.md.
+    """
+    app = FastAPI(openapi_url=None)
+    oauth.attach_oauth(app)
+    return app
+
+
+class LeanSession(state_holder.SessionState):
+    """A session that keeps no copy of the page: Gradio's own takes 100 kB, and all that was last sent or shown in it.
+
+    Only deep links would read that, which this page doesn't have. The values of `gr.State` stay.
+    """
+
+    def __init__(self, blocks: Any) -> None:
+        super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks=()))
+        self.config_values = _KeepsNothing()
+        shared = blocks.default_config
+        self.blocks_config.blocks = ChainMap({}, shared.blocks)  # what is drawn anew in this session is its own
+        self.blocks_config.fns = shared.fns
+
+    def _update_config(self, key: int) -> None:
+        """Keep nothing of a component that was drawn anew."""
+
+    def _update_value_in_config(self, key: int, value: Any) -> None:
+        """Keep nothing of what was sent or shown."""
+
+
+class _KeepsNothing(dict[int, Any]):
+    def __setitem__(self, key: int, value: Any) -> None:
+        pass
+
+
+def keep_sessions_lean() -> None:
+    """Let Gradio make lean sessions from now on."""
+    state_holder.SessionState = LeanSession
 
 
 def event_table(page: gr.Blocks) -> EventTable:

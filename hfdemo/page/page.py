@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,7 @@ def launch(
     page: gradio_private.PageBlocks,
     settings: Settings | None = None,
     door: ASGIApp | None = None,
+    metrics: Callable[[], bytes] | None = None,
     prevent_thread_lock: bool = False,
     **options: Any,
 ) -> None:
@@ -167,6 +169,7 @@ def launch(
         page: what `create_page` returned.
         settings: the host's; say who may reach the page.
         door: serves the API in OpenAI's form.
+        metrics: returns the numbers for Prometheus; None doesn't offer them.
         prevent_thread_lock: whether to return as soon as the page is served.
         options: more arguments for `Blocks.launch`.
     """
@@ -175,10 +178,18 @@ def launch(
     gradio_private.set_queue_poll_interval(page, QUEUE_POLL_S)
     gradio_private.let_guard_read_proxies()
     gradio_private.log_failures_in_one_line()
+    gradio_private.keep_sessions_lean()
     logging.getLogger("uvicorn.error").addFilter(few_a_second)
     settings = settings or Settings()
-    table = gradio_private.event_table(page)
-    guarded = Guarded(settings, table, lambda: page.share_url, answering.is_ready, door)
+    guarded = Guarded(
+        settings,
+        gradio_private.event_table(page),
+        lambda: page.share_url,
+        answering.is_ready,
+        door,
+        metrics,
+        gradio_private.hub_routes() if settings.allowed_users else None,
+    )
     page.launch(
         theme=make_theme(),
         css=_asset("page.css"),

@@ -12,9 +12,12 @@ from hfdemo.web.failures import Failures
 from hfdemo.web.headers import GUARDED, SafeHeaders
 from hfdemo.web.health import Health
 from hfdemo.web.hosts import Hosts, host_rules
+from hfdemo.web.hub_sign_in import HubSignIn
 from hfdemo.web.keys import Keys
+from hfdemo.web.metrics import MetricsRoute
 from hfdemo.web.routes import Routes
 from hfdemo.web.sign_in import SignIn
+from hfdemo.web.streams import FewStreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Guarded:
         share_link: returns the address of Gradio's share link, if there is one by now.
         is_ready: tells whether messages can be answered now.
         door: serves the API in OpenAI's form; without it there is none.
+        hub_routes: Gradio's routes to sign in with a Hugging Face account, if the host lets users of the Hub in.
+        metrics: returns the numbers for Prometheus; None where the host doesn't offer them.
     """
 
     settings: Settings
@@ -34,6 +39,8 @@ class Guarded:
     share_link: Callable[[], str | None]
     is_ready: Callable[[], bool]
     door: ASGIApp | None = None
+    metrics: Callable[[], bytes] | None = None
+    hub_routes: ASGIApp | None = None
 
 
 def guard(app: ASGIApp, guarded: Guarded) -> ASGIApp:
@@ -46,8 +53,11 @@ def guard(app: ASGIApp, guarded: Guarded) -> ASGIApp:
     app = _Marked(app)
     app = Events(app, guarded.table)
     app = FewLargeBodies(app)
+    app = FewStreams(app)
     app = Routes(app)
-    app = SignIn(app, settings.accounts)
+    app = MetricsRoute(app, guarded.metrics)
+    hub = HubSignIn(guarded.hub_routes, settings.allowed_users) if guarded.hub_routes else None
+    app = SignIn(app, settings.accounts, hub)
     app = Keys(app, guarded.door, dict(settings.api_keys))
     app = BodyLimits(app, settings.max_request_bytes)
     app = Health(app, guarded.is_ready)

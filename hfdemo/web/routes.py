@@ -15,7 +15,14 @@ Callers = Literal["anyone", "signed in", "with a key", "nobody"]
 """Who may call a route: everybody who reaches the page, who has signed in (everybody, if there is no password), who
 shows one of `HFDEMO_API_KEYS`, or nobody, because the page doesn't need it."""
 
-OWN_ROUTES: dict[str, Callers] = {"/healthz": "anyone", "/readyz": "anyone", "/presence/{state}": "signed in"}
+OWN_ROUTES: dict[str, Callers] = {
+    "/healthz": "anyone",
+    "/readyz": "anyone",
+    "/metrics": "signed in",
+    "/presence/{state}": "signed in",
+    "/login/huggingface": "anyone",  # Gradio's, but served before Gradio
+    "/login/callback": "anyone",
+}
 """What hfdemo adds."""
 
 GRADIO_ROUTES: dict[str, Callers] = {

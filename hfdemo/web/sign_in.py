@@ -2,9 +2,10 @@
 
 Gradio's own sign-in looks at the password only after it has read and parsed a request, puts default values into the
 page for strangers, and ends all sessions of a user at once. So this stands before Gradio, which knows of no passwords.
-Programs sign in as with Gradio: `Client(..., auth=(user, password))`.
+Programs sign in as with Gradio: `Client(..., auth=(user, password))`, or with each request (HTTP Basic).
 """
 
+import base64
 import secrets
 from collections.abc import Mapping
 from html import escape
@@ -17,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hfdemo.web.hub_sign_in import BEGIN, RETURN, HubSignIn
 from hfdemo.web.refusals import refusal
 from hfdemo.web.routes import callers_of
 from hfdemo.web.sessions import Accounts, Sessions
@@ -32,19 +34,24 @@ _FORM = """<!doctype html>
 :root {{ color-scheme: light dark }}
 body {{ font: 16px/1.5 system-ui, sans-serif; display: grid; place-items: center; min-height: 90vh; margin: 0 1rem }}
 form {{ display: grid; gap: .5rem; width: min(20rem, 100%) }}
-input, button {{ font: inherit; padding: .5rem }}
-button {{ margin-top: .5rem }}
+input, button, a {{ font: inherit; padding: .5rem }}
+button, a {{ margin-top: .5rem; text-align: center }}
 </style></head><body><form method="post" action="login">
 <h1>{title}</h1>
 <p role="alert">{problem}</p>
-<label for="username">{user}</label>
+{ways}
+</form></body></html>
+"""
+
+_HUB = """<a href="login/huggingface" target="_blank" rel="noopener">{hub}</a>"""
+"""In a tab of its own: in a frame, where a Space is shown, the Hub's page can't open."""
+
+_PASSWORD = """<label for="username">{user}</label>
 <input id="username" name="username" autocomplete="username" autocapitalize="none" required autofocus>
 <label for="password">{password}</label>
 <input id="password" name="password" type="password" autocomplete="current-password" required>
 <input type="hidden" name="from_page" value="1">
-<button>{button}</button>
-</form></body></html>
-"""
+<button>{button}</button>"""
 
 
 class SignIn:
@@ -52,44 +59,82 @@ class SignIn:
 
     Args:
         app: what it guards.
-        passwords: by user name; empty lets everybody in.
+        passwords: by user name.
+        hub: asks the Hub who somebody is; without it and without passwords, everybody is let in.
     """
 
-    def __init__(self, app: ASGIApp, passwords: Mapping[str, str]) -> None:
+    def __init__(self, app: ASGIApp, passwords: Mapping[str, str], hub: HubSignIn | None = None) -> None:
         self._app = app
-        self._accounts = Accounts(passwords) if passwords else None
+        self._accounts = Accounts(passwords)
+        self._hub = hub
+        self._ways = [*([_HUB] if hub else []), *([_PASSWORD] if passwords else [])]
         self._sessions = Sessions()
         self._throttle = Throttle()
         self._cookie = f"hfdemo-{secrets.token_hex(4)}"  # two pages of one machine share their cookies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if self._accounts is None or scope["type"] not in ("http", "websocket"):
+        if not self._ways or scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         secret = self._secret(scope)
         path = scope["path"].rstrip("/")
         if scope["type"] == "websocket":
-            if self._sessions.user(secret):
+            if self._is_signed_in(scope, secret):
                 await self._app(scope, receive, send)
             else:
                 await send({"type": "websocket.close", "code": 1008})
         elif path == "/login" and scope["method"] == "POST":
-            await (await self._sign_in(self._accounts, scope, receive))(scope, receive, send)
+            await (await self._sign_in(scope, receive))(scope, receive, send)
+        elif self._hub and path in (BEGIN, RETURN) and scope["method"] == "GET":
+            await (await self._sign_in_with_hub(self._hub, scope, receive))(scope, receive, send)
         elif path == "/login":  # a form that was wrong, opened again
             await RedirectResponse("./", 303)(scope, receive, send)
         elif path == "/logout":
             self._sessions.end(secret)
             await self._without_cookies(RedirectResponse("./", 303))(scope, receive, send)
-        elif self._sessions.user(secret) or callers_of(scope["path"]) == "anyone":
+        elif self._is_signed_in(scope, secret) or callers_of(scope["path"]) == "anyone":
             await self._app(scope, receive, send)
         elif path == "" and scope["method"] in ("GET", "HEAD"):
-            await _form(scope)(scope, receive, send)
+            await self._form(scope)(scope, receive, send)
         else:
             await refusal("not_signed_in", 401, scope)(scope, receive, send)
 
-    async def _sign_in(self, accounts: Accounts, scope: Scope, receive: Receive) -> Response:
-        address = (scope.get("client") or ("", 0))[0]
+    def _is_signed_in(self, scope: Scope, secret: str) -> bool:
+        return bool(self._sessions.user(secret)) or self._says_password(scope)
+
+    def _says_password(self, scope: Scope) -> bool:
+        """Tell whether a request brings a right name and password itself, as monitors do."""
+        kind, _, encoded = Headers(scope=scope).get("authorization", "").partition(" ")
+        address = _address(scope)
+        if kind.lower() != "basic" or self._throttle.wait_s(address):
+            return False
+        try:
+            name, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except ValueError:  # it is no base64, or no UTF-8
+            return False
+        right = self._accounts.holds(name, password)
+        if right:
+            self._throttle.succeeded(address)
+        else:
+            self._throttle.failed(address)
+        return right
+
+    async def _sign_in_with_hub(self, hub: HubSignIn, scope: Scope, receive: Receive) -> Response:
+        visit = await hub.visit(scope, receive)
+        if visit.answer:
+            return visit.answer
+        if visit.outcome == "let in":
+            answer: Response = self._with_cookies(RedirectResponse("/", 303), self._sessions.begin(visit.user))
+        elif visit.outcome == "failed":
+            answer = self._form(scope, "hub_sign_in_failed", 502)
+        else:
+            answer = self._form(scope, "not_on_the_list", 403, user=visit.user)
+        answer.delete_cookie("session", secure=True, httponly=True, samesite="none")  # it has the visitor's token
+        return answer
+
+    async def _sign_in(self, scope: Scope, receive: Receive) -> Response:
+        address = _address(scope)
         if wait_s := self._throttle.wait_s(address):
             seconds = int(wait_s) + 1
             return refusal("sign_in_slow", 429, scope, {"retry-after": str(seconds)}, seconds=seconds)
@@ -99,9 +144,9 @@ class SignIn:
             return refusal("bad_form", 400, scope)
         name, password = (str(form.get(field, "")).strip() for field in ("username", "password"))
         from_page = "from_page" in form
-        if not accounts.holds(name, password):
+        if not self._accounts.holds(name, password):
             self._throttle.failed(address)
-            return _form(scope, wrong=True) if from_page else refusal("wrong_password", 401, scope)
+            return self._form(scope, "wrong_password", 401) if from_page else refusal("wrong_password", 401, scope)
         self._throttle.succeeded(address)
         answer = RedirectResponse("./", 303) if from_page else JSONResponse({"success": True})
         return self._with_cookies(answer, self._sessions.begin(name))
@@ -129,11 +174,15 @@ class SignIn:
         answer.headers.append("set-cookie", f"{self._cookie}-plain=; {gone}; SameSite=Lax")
         return answer
 
+    def _form(self, scope: Scope, problem: str = "", status: int = 200, **facts: str) -> HTMLResponse:
+        """Return the form, with the sentence of a problem. Nothing in it depends on the page behind it."""
+        language = choose_language(Headers(scope=scope).get("accept-language"))
+        text = {key: escape(say(f"sign_in.{key}", language)) for key in ("title", "user", "password", "button", "hub")}
+        sentence = escape(say(f"refused.{problem}", language, **facts)) if problem else ""
+        ways = "\n".join(self._ways).format(**text)
+        page = _FORM.format(language=language, problem=sentence, ways=ways, title=text["title"])
+        return HTMLResponse(page, status, {"content-security-policy": POLICY, "cache-control": "no-store"})
 
-def _form(scope: Scope, wrong: bool = False) -> HTMLResponse:
-    """Return the form. Nothing in it depends on the page behind it."""
-    language = choose_language(Headers(scope=scope).get("accept-language"))
-    text = {key: escape(say(f"sign_in.{key}", language)) for key in ("title", "user", "password", "button")}
-    problem = escape(say("refused.wrong_password", language)) if wrong else ""
-    page = _FORM.format(language=language, problem=problem, **text)
-    return HTMLResponse(page, 401 if wrong else 200, {"content-security-policy": POLICY, "cache-control": "no-store"})
+
+def _address(scope: Scope) -> str:
+    return str((scope.get("client") or ("", 0))[0])

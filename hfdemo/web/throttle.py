@@ -24,7 +24,7 @@ class Throttle:
 
     def wait_s(self, address: str) -> float:
         """Return how long a client must wait until its next try counts; 0 if it needn't."""
-        wrong, last = self._wrong.get(_client(address), (0, 0.0))
+        wrong, last = self._wrong.get(client_of(address), (0, 0.0))
         if wrong < FREE_TRIES:
             return 0.0
         return max(0.0, last + min(LONGEST_WAIT_S, 2.0 ** min(wrong - FREE_TRIES, 10)) - self._clock())
@@ -34,17 +34,17 @@ class Throttle:
         now = self._clock()
         while self._wrong and now - next(iter(self._wrong.values()))[1] > FORGOTTEN_AFTER_S:
             self._wrong.popitem(last=False)
-        wrong, _ = self._wrong.pop(_client(address), (0, 0.0))
-        self._wrong[_client(address)] = (wrong + 1, now)
+        wrong, _ = self._wrong.pop(client_of(address), (0, 0.0))
+        self._wrong[client_of(address)] = (wrong + 1, now)
         if len(self._wrong) > MAX_CLIENTS:
             self._wrong.popitem(last=False)
 
     def succeeded(self, address: str) -> None:
         """Note a right password."""
-        self._wrong.pop(_client(address), None)
+        self._wrong.pop(client_of(address), None)
 
 
-def _client(address: str) -> str:
+def client_of(address: str) -> str:
     """Return what stands for a client: its address, or the network of an IPv6 address, of which one client has all."""
     try:
         found = ipaddress.ip_address(address)

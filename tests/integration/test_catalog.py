@@ -2,8 +2,12 @@
 
 import json
 
+import pytest
+
 PROGRAM = """
 import json
+
+import pytest
 from hfdemo.models import catalog
 from hfdemo.models.check import check_model
 from hfdemo.models.choose import parse_model
@@ -49,3 +53,25 @@ def test_a_model_that_came_is_told_at_once_and_then_kept_too(machine):
 def test_what_is_kept_is_found_out_anew_after_a_while(machine):
     machine.run(PROGRAM + "catalog.FRESH_S = 0; [choices() for _ in range(3)]")
     assert questions(machine, "org/tiny") == 3
+
+
+SEARCH = """
+import sys, time
+from hfdemo.errors import ModelLoadError
+import huggingface_hub, hfdemo.models.explain  # a page has loaded them long before anybody searches
+
+begun = time.monotonic()
+try:
+    print(models.search("tiny"))
+except ModelLoadError as error:
+    print(error.key, error.fields["problem"])
+print(time.monotonic() - begun)
+"""
+
+
+@pytest.mark.parametrize("down", ["503", "hangs up", "silent"])
+def test_a_search_answers_within_five_seconds_though_the_hub_is_away(machine, down):
+    machine.hub.down = down
+    said, seconds = machine.run(PROGRAM + SEARCH)[-2:]
+    assert said.startswith("hub_unreachable ")
+    assert float(seconds) < 5

@@ -308,7 +308,7 @@ def test_a_visitors_words_and_token_are_not_logged(space, scheduler):
     with pytest.raises(AppError):
         ask(visit(space, "carol"), "The secret word is xylophone.")
     assert "xylophone" not in space.log() and token_of("carol") not in space.log()
-    assert re.search(r"reply: 3\d prompt tokens, .* of 10 s that it had", space.log())
+    assert re.search(r"reply: prompt_tokens=3\d .* lent_s=10$", space.log(), re.MULTILINE)
 
 
 def test_numbers_gone_wrong_in_a_worker_end_the_reply_with_their_own_text(embedded_model, tmp_path):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hfdemo import answering as answering_module
-from hfdemo.answering import Answer, Answering, RateLimit
+from hfdemo.answering import Answer, Answering
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
 from hfdemo.chat.reply import Delta, StopSignal
@@ -278,6 +278,26 @@ def test_no_more_are_answered_at_a_time_than_the_host_allows():
     asyncio.run(crowd())
 
 
+def test_who_finds_no_place_is_told_when_there_may_be_one():
+    engine = ScriptedEngine()
+
+    async def crowd() -> None:
+        answering = Answering(engine, max_waiting=2)
+        engine.enqueue(0.05, "a")
+        engine.enqueue(0.25, "b")
+        answers = [answering.answer(REQUEST) for _ in range(2)]
+        await asyncio.to_thread(answers[1].ended.result, 5)
+        engine.enqueue(60.0)
+        engine.enqueue(60.0)
+        answers = [answering.answer(REQUEST) for _ in range(2)]
+        with pytest.raises(Busy) as busy:
+            answering.answer(REQUEST)
+        assert (busy.value.key, busy.value.fields) == ("busy_for", {"waiting": "2", "seconds": "1"})
+        await asyncio.to_thread(end, answers)
+
+    asyncio.run(crowd())
+
+
 def begin(answering: Answering, engine: ScriptedEngine, *who: tuple[str, str]) -> list[Answer]:
     """Begin replies that come until they are stopped, one for each visitor and address."""
     for _ in who:
@@ -320,29 +340,6 @@ def test_an_address_leaves_places_to_others():
         await asyncio.to_thread(end, answers)
 
     asyncio.run(crowd())
-
-
-def test_a_rate_lets_some_pass_at_once_and_the_others_in_time():
-    now = 100.0
-    rate = RateLimit(20, lambda: now)
-    assert [rate.wait_s("me") for _ in range(8)] == [0.0] * 6 + [3.0, 3.0]  # 15 s' share of one in 3 s, and the next
-    assert rate.wait_s("they") == 0.0
-    now += 3.0
-    assert [rate.wait_s("me"), rate.wait_s("me")] == [0.0, 3.0]
-    now += 600.0
-    assert [rate.wait_s("me") for _ in range(7)] == [0.0] * 6 + [3.0]
-
-
-def test_without_a_limit_or_a_name_nobody_waits():
-    assert {RateLimit(0).wait_s("me") for _ in range(100)} == {0.0}
-    assert {RateLimit(1).wait_s("") for _ in range(100)} == {0.0}
-
-
-def test_the_rates_of_many_take_bounded_memory():
-    rate = RateLimit(1)
-    for n in range(answering_module.MAX_RATED + 10):
-        rate.wait_s(str(n))
-    assert len(rate._due) == answering_module.MAX_RATED
 
 
 def test_who_sends_too_fast_is_told_when_to_try_again():

@@ -7,7 +7,7 @@ import time
 import gradio as gr
 import httpx
 import pytest
-from gradio import component_meta, networking, queueing, tunneling
+from gradio import component_meta, networking, queueing, state_holder, tunneling
 from gradio.components.chatbot import ChatbotDataMessages
 from gradio.context import LocalContext
 from gradio.i18n import I18nData
@@ -46,6 +46,34 @@ def test_no_stock_event_is_left_but_the_endpoint(bare):
     assert {name for _, name in (target for event in bare.parent.fns.values() for target in event.targets)} == {
         "click"
     }
+
+
+def test_a_session_keeps_nothing_of_what_is_sent_or_shown_but_its_state(monkeypatch):
+    monkeypatch.setattr(state_holder, "SessionState", state_holder.SessionState)
+    gradio_private.keep_sessions_lean()
+    with gradio_private.PageBlocks() as page:
+        box, count = gr.Textbox(), gr.State(0)
+
+        def tell(text: str, before: int) -> tuple[object, int]:
+            return gr.update(value=f"{text} {before}", label="changed"), before + 1
+
+        gr.Button().click(tell, [box, count], [box, count], api_name="tell")
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **gradio_private.launch_options())
+    try:
+        client = Client(url, verbose=False)
+        told = [client.predict("secret", api_name="/tell")["value"] for _ in range(3)]
+        assert told == ["secret 0", "secret 1", "secret 2"]
+        session = page.state_holder.session_data[client.session_hash]
+        assert type(session) is gradio_private.LeanSession
+        assert session.config_values == {} and list(session.state_data.values()) == [3]
+        held = [
+            session.blocks_config.blocks[box._id].constructor_args,
+            session.state_data,
+            vars(session.blocks_config.blocks[box._id]),
+        ]
+        assert "secret" not in repr(held)
+    finally:
+        page.close()
 
 
 def test_a_call_by_position_may_lack_the_newest_parameters():

@@ -345,6 +345,26 @@ def test_so_many_chats_at_one_time_as_there_is_room_for_long_ones(gigabytes, cha
     assert spare >= 0 and (spare < 1.3 * 2**29 or chats == 32)
 
 
+@pytest.mark.parametrize(("spare_mb", "prefixes_mb"), [(10_000, 512), (512, 512), (100, 100), (1, 1)])
+def test_the_prefix_cache_gets_what_there_is_room_for(spare_mb, prefixes_mb):
+    needed = make_plan(known_facts(QWEN_4B), LAPTOP, quantize="off").needed_bytes
+    machine = replace(LAPTOP, ram_free=int((needed + spare_mb * 2**20) / 0.9) + 2)
+    plan = make_plan(known_facts(QWEN_4B), machine, quantize="off", prefix_cache_bytes=512 * 2**20, batched=False)
+    assert plan.way == "cpu" and plan.chats == 1
+    assert plan.prefix_bytes == pytest.approx(prefixes_mb * 2**20, abs=3)
+    assert plan.most_bytes == plan.needed_bytes + plan.prefix_bytes <= 0.9 * plan.free_bytes
+
+
+def test_the_most_memory_counts_every_chat_and_the_prefix_cache():
+    machine = replace(H100, gpu_free=40 * GB)
+    plan = make_plan(known_facts(LLAMA_8B), machine, context=4096, prefix_cache_bytes=2**30)
+    without = make_plan(known_facts(LLAMA_8B), machine, context=4096)
+    assert plan.needed_bytes == without.needed_bytes
+    assert 1 < plan.chats < without.chats
+    others = (plan.chats - 1) * int(1.3 * 2**29)
+    assert plan.most_bytes == plan.needed_bytes + 2**30 + others <= 0.9 * plan.free_bytes
+
+
 @pytest.mark.parametrize("name", [name for name, known in KNOWN.items() if not known.stored_bytes])
 def test_the_estimate_is_near_the_plan(name):
     """What isn't known of a model is guessed from its size: the memory it needs, within a quarter."""
@@ -363,7 +383,7 @@ def test_a_card():
     assert card(make_plan(known_facts(QWEN_4B), T4)) == {
         "Parameters": "4.02B",
         "Memory": "Needs 9.6 GB, 15.0 GB free (8.0 GB for the weights, 604 MB for 4096 tokens of chat, 1.0 GB for the"
-        " program and its computation)",
+        " program and its computation); at most 12.8 GB with cached prompts (0 MB) and chats at once (5)",
         "How it runs": "Entirely on the GPU Tesla T4, in float16",
         "Download": "8.0 GB, about 1 min at 800 Mbit/s",
         "Disk": "Enough space, 70.0 GB free",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from hfdemo.decoding import prefix_cache
-from hfdemo.decoding.prefix_cache import MAX_IDLE_S, MAX_REPLIES, CachedReply, PrefixCache
+from hfdemo.decoding.prefix_cache import MAX_CACHE_IDLE_S, MAX_IDLE_S, MAX_REPLIES, CachedReply, PrefixCache
 
 MAX_CACHE_BYTES = 1_000_000
 HALF = MAX_CACHE_BYTES // 2
@@ -90,6 +90,29 @@ def test_what_was_silent_for_an_hour_is_dropped_with_the_next_reply(monkeypatch)
     monkeypatch.setattr(prefix_cache.time, "monotonic", lambda: now + MAX_IDLE_S + 60)
     kept.put("c", reply("c", 5))
     assert texts(kept) == ["b", "c"]
+
+
+def test_what_was_silent_for_ten_minutes_loses_its_keys_and_values_and_keeps_its_tokens(monkeypatch):
+    kept = PrefixCache(MAX_CACHE_BYTES)
+    kept.put("a", reply("a", 5))
+    kept.put("b", reply("b", 5))
+    now = time.monotonic()
+    monkeypatch.setattr(prefix_cache.time, "monotonic", lambda: now + MAX_CACHE_IDLE_S - 60)
+    assert kept.expire() and caches(kept, "a", "b") == [True, True]
+    kept.put("b", reply("b", 5))
+    monkeypatch.setattr(prefix_cache.time, "monotonic", lambda: now + MAX_CACHE_IDLE_S + 60)
+    assert kept.expire() and caches(kept, "a", "b") == [False, True]
+    assert kept.reply_ids("a", "a") == (1, 2)
+    monkeypatch.setattr(prefix_cache.time, "monotonic", lambda: now + MAX_CACHE_IDLE_S + MAX_IDLE_S)
+    assert not kept.expire() and texts(kept) == []
+
+
+def test_a_smaller_limit_holds_at_once():
+    kept = PrefixCache(MAX_CACHE_BYTES)
+    kept.put("a", reply("a", HALF))
+    kept.put("b", reply("b", HALF))
+    kept.limit(HALF)
+    assert caches(kept, "a", "b") == [False, True]
 
 
 def keep(kept: PrefixCache, prompt: tuple[int, ...], reply_ids: tuple[int, ...], read: int | None = None) -> Cache:

@@ -1,6 +1,7 @@
 """What the benchmarks' tables are made with."""
 
 import json
+import random
 
 import pytest
 
@@ -87,3 +88,18 @@ def test_the_readme_has_a_place_for_each_benchmark_that_keeps_a_table():
     for name in ("single", "turns", "crowd", "page", "start", "memory", "prediction", "quality"):
         assert put_between_marks(page, name, "x") != page
         assert any("publish(" in source and f'"{name}"' in source for source in sources), name
+
+
+def test_samples_of_one_source_are_told_from_those_of_two():
+    dice = random.Random(3)
+    one, same = ([dice.gauss(10, 1) for _ in range(250)] for _ in range(2))
+    shifted = [dice.gauss(10.5, 1) for _ in range(250)]
+    assert report.same_source(one, same) > 0.05
+    assert report.same_source(one, shifted) < 0.001
+    assert report.same_source(one, one) == 1.0
+
+
+def test_the_probability_is_that_of_the_tables():
+    """The critical distance for two samples of 100 at 5 % is 1.358 * sqrt(2 / 100) = 0.192."""
+    one = [float(n) for n in range(100)]
+    assert report.same_source(one, [value + 19.5 for value in one]) == pytest.approx(0.04, abs=0.015)

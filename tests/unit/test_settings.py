@@ -44,6 +44,7 @@ def test_every_setting_is_read_from_its_variable():
         "HFDEMO_ALLOWED_HOSTS": "Chat.example.com, .lan",
         "HFDEMO_TRUSTED_PROXIES": "10.0.0.0/8 ::1",
         "HFDEMO_MAX_REQUEST_MB": "16",
+        "HFDEMO_METRICS": "On",
     }
     assert from_env(environ) == Settings(
         model="org/name",
@@ -63,7 +64,24 @@ def test_every_setting_is_read_from_its_variable():
         allowed_hosts=("chat.example.com", ".lan"),
         trusted_proxies=("10.0.0.0/8", "::1"),
         max_request_mb=16,
+        metrics="on",
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "address", "offered"),
+    [("", "127.0.0.1", True), ("", "0.0.0.0", False), ("on", "0.0.0.0", True), ("off", "127.0.0.1", False)],
+)
+def test_numbers_are_offered_to_this_machine_and_to_others_only_if_asked(value, address, offered):
+    assert from_env({"HFDEMO_METRICS": value, "GRADIO_SERVER_NAME": address}).has_metrics == offered
+
+
+def test_users_of_the_hub_may_sign_in_only_where_that_works():
+    space = {"SPACE_ID": "org/space", "OAUTH_CLIENT_ID": "id", "HFDEMO_ALLOWED_USERS": "anna, our-org anna"}
+    assert from_env(space).allowed_users == ("anna", "our-org")
+    for missing in ("SPACE_ID", "OAUTH_CLIENT_ID"):
+        with pytest.raises(SettingsError, match="hf_oauth: true"):
+            from_env({name: value for name, value in space.items() if name != missing})
 
 
 def test_the_old_name_of_the_scheduling_works_and_names_the_new_one(caplog):

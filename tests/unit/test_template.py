@@ -1,5 +1,7 @@
 """Chat templates are tried when the model is loaded: what they show, how they can be asked to think, what they see."""
 
+import threading
+import time
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -8,11 +10,13 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from hfdemo.chat import template
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options, Thinking
 from hfdemo.chat.prompt import PromptBuilder
 from hfdemo.chat.template import ChatTemplate
-from hfdemo.errors import InvalidInput, ModelLoadError
+from hfdemo.errors import GenerationFailed, InvalidInput, ModelLoadError
+from tests.conftest import wait_until
 from tests.unit.families import (
     CHATML,
     CHATML_TOKENS,
@@ -23,6 +27,9 @@ from tests.unit.families import (
     unigram,
     with_template,
 )
+
+NESTED = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+"""The sandbox bounds a range, and nothing else."""
 
 QUESTION = [Message("user", "What is the capital of Korea?")]
 RAISES_UNLESS_TOOLS = "{% if not tools %}{{ raise_exception('Only tool calls are supported') }}{% endif %}" + CHATML
@@ -379,3 +386,46 @@ class TestBaseModels:
         family = base_models()[0]
         ids = PromptBuilder(family.tokenizer, None).build(QUESTION, "", 8).ids
         assert list(ids) == family.tokenizer(f"User: {QUESTION[0].content}\nAssistant:").input_ids
+
+
+@pytest.fixture
+def hurried(monkeypatch) -> None:
+    monkeypatch.setattr(template, "RENDERED_WITHIN_S", 0.3)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [NESTED + CHATML, CHATML + "{% if enable_thinking is defined and enable_thinking %}" + NESTED + "{% endif %}"],
+    ids=["always", "when it is asked to think"],
+)
+def test_a_template_that_goes_on_and_on_is_named_when_the_model_is_loaded(source, hurried):
+    begun = time.monotonic()
+    with pytest.raises(ModelLoadError, match=r"it does not end within 0.3 s") as refused:
+        ChatTemplate(tokenizer(source))
+    assert refused.value.key == "template_fails" and refused.value.advice == "no_template"
+    assert time.monotonic() - begun < 3
+    wait_until(lambda: "limited" not in [thread.name for thread in threading.enumerate()], 5)
+
+
+def test_a_template_that_goes_on_and_on_with_a_longer_conversation_fails_that_turn_only(hurried):
+    long = "{% if messages|length > 7 %}" + NESTED + "{% endif %}"
+    made = ChatTemplate(tokenizer(long + CHATML))
+    said = [{"role": role, "content": template.make_placeholder()} for role in ("user", "assistant") * 4]
+    with pytest.raises(GenerationFailed, match="template"):
+        made.render(said, add_generation_prompt=True)
+    assert said[0]["content"] in made.render(said[:1], add_generation_prompt=True)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ cycler.__init__.__globals__.os.popen('true').read() }}",
+        "{{ messages.append(1) }}",
+        "{% for i in range(10**9) %}{% endfor %}",
+    ],
+)
+def test_a_template_runs_in_the_sandbox_of_transformers(attack):
+    with pytest.raises(ModelLoadError) as refused:
+        ChatTemplate(tokenizer(attack + CHATML))
+    assert refused.value.key == "template_fails"

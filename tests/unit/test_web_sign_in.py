@@ -1,6 +1,7 @@
 """Before signing in, nothing is told; a session each; guessing is slow."""
 
 import asyncio
+import base64
 
 import pytest
 from starlette.testclient import TestClient
@@ -74,6 +75,30 @@ def test_a_stranger_is_told_what_to_do(door):
         401,
         "Sign in first. From a program: Client(..., auth=(user, password)).",
     )
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    return {"authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
+
+
+def test_a_monitor_says_name_and_password_with_each_request(door):
+    client = browser(door)
+    assert client.get("/metrics", headers=basic("anna", "비밀")).status_code == 200
+    assert client.get("/metrics").status_code == 401
+    for wrong in (
+        basic("anna", "x"),
+        {"authorization": "Basic ü"},
+        {"authorization": "Basic /w=="},
+        {"authorization": "Bearer x"},
+    ):
+        assert client.get("/metrics", headers={k: v.encode() for k, v in wrong.items()}).status_code == 401
+
+
+def test_guessing_with_each_request_is_slow_too(door):
+    client = browser(door)
+    for _ in range(6):
+        client.get("/config", headers=basic("anna", "guess"))
+    assert client.get("/config", headers=basic("anna", "비밀")).status_code == 401
 
 
 def test_a_strangers_body_is_not_read(door):

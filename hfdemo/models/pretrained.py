@@ -1,0 +1,77 @@
+"""The one door through which transformers reads anything of a model: configuration, tokenizer and weights.
+
+Each switch that decides whether a model's own code could run, or something else be fetched, is said here. Left out,
+transformers would ask a person at a terminal whether to run the code, and act on a careless `y`.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from hfdemo.models.adapter import has_tokenizer
+from hfdemo.models.disk import ModelFiles
+from hfdemo.models.explain import NeedsCode
+
+_SWITCHES = {"trust_remote_code": False, "local_files_only": True}
+"""No code of the model's, and nothing but the files that are here: a configuration may name others on the Hub."""
+
+_WEIGHTS_SWITCHES = {"weights_only": True, "use_kernels": False, "allow_all_kernels": False}
+"""No pickled objects but tensors, and no compiled code from the Hub."""
+
+
+def load_tokenizer(files: ModelFiles) -> Any:
+    """Read a model's tokenizer.
+
+    Raises:
+        NeedsCode: it is a program.
+        OSError, ValueError, ...: it can't be read; see `explain.explain_load_error`.
+    """
+    own = files.adapter if files.adapter and has_tokenizer(files.adapter) else files.folder  # an adapter may bring one
+    return _read(AutoTokenizer, files, own)
+
+
+def load_config(files: ModelFiles) -> Any:
+    """Read a model's configuration; raises as `load_tokenizer` does."""
+    return _read(AutoConfig, files, files.folder)
+
+
+def load_weights(files: ModelFiles, *, pickled: bool = False, **options: Any) -> Any:
+    """Read a whole model; return it, and transformers' account of tensors that were missing or had other sizes.
+
+    Args:
+        files: where it is.
+        pickled: whether to read weights that were pickled; all but tensors in them is refused.
+        options: how the weights are placed and stored: `dtype`, `device_map`, `max_memory`, `quantization_config`.
+
+    Raises:
+        NeedsCode: it is a program.
+        OSError, ValueError, ...: it can't be read; see `explain.explain_load_error`.
+    """
+    no_wish = GenerationConfig()  # so that transformers doesn't read the makers' file
+    switches = {**_WEIGHTS_SWITCHES, "use_safetensors": None if files.gguf_file else not pickled}
+    told = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    return _read(AutoModelForCausalLM, files, files.folder, generation_config=no_wish, **switches, **told, **options)
+
+
+def _read(kind: Any, files: ModelFiles, folder: Path, **options: Any) -> Any:
+    where = {"gguf_file": files.gguf_file} if files.gguf_file else {}
+    try:
+        return kind.from_pretrained(folder, **where, **_SWITCHES, **options)
+    except ValueError as error:
+        if _brings_code(files):
+            raise NeedsCode from error
+        raise
+
+
+def _brings_code(files: ModelFiles) -> bool:
+    """Tell whether one of a model's files names code of its own."""
+    for name in ("config.json", "tokenizer_config.json"):
+        with suppress(OSError, ValueError, RecursionError):
+            content = json.loads((files.folder / name).read_bytes())
+            if isinstance(content, Mapping) and "auto_map" in content:
+                return True
+    return False

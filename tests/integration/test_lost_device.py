@@ -1,0 +1,73 @@
+"""A GPU that fails for good ends the program with an error, after whoever waits was told."""
+
+import os
+import subprocess
+import sys
+
+import httpx
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from app import DEVICE_LOST
+from hfdemo.errors import is_device_lost
+from hfdemo.words import say
+from tests.conftest import ROOT, free_port, wait_until
+from tests.integration.local import save_tiny_model
+
+PROGRAM = """
+import app
+from hfdemo.decoding.running import RunningReply
+
+def fail(*_):
+    raise RuntimeError("CUDA error: device-side assert triggered; hf_ABCDEFGHIJKLMNOP")
+
+RunningReply.choose = fail
+app.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("CUDA error: device-side assert triggered", True),
+        ("CUDA error: an illegal memory access was encountered", True),
+        ("CUDA error: unspecified launch failure", True),
+        ("CUDA error: uncorrectable ECC error encountered", True),
+        ("CUDA out of memory. Tried to allocate 2 GiB", False),
+        ("shape '[2]' is invalid for input of size 3", False),
+    ],
+)
+def test_which_errors_only_a_new_process_gets_over(text, lost):
+    assert is_device_lost(RuntimeError(text)) == lost
+    assert not is_device_lost(ValueError(text))
+
+
+def test_the_program_ends_with_an_error_after_it_told_the_visitor(embedded_model, tmp_path):
+    port = free_port()
+    environ = {
+        "GRADIO_SERVER_PORT": str(port),
+        "HFDEMO_MODEL": str(save_tiny_model(tmp_path / "model", "llama", embedded_model)),
+    }
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM], cwd=ROOT, env=os.environ | environ, stdout=log, stderr=log
+        )
+    url = f"http://127.0.0.1:{port}"
+
+    def is_ready() -> bool:
+        try:
+            return httpx.get(f"{url}/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    try:
+        wait_until(is_ready, 60)
+        with pytest.raises(AppError) as caught:
+            Client(url, verbose=False).predict(message="Hi", api_name="/chat")
+        assert str(caught.value) == say("error.device_lost")
+        assert process.wait(10) == DEVICE_LOST
+    finally:
+        process.kill()
+    log_text = (tmp_path / "log").read_text("utf-8")
+    assert "the GPU can't be used any more" in log_text and "ABCDEFGH" not in log_text
