@@ -18,5 +18,10 @@ def draw_buttons(chat: ChatPage) -> None:
         _button(label("settings"), "open-settings").click(None, None, None, js=TOGGLE_SETTINGS)
 
 
+def draw_close_button() -> None:
+    """Draw what closes the settings, which cover all of a phone's screen."""
+    _button(label("close"), "close-settings").click(None, None, None, js=TOGGLE_SETTINGS)
+
+
 def _button(text: I18nData, elem_id: str) -> gr.Button:
     return gr.Button(text, size="sm", scale=0, elem_id=elem_id)

@@ -18,7 +18,7 @@ from hfdemo.page import gradio_private
 from hfdemo.page.chat import ChatPage
 from hfdemo.page.controls import draw_controls, make_controls, settings_of
 from hfdemo.page.events import AT_ONCE
-from hfdemo.page.header import draw_buttons
+from hfdemo.page.header import draw_buttons, draw_close_button
 from hfdemo.page.language import label, translations
 from hfdemo.page.model_menu import ModelMenu, offers_models
 from hfdemo.page.starters import starter_cards
@@ -110,6 +110,7 @@ def create_page(
             status = StatusBar(answering, controls, host, can_cancel=settings.private)
             draw_buttons(chat)
         with gr.Sidebar(label=label("settings"), position="right", open=False, elem_id="settings") as sidebar:
+            draw_close_button()
             if host and catalog and offers_models(settings):
                 ModelMenu(answering, host, settings, catalog).connect(status, controls.language, sidebar)
             gr.Markdown(f"### {label('settings')}")

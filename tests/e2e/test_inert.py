@@ -144,7 +144,7 @@ def test_markdown_code_tables_and_formulas_are_drawn(scripted, scripted_chat):
 def copied_by_button(page: Page) -> str:
     """Return what the last message's button copies."""
     page.evaluate("navigator.clipboard.writeText('nothing')")
-    page.locator("#transcript .message-row").last.locator("[data-copy]").first.click()
+    page.locator("#transcript .message-buttons").last.locator("[data-copy]").click()
     expect(page.locator("#transcript .copied")).to_have_count(1)
     expect(page.locator("#transcript .copied")).to_have_count(0)
     return str(page.evaluate("navigator.clipboard.readText()"))
@@ -167,7 +167,7 @@ def test_a_message_is_shown_and_copied_as_it_was_typed(scripted, scripted_chat):
     scripted_chat.wait_for_reply()
     assert scripted_chat.users.last.locator(".typed").inner_text() == TYPED
     assert copied_by_hand(page, "#transcript .user-row .message-content") == TYPED
-    page.locator("#transcript .user-row [data-copy]").click()
+    page.locator("#transcript .message-buttons-right [data-copy]").click()
     expect(page.locator("#transcript .user-row .copied")).to_have_count(1)
     assert page.evaluate("navigator.clipboard.readText()") == TYPED
 
@@ -225,7 +225,7 @@ def test_copies_are_right_where_there_is_no_clipboard_for_scripts(scripted, page
     scripted.engine.enqueue("#include <stdio.h>")
     chat.send("show")
     chat.wait_for_reply()
-    page.locator("#transcript .bot-row [data-copy]").first.click()
+    page.locator("#transcript .message-buttons-left [data-copy]").first.click()
     expect(page.locator("#transcript .copied")).to_have_count(1)
     assert page.evaluate("window.copied") == "#include <stdio.h>"
 
@@ -239,7 +239,7 @@ def test_a_browser_that_refuses_to_copy_is_told_of(scripted, page):
     chat.open(scripted.url)
     chat.send("show")
     chat.wait_for_reply()
-    page.locator("#transcript .bot-row [data-copy]").first.click()
+    page.locator("#transcript .message-buttons-left [data-copy]").first.click()
     expect(page.get_by_role("status").filter(has_text=say("page.copy_refused"))).to_be_visible()
     expect(page.locator("#transcript .copied")).to_have_count(0)
 

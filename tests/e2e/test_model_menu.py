@@ -74,6 +74,7 @@ def serve(settings: Settings) -> Iterator[Menu]:
 def open_page(menu: Menu, page: Page) -> ChatPage:
     chat = ChatPage(page)
     chat.open(menu.url)
+    chat.open_settings()
     return chat
 
 
@@ -323,7 +324,9 @@ def test_failure_has_links_and_its_card_is_open(private, browser: Browser):
 def test_sidebar_makes_room_for_the_progress_on_a_phone(private, browser: Browser):
     chat = open_page(private, browser.new_page(viewport={"width": 390, "height": 850}))
     page = chat.page
-    page.locator("#settings .toggle-button").click()
+    page.locator("#close-settings").click()
+    expect(page.locator("#model input")).not_to_be_in_viewport()
+    chat.open_settings()
     expect(page.locator("#model input")).to_be_in_viewport()
     pick(page, "org/there")
     page.locator("#use-model").click()

@@ -21,6 +21,7 @@ def opened(page: Page, scripted: Scripted) -> ChatPage:
     scripted.engine.now = FIRST
     chat = ChatPage(page)
     chat.open(scripted.url)
+    chat.open_settings()
     page.locator("#settings .label-wrap").click()  # More
     shows(chat, temperature=0.33, top_p=0.95, top_k=50, repetition_penalty=1, min_p=0.05)
     return chat

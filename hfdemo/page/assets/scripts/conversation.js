@@ -41,7 +41,7 @@
       hfdemo.setBox(typed.startsWith(sent.text) ? typed.slice(sent.text.length) : typed);
       sent = null;
     }
-    if (draft) hfdemo.setBox([draft, area().value].filter(Boolean).join("\n\n"));
+    if (draft && !area().value.startsWith(draft)) hfdemo.setBox([draft, area().value].filter(Boolean).join("\n\n"));
     hfdemo.keepSoon();
   };
 
@@ -65,8 +65,8 @@
   // A reply's event has ended. Typing goes on without a click; on a phone the keyboard would jump up, so not there.
   hfdemo.replyEnded = (conversation) => {
     locked = false;
-    sent = null;
     hfdemo.keep({ ...conversation, draft: undefined });
+    sent = null;
     hfdemo.announceReply();
     waiting.splice(0).forEach((resolve) => resolve());
     const { activeElement } = document;

@@ -23,7 +23,7 @@
     hfdemo.sayOverBox(hfdemo.say(`theme_${next}`));
   };
   const toggle = () => document.querySelector("#settings .toggle-button");
-  const isOpen = () => document.querySelector("#settings.sidebar.open, #settings .sidebar.open, .sidebar.open") !== null;
+  const isOpen = () => document.querySelector("#settings.open") !== null;
   hfdemo.toggleSettings = () => {
     kept?.setItem(SETTINGS, isOpen() ? "" : "open");
     toggle()?.click();
