@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import replace
 from threading import Lock
 from typing import Protocol
 
@@ -224,16 +223,20 @@ class Answer:
         self.stop = StopSignal()
         self.ended: Future[Receipt | None] = Future()
         """Done when the engine has ended, with the receipt; None if it failed."""
-        self.text = self.thought = ""
-        self._used_tokens = 0
+        self._so_far: Delta | None = None
         self._unread_s = unread_s
         self.began_at = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self._lock = Lock()
         self._readers: list[asyncio.Queue[Delta | BaseException]] = []
-        self._last: Delta | BaseException | None = None
+        self._failure: BaseException | None = None
         self._stopping: asyncio.TimerHandle | None = None
         self._left = False
+
+    @property
+    def thought(self) -> str:
+        """What the model has thought so far."""
+        return self._so_far.thought if self._so_far else ""
 
     def begin(self, engine: Engine, request: ChatRequest) -> None:
         """Let the engine write, in the caller's context: there ZeroGPU keeps a visitor's quota token."""
@@ -307,12 +310,10 @@ class Answer:
         pieces: asyncio.Queue[Delta | BaseException] = asyncio.Queue()
         with self._lock:
             self._readers.append(pieces)
-            if self.text or self.thought:
-                pieces.put_nowait(Delta(self.text, self.thought, self._used_tokens))
-            if isinstance(self._last, Delta):
-                pieces.put_nowait(replace(self._last, text="", thought="", answer_was_thought=False))
-            elif self._last:
-                pieces.put_nowait(self._last)
+            if self._so_far:
+                pieces.put_nowait(self._so_far)
+            if self._failure:
+                pieces.put_nowait(self._failure)
         if self._stopping and not self._left:
             self._stopping.cancel()
         return pieces
@@ -336,10 +337,9 @@ class Answer:
     def _hand_on(self, piece: Delta | BaseException) -> None:
         with self._lock:
             if isinstance(piece, Delta):
-                self.text, self.thought = piece.added_to(self.text, self.thought)
-                self._used_tokens = piece.used_tokens or self._used_tokens
-            if not isinstance(piece, Delta) or piece.receipt:
-                self._last = piece
+                self._so_far = self._so_far.then(piece) if self._so_far else piece
+            else:
+                self._failure = piece
             with suppress(RuntimeError):  # the event loop has ended: nobody reads any more
                 for reader in self._readers:
                     self._loop.call_soon_threadsafe(reader.put_nowait, piece)

@@ -129,13 +129,6 @@ def check_adapter(folder: Path, name: str, config: Mapping[str, Any]) -> None:
         raise ModelLoadError("adapter_misfit", model=name, tensors=names_of(sorted(misfits)))
 
 
-def merge_adapter(model: Any, folder: Path) -> Any:
-    """Return a model with an adapter merged into its weights, so that it is as fast as its base."""
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(model, str(folder)).merge_and_unload(progressbar=False)
-
-
 def _misfits(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Iterable[str]:
     """Yield the low-rank tensors that belong to no layer of the base, or to one of another size."""
     known = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(dict(config))

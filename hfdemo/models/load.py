@@ -19,7 +19,7 @@ from hfdemo.compute.step import Step
 from hfdemo.compute.transformers_private import WEIGHTS_BAR, set_tqdm_hook
 from hfdemo.models.access import check_kind
 from hfdemo.models.adapter import CONFIG as ADAPTER
-from hfdemo.models.adapter import is_adapter, merge_adapter
+from hfdemo.models.adapter import is_adapter
 from hfdemo.models.check import find_base
 from hfdemo.models.choose import choose_model
 from hfdemo.models.disk import ModelFiles, has_safetensors
@@ -29,7 +29,7 @@ from hfdemo.models.generation_config import GenerationWish, own_generation_confi
 from hfdemo.models.integrity import open_folder, read_object
 from hfdemo.models.memory import SHARE_USED
 from hfdemo.models.plan import Plan
-from hfdemo.models.pretrained import load_config, load_tokenizer, load_weights
+from hfdemo.models.pretrained import load_config, load_tokenizer, load_weights, merge_adapter
 from hfdemo.models.progress import SILENT, Progress
 from hfdemo.models.source import HubModel, LocalModel, ModelSource
 from hfdemo.models.tensors import refuse_gaps

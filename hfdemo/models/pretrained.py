@@ -57,6 +57,13 @@ def load_weights(files: ModelFiles, *, pickled: bool = False, **options: Any) ->
     return _read(AutoModelForCausalLM, files, files.folder, generation_config=no_wish, **switches, **told, **options)
 
 
+def merge_adapter(model: Any, folder: Path) -> Any:
+    """Return a model with an adapter merged into its weights, so that it is as fast as its base."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, str(folder)).merge_and_unload(progressbar=False)
+
+
 def _read(kind: Any, files: ModelFiles, folder: Path, **options: Any) -> Any:
     where = {"gguf_file": files.gguf_file} if files.gguf_file else {}
     try:

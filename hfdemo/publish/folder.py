@@ -19,7 +19,7 @@ ALLOWED = (
     "hfdemo/**/*.py",
     "hfdemo/**/*.toml",
     "hfdemo/page/assets/*.css",
-    "hfdemo/page/assets/*.js",
+    "hfdemo/page/assets/scripts/*.js",
     "hfdemo/page/assets/*.svg",
     "docs/images/*.png",
 )

@@ -73,7 +73,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that was started once."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "hfdemo").mkdir()
-    for name in ("__init__.py", "__main__.py", "environment.py", "python_version.py", "settings.py", "errors.py"):
+    for name in (
+        "__init__.py",
+        "__main__.py",
+        "environment.py",
+        "python_version.py",
+        "settings.py",
+        "errors.py",
+        "variables.py",
+    ):
         shutil.copy(ROOT / "hfdemo" / name, folder / "hfdemo" / name)
     shutil.copytree(ROOT / "hfdemo" / "words", folder / "hfdemo" / "words")
     (folder / "app.py").write_text("import sys, needed\nprint('app', needed.version, sys.prefix)\nsys.exit(5)\n")
