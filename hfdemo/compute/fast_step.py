@@ -187,7 +187,7 @@ class FastStep:
         self._decoder = _Decoder(model, weights, self._head_size)
         self._cos = self._sin = torch.empty(0)
         self._one: Operation = self._decoder
-        self._is_recorded = False
+        self._is_recorded = False  # kept bound, `_by_layer` would make a cycle, which waits for the garbage collector
         self._attend: Operation = _attend
         self._records: dict[int, list[tuple[Operation, Operation]]] = {}
         packed = [module for module in self._decoder.layers.modules() if isinstance(module, PackedWeight)]
