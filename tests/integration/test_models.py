@@ -274,4 +274,4 @@ def test_sigterm_lets_a_reply_end_and_takes_no_new_message(start, embedded_model
         with pytest.raises(AppError, match="The server is restarting"):
             late.predict(message="Hi", api_name="/chat")
     assert app.process.wait(timeout=12) == 143
-    assert "40 new tokens" in app.log() and "Traceback" not in app.log()
+    assert "new_tokens=40" in app.log() and "Traceback" not in app.log()

@@ -100,7 +100,7 @@ class OnPage:
         self.answering = Answering(RemoteEngine(settings, self.host))
         self.now = Conversation()
         self.can_continue: bool | None = None
-        self.box: dict[str, Any] = {}
+        self.draft: str | None = None
 
     def ask(self, text: str) -> None:
         self._follow(Question(self.now, self.now.add("user", text), draft=text))
@@ -114,10 +114,9 @@ class OnPage:
         async def follow() -> None:
             view = TurnView(question, self.answering.status, "en")
             options = PageOptions("", Options(), "")
-            async for box, _, data, button, _, _ in stream_turn(self.answering, view, options, "", "someone"):
-                self.box = box
+            async for _, _, data, button, _, _ in stream_turn(self.answering, view, options, "", "someone"):
                 if isinstance(data, dict) and "turns" in data:
-                    self.now = read_conversation(data)
+                    self.now, self.draft = read_conversation(data), data.get("draft")
                 self.can_continue = button.get("visible", self.can_continue)
 
         with ThreadPoolExecutor(1) as thread:  # where a browser is driven, this one has an event loop already
@@ -148,7 +147,7 @@ def test_a_message_that_met_nobody_is_back_in_the_box(endpoint):
     with pytest.raises(GenerationFailed) as failed:
         page.ask("Which?")
     assert failed.value.key == "endpoint_unreachable"
-    assert page.box["value"] == "Which?"
+    assert page.draft == "Which?"
     assert page.now.path == ()
     assert not page.can_continue
 

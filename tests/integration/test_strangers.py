@@ -137,8 +137,8 @@ def test_a_browser_signs_in_with_the_form(closed_page):
 
 def test_strangers_bodies_take_no_memory(closed_page):
     """Four anonymous bodies of 30 MB took 3 GB, and stalled the server for seconds."""
-    before = psutil.Process().memory_info().rss
     body = b'{"data": [' + b"1," * 15_000_000 + b"1]}"
+    before = psutil.Process().memory_info().rss
 
     def send(_: int) -> int:
         try:
