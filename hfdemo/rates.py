@@ -4,7 +4,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-AT_ONCE_S = 15.0
+BURST_S = 15.0
 """For how many seconds' share of messages one may go ahead of the rate."""
 
 ADDRESS_VISITORS = 10
@@ -35,7 +35,7 @@ class RateLimit:
         if not name or not self._interval_s:
             return 0.0
         now = self._clock()
-        return max(0.0, max(now, self._due.get(name, now)) - now - AT_ONCE_S)
+        return max(0.0, max(now, self._due.get(name, now)) - now - BURST_S)
 
     def passes(self, name: str) -> None:
         """Count one that passes."""

@@ -22,23 +22,24 @@ class Limit:
 
     low: float
     high: float
-    step: float
+    spacing: float
+    """The distance between two values that the slider can have."""
     default: float
 
     @property
     def whole(self) -> bool:
         """Whether the option takes integers only."""
-        return float(self.step).is_integer()
+        return float(self.spacing).is_integer()
 
 
 LIMITS: dict[str, Limit] = {
-    "temperature": Limit(low=0, high=2, step=0.05, default=0.7),
-    "top_p": Limit(low=0, high=1, step=0.01, default=0.9),
-    "max_new_tokens": Limit(low=1, high=4096, step=1, default=512),
-    "top_k": Limit(low=0, high=1000, step=1, default=50),
-    "repetition_penalty": Limit(low=0.5, high=2, step=0.05, default=1),
-    "seed": Limit(low=-1, high=2**32 - 1, step=1, default=-1),
-    "min_p": Limit(low=0, high=1, step=0.01, default=0),
+    "temperature": Limit(low=0, high=2, spacing=0.05, default=0.7),
+    "top_p": Limit(low=0, high=1, spacing=0.01, default=0.9),
+    "max_new_tokens": Limit(low=1, high=4096, spacing=1, default=512),
+    "top_k": Limit(low=0, high=1000, spacing=1, default=50),
+    "repetition_penalty": Limit(low=0.5, high=2, spacing=0.05, default=1),
+    "seed": Limit(low=-1, high=2**32 - 1, spacing=1, default=-1),
+    "min_p": Limit(low=0, high=1, spacing=0.01, default=0),
 }
 
 RECOMMENDED: tuple[str, ...] = ("temperature", "top_p", "top_k", "repetition_penalty", "min_p")

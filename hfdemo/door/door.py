@@ -21,7 +21,7 @@ from hfdemo.door.forms import Event, ReplyForm
 from hfdemo.door.responses import ResponseForm, read_response
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import Busy, GenerationFailed, HfdemoError, InvalidInput, ModelLoadError, NoGpu, explain_failure
-from hfdemo.web.bodies import LARGE_AT_ONCE, may_be_large
+from hfdemo.web.bodies import MOST_LARGE, may_be_large
 from hfdemo.web.keys import KEY_NAME
 from hfdemo.web.refusals import error_body, refusal
 from hfdemo.words import Language, choose_language
@@ -80,7 +80,7 @@ def make_door(answering: Answering) -> ASGIApp:
 class _Door:
     def __init__(self, answering: Answering) -> None:
         self._answering = answering
-        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._large = asyncio.Semaphore(MOST_LARGE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].rstrip("/")

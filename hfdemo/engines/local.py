@@ -166,8 +166,8 @@ class LocalEngine:
 
         if model.prefix_bytes is not None:
             self._prefixes.limit(model.prefix_bytes)
-        at_once = self._settings.batched and model.step is not None
-        return Loop(self._host.compute, model.chats if at_once else 1)
+        in_batch = self._settings.batched and model.step is not None
+        return Loop(self._host.compute, model.chats if in_batch else 1)
 
     def _keep(self, key: str, reply: RunningReply, receipt: Receipt) -> None:
         """Keep what the next turn can use; runs in the compute thread."""

@@ -16,14 +16,14 @@ from hfdemo.page.components import ConversationStore, RawTextbox, Transcript
 from hfdemo.page.controls import Controls, PageOptions, read_page_options
 from hfdemo.page.drawing import Entry
 from hfdemo.page.errors import shown_errors
-from hfdemo.page.events import AT_ONCE, QUEUED
+from hfdemo.page.events import QUEUED, UNQUEUED
 from hfdemo.page.gradio_private import BareChatInterface, I18nData
 from hfdemo.page.language import label
 from hfdemo.page.markdown import FORMULA_MARKS
 from hfdemo.page.program_door import ProgramDoor
 from hfdemo.page.shown_prompt import prompt_html
 from hfdemo.page.starters import starter_at
-from hfdemo.page.turn import Question, TurnView, follow, request_of, stream_turn
+from hfdemo.page.turn import PageTurn, TurnView, follow, request_of, stream_turn
 from hfdemo.words import Language, as_language
 
 # What a click does in the browser, before the server hears of it; see `assets/scripts/`.
@@ -108,11 +108,11 @@ class ChatPage(BareChatInterface):
             self._controls.system_prompt,
         )
 
-        self.textbox.stop(self._stop, **AT_ONCE)
+        self.textbox.stop(self._stop, **UNQUEUED)
         path = self._path
         stopped = self.chatbot.undo(None, self.conversation, None, js=STOP)
         stopped = stopped.success(None, self.conversation, None, js=UNLESS_REVERTED)
-        stopped.success(self._undo, [self.conversation, language], path, **AT_ONCE)
+        stopped.success(self._undo, [self.conversation, language], path, **UNQUEUED)
         self.conversation.change(None, self.conversation, None, js=KEEP)
         gr.on(
             [control.change for control in self._controls.inputs], None, self._controls.inputs, None, js=KEEP_SETTINGS
@@ -169,8 +169,8 @@ class ChatPage(BareChatInterface):
         with shown_errors(spoken):
             before = read_conversation(conversation)
             text = read_message(message)
-            question = Question(before, before.add("user", text), draft=text)
-            async for view in self._stream(visitor, question, key, spoken, options):
+            turn = PageTurn(before, before.add("user", text), draft=text)
+            async for view in self._stream(visitor, turn, key, spoken, options):
                 yield view
 
     async def _retry(
@@ -183,7 +183,7 @@ class ChatPage(BareChatInterface):
             asked = before.question
             if asked is None:
                 raise InvalidInput("empty_message")
-            async for view in self._stream(visitor, Question(before, before.at(asked.id)), key, spoken, options):
+            async for view in self._stream(visitor, PageTurn(before, before.at(asked.id)), key, spoken, options):
                 yield view
 
     async def _continue(
@@ -196,8 +196,8 @@ class ChatPage(BareChatInterface):
             reply = before.reply
             if reply is None:
                 raise InvalidInput("empty_message")
-            question = Question(before, before.at(reply.parent), goes_on=reply)
-            async for view in self._stream(visitor, question, key, spoken, options):
+            turn = PageTurn(before, before.at(reply.parent), goes_on=reply)
+            async for view in self._stream(visitor, turn, key, spoken, options):
                 yield view
 
     async def _start(
@@ -208,14 +208,14 @@ class ChatPage(BareChatInterface):
         with shown_errors(spoken):
             starter = starter_at(event.index)
             text, system_prompt = starter.message(spoken), starter.system_prompt(spoken)
-            question = Question(Conversation(), Conversation().add("user", text))  # the box keeps what was typed
-            async for view in self._stream(visitor, question, key, spoken, (system_prompt, *options[1:])):
+            turn = PageTurn(Conversation(), Conversation().add("user", text))  # the box keeps what was typed
+            async for view in self._stream(visitor, turn, key, spoken, (system_prompt, *options[1:])):
                 yield *view, system_prompt
 
     async def _stream(
-        self, visitor: gr.Request, question: Question, key: str, language: Language, options: tuple[object, ...]
+        self, visitor: gr.Request, turn: PageTurn, key: str, language: Language, options: tuple[object, ...]
     ) -> AsyncIterator[tuple[Any, ...]]:
-        view = TurnView(question, self._answering.status, language)
+        view = TurnView(turn, self._answering.status, language)
         checked = self._read_options(options)
         address = visitor.client.host if visitor.client else ""
         async for update in stream_turn(self._answering, view, checked, key, str(visitor.session_hash), address):
@@ -244,8 +244,8 @@ class ChatPage(BareChatInterface):
             if asked is None or (reply and reply.receipt):
                 return
             draft = "" if reply else asked.content
-            question = Question(kept if reply else kept.at(asked.parent), kept.at(asked.id), draft, goes_on=reply)
-            view = TurnView(question, self._answering.status, spoken)
+            turn = PageTurn(kept if reply else kept.at(asked.parent), kept.at(asked.id), draft, goes_on=reply)
+            view = TurnView(turn, self._answering.status, spoken)
             answer = self._answering.find(asked.id, str(visitor.session_hash))
             if answer is None:
                 yield *view.given_up(), key
@@ -262,7 +262,7 @@ class ChatPage(BareChatInterface):
             question = before.question
             if question is None:
                 return gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
-            earlier = Question(before.at(question.parent), before, draft=question.content)
+            earlier = PageTurn(before.at(question.parent), before, draft=question.content)
             return TurnView(earlier, self._answering.status, spoken).at_rest(question.content)
 
     def draw(self, conversation: object, language: object) -> list[Entry]:
@@ -270,7 +270,7 @@ class ChatPage(BareChatInterface):
         spoken = as_language(language)
         with shown_errors(spoken):
             kept = read_conversation(conversation)
-            return TurnView(Question(kept, kept), self._answering.status, spoken).drawn
+            return TurnView(PageTurn(kept, kept), self._answering.status, spoken).drawn
 
     def _show_prompt(
         self, shown: object, draft: object, conversation: object, language: object, *options: object

@@ -128,7 +128,7 @@ def settings_of(controls: Controls) -> dict[str, dict[str, Any]]:
     """Return the settings by name, as the page's scripts keep and check them: first value, and limits or choices."""
     first = {control.elem_id.replace("-", "_"): {"value": control.value} for control in controls.inputs}
     for name, limit in LIMITS.items():
-        first[name] |= {"low": limit.low, "high": limit.high, "step": limit.step}
+        first[name] |= {"low": limit.low, "high": limit.high, "step": limit.spacing}
     first["thinking"]["values"] = list(THINKING)
     return first
 
@@ -170,7 +170,7 @@ def _make_number(name: str) -> gr.components.Component:
     default = int(limit.default) if limit.whole else limit.default
     if name == "seed":  # a slider can't be set to one of four billion values
         return RawNumber(default, minimum=limit.low, maximum=limit.high, step=1, **texts)
-    return RawSlider(limit.low, limit.high, default, step=limit.step, **texts)
+    return RawSlider(limit.low, limit.high, default, step=limit.spacing, **texts)
 
 
 def _program_number(name: str) -> gr.components.Component:

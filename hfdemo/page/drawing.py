@@ -12,7 +12,7 @@ from hfdemo.words import Language, say
 Entry = dict[str, Any]
 """A Gradio message: `role`, `content` (a list of parts), perhaps `metadata`."""
 
-Box = Literal["progress", "thought", "receipt", "memory"]
+Fold = Literal["progress", "thought", "receipt", "memory"]
 """Gradio's folded boxes, for what isn't part of the conversation itself."""
 
 
@@ -22,7 +22,7 @@ def draw(path: Sequence[Turn], language: Language) -> list[Entry]:
     entries: list[Entry] = []
     for passed, turn in enumerate(path):
         if passed == dropped and dropped:
-            entries.append(_box("memory", say("receipt.memory", language)))
+            entries.append(_fold("memory", say("receipt.memory", language)))
         entries += draw_turn(turn, language)
     return entries
 
@@ -31,14 +31,14 @@ def draw_turn(turn: Turn, language: Language) -> list[Entry]:
     """Return the entries of a turn: its thought, its text, its receipt."""
     entries: list[Entry] = []
     if turn.thought.strip():
-        entries.append(_box("thought", _thought_title(turn, language), draw_markdown(turn.thought, language)))
+        entries.append(_fold("thought", _thought_title(turn, language), draw_markdown(turn.thought, language)))
     if turn.content:
         typed = turn.role == "user"
         html = draw_typed(turn.content) if typed else draw_markdown(turn.content, language)
         entries.append(_entry(turn.role, html))
     if turn.receipt:
         title = receipt_title(turn, turn.receipt, language)
-        entries.append(_box("receipt", title, draw_list(receipt_lines(turn.receipt, language))))
+        entries.append(_fold("receipt", title, draw_list(receipt_lines(turn.receipt, language))))
     return entries
 
 
@@ -66,7 +66,7 @@ class LiveDrawing:
             seconds = f"{thought_s:.1f}"
             thinking = say("receipt.thinking", self._language, seconds=seconds)
             title = say("receipt.thought", self._language, seconds=seconds) if turn.content else thinking
-            entries.append(_box("thought", title, self._thought.draw(turn.thought), pending=not turn.content))
+            entries.append(_fold("thought", title, self._thought.draw(turn.thought), pending=not turn.content))
         if turn.content:
             entries.append(_entry("assistant", self._content.draw(turn.content)))
         return entries
@@ -74,7 +74,7 @@ class LiveDrawing:
 
 def draw_progress(text: str) -> list[Entry]:
     """Return the box that says what is waited for."""
-    return [_box("progress", text, pending=True)]
+    return [_fold("progress", text, pending=True)]
 
 
 def _thought_title(turn: Turn, language: Language) -> str:
@@ -88,7 +88,7 @@ def _entry(role: Role, html: str) -> Entry:
     return {"role": role, "content": [{"type": "text", "text": html}]}
 
 
-def _box(kind: Box, title: str, html: str = "", pending: bool = False) -> Entry:
+def _fold(kind: Fold, title: str, html: str = "", pending: bool = False) -> Entry:
     """Return a folded box with a title; one that is pending shows that something is at work."""
     metadata = {"id": kind, "title": draw_label(title), "status": "pending" if pending else "done"}
     return {**_entry("assistant", html), "metadata": metadata}

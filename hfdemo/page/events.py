@@ -2,9 +2,9 @@
 
 from typing import Any
 
-AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+UNQUEUED: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 """Without Gradio's queue and progress bars, and not as part of the API."""
 
-QUEUED = AT_ONCE | {"queue": True}
+QUEUED = UNQUEUED | {"queue": True}
 """The same for events that take their time or may be refused: the page shows an error only if it comes through the
 queue."""

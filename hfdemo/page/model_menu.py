@@ -13,7 +13,7 @@ from hfdemo.models.choice import ModelChoice
 from hfdemo.models.plan_text import size_text
 from hfdemo.page.components import RawDropdown, RawTextbox
 from hfdemo.page.errors import shown_errors
-from hfdemo.page.events import AT_ONCE, QUEUED
+from hfdemo.page.events import QUEUED, UNQUEUED
 from hfdemo.page.language import label
 from hfdemo.page.links import with_links
 from hfdemo.page.model_names import shown_names
@@ -80,7 +80,7 @@ class ModelMenu:
     def connect(self, status: StatusBar, language: gr.Radio, sidebar: gr.Sidebar) -> None:
         """Connect the events."""
         asking = QUEUED | {"show_progress": "minimal"}  # the Hub may take its time
-        status.in_use.change(self._refresh, [language, self._menu, status.in_use], self._menu, **AT_ONCE)
+        status.in_use.change(self._refresh, [language, self._menu, status.in_use], self._menu, **UNQUEUED)
         self._menu.change(self._show_model, [language, self._menu], [self._card, self._use], **asking)
         used = self._use.click(self._use_model, [language, self._menu], self._use, **QUEUED)
         status.show_after(used).success(None, None, sidebar, js=CLOSE_SIDEBAR_ON_PHONES)

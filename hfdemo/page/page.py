@@ -17,7 +17,7 @@ from hfdemo.engines.protocol import ModelCatalog, ModelHost, PromptViewer
 from hfdemo.page import gradio_private
 from hfdemo.page.chat import ChatPage
 from hfdemo.page.controls import draw_controls, make_controls, settings_of
-from hfdemo.page.events import AT_ONCE
+from hfdemo.page.events import UNQUEUED
 from hfdemo.page.header import draw_buttons, draw_close_button
 from hfdemo.page.language import label, translations
 from hfdemo.page.model_menu import ModelMenu, offers_models
@@ -122,9 +122,9 @@ def create_page(
 
         page.load(None, None, sidebar, js=OPEN_SETTINGS)
         opened = page.load(None, None, [controls.language, chat.conversation, *controls.inputs], js=OPEN_PAGE)
-        drawn = opened.then(chat.draw, [chat.conversation, controls.language], chat.chatbot, **AT_ONCE)
+        drawn = opened.then(chat.draw, [chat.conversation, controls.language], chat.chatbot, **UNQUEUED)
         drawn.then(None, None, None, js=RESUME)
-        status.show_after(drawn.then(show_starters, controls.language, chat.chatbot, **AT_ONCE))
+        status.show_after(drawn.then(show_starters, controls.language, chat.chatbot, **UNQUEUED))
         controls.language.input(None, controls.language, None, js=CHANGE_LANGUAGE)
     page.version = _version(page)
     return page

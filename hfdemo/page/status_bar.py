@@ -11,7 +11,7 @@ from hfdemo.answering import Answering
 from hfdemo.chat.options import RECOMMENDED
 from hfdemo.engines.protocol import ModelHost
 from hfdemo.page.controls import Controls, info_text, thinking_choices
-from hfdemo.page.events import AT_ONCE
+from hfdemo.page.events import UNQUEUED
 from hfdemo.page.language import label
 from hfdemo.page.model_names import without_folders
 from hfdemo.page.status import BUSY, CAN_BE_CANCELLED, CAN_BE_TRIED_AGAIN, status_card_html, status_html
@@ -56,16 +56,16 @@ class StatusBar:
         options = [controls.recommended, *controls.recommended_numbers]
         self._shown = [line, card, cancel, try_again, timer, controls.thinking, self.in_use, *options]
         timer.tick(None, None, None, js=IF_SERVER_ANSWERS).success(
-            self._show_changes, [*self._asked, line, card], self._shown, **AT_ONCE
+            self._show_changes, [*self._asked, line, card], self._shown, **UNQUEUED
         )
         if host:
-            self.show_after(try_again.click(host.load, **AT_ONCE))
+            self.show_after(try_again.click(host.load, **UNQUEUED))
         if host and can_cancel:
-            self.show_after(cancel.click(host.cancel, **AT_ONCE))
+            self.show_after(cancel.click(host.cancel, **UNQUEUED))
 
     def show_after(self, event: Dependency) -> Dependency:
         """Show the state anew after an event that went well."""
-        return event.success(self._show, self._asked, self._shown, **AT_ONCE)
+        return event.success(self._show, self._asked, self._shown, **UNQUEUED)
 
     def _show_changes(self, language: object, thinking: object, told: object, line: object, card: object) -> Any:
         """Show the state if it isn't what the page shows; an idle page is sent nothing."""

@@ -30,8 +30,8 @@ Update = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is to be answered."""
+class PageTurn:
+    """A turn that the page asks for, and what it goes back to."""
 
     before: Conversation
     """What the page goes back to if no reply comes at all."""
@@ -47,18 +47,18 @@ class TurnView:
     """What the page shows of one turn, as the outputs of its event.
 
     Args:
-        question: what is answered.
+        turn: what is answered.
         status: tells which model answers, and how much it holds.
         language: of the page.
     """
 
-    def __init__(self, question: Question, status: Callable[[], Status], language: Language) -> None:
-        self.question = question
+    def __init__(self, turn: PageTurn, status: Callable[[], Status], language: Language) -> None:
+        self.turn = turn
         self.language = language
         self._status = status
         self._asked: list[Entry] = []
         self._live = LiveDrawing(language)
-        self._new = Turn(new_id(), question.asked.head, "assistant", "")
+        self._new = Turn(new_id(), turn.asked.head, "assistant", "")
         self._text = self._thought = ""
         self._began = time.monotonic()
         self._thought_s = 0.0
@@ -67,15 +67,15 @@ class TurnView:
     @property
     def drawn(self) -> list[Entry]:
         """The conversation to which the page goes back."""
-        return draw(self.question.before.path, self.language)
+        return draw(self.turn.before.path, self.language)
 
     def begun(self, delta: Delta) -> Update:
         """Return the page after the first piece: the message leaves the box."""
-        self._asked = draw(self.question.asked.path, self.language)
+        self._asked = draw(self.turn.asked.path, self.language)
         self.add(delta)
         self._kept_at = time.monotonic()
         box = gr.update(submit_btn=False, stop_btn=True)
-        data = gr.skip() if self.question.goes_on else to_data(self.question.asked)
+        data = gr.skip() if self.turn.goes_on else to_data(self.turn.asked)
         return box, self._shown(delta), data, gr.update(visible=False), self._meter(delta.used_tokens)
 
     def going_on(self, delta: Delta) -> Update:
@@ -83,7 +83,7 @@ class TurnView:
         self.add(delta)
         data = gr.skip()
         if self._so_far.content and time.monotonic() - self._kept_at > KEPT_UPDATES * update_interval_s(
-            len(self.question.asked.turns)
+            len(self.turn.asked.turns)
         ):
             self._kept_at = time.monotonic()
             data = to_data(self._with_reply(self._so_far))
@@ -101,43 +101,43 @@ class TurnView:
         Raises:
             GenerationFailed: the model ended its turn without a word.
         """
-        reply, before = self._so_far, self.question.goes_on
+        reply, before = self._so_far, self.turn.goes_on
         if before and before.receipt:
             receipt = replace(receipt, thought_s=max(receipt.thought_s, before.receipt.thought_s))
         if not self._text and not self._thought:
             if receipt.finish_reason == "end_of_turn":
                 raise GenerationFailed("empty_reply")
-            return self.at_rest(self.question.draft)
+            return self.at_rest(self.turn.draft)
         return self._rest(self._with_reply(replace(reply, receipt=receipt)))
 
     def failed(self) -> Update:
         """Return the page after an error: with what came of the reply, else as it was before."""
-        before = self.question.goes_on or self._new
+        before = self.turn.goes_on or self._new
         # the end of what was there may still be held back
         if len(self._text) > len(before.content) or len(self._thought) > len(before.thought):
             return self._rest(self._with_reply(self._so_far))
-        return self.at_rest(self.question.draft)
+        return self.at_rest(self.turn.draft)
 
     def at_rest(self, draft: str) -> Update:
         """Return the page as it was before, with the message in the box."""
-        return self._rest(self.question.before, draft)
+        return self._rest(self.turn.before, draft)
 
     def given_up(self) -> Update:
         """Return the page when nobody knows of the reply any more: with what the page has of it."""
-        return self._rest(self.question.before) if self.question.goes_on else self.at_rest(self.question.draft)
+        return self._rest(self.turn.before) if self.turn.goes_on else self.at_rest(self.turn.draft)
 
     @property
     def _so_far(self) -> Turn:
         """The reply as far as it came, in the place of the one that goes on."""
-        before = self.question.goes_on or self._new
+        before = self.turn.goes_on or self._new
         return replace(before, content=self._text, thought=self._thought or before.thought, receipt=None)
 
     def _with_reply(self, reply: Turn) -> Conversation:
-        base = self.question.before if self.question.goes_on else self.question.asked
+        base = self.turn.before if self.turn.goes_on else self.turn.asked
         return base.put(reply)
 
     def _shown(self, delta: Delta) -> list[Entry]:
-        reply = self._so_far if self._text or self._thought else self.question.goes_on
+        reply = self._so_far if self._text or self._thought else self.turn.goes_on
         if reply:
             return [*self._asked, *self._live.draw(reply, self._thought_s)]
         return [*self._asked, *draw_progress(self._waiting_for(delta))]
@@ -184,11 +184,11 @@ async def stream_turn(
             message was refused before the first piece.
     """
     key = key or secrets.token_urlsafe(16)
-    question = view.question
-    request = replace(request_of(question.asked.path, options), cache_key=key)
-    if goes_on := question.goes_on:
+    turn = view.turn
+    request = replace(request_of(turn.asked.path, options), cache_key=key)
+    if goes_on := turn.goes_on:
         request = replace(request, reply_start=goes_on.content, thought_start=goes_on.thought, continues=True)
-    answer = answering.answer(request, visitor, address, turn=question.asked.head or "")
+    answer = answering.answer(request, visitor, address, turn=turn.asked.head or "")
     async with aclosing(follow(answer, view)) as updates:
         async for update in updates:
             yield *update, key

@@ -15,7 +15,7 @@ from hfdemo.web.refusals import refusal
 SMALL_BYTES = 64 * 1024
 """More than any request needs that brings no conversation."""
 
-LARGE_AT_ONCE = 2
+MOST_LARGE = 2
 """How many bodies that aren't small are read at one time; others wait unread."""
 
 CHUNK_WAITS_S = 20.0
@@ -127,13 +127,13 @@ class FewLargeBodies:
 
     Args:
         app: what it guards.
-        at_once: how many.
+        most: how many are read at one time.
         waits_s: how long another one waits for its turn.
     """
 
-    def __init__(self, app: ASGIApp, at_once: int = LARGE_AT_ONCE, waits_s: float = CHUNK_WAITS_S) -> None:
+    def __init__(self, app: ASGIApp, most: int = MOST_LARGE, waits_s: float = CHUNK_WAITS_S) -> None:
         self._app = app
-        self._turns = asyncio.Semaphore(at_once)
+        self._turns = asyncio.Semaphore(most)
         self._waits_s = waits_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

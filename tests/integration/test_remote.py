@@ -19,7 +19,7 @@ from hfdemo.engines.remote.host import Patience, RemoteHost
 from hfdemo.errors import GenerationFailed
 from hfdemo.page.controls import PageOptions
 from hfdemo.page.page import create_page
-from hfdemo.page.turn import Question, TurnView, stream_turn
+from hfdemo.page.turn import PageTurn, TurnView, stream_turn
 from hfdemo.settings import Settings
 from tests.conftest import App, start_app, wait_until
 from tests.endpoint import CUT, DONE, Endpoint, delta, serve_endpoint, usage
@@ -103,16 +103,16 @@ class OnPage:
         self.draft: str | None = None
 
     def ask(self, text: str) -> None:
-        self._follow(Question(self.now, self.now.add("user", text), draft=text))
+        self._follow(PageTurn(self.now, self.now.add("user", text), draft=text))
 
     def go_on(self) -> None:
         reply = self.now.reply
         assert reply is not None and self.can_continue
-        self._follow(Question(self.now, self.now.at(reply.parent), goes_on=reply))
+        self._follow(PageTurn(self.now, self.now.at(reply.parent), goes_on=reply))
 
-    def _follow(self, question: Question) -> None:
+    def _follow(self, turn: PageTurn) -> None:
         async def follow() -> None:
-            view = TurnView(question, self.answering.status, "en")
+            view = TurnView(turn, self.answering.status, "en")
             options = PageOptions("", Options(), "")
             async for _, _, data, button, _, _ in stream_turn(self.answering, view, options, "", "someone"):
                 if isinstance(data, dict) and "turns" in data:

@@ -60,7 +60,7 @@ def test_the_api_takes_its_options_in_the_order_that_is_promised():
 
 
 def test_the_limits_are_these():
-    assert {name: (limit.low, limit.high, limit.step, limit.default) for name, limit in LIMITS.items()} == {
+    assert {name: (limit.low, limit.high, limit.spacing, limit.default) for name, limit in LIMITS.items()} == {
         "temperature": (0, 2, 0.05, 0.7),
         "top_p": (0, 1, 0.01, 0.9),
         "max_new_tokens": (1, 4096, 1, 512),
@@ -94,7 +94,7 @@ def test_both_ends_of_a_range_are_in_it(name):
 @pytest.mark.parametrize("end", ["low", "high"])
 def test_a_value_just_outside_is_refused(name, end):
     limit = LIMITS[name]
-    outside = limit.low - limit.step if end == "low" else limit.high + limit.step
+    outside = limit.low - limit.spacing if end == "low" else limit.high + limit.spacing
     assert refusal(name, outside).key == "bad_number"
 
 

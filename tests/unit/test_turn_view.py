@@ -18,7 +18,7 @@ from hfdemo.errors import GenerationFailed, HfdemoError, InvalidInput
 from hfdemo.page import turn as turn_module
 from hfdemo.page.controls import PageOptions
 from hfdemo.page.drawing import draw
-from hfdemo.page.turn import Question, TurnView, request_of, stream_turn, update_interval_s
+from hfdemo.page.turn import PageTurn, TurnView, request_of, stream_turn, update_interval_s
 from hfdemo.words import say
 from tests.fakes import RECEIPT, ScriptedEngine, displayed_text
 
@@ -61,12 +61,12 @@ class Page:
         ]
 
 
-def run(engine: ScriptedEngine, question: Question, at_most: int | None = None, key: str = "key") -> Page:
+def run(engine: ScriptedEngine, turn: PageTurn, at_most: int | None = None, key: str = "key") -> Page:
     """Run the event of a question; raise what it raises, with the page as it was left."""
     page = Page()
 
     async def collect() -> None:
-        view = TurnView(question, engine.status, "en")
+        view = TurnView(turn, engine.status, "en")
         async with aclosing(stream_turn(Answering(engine), view, OPTIONS, key, "me")) as updates:
             async for update in updates:
                 page.take(update)
@@ -81,9 +81,9 @@ def run(engine: ScriptedEngine, question: Question, at_most: int | None = None, 
     return page
 
 
-def asked(text: str = "Hi", before: Conversation | None = None) -> Question:
+def asked(text: str = "Hi", before: Conversation | None = None) -> PageTurn:
     before = before or Conversation()
-    return Question(before, before.add("user", text), draft=text)
+    return PageTurn(before, before.add("user", text), draft=text)
 
 
 def answered(receipt: Any = RECEIPT) -> Conversation:
@@ -128,7 +128,7 @@ def test_a_reply_that_was_cut_off_can_be_continued():
 def test_a_reply_goes_on_in_its_place_and_keeps_its_thought():
     engine, before = ScriptedEngine(), answered(replace(CUT, thought_s=3.0))
     engine.enqueue("lo")
-    page = run(engine, Question(before, before.at(before.path[0].id), goes_on=before.reply))
+    page = run(engine, PageTurn(before, before.at(before.path[0].id), goes_on=before.reply))
     assert [turn.id for turn in page.conversation.path] == [turn.id for turn in before.path]
     reply = page.conversation.path[-1]
     assert (reply.content, reply.thought) == ("Hello", "Hm.")
@@ -142,7 +142,7 @@ def test_a_thought_that_was_cut_off_goes_on():
     engine, before = ScriptedEngine(), answered(CUT)
     cut = before.put(replace(before.reply, content=""))
     engine.enqueue("<think>, so</think>", "Hello")
-    page = run(engine, Question(cut, cut.at(cut.path[0].id), goes_on=cut.reply))
+    page = run(engine, PageTurn(cut, cut.at(cut.path[0].id), goes_on=cut.reply))
     reply = page.conversation.path[-1]
     assert (reply.thought, reply.content) == (", so", "Hello"), "the engine tells the whole thought"
     (request,) = engine.requests
@@ -156,27 +156,27 @@ def test_a_continue_that_is_stopped_before_its_first_piece_leaves_the_reply_as_i
         yield Delta(receipt=replace(RECEIPT, finish_reason="stopped", new_tokens=0))
 
     engine.stream = stream
-    page = run(engine, Question(before, before.at(before.path[0].id), goes_on=before.reply))
+    page = run(engine, PageTurn(before, before.at(before.path[0].id), goes_on=before.reply))
     assert page.conversation == before and page.can_continue is True
 
 
 def test_a_thought_that_is_told_again_is_there_once():
     engine, before = ScriptedEngine(), answered(CUT)
     engine.enqueue("<think>Hm.</think>", "lo")
-    page = run(engine, Question(before, before.at(before.path[0].id), goes_on=before.reply))
+    page = run(engine, PageTurn(before, before.at(before.path[0].id), goes_on=before.reply))
     assert (page.conversation.path[-1].content, page.conversation.path[-1].thought) == ("Hello", "Hm.")
 
 
 def test_a_reply_that_goes_on_is_shown_from_the_beginning():
     engine, before = ScriptedEngine(), answered(CUT)
     engine.enqueue(0.5, "lo")
-    page = run(engine, Question(before, before.at(before.path[0].id), goes_on=before.reply), at_most=1)
+    page = run(engine, PageTurn(before, before.at(before.path[0].id), goes_on=before.reply), at_most=1)
     assert page.shown[-1] == "Hel"
 
 
 def test_another_try_stands_beside_the_first():
     before = answered()
-    page = run(ScriptedEngine(), Question(before, before.at(before.path[0].id)))
+    page = run(ScriptedEngine(), PageTurn(before, before.at(before.path[0].id)))
     assert [turn.content for turn in page.conversation.path] == ["Hi", "ok"]
     assert len(page.conversation.turns) == 3
 
@@ -215,7 +215,7 @@ def test_a_failed_retry_leaves_the_reply_that_was_there():
     engine, before = ScriptedEngine(), answered()
     engine.enqueue(0.3, GenerationFailed("generation"))
     with pytest.raises(GenerationFailed) as failed:
-        run(engine, Question(before, before.at(before.path[0].id)))
+        run(engine, PageTurn(before, before.at(before.path[0].id)))
     page = failed.value.page
     assert page.conversation == before and page.draft is None and page.locked is False
 

@@ -133,13 +133,13 @@ def ask_together(app, count: int, **headers: str) -> list[int]:
 )
 def test_large_bodies_take_turns_and_small_ones_do_not_wait_for_them(headers, most):
     app = Counter()
-    assert ask_together(FewLargeBodies(app, at_once=2), 6, **headers) == [200] * 6
+    assert ask_together(FewLargeBodies(app, most=2), 6, **headers) == [200] * 6
     assert app.most == most
 
 
 def test_whoever_waits_too_long_is_told_so():
     app = Counter()
-    statuses = ask_together(FewLargeBodies(app, at_once=1, waits_s=0.01), 3, **{"content-length": "100000"})
+    statuses = ask_together(FewLargeBodies(app, most=1, waits_s=0.01), 3, **{"content-length": "100000"})
     assert sorted(statuses) == [200, 503, 503]
 
 
@@ -147,7 +147,7 @@ def test_a_turn_is_given_back_when_a_request_fails():
     async def fail(scope, receive, send) -> None:
         raise OSError
 
-    app = FewLargeBodies(fail, at_once=1, waits_s=1)
+    app = FewLargeBodies(fail, most=1, waits_s=1)
 
     async def ask() -> None:
         for _ in range(3):
