@@ -1,6 +1,6 @@
 """Serves a page whose engine counts, in a process that can be killed: `python -m tests.scripted_server PORT`.
 
-A message that is a number is answered with so many words, ten a second.
+A message that is a number is answered with so many words, ten a second; any other with how many messages there are.
 """
 
 import sys
@@ -21,7 +21,9 @@ class CountingEngine(ScriptedEngine):
         self.requests.append(request)
         asked = request.messages[-1].content
         begun = request.reply_start.split()
-        words = int(asked) if asked.isdigit() else 3
+        words = int(asked) if asked.isdigit() else 0
+        if not asked.isdigit():
+            yield Delta(f"{len(request.messages)} messages")
         if begun:
             yield Delta(request.reply_start)
         for number in range(len(begun), words):

@@ -64,6 +64,7 @@ def _examine(named: str | None, settings: Settings, language: Language) -> None:
 
     machine = look_at_machine(settings.platform)
     _say(f"✓ {_machine(machine, settings, language)}")
+    _say(f"✓ {_cpu(machine, language)}")
     _say(f"✓ {_disk(machine, language)}")
     source = _choose_with_disk(named, settings, machine, language)
     _say(f"✓ {_account(settings, language)}")
@@ -116,6 +117,17 @@ def _machine(machine: Machine, settings: Settings, language: Language) -> str:
         "doctor.memory", language, free=gigabytes_text(machine.ram_free), total=gigabytes_text(machine.ram_total)
     )
     return f"{say(f'doctor.platform_{settings.platform}', language)} · {ram} · {gpu}"
+
+
+def _cpu(machine: Machine, language: Language) -> str:
+    """Return in which numbers the CPU computes, and what was found to be faster on it when a model was loaded."""
+    from hfdemo.compute.faster import read_choices
+
+    found = [f"{question}: {way}" for question, way in sorted(read_choices().items())]
+    measured = (
+        say("doctor.measured", language, found="; ".join(found)) if found else say("doctor.unmeasured", language)
+    )
+    return f"{say('doctor.cpu', language, dtype=machine.cpu_dtype)} {say(measured, language, found='; '.join(found))}"
 
 
 def _disk(machine: Machine, language: Language) -> str:

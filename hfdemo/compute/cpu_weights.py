@@ -9,13 +9,15 @@ row.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hfdemo.compute.faster import faster
 from hfdemo.compute.torch_private import multiply_by_int4, pack_int4
 from hfdemo.settings import CpuWeights
 
@@ -27,8 +29,11 @@ GROUP = 32
 GROUP_OF_8_BIT = 64
 """The same in 8 bit; 32 where a row isn't a multiple of 64."""
 
-FEW_ROWS = {"int8": 4, "int4": 16}
-"""Up to how many rows the kernel for packed weights is faster than the product with the original ones; measured."""
+ROWS_TRIED = (1, 2, 4, 8, 16, 32)
+"""Up to one of these numbers of rows, the packed weights are used; from the next one on, the original ones."""
+
+TRIED_SIZE = 2048
+"""The inputs and outputs of the weight for which that is measured."""
 
 CHUNK_ROWS = 4096
 """How many rows are packed at once; packing needs 32 bit for each weight. A multiple of the kernel's block size."""
@@ -74,28 +79,34 @@ class PackedWeight(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return the product with rows of shape [rows, inputs], of shape [rows, outputs]."""
-        if len(rows) > self.few_rows:
-            product = self._original_product(rows)
-        else:
-            few = rows.bfloat16()
-            packed = zip(self._tensors("packed"), self._tensors("scales"), strict=True)
-            product, *others = [multiply_by_int4(few, weight, self._group, scales) for weight, scales in packed]
-            for other in others:
-                product = product + other
+        product = self.product(rows) if len(rows) > self.few_rows else self.packed_product(rows)
         if self.bias is not None:
             product = product + self.bias
         return product.to(rows.dtype)
 
+    def product(self, rows: Tensor) -> Tensor:
+        """Return the product with the original weight, without the bias."""
+        products = [F.linear(rows, part) for part in self._tensors("part")]
+        return torch.cat(products, 1) if len(products) > 1 else products[0]
+
+    def packed_product(self, rows: Tensor) -> Tensor:
+        """Return the product with the packed weight, without the bias; in bfloat16."""
+        few = rows.bfloat16()
+        packed = zip(self._tensors("packed"), self._tensors("scales"), strict=True)
+        product, *others = [multiply_by_int4(few, weight, self._group, scales) for weight, scales in packed]
+        for other in others:
+            product = product + other
+        return product
+
     @property
     def few_rows(self) -> int:
         """Up to how many rows the packed weight is used."""
-        return FEW_ROWS.get(self.weight_format, 0)
+        return 0 if self.weight_format == "bf16" else few_rows(self.weight_format, self.part0.dtype)
 
     def is_right(self) -> bool:
         """Tell whether a product with the packed weight is close to that with the original."""
         row = torch.linspace(-1, 1, self.part0.shape[1]).cos().to(self.part0.dtype)[None]
-        expected = self._original_product(row)
-        found = self(row) if self.bias is None else self(row) - self.bias
+        expected, found = self.product(row), self.packed_product(row)
         return bool((found - expected).norm() <= WRONG * expected.norm())
 
     @property
@@ -103,13 +114,44 @@ class PackedWeight(nn.Module):
         """The bytes that it takes in addition to the original."""
         return sum(tensor.nbytes for tensor in (*self._tensors("packed"), *self._tensors("scales")))
 
-    def _original_product(self, rows: Tensor) -> Tensor:
-        products = [F.linear(rows, part) for part in self._tensors("part")]
-        return torch.cat(products, 1) if len(products) > 1 else products[0]
-
     def _tensors(self, name: str) -> list[Tensor]:
         count = self._parts if name == "part" else self._terms
         return [getattr(self, f"{name}{index}") for index in range(count)]
+
+
+@cache
+def few_rows(weight_format: Literal["int8", "int4"], dtype: torch.dtype) -> int:
+    """Return up to how many rows a packed weight is faster on this CPU than the original one; 1 at least.
+
+    Args:
+        weight_format: how the weight is packed.
+        dtype: of the original.
+    """
+    few = ROWS_TRIED[0]
+    packed = _TriedWeight(weight_format, dtype)
+    for rows in ROWS_TRIED[1:]:
+        question = f"{rows} rows by a weight in {weight_format}, {str(dtype).removeprefix('torch.')}"
+        if faster(question, packed.ways(rows)) != "packed":
+            break
+        few = rows
+    return few
+
+
+class _TriedWeight:
+    """A weight of random numbers, made when it is needed."""
+
+    def __init__(self, weight_format: Literal["int8", "int4"], dtype: torch.dtype) -> None:
+        self._format, self._dtype = weight_format, dtype
+
+    def ways(self, rows: int) -> dict[str, Callable[[], Tensor]]:
+        """Return the two ways to multiply so many rows by it."""
+        few = torch.ones(rows, TRIED_SIZE, dtype=self._dtype)
+        return {"packed": lambda: self._weight.packed_product(few), "original": lambda: self._weight.product(few)}
+
+    @cached_property
+    def _weight(self) -> PackedWeight:
+        weight = torch.linspace(-1, 1, TRIED_SIZE**2).sin().view(TRIED_SIZE, TRIED_SIZE).to(self._dtype)
+        return PackedWeight([weight], self._format, None)
 
 
 def pack(weights: Sequence[Tensor], wanted: CpuWeights, bias: Tensor | None = None) -> PackedWeight:

@@ -7,8 +7,8 @@ the same arithmetic with about 20 operations a layer:
 - queries and keys are rotated together: `x * cos + roll(x) * (-sin, sin)`, with cos 1 and sin 0 for the values behind
   them (RoFormer, https://arxiv.org/abs/2104.09864);
 - keys and values are never repeated for the queries that share them (grouped-query attention,
-  https://arxiv.org/abs/2305.13245): where many do, they are rows of one product; where few do, each is a head of its
-  own, so that the cores get equal shares even of an odd number of key heads;
+  https://arxiv.org/abs/2305.13245): either these queries are rows of one product, or each is a head of its own, so
+  that the cores get equal shares even of an odd number of key heads. Which is faster is measured on each CPU;
 - keys and values are written into a buffer with space for more (`ChatCache`), not into a copy one token longer;
 - weights may be packed into fewer bits (`cpu_weights.py`).
 
@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from hfdemo.compute.architectures import FAST_ARCHITECTURES
 from hfdemo.compute.chat_cache import ROOM_TOKENS, ChatCache
 from hfdemo.compute.cpu_weights import PackedWeight, pack
+from hfdemo.compute.faster import faster
 from hfdemo.compute.step import TOLERANCE, agrees
 from hfdemo.compute.torch_private import forget_recorded_modules
 from hfdemo.settings import CpuWeights
@@ -38,8 +39,8 @@ logger = logging.getLogger(__name__)
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 """Types of rotary embeddings whose angles don't depend on the length of the conversation."""
 
-MANY_QUERIES = 5
-"""From so many query heads for each key head on, one product for all of them is faster; measured."""
+SEEN_TOKENS = (64, 512, 2048)
+"""After how many tokens the ways of attention are compared."""
 
 WARM_UP = 3
 """After so many runs, PyTorch has optimized a recording."""
@@ -118,6 +119,21 @@ def _attend(qkv: Tensor, views: list[Tensor], layer: int, apart: bool) -> Tensor
     return torch.cat(seen) if len(seen) > 1 else seen[0]
 
 
+def _are_faster_apart(heads: int, kv_heads: int, size: int, dtype: torch.dtype) -> bool:
+    """Tell whether attention is faster on this CPU if each query is a head of its own; see `_attend`."""
+    if heads == kv_heads:
+        return False  # there it is the same
+    qkv = torch.ones(1, heads + 2 * kv_heads, size, dtype=dtype)
+    views = [[torch.ones(1, 2 * kv_heads, tokens, size, dtype=dtype)] for tokens in SEEN_TOKENS]
+
+    def attend(apart: bool) -> None:
+        for view in views:
+            _attend(qkv, view, 0, apart)
+
+    question = f"attention of {heads} heads of size {size} to {kv_heads}, {str(dtype).removeprefix('torch.')}"
+    return faster(question, {"rows": lambda: attend(False), "heads": lambda: attend(True)}) == "heads"
+
+
 class _Norm(nn.Module):
     """A root mean square norm of states of shape [chats, hidden size].
 
@@ -151,7 +167,9 @@ class _Decoder(nn.Module):
         super().__init__()
         eps, head = model.config.rms_norm_eps, model.lm_head
         self.register_buffer("embedding", model.model.embed_tokens.weight.detach(), persistent=False)
-        self.apart = model.config.num_attention_heads < MANY_QUERIES * model.config.num_key_value_heads
+        self.apart = _are_faster_apart(
+            model.config.num_attention_heads, model.config.num_key_value_heads, head_size, model.dtype
+        )
         self.layers = nn.ModuleList(_Layer(layer, weights, eps, head_size) for layer in model.model.layers)
         self.norm = _Norm(model.model.norm, eps)
         self.head = pack([head.weight.data], weights if weights == "bf16" else "int8", head.bias)

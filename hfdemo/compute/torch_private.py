@@ -19,6 +19,16 @@ pack_int4: Callable[[Tensor, int], Tensor] = torch.ops.aten._convert_weight_to_i
 """Brings numbers from 0 to 15 into the layout that `multiply_by_int4` reads, which depends on the CPU. The second
 argument is of use on GPUs only."""
 
+
+def multiplies_bfloat16() -> bool:
+    """Tell whether oneDNN multiplies in bfloat16 on this CPU. Nothing public tells that without trying.
+
+    Raises:
+        AttributeError, RuntimeError: PyTorch was built without oneDNN.
+    """
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 copy_each: Callable[[list[Tensor], list[Tensor]], None] = torch._foreach_copy_
 """Copies each tensor of the second list into its partner in the first; on a GPU in one operation, where a loop needs
 one for each pair."""

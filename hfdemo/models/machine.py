@@ -2,7 +2,6 @@
 
 import importlib.util
 import logging
-import math
 import shutil
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import torch
 
+from hfdemo.compute.torch_private import multiplies_bfloat16
 from hfdemo.models.hub_private import constants
 from hfdemo.models.plan import Machine
 from hfdemo.settings import Platform
@@ -67,20 +67,17 @@ def look_at_machine(platform: Platform) -> Machine:
     return _with_gpu(machine)
 
 
-@cache
 def bfloat16_pays() -> bool:
-    """Measure whether this CPU reads bfloat16 weights at least about as fast as float32 ones.
+    """Tell whether this CPU multiplies in bfloat16 without taking one number at a time.
 
-    A token costs as much as reading all weights, and bfloat16 halves that; yet a CPU without bfloat16 instructions can
-    be many times slower. Where the two are close, bfloat16 wins, because it needs half the memory. Both are tried in
-    turn, and the best of many tries counts, so that a busy machine changes nothing.
+    A token costs as much as reading all weights, and bfloat16 halves that; yet on a CPU that can't, it is many times
+    slower than float32. PyTorch's library for products, oneDNN, says it: AVX-512 will do, also without instructions
+    for bfloat16, as will ARM's extension. Source: `mkldnn_bf16_device_check` in aten/src/ATen/native/mkldnn/Utils.h.
     """
-    best = dict.fromkeys((torch.float32, torch.bfloat16), math.inf)
-    inputs = {dtype: (torch.ones(1, 2048, dtype=dtype), torch.ones(2048, 2048, dtype=dtype)) for dtype in best}
-    for _ in range(30):
-        for dtype, (row, weight) in inputs.items():
-            best[dtype] = min(best[dtype], _seconds_of_product(row, weight))
-    return best[torch.bfloat16] < 1.5 * best[torch.float32]
+    try:
+        return bool(multiplies_bfloat16())
+    except (AttributeError, RuntimeError):  # a PyTorch without oneDNN
+        return False
 
 
 @cache

@@ -28,6 +28,7 @@ from hfdemo.settings import Settings
 from hfdemo.web.failures import few_a_second
 from hfdemo.web.guard import Guarded, guard
 from hfdemo.web.headers import PagePolicy
+from hfdemo.web.offline import OfflinePage
 from hfdemo.web.presence import Presence
 from hfdemo.words import LANGUAGES, as_language, texts
 
@@ -196,6 +197,7 @@ def launch(
         css=_asset("page.css"),
         i18n=translations(),
         favicon_path=str(ASSETS / "icon.svg"),
+        pwa=True,
         footer_links=["api"],
         show_error=False,
         enable_monitoring=False,
@@ -209,6 +211,7 @@ def launch(
             "middleware": [
                 Middleware(PagePolicy, scripts=[_script(page)]),
                 Middleware(Presence, left=answering.leave, back=answering.find),
+                Middleware(OfflinePage),
             ],
             **gradio_private.outermost(lambda app: guard(app, guarded)),
         },

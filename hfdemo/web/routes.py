@@ -20,6 +20,7 @@ OWN_ROUTES: dict[str, Callers] = {
     "/readyz": "anyone",
     "/metrics": "signed in",
     "/presence/{state}": "signed in",
+    "/service-worker.js": "signed in",
     "/login/huggingface": "anyone",  # Gradio's, but served before Gradio
     "/login/callback": "anyone",
 }

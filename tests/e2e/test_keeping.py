@@ -6,6 +6,7 @@ import signal
 
 from playwright.sync_api import Browser, expect
 
+from hfdemo.words import say
 from tests.e2e.conftest import ChatPage
 
 WORDS = [f"w{number}" for number in range(200)]
@@ -144,3 +145,24 @@ def test_what_was_kept_is_checked_before_it_is_drawn(counting):
     counting.page.reload()
     counting.send("2")
     assert counting.wait_for_reply()
+
+
+def test_where_the_chat_cant_be_reached_a_page_says_what_to_do_and_opens_it_again(counting, server):
+    counting.page.wait_for_function("navigator.serviceWorker.controller !== null")
+    manifest = counting.page.evaluate("fetch('manifest.json').then((answer) => answer.json())")
+    assert (manifest["name"], manifest["display"], len(manifest["icons"])) == ("hfdemo", "standalone", 1)
+    icon = counting.page.evaluate("(at) => fetch(at).then((answer) => answer.status)", manifest["icons"][0]["src"])
+    assert icon == 200
+    counting.send("2")
+    counting.wait_for_reply()
+    counting.page.wait_for_timeout(400)
+    server.kill()
+    counting.page.reload()
+    expect(counting.page.locator("main")).to_contain_text(say("offline.title"))
+    expect(counting.page.locator("main")).to_contain_text(say("offline.text"))
+    expect(counting.page.get_by_role("button", name=say("offline.retry"))).to_be_visible()
+    server.start()
+    expect(counting.replies).to_have_count(1, timeout=20_000)
+    assert replies(counting) == [WORDS[:2]]
+    counting.send("How many?")
+    assert counting.wait_for_reply() == "3 messages"

@@ -3,6 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
+from hfdemo.engines.protocol import Status
 from hfdemo.words import say
 from tests.e2e.conftest import ChatPage
 
@@ -158,3 +159,19 @@ def test_the_theme_can_be_chosen_and_stays(scripted, browser, scheme):
     page.reload()
     chat.starters.first.wait_for()
     assert page.evaluate(is_dark) is True
+
+
+def test_a_notice_that_was_closed_stays_closed(scripted, scripted_chat):
+    page = scripted_chat.page
+    scripted.engine.now = Status("ready", model="base", base_model=True)
+    notice = page.locator("#status .notice")
+    page.reload()
+    expect(notice).to_contain_text(say("status.base_model"))
+    notice.get_by_role("button", name=say("page.close")).click()
+    expect(notice).to_be_hidden()
+    page.reload()
+    expect(page.locator("#status .stage")).to_contain_text("base")
+    expect(notice).to_be_hidden()
+    scripted.engine.now = Status("ready", model="base", takes_system_prompt=False)
+    expect(notice).to_contain_text(say("status.no_system_role"), timeout=10_000)
+    expect(notice).to_be_visible()

@@ -1,7 +1,6 @@
 """The page around the chat: loading, failures, languages, tabs and restarts. The engine is scripted."""
 
 import re
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -10,7 +9,7 @@ from hfdemo.chat.messages import Message
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import Busy, GenerationFailed, ModelLoadError
 from hfdemo.words import say
-from tests.conftest import start_app, wait_until
+from tests.conftest import wait_until
 from tests.e2e.conftest import ChatPage
 
 
@@ -196,26 +195,3 @@ def test_later_turns_carry_exactly_what_was_said(scripted, scripted_chat):
     scripted_chat.send("other")
     scripted_chat.wait_for_reply()
     assert said(scripted.engine)[-1] == (*expected[:4], Message("user", "other"))
-
-
-def test_open_page_goes_on_after_a_restart_of_the_server(embedded_model, tmp_path: Path, page):
-    first = start_app(tmp_path, HFDEMO_MODEL=str(embedded_model))
-    port = int(first.url.rpartition(":")[2])
-    try:
-        chat = ChatPage(page)
-        chat.open(first.url)
-        chat.set_option("temperature", 0)
-        chat.set_option("max-new-tokens", 24)
-        chat.send("What is the capital of France?")
-        chat.wait_for_reply()
-    finally:
-        first.stop()
-    second = start_app(tmp_path, port, HFDEMO_MODEL=str(embedded_model))
-    try:
-        second.wait_for_log("CPU")
-        page.wait_for_timeout(3000)
-        chat.send("Repeat your last answer.")
-        assert "Paris" in chat.wait_for_reply()
-        expect(chat.users).to_have_count(2)
-    finally:
-        second.stop()

@@ -51,7 +51,7 @@ OWN_IMPORTS = {
     "hfdemo.publish": ("hfdemo.publish", "hfdemo.models", *BASE[1:]),
     "hfdemo.commands": (
         *("hfdemo.commands", "hfdemo.environment", "hfdemo.models", "hfdemo.chat", "hfdemo.publish"),
-        *("hfdemo.engines.remote", *BASE),
+        *("hfdemo.engines.remote", "hfdemo.compute.faster", *BASE),
     ),
     "hfdemo.colab": ("hfdemo.commands.terminal", "hfdemo.environment", *PLAN, *BASE[1:]),
     "hfdemo.environment": ("hfdemo.python_version", "hfdemo.words"),
@@ -77,6 +77,7 @@ OTHER_IMPORTS = {
     "hfdemo.engines.protocol": (),
     "hfdemo.web": ("starlette", "prometheus_client"),
     "hfdemo.door": ("starlette",),
+    "hfdemo.compute.faster": ("torch", "huggingface_hub"),  # which knows where programs keep things
     "hfdemo.compute": ("torch", "transformers"),
     "hfdemo.colab": ("IPython", "google", "psutil"),
     "hfdemo.environment": (),

@@ -44,6 +44,8 @@
     throw new Error("The server does not answer.");
   };
   addEventListener("offline", lost);
+  // Shows what to do where the chat can't be opened at all; browsers have it on secure addresses only.
+  navigator.serviceWorker?.register("service-worker.js").catch(() => undefined);
 
   // When a connection breaks, Gradio sends nothing any more until it has loaded the page anew (6.31). So it doesn't hear
   // of it: its events end with an error, as if the server had said so.

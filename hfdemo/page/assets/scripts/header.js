@@ -1,4 +1,4 @@
-// What the buttons of the header do in the browser: the theme, and the settings beside the chat.
+// What the header's buttons do in the browser: the theme, the settings beside the chat, notices that are closed.
 (() => {
   const THEME = "hfdemo_theme";
   const THEMES = ["system", "light", "dark"];
@@ -35,4 +35,25 @@
     setTimeout(() => document.querySelector("#model input")?.focus(), 300); // when it has slid in
   };
   document.addEventListener("click", (event) => { if (event.target.closest?.("#status .stage")) hfdemo.pickModel(); });
+
+  // What is told of the model is read once: it can be closed, and stays so in this browser.
+  const CLOSED = "hfdemo_closed_notices";
+  const MOST_CLOSED = 20;
+  const readClosed = () => { try { return JSON.parse(kept?.getItem(CLOSED) ?? "[]"); } catch { return []; } };
+  const closed = new Set([readClosed()].flat());
+  const closeable = (notice) => {
+    if (notice.querySelector("button")) return;
+    const text = notice.textContent;
+    notice.hidden = closed.has(text);
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: "×", title: hfdemo.say("close") });
+    button.setAttribute("aria-label", button.title);
+    button.addEventListener("click", () => {
+      closed.add(text);
+      notice.hidden = true;
+      kept?.setItem(CLOSED, JSON.stringify([...closed].slice(-MOST_CLOSED)));
+    });
+    notice.append(button);
+  };
+  new MutationObserver(() => document.querySelectorAll("#status .notice").forEach(closeable))
+    .observe(document, { subtree: true, childList: true });
 })();

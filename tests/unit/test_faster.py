@@ -1,0 +1,103 @@
+"""What is faster is measured once for each CPU, also beside other work, and kept."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hfdemo.compute import faster as module
+from hfdemo.compute.fast_step import _are_faster_apart, _attend
+from hfdemo.compute.faster import faster, read_choices
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(module, "cached_assets_path", lambda *_, **__: tmp_path)
+    monkeypatch.setattr(module, "_found", {})
+    return tmp_path / "choices.json"
+
+
+class Ways:
+    """Two ways of which one takes longer."""
+
+    def __init__(self, slow_s: float = 0.004) -> None:
+        self.calls = 0
+        self.both = {"slow": lambda: self._work(slow_s), "quick": lambda: self._work(0.001)}
+
+    def _work(self, seconds: float) -> None:
+        self.calls += 1
+        time.sleep(seconds)
+
+
+def test_the_way_that_takes_the_least_time_is_found_and_kept(file, monkeypatch):
+    ways = Ways()
+    assert faster("which?", ways.both) == "quick"
+    assert json.loads(file.read_text()) == {module._cpu(): {"which?": "quick"}}
+    assert read_choices() == {"which?": "quick"}
+    before = ways.calls
+    assert faster("which?", ways.both) == "quick"
+    monkeypatch.setattr(module, "_found", {})  # another start
+    assert faster("which?", ways.both) == "quick"
+    assert ways.calls == before
+
+
+def test_another_cpu_is_measured_for_itself(file, monkeypatch):
+    faster("which?", Ways().both)
+    monkeypatch.setattr(module, "_found", {})
+    monkeypatch.setattr(module, "_cpu", lambda: "another")
+    assert read_choices() == {}
+    ways = Ways()
+    assert faster("which?", ways.both) == "quick" and ways.calls
+    assert len(json.loads(file.read_text())) == 2
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"x": 3}', "{broken"])
+def test_a_broken_file_is_measured_over(file, content):
+    file.write_text(content.replace('"x"', json.dumps(module._cpu())))
+    assert faster("which?", Ways().both) == "quick"
+    assert read_choices() == {"which?": "quick"}
+
+
+def test_a_way_that_there_is_no_more_is_measured_anew(file):
+    file.write_text(json.dumps({module._cpu(): {"which?": "gone"}}))
+    assert faster("which?", Ways().both) == "quick"
+
+
+def test_without_a_disk_it_is_measured_all_the_same(monkeypatch):
+    monkeypatch.setattr(module, "_found", {})
+    monkeypatch.setattr(module, "_path", lambda: Path("/proc/no/such/folder/choices.json"))
+    assert faster("which?", Ways().both) == "quick"
+
+
+def test_one_question_takes_little_time(file):
+    began = time.monotonic()
+    faster("which?", Ways(slow_s=0.02).both)
+    assert time.monotonic() - began < 1
+
+
+def test_work_beside_it_changes_nothing(file, monkeypatch):
+    """Twenty starts beside a busy core find the same."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        found = set()
+        for _ in range(20):
+            file.unlink(missing_ok=True)
+            monkeypatch.setattr(module, "_found", {})
+            found.add(faster("which?", Ways(slow_s=0.003).both))
+        busy.kill()
+    assert found == {"quick"}
+
+
+@pytest.mark.parametrize("shape", [(9, 3), (8, 4), (16, 8), (32, 4)])
+def test_both_ways_of_attention_are_the_same(file, shape):
+    heads, kv_heads = shape
+    torch.manual_seed(0)
+    qkv, view = torch.randn(1, heads + 2 * kv_heads, 16), torch.randn(1, 2 * kv_heads, 20, 16)
+    found: list[Any] = [_attend(qkv, [view.clone()], 0, apart) for apart in (False, True)]
+    torch.testing.assert_close(*found)
+    assert isinstance(_are_faster_apart(heads, kv_heads, 16, torch.float32), bool)
+    assert list(read_choices()) == [f"attention of {heads} heads of size 16 to {kv_heads}, float32"]
