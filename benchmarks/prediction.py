@@ -1,7 +1,7 @@
 """Compare the memory that the plan (`hfdemo/models/memory.py`) predicts with what loading and a long chat really take.
 
 `python -m benchmarks.prediction` runs each case in a process of its own, prints a table and keeps the numbers in
-`benchmarks/results/prediction.json`. See `benchmarks/README.md` for what is measured and why.
+`benchmarks/results`. See `benchmarks/README.md` for what is measured and why.
 """
 
 # ruff: noqa: T201  # it talks to the person in the terminal

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +16,9 @@ from statistics import median
 from typing import Any
 
 FOLDER = Path(__file__).parent
+CPU_FEATURES = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+"""What a CPU can do that changes which kernels PyTorch and llama.cpp use."""
+
 ENOUGH_RUNS = 5
 """With fewer runs nothing is kept."""
 SETTINGS = ("HFDEMO_CPU_WEIGHTS", "HFDEMO_SCHEDULING", "HFDEMO_PREFIX_CACHE_MB")
@@ -86,6 +90,8 @@ def parse_arguments(description: str | None, *more: tuple[str, dict[str, Any]]) 
 def publish(name: str, text: str, raw: Any, runs: int | None = None, note: str = "") -> None:
     """Show a benchmark's table, and keep it in the README, and what was measured as JSON, if it was run often enough.
 
+    Results of other processors stay where they are.
+
     Args:
         name: the benchmark's; the README has a place between two marks of that name.
         text: the table, or several.
@@ -100,9 +106,9 @@ def publish(name: str, text: str, raw: Any, runs: int | None = None, note: str =
         print(f"\nNot kept: these were fewer than {ENOUGH_RUNS} runs.")
         return
     readme = FOLDER / "README.md"
-    readme.write_text(put_between_marks(readme.read_text("utf-8"), name, text), "utf-8")
-    results = FOLDER / "results" / f"{name}.json"
-    results.parent.mkdir(exist_ok=True)
+    readme.write_text(put_beside_others(readme.read_text("utf-8"), name, processor(), text), "utf-8")
+    results = FOLDER / "results" / re.sub(r"\W+", "-", processor()).strip("-").lower() / f"{name}.json"
+    results.parent.mkdir(parents=True, exist_ok=True)
     results.write_text(
         json.dumps({"machine": describe_machine(note), "runs": runs, "results": raw}, indent=1) + "\n", "utf-8"
     )
@@ -114,12 +120,47 @@ def put_between_marks(page: str, name: str, text: str) -> str:
     Raises:
         ValueError: the page doesn't have the marks.
     """
-    start, end = f"<!-- {name}: written by the benchmark -->", f"<!-- {name}: end -->"
+    start, end = _marks(name)
     before, found, rest = page.partition(start)
     _, closed, after = rest.partition(end)
     if not found or not closed:
         raise ValueError(f"the page has no place for {name}")
     return f"{before}{start}\n{text}\n{end}{after}"
+
+
+def _marks(name: str) -> tuple[str, str]:
+    return f"<!-- {name}: written by the benchmark -->", f"<!-- {name}: end -->"
+
+
+def put_beside_others(page: str, name: str, of: str, text: str) -> str:
+    """Return a page with what a processor's benchmark found, in place of what the same one found before.
+
+    Args:
+        page: has the two marks of the name; between them, each processor's part begins with a mark of its own.
+        name: the benchmark's.
+        of: the processor.
+        text: its part.
+
+    Raises:
+        ValueError: the page doesn't have the marks.
+    """
+    start, end = _marks(name)
+    inner = page.partition(start)[2].partition(end)[0]
+    parts = re.split(r"<!-- on (.*?) -->\n", inner)
+    found = {processor: part.strip() for processor, part in zip(parts[1::2], parts[2::2], strict=True)} | {of: text}
+    whole = "\n\n".join(f"<!-- on {processor} -->\n{part}" for processor, part in found.items())
+    return put_between_marks(page, name, whole)
+
+
+def processor() -> str:
+    """Return the processor that a benchmark's speed depends on: the GPU, else the CPU with what sets it apart."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    features = [name for name in CPU_FEATURES if found.get(name)]
+    return " ".join([_cpu_name(), *([f"({', '.join(features)})"] if features else [])])
 
 
 def describe_machine(more: str = "") -> str:

@@ -69,10 +69,21 @@ def test_enough_runs_are_kept_with_the_machine_and_the_versions(folder):
     assert "transformers" in page
     assert "llama-cpp-python 9.9" in page
     assert "5 runs" in page
-    kept = json.loads((folder / "results" / "one.json").read_text("utf-8"))
+    kept = json.loads(next((folder / "results").glob("*/one.json")).read_text("utf-8"))
     assert kept["runs"] == 5
     assert kept["results"] == {"raw": [1]}
     assert "llama-cpp-python 9.9" in kept["machine"]
+
+
+def test_other_processors_keep_what_they_found(folder, monkeypatch):
+    for name, text in (("CPU (amx)", "fast"), ("CPU", "slow"), ("CPU (amx)", "faster")):
+        monkeypatch.setattr(report, "processor", lambda name=name: name)
+        publish("one", text, {"raw": text}, runs=5)
+    page = (folder / "README.md").read_text("utf-8")
+    assert [page.count(text) for text in ("old", "fast\n", "slow\n", "faster\n")] == [0, 0, 1, 1]
+    assert page.index("<!-- on CPU (amx) -->\nfaster") < page.index("<!-- on CPU -->\nslow")
+    kept = {path.parent.name: json.loads(path.read_text("utf-8"))["results"] for path in folder.rglob("one.json")}
+    assert kept == {"cpu-amx": {"raw": "faster"}, "cpu": {"raw": "slow"}}
 
 
 def test_a_few_runs_are_shown_and_not_kept(folder, capsys):
