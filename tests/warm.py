@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from tests.conftest import ROOT
 
@@ -104,9 +105,9 @@ class WarmPython:
         self._server = server
 
     def begin(
-        self, arguments: Sequence[str], environ: Mapping[str, str], files: Sequence[int]
+        self, arguments: Sequence[str], environ: Mapping[str, str], files: Sequence[int], folder: Path = ROOT
     ) -> WarmProcess | subprocess.Popen[bytes]:
-        """Begin `python ARGUMENTS`, which are `-m MODULE ...` or `-c PROGRAM ...`.
+        """Begin `python ARGUMENTS` in a folder; they are `-m MODULE ...` or `-c PROGRAM ...`.
 
         Its first three files are `files`; if they are a terminal, that is its own and not the tests'.
         """
@@ -116,7 +117,7 @@ class WarmPython:
             own = own_terminal if os.isatty(stdin) else None
             return subprocess.Popen(
                 command,
-                cwd=ROOT,
+                cwd=folder,
                 env=environ,
                 stdin=stdin,
                 stdout=stdout,
@@ -124,14 +125,14 @@ class WarmPython:
                 start_new_session=True,
                 preexec_fn=own,
             )
-        asked = {"arguments": list(arguments), "environ": dict(environ), "folder": str(ROOT)}
+        asked = {"arguments": list(arguments), "environ": dict(environ), "folder": str(folder)}
         socket.send_fds(self._server, [json.dumps(asked).encode()], files)
         return WarmProcess(self._server)
 
-    def run(self, arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[int, str]:
+    def run(self, arguments: Sequence[str], environ: Mapping[str, str], folder: Path = ROOT) -> tuple[int, str]:
         """Run it to its end; return its exit status and all that it wrote."""
         with open(os.devnull) as nothing, tempfile.TemporaryFile() as written:
-            process = self.begin(arguments, environ, [nothing.fileno(), written.fileno(), written.fileno()])
+            process = self.begin(arguments, environ, [nothing.fileno(), written.fileno(), written.fileno()], folder)
             status = process.wait(60)
             written.seek(0)
             return status, written.read().decode()

@@ -88,7 +88,10 @@ def space_routes(hub: Hub) -> list[Route]:
 class _Routes:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._spaces = hub.spaces
+
+    @property
+    def _spaces(self) -> Spaces:
+        return self._hub.spaces
 
     def routes(self) -> list[Route]:
         space = "/api/spaces/{owner}/{name}"

@@ -52,6 +52,12 @@ class Hub:
         self._rate_limit: RateLimit | None = None
         self._refusals_once: list[tuple[str, Refusal]] = []
 
+    def forget(self) -> None:
+        """Be as new, at the same addresses."""
+        served = self.url, self.cdn_url, self.environ, self.spaces.host_url
+        self.__init__(self.models)  # type: ignore[misc]
+        self.url, self.cdn_url, self.environ, self.spaces.host_url = served
+
     def rate_limit(self, seconds: int | None, bucket: Literal["api", "resolvers"] = "api") -> None:
         """Answer 429 from now on, as if the limit were over in so many seconds; None ends it.
 

@@ -23,6 +23,7 @@ from tests import hub as stand_in
 from tests.conftest import ROOT, free_port, wait_until
 from tests.fakes import ScriptedEngine, scripted_page
 from tests.hub import Hub, Space, serve
+from tests.warm import WarmPython, warm_python
 
 SIGN_IN = "https://huggingface.co"
 TOKENS = f"{SIGN_IN}/settings/tokens"
@@ -47,12 +48,46 @@ def engine(program: tuple[ScriptedEngine, str]) -> ScriptedEngine:
     return program[0]
 
 
-@pytest.fixture
-def hub(program: tuple[ScriptedEngine, str], engine: ScriptedEngine) -> Iterator[Hub]:
+@pytest.fixture(scope="module")
+def served() -> Iterator[Hub]:
     with serve(Hub({})) as hub:
-        hub.spaces.page_url = program[1]
-        hub.spaces.script = ["RUNNING"]
         yield hub
+
+
+@pytest.fixture
+def hub(served: Hub, program: tuple[ScriptedEngine, str], engine: ScriptedEngine) -> Hub:
+    """A Hub without a Space, at the address that its client knows since it was imported."""
+    served.forget()
+    served.spaces.page_url = program[1]
+    served.spaces.script = ["RUNNING"]
+    return served
+
+
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared") / "home"
+
+
+@pytest.fixture
+def home(shared_home: Path) -> Path:
+    """The folder of the Hub's client, where nothing is."""
+    shutil.rmtree(shared_home, ignore_errors=True)
+    return shared_home
+
+
+IMPORTS = """
+import gradio_client, httpx, huggingface_hub, yaml
+from huggingface_hub import HfApi, constants, snapshot_download, hf_hub_download
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, DynamicCache, GenerationConfig
+"""
+"""What a command imports of others and takes long. hfdemo itself is in the test's folder."""
+
+
+@pytest.fixture(scope="module")
+def python(served: Hub, shared_home: Path) -> Iterator[WarmPython]:
+    quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}  # which a command says before it imports anything
+    with warm_python(IMPORTS, environ_of(served, shared_home, **quiet)) as warm:
+        yield warm
 
 
 @pytest.fixture
@@ -79,6 +114,13 @@ SHOWN_TO_THE_TEST = {
 }
 
 
+def environ_of(hub: Hub, home: Path, **more: str) -> dict[str, str]:
+    prefixes = ("HF_", "HFDEMO_", "GRADIO_", "PYTHON")
+    cleared = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+    settings = {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+    return cleared | hub.environ | settings | more
+
+
 @dataclass
 class Command:
     """`python -m hfdemo publish` in a folder."""
@@ -86,6 +128,7 @@ class Command:
     hub: Hub
     folder: Path
     home: Path
+    python: WarmPython
 
     def begin(
         self,
@@ -94,25 +137,29 @@ class Command:
         options: dict[str, Any] = SHOWN_TO_THE_TEST,
         **environ: str,
     ) -> subprocess.Popen[str]:
-        prefixes = ("HF_", "HFDEMO_", "GRADIO_", "PYTHON")
-        cleared = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
-        settings = {"HF_HOME": str(self.home), "HF_HUB_DISABLE_XET": "1", "LANG": "C.UTF-8"}
-        settings |= {"PYTHONDONTWRITEBYTECODE": "1"} | ({"HF_TOKEN": token} if token else {})
         return subprocess.Popen(
             [sys.executable, "-m", "hfdemo", "publish", *arguments],
             cwd=self.folder,
-            env=cleared | self.hub.environ | settings | environ,
+            env=self._environ(token, environ),
             **options,
         )
+
+    def _environ(self, token: str | None, more: dict[str, str]) -> dict[str, str]:
+        return environ_of(self.hub, self.home, **({"HF_TOKEN": token} if token else {}), **more)
 
     def __call__(
         self, *arguments: str, status: int = 0, token: str | None = stand_in.GOOD_TOKEN, **environ: str
     ) -> str:
         """Run it to its end, and return what it printed."""
         self.hub.requests.clear()
-        process = self.begin(*arguments, token=token, **environ)
-        text, _ = process.communicate(timeout=120)
-        assert process.returncode == status, text
+        if any(name.startswith("HF_HUB_") for name in environ):  # what the Hub's client reads when it is imported
+            process = self.begin(*arguments, token=token, **environ)
+            text, _ = process.communicate(timeout=120)
+            ended_with = process.returncode
+        else:
+            command = ["-m", "hfdemo", "publish", *arguments]
+            ended_with, text = self.python.run(command, self._environ(token, environ), self.folder)
+        assert ended_with == status, text
         assert "Traceback" not in text, text
         assert "Warning" not in text, text
         for secret in (stand_in.GOOD_TOKEN, stand_in.READ_TOKEN, token or SECRET, SECRET):
@@ -123,8 +170,8 @@ class Command:
 
 
 @pytest.fixture
-def publish(hub: Hub, folder: Path, tmp_path: Path) -> Command:
-    return Command(hub, folder, tmp_path / "home")
+def publish(hub: Hub, folder: Path, home: Path, python: WarmPython) -> Command:
+    return Command(hub, folder, home, python)
 
 
 def space(hub: Hub, name: str = "someone/my-chat") -> Space:
