@@ -22,7 +22,7 @@ from hfdemo.page.language import label
 from hfdemo.page.markdown import FORMULA_MARKS
 from hfdemo.page.program_door import ProgramDoor
 from hfdemo.page.shown_prompt import prompt_html
-from hfdemo.page.starters import starter_at
+from hfdemo.page.starters import starter_at, starter_language
 from hfdemo.page.turn import PageTurn, TurnView, follow, request_of, stream_turn
 from hfdemo.words import Language, as_language
 
@@ -207,7 +207,8 @@ class ChatPage(BareChatInterface):
         spoken = as_language(language)
         with shown_errors(spoken):
             starter = starter_at(event.index)
-            text, system_prompt = starter.message(spoken), starter.system_prompt(spoken)
+            said_in = starter_language(self._answering.status(), spoken)
+            text, system_prompt = starter.message(said_in), starter.system_prompt(said_in)
             turn = PageTurn(Conversation(), Conversation().add("user", text))  # the box keeps what was typed
             async for view in self._stream(visitor, turn, key, spoken, (system_prompt, *options[1:])):
                 yield *view, system_prompt

@@ -21,7 +21,7 @@ from hfdemo.page.events import UNQUEUED
 from hfdemo.page.header import draw_buttons, draw_close_button
 from hfdemo.page.language import label, translations
 from hfdemo.page.model_menu import ModelMenu, offers_models
-from hfdemo.page.starters import starter_cards
+from hfdemo.page.starters import starter_cards, starter_language
 from hfdemo.page.status_bar import StatusBar
 from hfdemo.page.theme import make_theme
 from hfdemo.settings import Settings
@@ -119,13 +119,15 @@ def create_page(
             gr.Button(label("forget"), size="sm", elem_id="forget").click(None, None, None, js=FORGET)
 
         def show_starters(language: object) -> Any:
-            return gr.update(examples=starter_cards(as_language(language)))
+            spoken = starter_language(answering.status(), as_language(language))
+            return gr.update(examples=starter_cards(spoken))
 
         page.load(None, None, sidebar, js=OPEN_SETTINGS)
         opened = page.load(None, None, [controls.language, chat.conversation, *controls.inputs], js=OPEN_PAGE)
         drawn = opened.then(chat.draw, [chat.conversation, controls.language], chat.chatbot, **UNQUEUED)
         drawn.then(None, None, None, js=RESUME)
         status.show_after(drawn.then(show_starters, controls.language, chat.chatbot, **UNQUEUED))
+        status.in_use.change(show_starters, controls.language, chat.chatbot, **UNQUEUED)
         controls.language.input(None, controls.language, None, js=CHANGE_LANGUAGE)
     page.version = _version(page)
     return page

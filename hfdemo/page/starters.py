@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from hfdemo.chat.messages import shorten
+from hfdemo.engines.protocol import Status
 from hfdemo.errors import InvalidInput
 from hfdemo.words import Language, say
 
@@ -38,6 +39,11 @@ def starter_at(index: object) -> Starter:
     if isinstance(index, int) and 0 <= index < len(STARTERS):
         return STARTERS[index]
     raise InvalidInput("not_one_of", name="index", value=shorten(index), allowed=f"0-{len(STARTERS) - 1}")
+
+
+def starter_language(status: Status, language: Language) -> Language:
+    """Return in which language to begin: the page's, but English with the demo model, which speaks nothing else."""
+    return "en" if status.fallback else language
 
 
 def starter_cards(language: Language) -> list[dict[str, str]]:

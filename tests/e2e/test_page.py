@@ -1,6 +1,7 @@
 """The page around the chat: loading, failures, languages, tabs and restarts. The engine is scripted."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -119,6 +120,20 @@ def test_korean_browser_gets_a_korean_page(scripted, browser: Browser):
     chat.wait_for_reply()
     assert scripted.engine.requests[-1].system_prompt == say("starter.travel.system", "ko")
     assert scripted.engine.requests[-1].messages == (Message("user", say("starter.travel.message", "ko")),)
+    assert chat.problems == []
+
+
+def test_the_demo_model_is_begun_with_in_english_also_on_a_korean_page(scripted, browser: Browser):
+    chat = ChatPage(browser.new_context(locale="ko-KR").new_page())
+    chat.open(scripted.url)
+    fallback = ModelLoadError("hub_unreachable", endpoint="https://hub", problem="no network")
+    scripted.engine.now = replace(scripted.engine.now, model="SmolLM2", fallback=fallback)
+    expect(chat.starters.first).to_have_text(say("starter.travel.title", "en"), timeout=10_000)
+    expect(chat.page.locator("#status .notice")).to_contain_text("영어만 하는 작은 데모 모델")
+    chat.starters.first.click()
+    chat.wait_for_reply()
+    assert scripted.engine.requests[-1].system_prompt == say("starter.travel.system", "en")
+    assert scripted.engine.requests[-1].messages == (Message("user", say("starter.travel.message", "en")),)
     assert chat.problems == []
 
 
