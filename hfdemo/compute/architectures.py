@@ -1,12 +1,51 @@
 """Which architectures the fast step can compute. The step and the plan of a model's speed both read this list.
 
-To add one that is built like Llama, add a line. It must not need torch: the plan is made before torch is loaded.
+To add one that is built like these, add a line. It must not need torch: the plan is made before torch is loaded.
 """
 
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """How a class of transformers differs from Llama, as far as its modules and its configuration don't say it."""
+
+    class_name: str
+    """Whose forward the step repeats."""
+    before_attention: str = "input_layernorm"
+    """The norm of what a layer's attention reads; empty if there is none."""
+    after_attention: str = ""
+    """The norm of what it returns, before that is added."""
+    before_feed_forward: str = "post_attention_layernorm"
+    after_feed_forward: str = ""
+    norm_offset: float = 0.0
+    """What the norms add to their weights."""
+
+
+_WITH_NORMS_BEHIND = Architecture(
+    "",
+    before_attention="",
+    after_attention="post_attention_layernorm",
+    before_feed_forward="",
+    after_feed_forward="post_feedforward_layernorm",
+)
+
 FAST_ARCHITECTURES = {
-    "llama": "LlamaForCausalLM",
-    "mistral": "MistralForCausalLM",
-    "qwen2": "Qwen2ForCausalLM",
-    "qwen3": "Qwen3ForCausalLM",
+    "exaone4": replace(_WITH_NORMS_BEHIND, class_name="Exaone4ForCausalLM"),
+    "gemma3_text": Architecture(
+        "Gemma3ForCausalLM",
+        after_attention="post_attention_layernorm",
+        before_feed_forward="pre_feedforward_layernorm",
+        after_feed_forward="post_feedforward_layernorm",
+        norm_offset=1.0,
+    ),
+    "granite": Architecture("GraniteForCausalLM"),
+    "llama": Architecture("LlamaForCausalLM"),
+    "mistral": Architecture("MistralForCausalLM"),
+    "olmo2": replace(_WITH_NORMS_BEHIND, class_name="Olmo2ForCausalLM"),
+    "phi3": Architecture("Phi3ForCausalLM"),
+    "qwen2": Architecture("Qwen2ForCausalLM"),
+    "qwen3": Architecture("Qwen3ForCausalLM"),
+    "smollm3": Architecture("SmolLM3ForCausalLM"),
 }
-"""From a configuration's `model_type` to the class in transformers whose forward the step repeats."""
+"""By a configuration's `model_type`."""

@@ -5,20 +5,21 @@ the same arithmetic with about 20 operations a layer:
 
 - queries, keys and values are one product, and so are gate and up;
 - queries and keys are rotated together: `x * cos + roll(x) * (-sin, sin)`, with cos 1 and sin 0 for the values behind
-  them (RoFormer, https://arxiv.org/abs/2104.09864);
+  them, and for layers that don't rotate (RoFormer, https://arxiv.org/abs/2104.09864);
 - keys and values are never repeated for the queries that share them (grouped-query attention,
   https://arxiv.org/abs/2305.13245): either these queries are rows of one product, or each is a head of its own, so
   that the cores get equal shares even of an odd number of key heads. Which is faster is measured on each CPU;
 - keys and values are written into a buffer with space for more (`ChatCache`), not into a copy one token longer;
 - weights may be packed into fewer bits (`cpu_weights.py`).
 
-It covers the models in `architectures.py` whose layers all see the whole conversation. `make_fast_step` compares it
-with the model's own forward before anyone uses it.
+It covers the models in `architectures.py`. Layers with a sliding window keep all their keys and values, and see the
+last of them. `make_fast_step` compares it with the model's own forward before anyone uses it.
 """
 
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -26,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hfdemo.compute.architectures import FAST_ARCHITECTURES
+from hfdemo.compute.architectures import FAST_ARCHITECTURES, Architecture
 from hfdemo.compute.chat_cache import ROOM_TOKENS, ChatCache
 from hfdemo.compute.cpu_weights import PackedWeight, pack
 from hfdemo.compute.faster import faster
@@ -42,6 +43,12 @@ STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 SEEN_TOKENS = (64, 512, 2048)
 """After how many tokens the ways of attention are compared."""
 
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
+}
+"""By their names in configurations."""
+
 WARM_UP = 3
 """After so many runs, PyTorch has optimized a recording."""
 
@@ -56,24 +63,35 @@ class _Layer(nn.Module):
 
     Args:
         layer: of the model.
+        built: how the architecture is built.
         weights: in how many bits the weights are packed.
-        eps: added to the mean square by the norms.
-        head_size: of each head.
+        config: of the model.
+        rotated: how many numbers of each head are rotated.
     """
 
     head_norms: Tensor | None
 
-    def __init__(self, layer: Any, weights: CpuWeights, eps: float, head_size: int) -> None:
+    def __init__(self, layer: Any, built: Architecture, weights: CpuWeights, config: Any, rotated: int) -> None:
         super().__init__()
         attention, mlp = layer.self_attn, layer.mlp
-        self.eps, self.head_size = eps, head_size
-        self.norm = _Norm(layer.input_layernorm, eps)
-        self.qkv = _fused([attention.q_proj, attention.k_proj, attention.v_proj], weights)
-        self.register_buffer("head_norms", _head_norms(attention), persistent=False)
+        self.eps, self.head_size, self.rotated = config.rms_norm_eps, attention.head_dim, rotated
+        self.added = float(getattr(config, "residual_multiplier", 1.0))
+        self.activation = ACTIVATIONS[_activation(config)]
+
+        def norm(name: str) -> nn.Module:
+            return _Norm(getattr(layer, name), self.eps, built.norm_offset) if name else nn.Identity()
+
+        self.norm = norm(built.before_attention)
+        self.attended_norm = norm(built.after_attention)
+        self.feed_norm = norm(built.before_feed_forward)
+        self.fed_norm = norm(built.after_feed_forward)
+        self.qkv = _fused(_parts(attention, "qkv_proj", "q_proj", "k_proj", "v_proj"), weights)
+        self.register_buffer("head_norms", _head_norms(attention, built.norm_offset), persistent=False)
+        self.norms_all_heads = hasattr(attention, "q_norm") and attention.q_norm.weight.numel() > self.head_size
         self.output = _fused([attention.o_proj], weights)
-        self.feed_norm = _Norm(layer.post_attention_layernorm, eps)
-        self.gate_up = _fused([mlp.gate_proj, mlp.up_proj], weights)
+        self.gate_up = _fused(_parts(mlp, "gate_up_proj", "gate_proj", "up_proj"), weights)
         self.down = _fused([mlp.down_proj], weights)
+        self.query_heads = config.num_attention_heads
 
     def before(self, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Return queries, keys and values, of shape [chats, all heads, head size].
@@ -83,18 +101,35 @@ class _Layer(nn.Module):
         qkv: Tensor = self.qkv(self.norm(states)).unflatten(1, (-1, self.head_size))
         if self.head_norms is not None:
             qk, values = qkv[:, : len(self.head_norms)], qkv[:, len(self.head_norms) :]
-            qkv = torch.cat([F.rms_norm(qk, (self.head_size,), None, self.eps) * self.head_norms, values], 1)
-        return torch.addcmul(qkv * cos, qkv.roll(self.head_size // 2, 2), sin)
+            qkv = torch.cat([self._normed(qk) * self.head_norms, values], 1)
+        return torch.addcmul(qkv * cos, _halves_changed(qkv, self.rotated), sin)
 
     def after(self, states: Tensor, attended: Tensor) -> Tensor:
         """Return the states for the next layer."""
-        states = states + self.output(attended)
+        states = self._plus(states, self.attended_norm(self.output(attended)))
         gate, up = self.gate_up(self.feed_norm(states)).chunk(2, 1)
-        after: Tensor = states + self.down(F.silu(gate) * up)
-        return after
+        return self._plus(states, self.fed_norm(self.down(self.activation(gate) * up)))
+
+    def _normed(self, qk: Tensor) -> Tensor:
+        """Return queries and keys, normed by each head, or by all heads together of the queries, and of the keys."""
+        if not self.norms_all_heads:
+            return F.rms_norm(qk, (self.head_size,), None, self.eps)
+        parts = (qk[:, : self.query_heads], qk[:, self.query_heads :])
+        return torch.cat([F.rms_norm(part, part.shape[1:], None, self.eps) for part in parts], 1)
+
+    def _plus(self, states: Tensor, new: Tensor) -> Tensor:
+        return states + new if self.added == 1 else torch.add(states, new, alpha=self.added)
 
 
-def _attend(qkv: Tensor, views: list[Tensor], layer: int, apart: bool) -> Tensor:
+def _halves_changed(qkv: Tensor, rotated: int) -> Tensor:
+    """Return heads with the two halves of their rotated part in each other's place."""
+    if rotated == qkv.shape[2]:
+        return qkv.roll(rotated // 2, 2)
+    half = rotated // 2
+    return torch.cat([qkv[..., half:rotated], qkv[..., :half], qkv[..., rotated:]], 2)
+
+
+def _attend(qkv: Tensor, views: list[Tensor], layer: int, apart: bool, window: int, scale: float) -> Tensor:
     """Return the attention of each chat's token to its own conversation, of shape [chats, heads * head size].
 
     The tokens' keys and values are written to the last position of their chats' views.
@@ -104,6 +139,8 @@ def _attend(qkv: Tensor, views: list[Tensor], layer: int, apart: bool) -> Tensor
         views: for each chat, of shape [layers, 2 * key heads, tokens including the new one, head size].
         layer: which of the layers.
         apart: whether each query is a head of its own, or those that share keys are rows of one product.
+        window: how many tokens it sees, the new one included; 0 is all.
+        scale: of the products of queries and keys.
     """
     kept, size = views[0].shape[1], qkv.shape[2]
     heads, kv_heads = qkv.shape[1] - kept, kept // 2
@@ -112,8 +149,10 @@ def _attend(qkv: Tensor, views: list[Tensor], layer: int, apart: bool) -> Tensor
     for chat, view in enumerate(views):
         mine = view[layer]
         mine[:, -1] = qkv[chat, heads:]
+        if window:
+            mine = mine[:, -window:]
         attended = F.scaled_dot_product_attention(
-            queries[chat], mine[None, :kv_heads], mine[None, kv_heads:], enable_gqa=apart
+            queries[chat], mine[None, :kv_heads], mine[None, kv_heads:], enable_gqa=apart, scale=scale
         )
         seen.append(attended.view(1, -1))
     return torch.cat(seen) if len(seen) > 1 else seen[0]
@@ -128,7 +167,7 @@ def _are_faster_apart(heads: int, kv_heads: int, size: int, dtype: torch.dtype) 
 
     def attend(apart: bool) -> None:
         for view in views:
-            _attend(qkv, view, 0, apart)
+            _attend(qkv, view, 0, apart, 0, size**-0.5)
 
     question = f"attention of {heads} heads of size {size} to {kv_heads}, {str(dtype).removeprefix('torch.')}"
     return faster(question, {"rows": lambda: attend(False), "heads": lambda: attend(True)}) == "heads"
@@ -143,14 +182,15 @@ class _Norm(nn.Module):
     Args:
         norm: the model's.
         eps: added to the mean square.
+        offset: added to its weights.
     """
 
     twice: Tensor
 
-    def __init__(self, norm: Any, eps: float) -> None:
+    def __init__(self, norm: Any, eps: float, offset: float) -> None:
         super().__init__()
         self._eps = eps
-        self.register_buffer("twice", torch.cat([norm.weight.detach()] * 2), persistent=False)
+        self.register_buffer("twice", torch.cat([_weights_of(norm, offset)] * 2), persistent=False)
 
     def forward(self, states: Tensor) -> Tensor:
         """Return the norm."""
@@ -163,30 +203,83 @@ class _Decoder(nn.Module):
 
     embedding: Tensor
 
-    def __init__(self, model: Any, weights: CpuWeights, head_size: int) -> None:
+    def __init__(self, model: Any, weights: CpuWeights, rotated: int) -> None:
         super().__init__()
-        eps, head = model.config.rms_norm_eps, model.lm_head
+        config, layers = model.config, model.model.layers
+        built = FAST_ARCHITECTURES[config.model_type]
+        first = layers[0].self_attn
         self.register_buffer("embedding", model.model.embed_tokens.weight.detach(), persistent=False)
+        self.embedded_times = _embedding_scale(model)
+        self.divided_by = float(getattr(config, "logits_scaling", 1.0))
+        self.scale = float(first.scaling)
         self.apart = _are_faster_apart(
-            model.config.num_attention_heads, model.config.num_key_value_heads, head_size, model.dtype
+            config.num_attention_heads, config.num_key_value_heads, first.head_dim, model.dtype
         )
-        self.layers = nn.ModuleList(_Layer(layer, weights, eps, head_size) for layer in model.model.layers)
-        self.norm = _Norm(model.model.norm, eps)
-        self.head = pack([head.weight.data], weights if weights == "bf16" else "int8", head.bias)
+        self.windows = _windows(config)
+        self.layers = nn.ModuleList(_Layer(layer, built, weights, config, rotated) for layer in layers)
+        self.angles_of = [_angles_kind(layer.self_attn, config) for layer in layers]
+        """For each layer, which cosines and sines it is given; see `ANGLES`."""
+        self.norm = _Norm(model.model.norm, config.rms_norm_eps, built.norm_offset)
+        self.head = pack([model.lm_head.weight.data], weights if weights == "bf16" else "int8", model.lm_head.bias)
 
     def forward(self, tokens: Tensor, cos: Tensor, sin: Tensor, *views: Tensor) -> Tensor:
         """Return the logits of the next tokens, and write keys and values to the last position of each view."""
-        states = self.embedding[tokens]
+        states = self.embed(tokens)
+        coss, sins = cos.unbind(), sin.unbind()
         layer: Any
         for index, layer in enumerate(self.layers):
-            attended = _attend(layer.before(states, cos, sin), list(views), index, self.apart)
+            kind = self.angles_of[index]
+            attended = _attend(
+                *(layer.before(states, coss[kind], sins[kind]), list(views), index),
+                *(self.apart, self.windows[index], self.scale),
+            )
             states = layer.after(states, attended)
         return self.logits(states)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Return the states that the first layer reads."""
+        states = self.embedding[tokens]
+        return states if self.embedded_times == 1 else states * self.embedded_times
 
     def logits(self, states: Tensor) -> Tensor:
         """Return the logits for the states that the last layer returned."""
         logits: Tensor = self.head(self.norm(states))
-        return logits
+        return logits if self.divided_by == 1 else logits / self.divided_by
+
+
+ANGLES = ("full_attention", "sliding_attention", "none")
+"""The kinds of angles: some models have others in their layers with a window, and some layers don't rotate at all."""
+
+
+def _angles_kind(attention: Any, config: Any) -> int:
+    """Return the index in `ANGLES` of what a layer's attention is rotated by."""
+    sliding = bool(getattr(attention, "is_sliding", False))
+    if not getattr(attention, "use_rope", True):  # SmolLM3
+        return ANGLES.index("none")
+    if config.model_type == "exaone4" and config.sliding_window and not sliding:
+        return ANGLES.index("none")
+    own = isinstance(config.rope_parameters.get("sliding_attention"), dict)  # Gemma 3
+    return ANGLES.index("sliding_attention") if sliding and own else 0
+
+
+def _windows(config: Any) -> list[int]:
+    """Return how many tokens each layer sees, the new one included; 0 is all."""
+    window, kinds = getattr(config, "sliding_window", None) or 0, getattr(config, "layer_types", None)
+    if not kinds:
+        return [window] * config.num_hidden_layers
+    return [window if kind == "sliding_attention" else 0 for kind in kinds]
+
+
+def _embedding_scale(model: Any) -> float:
+    """Return what the embeddings are multiplied by, as the model rounds it."""
+    scale = getattr(model.model.embed_tokens, "scalar_embed_scale", None)  # Gemma 3
+    if scale is not None:
+        return float(torch.tensor(scale).to(model.dtype))
+    return float(getattr(model.config, "embedding_multiplier", 1.0))  # Granite
+
+
+def _activation(config: Any) -> str:
+    return str(getattr(config, "hidden_activation", None) or config.hidden_act)
 
 
 class FastStep:
@@ -201,9 +294,12 @@ class FastStep:
         config = model.config
         self._rotary = model.model.rotary_emb
         self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self._head_size = getattr(config, "head_dim", None) or config.hidden_size // self._heads
-        self._decoder = _Decoder(model, weights, self._head_size)
-        self._cos = self._sin = torch.empty(0)
+        self._head_size = model.model.layers[0].self_attn.head_dim
+        self._own_angles = isinstance(config.rope_parameters.get("sliding_attention"), dict)
+        rotated = self._rotate(model.model.embed_tokens.weight, 1, 0)[0].shape[1]
+        self._decoder = _Decoder(model, weights, rotated)
+        self._kinds = max(self._decoder.angles_of) + 1
+        self._cos = self._sin = torch.empty(0, 0)
         self._one: Operation = self._decoder
         self._is_recorded = False  # kept bound, `_by_layer` would make a cycle, which waits for the garbage collector
         self._attend: Operation = _attend
@@ -254,11 +350,16 @@ class FastStep:
 
     def _by_layer(self, tokens: Tensor, cos: Tensor, sin: Tensor, *views: Tensor) -> Tensor:
         """Do what `_Decoder` does for several chats, with the recordings."""
-        states = self._decoder.embedding[tokens]
-        for index, (before, after) in enumerate(self._recorded(states, cos, sin)):
-            attended = self._attend(before(states, cos, sin), list(views), index, self._decoder.apart)
+        decoder = self._decoder
+        states, coss, sins = decoder.embed(tokens), cos.unbind(), sin.unbind()
+        for index, (before, after) in enumerate(self._recorded(states, coss[0], sins[0])):
+            kind = decoder.angles_of[index]
+            attended = self._attend(
+                *(before(states, coss[kind], sins[kind]), list(views), index),
+                *(decoder.apart, decoder.windows[index], decoder.scale),
+            )
             states = after(states, attended)
-        return self._decoder.logits(states)
+        return decoder.logits(states)
 
     def _recorded(self, states: Tensor, cos: Tensor, sin: Tensor) -> list[tuple[Operation, Operation]]:
         """Return the recordings of what each layer does before and after its attention.
@@ -275,19 +376,32 @@ class FastStep:
         return self._records[key]
 
     def _angles(self, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return the cosines and sines that rotate queries and keys, of shape [chats, all heads, head size]."""
+        """Return the cosines and sines for queries, keys and values, of shape [kinds, chats, all heads, head size]."""
         rotated, size = self._heads + self._kv_heads, self._head_size
-        cos, sin = (table[list(positions), None].expand(-1, rotated, size) for table in (self._cos, self._sin))
-        values = cos.new_zeros(len(positions), self._kv_heads, size)
-        return torch.cat([cos, values + 1], 1), torch.cat([sin, values], 1)
+        cos, sin = (table[:, list(positions), None].expand(-1, -1, rotated, size) for table in (self._cos, self._sin))
+        values = cos.new_zeros(len(cos), len(positions), self._kv_heads, size)
+        return torch.cat([cos, values + 1], 2), torch.cat([sin, values], 2)
 
     def _extend_angles(self, positions: int) -> None:
-        """Extend the tables of the rotary embedding to so many positions, of shape [positions, head size]."""
-        if positions <= len(self._cos):
+        """Extend the tables of the rotary embedding to so many positions, of shape [kinds, positions, head size]."""
+        if positions <= self._cos.shape[1]:
             return
-        cos, sin = self._rotary(self._decoder.embedding[:1, None], torch.arange(positions)[None])
-        half = self._head_size // 2
-        self._cos, self._sin = cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], 1)
+        tables = [self._rotate(self._decoder.embedding, positions, kind) for kind in range(self._kinds)]
+        self._cos, self._sin = (torch.stack(each) for each in zip(*map(self._to_heads, tables), strict=True))
+
+    def _rotate(self, like: Tensor, positions: int, kind: int) -> tuple[Tensor, Tensor]:
+        """Return the model's own cosines and sines of one kind, of shape [positions, rotated numbers]."""
+        kinds = {"layer_type": ANGLES[min(kind, 1)]} if self._own_angles else {}
+        cos, sin = self._rotary(like[:1, None], torch.arange(positions)[None], **kinds)
+        if ANGLES[kind] == "none":
+            return torch.ones_like(cos[0]), torch.zeros_like(sin[0])
+        return cos[0], sin[0]
+
+    def _to_heads(self, table: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return cosines and sines for whole heads, whose rest isn't rotated, with the sines' signs in them."""
+        cos, sin = table
+        half, rest = sin.shape[1] // 2, self._head_size - sin.shape[1]
+        return F.pad(cos, (0, rest), value=1.0), F.pad(torch.cat([-sin[:, :half], sin[:, half:]], 1), (0, rest))
 
     @property
     def nbytes(self) -> int:
@@ -324,13 +438,23 @@ def _fused(linears: Sequence[nn.Linear], weights: CpuWeights) -> PackedWeight:
     return pack([linear.weight.data for linear in linears], weights, torch.cat(biases) if biases else None)
 
 
-def _head_norms(attention: Any) -> Tensor | None:
-    """Return the weights of the norms of each head, the queries' above the keys', which Qwen3 has; else None."""
+def _parts(module: Any, fused: str, *names: str) -> list[nn.Linear]:
+    """Return linear layers that read the same, as one where the model has them so (Phi-3)."""
+    return [getattr(module, fused)] if hasattr(module, fused) else [getattr(module, name) for name in names]
+
+
+def _weights_of(norm: Any, offset: float) -> Tensor:
+    weight: Tensor = norm.weight.detach()
+    return weight + offset if offset else weight
+
+
+def _head_norms(attention: Any, offset: float) -> Tensor | None:
+    """Return the weights of the norms of queries and then of keys, of shape [heads, head size], if there are any."""
     if not hasattr(attention, "q_norm"):
         return None
     size = attention.head_dim
     queries, keys = attention.q_proj.out_features // size, attention.k_proj.out_features // size
-    of_queries, of_keys = attention.q_norm.weight.detach(), attention.k_norm.weight.detach()
+    of_queries, of_keys = (_weights_of(norm, offset).view(-1, size) for norm in (attention.q_norm, attention.k_norm))
     return torch.cat([of_queries.expand(queries, -1), of_keys.expand(keys, -1)])
 
 
@@ -361,16 +485,18 @@ def make_fast_step(model: Any, weights: CpuWeights, chats: int = 1) -> FastStep 
 
 def _is_covered(model: Any) -> bool:
     config = model.config
+    built = FAST_ARCHITECTURES.get(config.model_type)
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     covered = (
-        FAST_ARCHITECTURES.get(config.model_type) == type(model).__name__
+        built is not None
+        and built.class_name == type(model).__name__
         and model.device.type == "cpu"
         and model.dtype in TOLERANCE
-        and kinds == {"full_attention"}
-        and not (hasattr(config, "sliding_window") and config.sliding_window and not hasattr(config, "layer_types"))
-        and config.hidden_act == "silu"
-        and rope in STATIC_ROPE
+        and kinds <= {"full_attention", "sliding_attention"}
+        and _activation(config) in ACTIVATIONS
+        and not getattr(config, "final_logit_softcapping", None)
+        and not getattr(config, "attn_logit_softcapping", None)
+        and _rope_types(config) <= set(STATIC_ROPE)
         and all(type(module) is nn.Linear for module in _linears_of(model))
     )
     if not covered:
@@ -378,9 +504,16 @@ def _is_covered(model: Any) -> bool:
     return covered
 
 
+def _rope_types(config: Any) -> set[str]:
+    """Return the types of rotary embeddings, which some models have for each kind of layer."""
+    found = getattr(config, "rope_parameters", None) or {}
+    each = [value for value in found.values() if isinstance(value, dict)] or [found]
+    return {str(parameters.get("rope_type", "default")) for parameters in each}
+
+
 def _linears_of(model: Any) -> Iterator[nn.Module]:
     yield model.lm_head
     for layer in model.model.layers:
         attention, mlp = layer.self_attn, layer.mlp
-        yield from (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj)
-        yield from (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+        yield from (*_parts(attention, "qkv_proj", "q_proj", "k_proj", "v_proj"), attention.o_proj)
+        yield from (*_parts(mlp, "gate_up_proj", "gate_proj", "up_proj"), mlp.down_proj)

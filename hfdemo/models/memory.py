@@ -3,6 +3,7 @@
 The numbers are compared with measured ones in `benchmarks/README.md`.
 """
 
+from hfdemo.compute.architectures import FAST_ARCHITECTURES
 from hfdemo.models.plan_data import Machine, ModelFacts, QuantizedBits, Way
 from hfdemo.settings import CpuWeights
 
@@ -77,9 +78,13 @@ def packed_bytes(facts: ModelFacts, dtype: str, cpu_weights: CpuWeights) -> tupl
     return packed, (facts.packable_parameters + head) * DTYPE_BYTES[dtype]
 
 
-def cache_bytes(facts: ModelFacts, context: int, dtype: str = "bfloat16") -> int:
-    """Return the bytes of the keys and values of `context` tokens."""
-    windowed = facts.window_bytes_per_token * min(context, facts.window_tokens)
+def cache_bytes(facts: ModelFacts, context: int, dtype: str = "bfloat16", way: Way = "gpu") -> int:
+    """Return the bytes of the keys and values of `context` tokens.
+
+    On a CPU, the fast step keeps those of all of them, also in layers that see a window only.
+    """
+    whole = way == "cpu" and facts.model_type in FAST_ARCHITECTURES
+    windowed = facts.window_bytes_per_token * (context if whole else min(context, facts.window_tokens))
     return (facts.cache_bytes_per_token * context + windowed) * DTYPE_BYTES[dtype] // 2
 
 

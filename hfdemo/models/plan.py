@@ -200,7 +200,7 @@ def _plan(
     """Return the plan for one way, whether there is room or not."""
     dtype = machine.cpu_dtype if way == "cpu" else choose_dtype_name(facts.model_type, machine)
     weights = loaded_bytes(facts, machine, way, dtype, bits)
-    cache = cache_bytes(facts, context, dtype)
+    cache = cache_bytes(facts, context, dtype, way)
     packed, unpacked = packed_bytes(facts, dtype, cpu_weights)
     rate = tokens_per_s(facts, machine, way, bits, weights, weights - unpacked + packed, cache)
     return Plan(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from hfdemo.compute.architectures import FAST_ARCHITECTURES
+from hfdemo.compute.architectures import FAST_ARCHITECTURES, Architecture
 from hfdemo.compute.fast_step import ROOM_TOKENS, ChatCache, FastStep, forget_records, make_fast_step
 from hfdemo.models.plan import Machine, make_plan, usual_facts
 from tests.unit.tiny_models import tiny_model
@@ -18,7 +18,27 @@ from tests.unit.tiny_models import tiny_model
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
     "mistral": {"sliding_window": None, "head_dim": 32, "num_attention_heads": 8, "num_key_value_heads": 1},
-    "qwen2": {},
+    "exaone4": {"head_dim": 16, "sliding_window": 12, "layer_types": ["sliding_attention"] * 2 + ["full_attention"]},
+    "gemma3_text": {
+        "head_dim": 32,
+        "query_pre_attn_scalar": 20,
+        "sliding_window": 12,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    },
+    "granite": {
+        "embedding_multiplier": 3.0,
+        "residual_multiplier": 0.5,
+        "attention_multiplier": 0.3,
+        "logits_scaling": 2.0,
+    },
+    "olmo2": {},
+    "phi3": {
+        "pad_token_id": 0,
+        "sliding_window": 12,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+    },
+    "qwen2": {"use_sliding_window": True, "sliding_window": 12, "max_window_layers": 1},
+    "smollm3": {"pad_token_id": 0, "no_rope_layers": [1, 0, 1]},
     "qwen3": {"head_dim": 32, "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}},
 }
 
@@ -55,8 +75,10 @@ def test_chats_of_different_lengths_are_computed_together(family):
             torch.testing.assert_close(logits, model(IDS[None, : length + 1]).logits[0, -1], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("weights", ["bf16", "int8", "int4", "auto"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "weights"),
+    [*((family, "int8") for family in FAMILIES), *(("llama", weights) for weights in ("bf16", "int4", "auto"))],
+)
 def test_the_recorded_step_goes_on_beyond_the_room_it_was_recorded_in(family, weights):
     model = tiny_model(family, **FAMILIES[family])
     with torch.inference_mode():
@@ -68,9 +90,13 @@ def test_the_recorded_step_goes_on_beyond_the_room_it_was_recorded_in(family, we
             torch.testing.assert_close(recorded(token, [one]), plain(token, [other]), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("foreseen", [1, 18])
-@pytest.mark.parametrize("weights", ["bf16", "int8", "int4"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "weights", "foreseen"),
+    [
+        *((family, "int8", 18) for family in FAMILIES),
+        *(("llama", weights, foreseen) for weights in ("bf16", "int4") for foreseen in (1, 18)),
+    ],
+)
 def test_the_recorded_step_of_several_chats_is_the_plain_one(family, weights, foreseen):
     model = tiny_model(family, torch.bfloat16, **FAMILIES[family])
     with torch.inference_mode():
@@ -108,7 +134,7 @@ def test_one_line_adds_an_architecture_that_is_built_like_llama(monkeypatch):
     with torch.inference_mode():
         assert make_fast_step(tiny_model("seed_oss"), "bf16") is None
         assert not is_planned_as_fast("seed_oss")
-        monkeypatch.setitem(FAST_ARCHITECTURES, "seed_oss", "SeedOssForCausalLM")
+        monkeypatch.setitem(FAST_ARCHITECTURES, "seed_oss", Architecture("SeedOssForCausalLM"))
         assert make_fast_step(tiny_model("seed_oss"), "bf16") is not None
         assert is_planned_as_fast("seed_oss")
 
@@ -124,12 +150,11 @@ def test_packed_weights_change_little():
 @pytest.mark.parametrize(
     ("family", "options"),
     [
-        ("mistral", {"sliding_window": 16}),
-        ("qwen2", {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}),
+        ("gemma3_text", {"head_dim": 16, "final_logit_softcapping": 30.0}),
         ("llama", {"hidden_act": "gelu"}),
         ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}}),
         ("gemma", {}),
-        ("olmo2", {}),
+        ("olmo", {}),
     ],
 )
 def test_what_is_not_covered_is_left_to_the_model_and_the_log_says_so(family, options, caplog):

@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 
+from hfdemo.models.memory import cache_bytes
 from hfdemo.models.plan import (
     USUAL_CONTEXT,
     Machine,
@@ -442,3 +443,11 @@ def test_it_is_imported_at_once():
     slow = "{'torch', 'transformers', 'huggingface_hub', 'gradio'}"
     program = f"import sys, hfdemo.models.plan_text; print(len({slow} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout == b"0\n"
+
+
+def test_the_fast_step_keeps_all_of_what_layers_with_a_window_see():
+    facts = replace(usual_facts("m", 10**9), window_bytes_per_token=1000, window_tokens=512)
+    whole, windowed = ((facts.cache_bytes_per_token + 1000) * 4096, facts.cache_bytes_per_token * 4096 + 1000 * 512)
+    assert cache_bytes(replace(facts, model_type="gemma3_text"), 4096, way="cpu") == whole
+    assert cache_bytes(replace(facts, model_type="gemma3_text"), 4096, way="gpu") == windowed
+    assert cache_bytes(replace(facts, model_type="gemma2"), 4096, way="cpu") == windowed
