@@ -123,11 +123,9 @@ def _cpu(machine: Machine, language: Language) -> str:
     """Return in which numbers the CPU computes, and what was found to be faster on it when a model was loaded."""
     from hfdemo.compute.faster import read_choices
 
-    found = [f"{question}: {way}" for question, way in sorted(read_choices().items())]
-    measured = (
-        say("doctor.measured", language, found="; ".join(found)) if found else say("doctor.unmeasured", language)
-    )
-    return f"{say('doctor.cpu', language, dtype=machine.cpu_dtype)} {say(measured, language, found='; '.join(found))}"
+    found = "; ".join(f"{question}: {way}" for question, way in sorted(read_choices().items()))
+    measured = say("doctor.measured", language, found=found) if found else say("doctor.unmeasured", language)
+    return f"{say('doctor.cpu', language, dtype=machine.cpu_dtype)} {measured}"
 
 
 def _disk(machine: Machine, language: Language) -> str:

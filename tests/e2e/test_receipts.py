@@ -68,7 +68,7 @@ def test_exact_prompt_is_shown_with_its_control_tokens_and_put_away(chat):
 
 
 def test_thought_is_folded_apart_and_goes_back_as_thought(scripted, scripted_chat):
-    scripted.engine.enqueue("<think>Let me see.</think>", 0.5, "The answer.")
+    scripted.engine.enqueue("<think>Let me see.</think>", 2.0, "The answer.")
     scripted_chat.send("question")
     expect(scripted_chat.page.locator("#transcript")).to_contain_text("Thinking")
     assert scripted_chat.wait_for_reply() == "The answer."
