@@ -392,7 +392,8 @@ class FastStep:
     def _rotate(self, like: Tensor, positions: int, kind: int) -> tuple[Tensor, Tensor]:
         """Return the model's own cosines and sines of one kind, of shape [positions, rotated numbers]."""
         kinds = {"layer_type": ANGLES[min(kind, 1)]} if self._own_angles else {}
-        cos, sin = self._rotary(like[:1, None], torch.arange(positions)[None], **kinds)
+        angles = self._rotary(like[:1, None], torch.arange(positions)[None], **kinds)
+        cos, sin = (angle.to(like.dtype) for angle in angles)  # OLMo 2 has them in 32 bit
         if ANGLES[kind] == "none":
             return torch.ones_like(cos[0]), torch.zeros_like(sin[0])
         return cos[0], sin[0]
