@@ -91,7 +91,7 @@ EXIT_STATUS = {
     "space_too_slow": 40,
     "space_silent": 41,
 }
-"""The exit status for each error key, so that scripts can tell the cases apart; the README lists them."""
+"""The exit status for each error key, so that scripts can tell the cases apart: docs/troubleshooting.en.md."""
 
 OTHER_ERROR = 2
 

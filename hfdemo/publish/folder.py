@@ -1,6 +1,7 @@
 """Which files of this folder are sent: only those that a Space needs, from an allow list."""
 
 import configparser
+import posixpath
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ ALLOWED = (
     "hfdemo/page/assets/*.css",
     "hfdemo/page/assets/scripts/*.js",
     "hfdemo/page/assets/*.svg",
+    "docs/*.en.md",  # what both READMEs lead to, so that it's also there for whoever finds only the Space
+    "docs/*.ko.md",
     "docs/images/*.png",
 )
 """The only files that may be sent: no `.env`, no logs, no caches."""
@@ -51,7 +54,7 @@ def read_folder(folder: Path, title: str | None, zero_gpu: bool, page: str = "",
         folder: the folder that contains `app.py`.
         title: the Space's title; None keeps the one in README.md.
         zero_gpu: whether the Space will run on ZeroGPU.
-        page: the address of the Space's page, for the links in README.md; "" leaves them as they are.
+        page: the address of the Space's page, for the links in what people read; "" leaves them as they are.
         project: the address of a repository that holds the whole folder, for links to files that aren't sent.
 
     Raises:
@@ -68,9 +71,11 @@ def read_folder(folder: Path, title: str | None, zero_gpu: bool, page: str = "",
     readme = _text(contents, "README.md")
     if title:
         readme = front_matter.with_title(readme, title)
-    if page:
-        readme = with_absolute_links(readme, contents, page, project)
     contents["README.md"] = readme.encode()
+    if page:
+        for name in [name for name in contents if name.endswith(".md")]:
+            text = with_absolute_links(_text(contents, name), name, contents, page, project)
+            contents[name] = text.encode()
     asked = requirements.for_space(_text(contents, "requirements.txt"), zero_gpu)
     contents["requirements.txt"] = asked.encode()
     return [SpaceFile(name, content) for name, content in sorted(contents.items())]
@@ -94,18 +99,20 @@ def project_address(folder: Path) -> str:
     return f"https://{parts.hostname}{parts.path.removesuffix('/').removesuffix('.git')}"  # without a name or password
 
 
-def with_absolute_links(readme: str, sent: Collection[str], page: str, project: str) -> str:
-    """Return a README whose links work on the page of a Space.
+def with_absolute_links(text: str, name: str, sent: Collection[str], page: str, project: str) -> str:
+    """Return a Markdown file whose links work on the page of a Space.
 
     Args:
-        readme: the whole file.
+        text: the whole file.
+        name: where it lies, which its links are relative to.
         sent: the files that the Space has.
         page: the address of the Space's page.
         project: the address of a repository with the other files; "" if there is none, and links to them go.
     """
 
     def absolute(match: re.Match[str]) -> str:
-        path, _, place = match["path"].partition("#")
+        link, _, place = match["path"].partition("#")
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(name), link))
         is_picture = not match["before"].startswith("[")
         if path in sent:
             address = f"{page}/{'resolve' if is_picture else 'blob'}/main/{path}"
@@ -115,7 +122,7 @@ def with_absolute_links(readme: str, sent: Collection[str], page: str, project: 
             return match[0] if is_picture else match["before"][1:-2]  # the words of the link
         return f"{match['before']}{address}{'#' + place if place else ''}{match['after']}"
 
-    return _LINK.sub(absolute, readme)
+    return _LINK.sub(absolute, text)
 
 
 def lint_folder(files: Sequence[SpaceFile], folder: Path, zero_gpu: bool) -> list[PublishError]:

@@ -18,7 +18,8 @@ from hfdemo.page.page import launch
 from hfdemo.settings import Settings
 from tests.conftest import free_port, wait_until
 from tests.integration.local import Local, loaded
-from tests.integration.test_readme import ADDRESS, ENGLISH, KOREAN, block, run
+from tests.integration.test_docs import ADDRESS, run
+from tests.written import block, in_english, in_korean
 
 KEY = "key-of-the-laptop-1"
 MODEL = "tiny"
@@ -242,11 +243,13 @@ def test_transformers_own_chat(url, model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("readme", "key"), [(ENGLISH, "the key behind laptop:"), (KOREAN, "laptop: 뒤의 키")], ids=["en", "ko"]
+    ("page", "key"),
+    [(in_english("api"), "the key behind laptop:"), (in_korean("api"), "laptop: 뒤의 키")],
+    ids=["en", "ko"],
 )
-def test_the_readmes_example(url, readme, key, tmp_path):
+def test_the_example_of_the_docs(url, page, key, tmp_path):
     pytest.importorskip("openai")
-    code = block(readme, "python", "OpenAI").replace(f"{ADDRESS}/v1", url).replace(key, KEY)
+    code = block(page, "python", "OpenAI").replace(f"{ADDRESS}/v1", url).replace(key, KEY)
     assert run([sys.executable, "-c", code], tmp_path) == ["The capital of France is Paris."]
 
 

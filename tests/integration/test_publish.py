@@ -204,11 +204,26 @@ def test_a_new_space_is_made_filled_waited_for_and_asked_before_its_address_is_t
     assert hub.spaces.host_saw_token and all(hub.spaces.host_saw_token)
 
 
+def without_links(page: str) -> str:
+    """Return a page with its words alone: where its links lead is adapted to the Space."""
+    return re.sub(r'\bsrc="[^"]*"', "", re.sub(r"!?\[([^\]]*)\]\([^)\s]*\)", r"\1", page))
+
+
 def test_only_what_a_space_needs_is_sent_as_it_is_and_pictures_apart(publish, hub, folder):
     publish("my-chat")
     sent = space(hub).files
     tracked = subprocess.run(
-        ["git", "ls-files", "app.py", "README*.md", "LICENSE", "requirements.txt", "hfdemo", "docs/images"],
+        [
+            "git",
+            "ls-files",
+            "app.py",
+            "README*.md",
+            "LICENSE",
+            "requirements.txt",
+            "hfdemo",
+            "docs/images",
+            "docs/*.??.md",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -218,9 +233,14 @@ def test_only_what_a_space_needs_is_sent_as_it_is_and_pictures_apart(publish, hu
     unwanted = {name for name in sent if name.startswith(".") or "/." in name or "__pycache__" in name}
     assert unwanted == {".gitattributes"}, "which the Hub made"
     assert not [name for name in sent if name.endswith((".log", ".pyc"))]
-    assert not [name for name in sent if name.startswith(("tests", "docs/")) and not name.endswith(".png")]
-    for name in set(sent) - {".gitattributes", "requirements.txt", "README.md"}:
+    assert not [name for name in sent if name.startswith("tests")]
+    pages = {name for name in sent if name.endswith(".md")}
+    assert {"README.md", "README.ko.md", "docs/api.en.md", "docs/api.ko.md"} <= pages
+    assert not [name for name in sent if name.startswith("docs/") and not name.endswith((".png", ".en.md", ".ko.md"))]
+    for name in set(sent) - pages - {".gitattributes", "requirements.txt"}:
         assert sent[name] == (folder / name).read_bytes(), name
+    for name in pages - {"README.md"}:
+        assert without_links(sent[name].decode()) == without_links((folder / name).read_text("utf-8")), name
     pictures = {name for name in sent if name.endswith(".png")}
     assert pictures and space(hub).stored_apart == pictures
     assert [commit["removed"] for commit in space(hub).commits] == [[]]
@@ -661,8 +681,13 @@ def test_links_in_the_readme_work_on_the_space(publish, hub, folder):
     page = f"{hub.url}/spaces/someone/my-chat"
     assert f'src="{page}/resolve/main/docs/images/chat-en.png"' in readme
     assert f"]({page}/blob/main/README.ko.md)" in readme
-    assert "](https://example.com/me/chat/blob/HEAD/docs/tutorial.en.md)" in readme
-    assert not re.search(r"\]\((?!https?://|#)", readme)
+    assert f"]({page}/blob/main/docs/tutorial.en.md)" in readme
+    assert "](https://example.com/me/chat/blob/HEAD/notebooks/hfdemo.ipynb)" in readme
+    tutorial = space(hub).files["docs/tutorial.en.md"].decode()
+    assert f"]({page}/blob/main/README.md)" in tutorial
+    assert f'src="{page}/resolve/main/docs/images/tutorial-en.png"' in tutorial
+    for file in (readme, tutorial):
+        assert not re.search(r"\]\((?!https?://|#)", file)
 
 
 def test_hardware_that_there_is_not_is_told_with_what_there_is(publish, hub):

@@ -1,7 +1,9 @@
 """What the tutorials say is true: their commands and programs run as written, their links lead where they should."""
 
+import ast
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,15 +13,24 @@ from pathlib import Path
 import httpx
 import pytest
 
+from hfdemo.engines.remote.address import ROUTER, Address, find_address
 from hfdemo.page.page import launch
+from hfdemo.settings import from_env
 from hfdemo.words import texts
 from tests.conftest import ROOT, free_port, wait_until
 from tests.fakes import ScriptedEngine, scripted_page
 from tests.hub import GOOD_TOKEN, Hub, serve
+from tests.written import in_english, in_korean, links
 
-ENGLISH, KOREAN = ROOT / "docs" / "tutorial.en.md", ROOT / "docs" / "tutorial.ko.md"
+ENGLISH, KOREAN = in_english("tutorial"), in_korean("tutorial")
 HUB_PAGES = {
     "https://huggingface.co/join",
+    "https://huggingface.co/models",
+    "https://huggingface.co/datasets",
+    "https://huggingface.co/spaces",
+    "https://huggingface.co/docs",
+    "https://huggingface.co/pricing",
+    "https://huggingface.co/docs/inference-providers",
     "https://huggingface.co/meta-llama/Llama-3.1-8B-Instruct",
     "https://huggingface.co/settings/gated-repos",
     "https://huggingface.co/settings/tokens",
@@ -76,11 +87,11 @@ def test_links_to_the_hub_are_the_pages_that_are_meant(tutorial):
 @both
 def test_local_links_and_pictures_exist(tutorial):
     text = tutorial.read_text("utf-8")
-    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    targets = links(text)
     local = [target for target in targets if "://" not in target]
     assert sum(target.endswith(".png") for target in local) == 2
     for target in local:
-        assert (tutorial.parent / target).is_file(), target
+        assert (tutorial.parent / target.partition("#")[0]).is_file(), target
 
 
 @pytest.mark.parametrize(("tutorial", "language"), [(ENGLISH, "en"), (KOREAN, "ko")])
@@ -94,7 +105,7 @@ def test_what_the_page_is_said_to_have_is_on_it(tutorial, language):
 
 @both
 def test_each_line_of_the_program_is_in_the_table(tutorial):
-    script, _ = blocks(tutorial, "python")
+    script, *_ = blocks(tutorial, "python")
     assert len(script.splitlines()) <= 30
     rows = re.findall(r"^\| `([^`]*)` \|", tutorial.read_text("utf-8"), re.M)
     assert len(rows) == 16
@@ -103,7 +114,7 @@ def test_each_line_of_the_program_is_in_the_table(tutorial):
 
 
 def test_the_program_runs_as_it_is_but_for_the_model(embedded_model, tmp_path):
-    script, _ = blocks(ENGLISH, "python")
+    script, _, _ = blocks(ENGLISH, "python")
     program = script.replace("kakaocorp/kanana-1.5-2.1b-instruct-2505", str(embedded_model))
     program = program.replace("max_new_tokens=256", "max_new_tokens=24").replace("float16", "float32")
     (tmp_path / "first.py").write_text(program, "utf-8")
@@ -111,8 +122,23 @@ def test_the_program_runs_as_it_is_but_for_the_model(embedded_model, tmp_path):
     assert said.count("User: Assistant: ") == 2
 
 
+def test_both_prompt_forms_are_answered(embedded_model, tmp_path):
+    _, program, _ = blocks(ENGLISH, "python")
+    program = program.replace("kakaocorp/kanana-1.5-2.1b-instruct-2505", str(embedded_model))
+    (tmp_path / "forms.py").write_text(program.replace("float16", "float32"), "utf-8")
+    said = run("python3 forms.py", environ_for(None, tmp_path), tmp_path)
+    prompts, replies = (
+        [ast.literal_eval(text) for text in re.findall(rf"^{name}: +(.*)$", said, re.M)]
+        for name in ("Prompt", "Reply")
+    )
+    assert prompts[0] == "User: What is the capital of France?\nAssistant:"
+    assert prompts[1].endswith("<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n")
+    assert "User:" in replies[0], "what the tutorial says of prompts that are written by hand"
+    assert replies[1] == "The capital of France is Paris."
+
+
 def test_the_client_gets_an_answer(app, tmp_path):
-    _, program = blocks(ENGLISH, "python")
+    _, _, program = blocks(ENGLISH, "python")
     (tmp_path / "client.py").write_text(program.replace("http://127.0.0.1:7860", app.url), "utf-8")
     *_, reply = run("python3 client.py", environ_for(None, tmp_path), tmp_path).strip().splitlines()
     assert reply and not reply.startswith("Loaded as API")
@@ -124,6 +150,7 @@ def test_the_commands_are_these():
         "cd hfdemo",
         "python3 -m hfdemo doctor",
         "python3 -m hfdemo start",
+        "HF_TOKEN=hf_... HFDEMO_MODEL=Qwen/Qwen3-32B:cheapest python3 -m hfdemo start",
         "python3 -m hfdemo publish my-chat --dry-run",
         "python3 -m hfdemo publish my-chat",
     ]
@@ -160,6 +187,21 @@ def test_start_shows_the_address(clone, embedded_model, tmp_path):
             started.wait(20)
 
 
+def test_the_larger_model_is_asked_of_hugging_face_s_router_with_the_token():
+    *variables, _, _, _, _ = shlex.split(commands(ENGLISH)[4])
+    environ = dict(variable.split("=", 1) for variable in variables)
+    settings = from_env(environ)
+    assert settings.is_remote and settings.model == "Qwen/Qwen3-32B:cheapest"
+    assert find_address(settings, environ["HF_TOKEN"]) == Address(ROUTER, key="hf_...", key_name="HF_TOKEN")
+
+
+@both
+def test_prices_are_only_behind_a_link(tutorial):
+    text = tutorial.read_text("utf-8")
+    assert "https://huggingface.co/pricing" in text
+    assert not re.search(r"[$€₩]\s?\d|\d\s?(?:dollars|USD|달러|원\b)", text)
+
+
 @pytest.fixture
 def hub() -> Iterator[Hub]:
     """A Hub whose Spaces answer."""
@@ -176,7 +218,7 @@ def hub() -> Iterator[Hub]:
 
 def test_publish_ends_with_the_address_of_the_space(clone, hub, tmp_path):
     environ = environ_for(hub, tmp_path, HF_TOKEN=GOOD_TOKEN, LANG="C.UTF-8")
-    dry, true = commands(ENGLISH)[4:]
+    dry, true = commands(ENGLISH)[5:]
     assert "nothing was sent" in run(dry, environ, clone)
     *_, last = run(true, environ, clone).strip().splitlines()
     assert last.endswith("/spaces/someone/my-chat")

@@ -7,8 +7,9 @@ from packaging.requirements import Requirement
 
 from hfdemo.errors import PublishError
 from hfdemo.publish import program, requirements
-from hfdemo.publish.folder import lint_folder, read_folder
+from hfdemo.publish.folder import lint_folder, read_folder, with_absolute_links
 from tests.conftest import ROOT
+from tests.written import NAMES, in_english, in_korean, links
 
 
 @pytest.mark.parametrize("zero_gpu", [True, False])
@@ -25,7 +26,53 @@ def test_all_of_the_program_goes_and_nothing_else():
         pytest.skip("this is no git checkout")
     assert {name for name in tracked if name.startswith("hfdemo/")} <= sent
     assert {"app.py", "README.md", "README.ko.md", "LICENSE", "requirements.txt"} <= sent
+    assert {page(name).relative_to(ROOT).as_posix() for name in NAMES for page in (in_english, in_korean)} <= sent
     assert {name for name in sent if name.split("/")[0] in ("tests", "benchmarks", ".ci")} == set()
+    assert {
+        name for name in sent if name.startswith("docs/") and not name.endswith((".png", ".en.md", ".ko.md"))
+    } == set()
+
+
+@pytest.mark.parametrize("name", ["README", *NAMES])
+def test_the_pages_lead_to_what_is_sent_or_to_the_project(name):
+    space, project = "https://hub/spaces/me/chat", "https://git/me/chat"
+    files = {
+        file.path: file.content.decode()
+        for file in read_folder(ROOT, None, True, space, project)
+        if ".md" in file.path
+    }
+    for page, other in ((in_english(name), "ko"), (in_korean(name), "en")):
+        path = page.relative_to(ROOT).as_posix()
+        here, there = links(page.read_text("utf-8")), links(files[path])
+        assert len(here) == len(there) > 0
+        assert [link for link in there if not link.startswith(("https://", "http://", "#"))] == []
+        assert {link for link in here if "://" in link or link[0] == "#"} <= set(there)
+        switched = "README.ko.md" if name == "README" else f"docs/{name}.{other}.md"
+        if path != "README.ko.md":
+            assert f"{space}/blob/main/{switched}" in there
+
+
+@pytest.mark.parametrize(
+    ("link", "absolute"),
+    [
+        ("[a](models.en.md)", "[a](https://s/blob/main/docs/models.en.md)"),
+        ("[a](../README.md#start)", "[a](https://s/blob/main/README.md#start)"),
+        ("![a](images/a.png)", "![a](https://s/resolve/main/docs/images/a.png)"),
+        ('<img src="images/a.png">', '<img src="https://s/resolve/main/docs/images/a.png">'),
+        ("[a](../notebooks/a.ipynb)", "[a](https://p/blob/HEAD/notebooks/a.ipynb)"),
+        ("[a](notes.md)", "[a](https://p/blob/HEAD/docs/notes.md)"),
+        ("[a](#here)", "[a](#here)"),
+        ("[a](https://b/c.md)", "[a](https://b/c.md)"),
+        ("[![a](https://b/c.svg)](https://d/e)", "[![a](https://b/c.svg)](https://d/e)"),
+    ],
+)
+def test_a_link_is_relative_to_its_page(link, absolute):
+    sent = {"README.md", "docs/models.en.md", "docs/images/a.png"}
+    assert with_absolute_links(f"x {link} y", "docs/page.en.md", sent, "https://s", "https://p") == f"x {absolute} y"
+
+
+def test_a_link_to_what_is_nowhere_leaves_its_words():
+    assert with_absolute_links("[a](notes.md)", "docs/page.en.md", set(), "https://s", "") == "a"
 
 
 @pytest.mark.parametrize(
@@ -41,6 +88,8 @@ def test_all_of_the_program_goes_and_nothing_else():
         "secrets.py",
         "docs/images/.a.png",
         "docs/notes.md",
+        "docs/notes.de.md",
+        "docs/more/notes.en.md",
         "tests/a.py",
         ".venv/lib/a.py",
         "a.log",
