@@ -36,7 +36,7 @@ def start(page_only: bool = False, variables: Mapping[str, str] | None = None) -
     """
     os.environ.update(variables or {})
     if not APP.exists():
-        return subprocess.run([sys.executable, "-P", "-m", "hfdemo.app"], check=False).returncode
+        return _become([sys.executable, "-P", "-m", "hfdemo.app"])
     return _run_in_environment([APP_REQUIREMENTS], [str(APP)], PAGE_PACKAGES if page_only else ())
 
 
@@ -60,7 +60,17 @@ def languages() -> list[str]:
 def _run_in_environment(requirements: Sequence[Path], arguments: Sequence[str], only: Sequence[str] = ()) -> int:
     python = _environment_python()
     _install(python, requirements, only)
-    return subprocess.run([python, *arguments], cwd=ROOT, check=False).returncode
+    os.chdir(ROOT)
+    return _become([str(python), *arguments])
+
+
+def _become(command: Sequence[str]) -> int:
+    """Let another program take the place of this one, so that it gets the signals; on Windows, run it and wait."""
+    if os.name == "nt":
+        return subprocess.run(command, check=False).returncode
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(command[0], command)
 
 
 def _environment_python() -> Path:

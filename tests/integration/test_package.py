@@ -78,3 +78,5 @@ def test_the_installed_script_starts_the_chat(wheel, embedded_model, tmp_path):
     finally:
         running.terminate()
         running.wait()
+    with pytest.raises(httpx.TransportError):  # what ran has ended, too
+        httpx.get(f"http://127.0.0.1:{port}")
