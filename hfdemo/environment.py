@@ -64,7 +64,7 @@ def _run_in_environment(requirements: Sequence[Path], arguments: Sequence[str], 
     return _become([str(python), *arguments])
 
 
-def _become(command: Sequence[str]) -> int:
+def _become(command: list[str]) -> int:
     """Let another program take the place of this one, so that it gets the signals; on Windows, run it and wait."""
     if os.name == "nt":
         return subprocess.run(command, check=False).returncode

@@ -133,7 +133,8 @@ def test_both_prompt_forms_are_answered(embedded_model, tmp_path):
     )
     assert prompts[0] == "User: What is the capital of France?\nAssistant:"
     assert prompts[1].endswith("<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n")
-    assert "User:" in replies[0], "what the tutorial says of prompts that are written by hand"
+    answer, goes_on = replies[0][:40].partition("Paris.")[:2], len(replies[0]) > 60
+    assert answer == (" The capital of France is ", "Paris.") and goes_on, "as the tutorial says of such prompts"
     assert replies[1] == "The capital of France is Paris."
 
 
