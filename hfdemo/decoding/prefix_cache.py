@@ -34,6 +34,8 @@ class CachedReply:
     """The model's keys and values of prompt and reply, as far as it read them."""
     cache_bytes: int = 0
     thought: str = ""
+    begins_in_prompt: bool = False
+    """Whether the reply began with text that the prompt ended in, so that its tokens are not the whole of it."""
     used_at: float = field(default_factory=time.monotonic)
 
 
@@ -62,7 +64,8 @@ class PrefixCache:
         """Return the tokens of a conversation's last reply, if these are its answer and thought; else none."""
         with self._lock:
             kept = self._replies.get(key)
-        return kept.token_ids if kept is not None and (kept.text, kept.thought) == (text, thought) else ()
+        whole = kept is not None and not kept.begins_in_prompt and (kept.text, kept.thought) == (text, thought)
+        return kept.token_ids if kept is not None and whole else ()
 
     def continued_ids(self, request: ChatRequest) -> tuple[int, ...]:
         """Return the tokens of the reply that a request goes on with, if they are kept; else none."""

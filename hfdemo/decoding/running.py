@@ -171,8 +171,16 @@ class RunningReply:
         read_whole = self.streamer.first_token_at > 0  # else some layers have read more of the prompt than others
         cache = self.cache if read_whole and with_cache else None
         token_ids = tuple(self.streamer.token_ids)
-        streamer, ids = self.streamer, self.request.asked_ids
-        return CachedReply(streamer.text, token_ids, ids, cache, bytes_of(cache), thought=streamer.thought)
+        streamer, request = self.streamer, self.request
+        return CachedReply(
+            streamer.text,
+            token_ids,
+            request.asked_ids,
+            cache,
+            bytes_of(cache),
+            thought=streamer.thought,
+            begins_in_prompt=bool(request.reply_start or request.thought_start) and not request.reply_ids,
+        )
 
     def fail(self, error: BaseException) -> None:
         """End the reply by an error."""

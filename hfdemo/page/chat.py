@@ -14,7 +14,6 @@ from hfdemo.engines.protocol import PromptViewer
 from hfdemo.errors import InvalidInput
 from hfdemo.page.components import ConversationStore, RawTextbox, Transcript
 from hfdemo.page.controls import Controls, PageOptions, read_page_options
-from hfdemo.page.drawing import Entry
 from hfdemo.page.errors import shown_errors
 from hfdemo.page.events import QUEUED, UNQUEUED
 from hfdemo.page.gradio_private import BareChatInterface, I18nData
@@ -209,7 +208,7 @@ class ChatPage(BareChatInterface):
             starter = starter_at(event.index)
             said_in = starter_language(self._answering.status(), spoken)
             text, system_prompt = starter.message(said_in), starter.system_prompt(said_in)
-            turn = PageTurn(Conversation(), Conversation().add("user", text))  # the box keeps what was typed
+            turn = PageTurn(Conversation(), Conversation().add("user", text), draft=text)
             async for view in self._stream(visitor, turn, key, spoken, (system_prompt, *options[1:])):
                 yield *view, system_prompt
 
@@ -266,12 +265,21 @@ class ChatPage(BareChatInterface):
             earlier = PageTurn(before.at(question.parent), before, draft=question.content)
             return TurnView(earlier, self._answering.status, spoken).at_rest(question.content)
 
-    def draw(self, conversation: object, language: object) -> list[Entry]:
-        """Return what the transcript shows of a conversation that the browser kept."""
+    def draw(self, conversation: object, language: object) -> tuple[Any, ...]:
+        """Return transcript, Continue and meter for a conversation that the browser kept; see `drawn`."""
         spoken = as_language(language)
         with shown_errors(spoken):
             kept = read_conversation(conversation)
-            return TurnView(PageTurn(kept, kept), self._answering.status, spoken).drawn
+            view = TurnView(PageTurn(kept, kept), self._answering.status, spoken)
+            _, transcript, _, can_continue, meter = view.at_rest("")
+            if kept.reply and not kept.reply.receipt:  # it may still come: that is found out next
+                can_continue = gr.skip()
+            return transcript, can_continue, meter
+
+    @property
+    def drawn(self) -> list[gr.components.Component]:
+        """What `draw` returns the values of."""
+        return [self.chatbot, self.continue_button, self.meter]
 
     def _show_prompt(
         self, shown: object, draft: object, conversation: object, language: object, *options: object

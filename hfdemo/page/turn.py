@@ -64,11 +64,6 @@ class TurnView:
         self._thought_s = 0.0
         self._kept_at = 0.0
 
-    @property
-    def drawn(self) -> list[Entry]:
-        """The conversation to which the page goes back."""
-        return draw(self.turn.before.path, self.language)
-
     def begun(self, delta: Delta) -> Update:
         """Return the page after the first piece: the message leaves the box."""
         self._asked = draw(self.turn.asked.path, self.language)

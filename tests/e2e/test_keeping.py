@@ -10,6 +10,7 @@ from hfdemo.words import say
 from tests.e2e.conftest import ChatPage
 
 WORDS = [f"w{number}" for number in range(200)]
+DOT = "getComputedStyle(document.querySelector('#status .stage'), '::before').color"
 
 
 def turns(chat: ChatPage) -> list[dict]:
@@ -80,12 +81,14 @@ def test_a_killed_server_leaves_the_page_as_it_is_and_the_reply_can_go_on(counti
     counting.box.type("next")
     server.kill()
     expect(counting.line).to_contain_text("No connection")
+    assert counting.page.evaluate(DOT) == "rgb(217, 119, 6)"
     expect(counting.replies.last).to_contain_text("w8")
     counting.box.press("Enter")
     expect(counting.box).to_have_value("next")
     server.start()
     expect(counting.page.locator("#continue")).to_be_visible(timeout=20_000)
     expect(counting.line).not_to_contain_text("No connection")
+    assert counting.page.evaluate(DOT) == "rgb(22, 163, 74)"
     expect(counting.box).to_have_value("next")
     assert loads == []
     counting.page.locator("#continue").click()
@@ -166,3 +169,24 @@ def test_where_the_chat_cant_be_reached_a_page_says_what_to_do_and_opens_it_agai
     assert replies(counting) == [WORDS[:2]]
     counting.send("How many?")
     assert counting.wait_for_reply() == "3 messages"
+
+
+def test_a_reply_that_was_cut_can_go_on_after_a_reload(counting):
+    counting.send("60")
+    wait_for_words(counting, 3)
+    counting.stop_button.click()
+    expect(counting.page.locator("#continue")).to_be_visible()
+    expect(counting.page.locator("#meter")).to_contain_text("40")
+    counting.page.wait_for_timeout(400)
+    counting.page.reload()
+    expect(counting.page.locator("#meter")).to_contain_text("40")
+    counting.page.locator("#continue").click()
+    counting.wait_for_reply(20)
+    assert replies(counting) == [WORDS[:60]]
+
+
+def test_what_the_address_asks_stands_before_the_draft_that_was_there(counting):
+    counting.box.fill("half a thought")
+    counting.page.wait_for_timeout(400)
+    counting.page.goto(f"{counting.page.url}?q=Who+are+you%3F")
+    expect(counting.box).to_have_value("Who are you?\n\nhalf a thought")

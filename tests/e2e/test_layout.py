@@ -175,3 +175,12 @@ def test_a_notice_that_was_closed_stays_closed(scripted, scripted_chat):
     scripted.engine.now = Status("ready", model="base", takes_system_prompt=False)
     expect(notice).to_contain_text(say("status.no_system_role"), timeout=10_000)
     expect(notice).to_be_visible()
+
+
+def test_a_starter_that_is_stopped_before_a_word_is_in_the_box(scripted, scripted_chat):
+    scripted.engine.enqueue(60.0)
+    scripted_chat.starters.first.click()
+    expect(scripted_chat.stop_button).to_be_visible()
+    scripted_chat.page.keyboard.press("Escape")
+    expect(scripted_chat.box).to_have_value(say("starter.travel.message"))
+    expect(scripted_chat.users).to_have_count(0)

@@ -71,6 +71,15 @@ def test_one_chat_cannot_go_on_with_the_reply_of_another(engine):
     assert receipt.cached_tokens == 0
 
 
+def test_a_reply_that_was_told_how_to_start_goes_on_with_its_start(engine):
+    begun, _ = run(engine, story(6, cache_key="told", reply_start="In the year 1900,"))
+    assert begun.startswith("In the year 1900,")
+    longer, _ = run(engine, story(6, cache_key="told", reply_start=begun, continues=True))
+    assert longer.startswith(begun) and len(longer) > len(begun)
+    longest, _ = run(engine, story(6, cache_key="told", reply_start=longer, continues=True))
+    assert longest.startswith(longer) and len(longest) > len(longer)
+
+
 def test_a_reply_starts_with_what_it_was_told_to(engine):
     text, receipt = run(engine, story(12, reply_start="  In the year 1900,"))
     assert text.startswith("  In the year 1900,") and len(text) > 25

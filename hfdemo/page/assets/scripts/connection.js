@@ -21,7 +21,7 @@
   const lost = async () => {
     if (!hfdemo.connected) return;
     hfdemo.connected = false;
-    document.documentElement.classList.add("lost");
+    document.documentElement.style.setProperty("--state-dot", "#d97706");
     hfdemo.sayOverBox(hfdemo.say("lost"), "connection");
     hfdemo.keepNow();
     for (let wait = FIRST_WAIT_MS; !(await answers()); wait = Math.min(2 * wait, LONGEST_WAIT_MS)) await sleep(wait);
@@ -31,7 +31,7 @@
       return;
     }
     hfdemo.connected = true;
-    document.documentElement.classList.remove("lost");
+    document.documentElement.style.removeProperty("--state-dot");
     hfdemo.sayOverBox("", "connection");
     hfdemo.resume();
   };

@@ -54,7 +54,8 @@
     const settings = hfdemo.openSettings(kept.settings, address);
     hfdemo.conversation = conversation;
     opened = true;
-    const draft = address.get("q") ?? kept.draft;
+    const asked = address.get("q");
+    const draft = [asked, asked === kept.draft ? null : kept.draft].filter(Boolean).join("\n\n"); // neither is lost
     if (draft) hfdemo.setBox(draft);
     if (address.size) history.replaceState(history.state, "", location.pathname); // what it asked for is there now
     return [hfdemo.language, conversation, ...settings];
