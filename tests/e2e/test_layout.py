@@ -1,7 +1,7 @@
 """Header, transcript, box: the box is always in view, the transcript follows, and the keys work."""
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import TimeoutError, expect
 
 from hfdemo.engines.protocol import Status
 from hfdemo.words import say
@@ -20,7 +20,12 @@ FOLLOWS = """() => {
 
 
 def in_view(chat, selector: str) -> bool:
-    return chat.page.evaluate(IN_VIEW, selector)
+    """Tell whether something is in view; while it is drawn anew, it has no height for a moment."""
+    try:
+        chat.page.wait_for_function(IN_VIEW, arg=selector, timeout=1000)
+    except TimeoutError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -45,11 +50,12 @@ def test_the_box_is_in_view_whatever_comes(scripted, scripted_chat, size):
 
 def test_the_reader_who_scrolls_up_is_left_alone_until_the_button_leads_back(scripted, scripted_chat):
     page = scripted_chat.page
-    scripted.engine.enqueue(*[piece for number in range(150) for piece in (f"word {number}\n\n", 0.02)])
+    scripted.engine.enqueue(*[piece for number in range(150) for piece in (f"word {number}\n\n", 0.04)])
     scripted_chat.send("all")
     expect(scripted_chat.replies.last).to_contain_text("word 40")
     page.locator(SCROLLER).hover()
     page.mouse.wheel(0, -400)
+    expect(page.locator("#to-end")).to_be_visible()
     page.wait_for_timeout(300)
     at = page.locator(SCROLLER).evaluate("(element) => element.scrollTop")
     page.wait_for_timeout(700)
@@ -70,6 +76,7 @@ def test_one_can_type_while_a_reply_comes(scripted, scripted_chat):
     expect(scripted_chat.box).to_have_value("and then")
     assert len(scripted.engine.requests) == 1
     scripted_chat.box.press("Enter")
+    expect(scripted_chat.box).to_have_value("")
     scripted_chat.wait_for_reply()
     assert scripted.engine.requests[-1].messages[-1].content == "and then"
 
@@ -82,6 +89,7 @@ def test_escape_stops_and_the_other_keys_do_what_they_say(scripted, scripted_cha
     expect(scripted_chat.replies.last).to_contain_text("begun")
     scripted_chat.box.press("Escape")
     scripted_chat.send_button.wait_for(timeout=3000)
+    page.wait_for_function("!hfdemo.isReplying()")  # its end gives the box the focus
     page.locator(SCROLLER).click(position={"x": 5, "y": 5})
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("/")

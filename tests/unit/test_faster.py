@@ -97,7 +97,7 @@ def test_both_ways_of_attention_are_the_same(file, shape):
     heads, kv_heads = shape
     torch.manual_seed(0)
     qkv, view = torch.randn(1, heads + 2 * kv_heads, 16), torch.randn(1, 2 * kv_heads, 20, 16)
-    found: list[Any] = [_attend(qkv, [view.clone()], 0, apart) for apart in (False, True)]
+    found: list[Any] = [_attend(qkv, [view.clone()], 0, apart, 0, 0.25) for apart in (False, True)]
     torch.testing.assert_close(*found)
     assert isinstance(_are_faster_apart(heads, kv_heads, 16, torch.float32), bool)
     assert list(read_choices()) == [f"attention of {heads} heads of size 16 to {kv_heads}, float32"]
