@@ -258,8 +258,12 @@ def _angles_kind(attention: Any, config: Any) -> int:
         return ANGLES.index("none")
     if config.model_type == "exaone4" and config.sliding_window and not sliding:
         return ANGLES.index("none")
-    own = isinstance(config.rope_parameters.get("sliding_attention"), dict)  # Gemma 3
-    return ANGLES.index("sliding_attention") if sliding and own else 0
+    return ANGLES.index("sliding_attention") if sliding and _has_own_angles(config) else 0
+
+
+def _has_own_angles(config: Any) -> bool:
+    """Tell whether layers with a window rotate by angles of their own, as Gemma 3's do."""
+    return isinstance(config.rope_parameters.get("sliding_attention"), dict)
 
 
 def _windows(config: Any) -> list[int]:
@@ -295,7 +299,7 @@ class FastStep:
         self._rotary = model.model.rotary_emb
         self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
         self._head_size = model.model.layers[0].self_attn.head_dim
-        self._own_angles = isinstance(config.rope_parameters.get("sliding_attention"), dict)
+        self._own_angles = _has_own_angles(config)
         rotated = self._rotate(model.model.embed_tokens.weight, 1, 0)[0].shape[1]
         self._decoder = _Decoder(model, weights, rotated)
         self._kinds = max(self._decoder.angles_of) + 1

@@ -64,8 +64,9 @@ class PrefixCache:
         """Return the tokens of a conversation's last reply, if these are its answer and thought; else none."""
         with self._lock:
             kept = self._replies.get(key)
-        whole = kept is not None and not kept.begins_in_prompt and (kept.text, kept.thought) == (text, thought)
-        return kept.token_ids if kept is not None and whole else ()
+        if kept is None or kept.begins_in_prompt or (kept.text, kept.thought) != (text, thought):
+            return ()
+        return kept.token_ids
 
     def continued_ids(self, request: ChatRequest) -> tuple[int, ...]:
         """Return the tokens of the reply that a request goes on with, if they are kept; else none."""

@@ -101,3 +101,15 @@ def project_repository(tmp_path_factory: pytest.TempPathFactory) -> str:
     for command in (["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "-m", "All"]):
         subprocess.run(["git", *command], cwd=folder, check=True)
     return folder.as_uri()
+
+
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared") / "home"
+
+
+@pytest.fixture
+def home(shared_home: Path) -> Path:
+    """The folder of the Hub's client, where nothing is; the client knows it since it was imported."""
+    shutil.rmtree(shared_home, ignore_errors=True)
+    return shared_home

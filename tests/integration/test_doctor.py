@@ -91,18 +91,6 @@ def environ_of(hub: Hub, home: Path) -> dict[str, str]:
     return cleared | hub.environ | {"HF_HOME": str(home), "LANG": "C.UTF-8"}
 
 
-@pytest.fixture(scope="module")
-def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("shared") / "home"
-
-
-@pytest.fixture
-def home(shared_home: Path) -> Path:
-    """The folder of the Hub's client, where nothing is; the client knows it since it was imported."""
-    shutil.rmtree(shared_home, ignore_errors=True)
-    return shared_home
-
-
 IMPORTS = "from hfdemo.commands.terminal import prepare_terminal; prepare_terminal(); import hfdemo.models.check\n"
 
 

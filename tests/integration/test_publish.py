@@ -63,18 +63,6 @@ def hub(served: Hub, program: tuple[ScriptedEngine, str], engine: ScriptedEngine
     return served
 
 
-@pytest.fixture(scope="module")
-def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("shared") / "home"
-
-
-@pytest.fixture
-def home(shared_home: Path) -> Path:
-    """The folder of the Hub's client, where nothing is."""
-    shutil.rmtree(shared_home, ignore_errors=True)
-    return shared_home
-
-
 IMPORTS = """
 import gradio_client, httpx, huggingface_hub, yaml
 from huggingface_hub import HfApi, constants, snapshot_download, hf_hub_download
