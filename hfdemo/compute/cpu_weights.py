@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hfdemo.compute.faster import faster
+from hfdemo.compute.prompt_products import multiply
 from hfdemo.compute.torch_private import multiply_by_int4, pack_int4
 from hfdemo.settings import CpuWeights
 
@@ -86,7 +86,7 @@ class PackedWeight(nn.Module):
 
     def product(self, rows: Tensor) -> Tensor:
         """Return the product with the original weight, without the bias."""
-        products = [F.linear(rows, part) for part in self._tensors("part")]
+        products = [multiply(rows, part) for part in self._tensors("part")]
         return torch.cat(products, 1) if len(products) > 1 else products[0]
 
     def packed_product(self, rows: Tensor) -> Tensor:

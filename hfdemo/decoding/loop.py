@@ -6,6 +6,7 @@ ends, at any step; nobody waits for anybody else's end. All of it runs in the co
 other, so that a change of models comes in between.
 """
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,10 +18,14 @@ from torch import Tensor
 from hfdemo.chat.reply import FinishReason
 from hfdemo.compute.thread import Compute
 from hfdemo.decoding.generate import write_whole_reply
+from hfdemo.decoding.piece_size import PieceSize
 from hfdemo.decoding.running import Interrupted, RunningReply
 
-CHUNK_TOKENS = 256
-"""So much of a prompt is read between two steps of the others; it takes about a quarter of a second on two cores."""
+PIECE_TOKENS, PIECE_S = 256, 0.25
+"""How much of a prompt is read between two steps of the others to begin with, and how long they may wait for it."""
+
+LONE_PIECE_TOKENS, LONE_PIECE_S = 1024, 20.0
+"""The same where nobody waits, but a stopped reply for the end of a layer's longest product: a hundredth of that."""
 
 
 class Loop:
@@ -38,6 +43,7 @@ class Loop:
         self._waiting: deque[RunningReply] = deque()
         self._running: list[RunningReply] = []
         self._is_scheduled = False
+        self._piece = PieceSize(LONE_PIECE_TOKENS, LONE_PIECE_S) if most == 1 else PieceSize(PIECE_TOKENS, PIECE_S)
 
     @property
     def is_busy(self) -> bool:
@@ -123,15 +129,18 @@ class Loop:
             raise RuntimeError("generate has returned before the end of the reply")
 
     def _prefill(self) -> None:
-        """Read a piece of the prompt that came first; all of it where nobody else's tokens wait for that."""
+        """Read a piece of the prompt that came first."""
         reply = next((reply for reply in self._running if reply.unread), None)
         if reply is None:
             return
-        piece = reply.unread if self._most == 1 else reply.unread[:CHUNK_TOKENS]
+        piece = reply.unread[: self._piece.tokens]
+        began = time.perf_counter()
         try:
             with suppress(Interrupted):
                 with reply.interruptible():
                     logits = read(reply, piece)
+                logits[0].item()  # a GPU has read it only then
+                self._piece.took(len(piece), time.perf_counter() - began)
                 reply.unread = reply.unread[len(piece) :]
                 if not reply.unread:
                     self._write(reply, logits)

@@ -14,6 +14,7 @@ from hfdemo.chat.template import ChatTemplate
 from hfdemo.compute.allocator import PACKING_BLOCK_BYTES, PROMPT_BLOCK_BYTES, free_at_once, reuse_freed, trim_freed
 from hfdemo.compute.cpu_weights import pack_linears
 from hfdemo.compute.fast_step import make_fast_step
+from hfdemo.compute.prompt_products import widen_linears
 from hfdemo.compute.recorded_step import make_recorded_step
 from hfdemo.compute.shared_step import make_shared_step
 from hfdemo.compute.step import Step
@@ -152,6 +153,8 @@ def _make_step(model: Any, plan: Plan, chats: int) -> Step | None:
         step: Step | None = make_fast_step(model, plan.cpu_weights, chats) if on_cpu else None
         if step is None and on_cpu:
             pack_linears(model, plan.cpu_weights)
+        if on_cpu:
+            widen_linears(model)
         if plan.way == "gpu" and plan.machine.platform != "zerogpu":  # there, each reply has a GPU of its own
             step = make_recorded_step(model)
         if step is None and plan.way != "split":

@@ -15,7 +15,8 @@ from hfdemo.chat.reply_format import ReplyFormat
 from hfdemo.compute.fast_step import FastStep
 from hfdemo.compute.thread import CallingThread, ComputeThread
 from hfdemo.decoding import loop as loop_module
-from hfdemo.decoding.loop import CHUNK_TOKENS, Loop
+from hfdemo.decoding.loop import LONE_PIECE_TOKENS, PIECE_TOKENS, Loop
+from hfdemo.decoding.piece_size import PieceSize
 from hfdemo.decoding.request import DecodeRequest
 from hfdemo.decoding.running import RunningReply
 from hfdemo.errors import GenerationFailed
@@ -74,7 +75,7 @@ def has_begun(reply: RunningReply) -> None:
 
 @pytest.mark.parametrize("most", [1, 3, 16])
 def test_replies_together_are_those_alone(model, most):
-    lengths = (2, 9, 1, 30, CHUNK_TOKENS + 5)
+    lengths = (2, 9, 1, 30, PIECE_TOKENS + 5)
     replies = [make(model, length) for length in lengths]
     receipts = write(Loop(ComputeThread(), most), *replies)
     for length, reply, receipt in zip(lengths, replies, receipts, strict=True):
@@ -182,7 +183,7 @@ def test_another_job_of_the_compute_thread_comes_in_between(model):
     reply.done.result(5)
 
 
-def test_a_prompt_is_read_in_chunks_only_where_others_wait_for_their_tokens(model, monkeypatch):
+def test_a_prompt_is_read_in_smaller_pieces_where_others_wait_for_their_tokens(model, monkeypatch):
     pieces: list[int] = []
     read = loop_module.read
 
@@ -191,10 +192,22 @@ def test_a_prompt_is_read_in_chunks_only_where_others_wait_for_their_tokens(mode
         return read(reply, ids)
 
     monkeypatch.setattr(loop_module, "read", watched)
-    length = 2 * CHUNK_TOKENS + 3
+    monkeypatch.setattr(PieceSize, "took", lambda *_: None)
+    length = 2 * PIECE_TOKENS + 3
     write(Loop(CallingThread(), 1), make(model, length))
     write(Loop(CallingThread(), 2), make(model, length))
-    assert pieces == [length, CHUNK_TOKENS, CHUNK_TOKENS, 3]
+    assert pieces == [length, PIECE_TOKENS, PIECE_TOKENS, 3]
+    assert length < LONE_PIECE_TOKENS
+
+
+def test_the_pieces_follow_the_machine(model, monkeypatch):
+    pieces: list[int] = []
+    seconds = iter([0.1, 0.3, 0.6, 0.2])
+    monkeypatch.setattr(loop_module, "read", lambda reply, ids: pieces.append(len(ids)) or torch.zeros(100))
+    took = PieceSize.took
+    monkeypatch.setattr(PieceSize, "took", lambda self, tokens, _: took(self, tokens, next(seconds)))
+    write(Loop(CallingThread(), 2), make(model, 256 + 512 + 512 + 256, replace(GREEDY, max_new_tokens=1)))
+    assert pieces == [256, 512, 512, 256]
 
 
 @pytest.mark.parametrize("most", [1, 2])
