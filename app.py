@@ -139,7 +139,13 @@ def main() -> None:
     metrics = Metrics(answering.is_ready)
     answering.let_watch(metrics)
     try:
-        launch(page, SETTINGS, make_door(answering), metrics.text if SETTINGS.has_metrics else None)
+        launch(
+            page,
+            SETTINGS,
+            make_door(answering),
+            metrics.text if SETTINGS.has_metrics else None,
+            language=language_of_terminal(os.environ),
+        )
     except OSError:  # Gradio found no port to listen at
         names = {"name": "GRADIO_SERVER_NAME", "port": "GRADIO_SERVER_PORT"}
         error = SettingsError("port_in_use", **{field: os.environ.get(names[field], "-") for field in names})

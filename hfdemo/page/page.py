@@ -30,7 +30,7 @@ from hfdemo.web.guard import Guarded, guard
 from hfdemo.web.headers import PagePolicy
 from hfdemo.web.offline import OfflinePage
 from hfdemo.web.presence import Presence
-from hfdemo.words import LANGUAGES, as_language, texts
+from hfdemo.words import LANGUAGES, Language, as_language, say, texts
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -165,6 +165,8 @@ def launch(
     door: ASGIApp | None = None,
     metrics: Callable[[], bytes] | None = None,
     prevent_thread_lock: bool = False,
+    quiet: bool = False,
+    language: Language = "en",
     **options: Any,
 ) -> None:
     """Serve the page until the process ends. Address, port and share link follow Gradio's own variables.
@@ -175,6 +177,8 @@ def launch(
         door: serves the API in OpenAI's form.
         metrics: returns the numbers for Prometheus; None doesn't offer them.
         prevent_thread_lock: whether to return as soon as the page is served.
+        quiet: whether not to print where the page is.
+        language: of what is printed beside Gradio's own line.
         options: more arguments for `Blocks.launch`.
     """
     answering = page.answering
@@ -208,6 +212,7 @@ def launch(
         state_session_capacity=500,
         ssr_mode=False,
         prevent_thread_lock=True,
+        quiet=True,
         **gradio_private.launch_options(),
         app_kwargs={
             "middleware": [
@@ -220,5 +225,17 @@ def launch(
         **options,
     )
     gradio_private.bound_waiting_for_headers(page)
+    if not quiet:
+        _print_address(page, language)
     if not prevent_thread_lock:
         page.block_thread()
+
+
+def _print_address(page: gradio_private.PageBlocks, language: Language) -> None:
+    """Print where the page is, in Gradio's own words, which people and programs look for, and how to share it."""
+    if not page.is_colab:  # its machine can't be reached from outside
+        print(f"* Running on local URL:  {page.protocol}://{page.server_name}:{page.server_port}", flush=True)  # noqa: T201
+    if page.share_url:
+        print(f"* {say('start.link_lasts', language)}", flush=True)  # noqa: T201
+    elif not page.is_colab and not page.space_id:
+        print(f"* {say('start.how_to_share', language)}", flush=True)  # noqa: T201

@@ -16,9 +16,14 @@ CLOSED = "http://127.0.0.1:9"
 
 @pytest.mark.parametrize("names", [("http_proxy",), ("ALL_PROXY", "HTTPS_PROXY")], ids=str)
 def test_behind_a_proxy_the_page_is_up(names, embedded_model, tmp_path):
-    app = start_app(tmp_path, HFDEMO_MODEL=str(embedded_model), **dict.fromkeys(names, CLOSED))
+    proxies = dict.fromkeys(names, CLOSED)
+    app = start_app(tmp_path, HFDEMO_MODEL=str(embedded_model), LC_ALL="ko_KR.UTF-8", **proxies)
     app.wait_for_log("CPU")
     assert "Traceback" not in app.log()
+    assert app.log().startswith(
+        f"* Running on local URL:  {app.url}\n"
+        "* 다른 사람도 어디서나 최대 일주일 동안 쓸 수 있게 하려면: python -m hfdemo start --share\n"
+    )
     app.stop()
 
 
