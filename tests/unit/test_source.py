@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
 
@@ -201,12 +202,27 @@ def test_a_module_is_named_for_what_it_holds_and_says_so(module):
     assert ast.get_docstring(ast.parse(MODULES[module].read_text("utf-8")))
 
 
-def test_the_versions_that_are_asked_for_are_ranges():
-    for file in ("requirements.txt", "tests/requirements.txt"):
-        lines = [line for line in (ROOT / file).read_text("utf-8").splitlines() if line and line[0] != "#"]
-        for requirement in map(Requirement, lines):
-            operators = {specifier.operator for specifier in requirement.specifier}
-            assert operators == {">=", "<"}, f"{file}: {requirement}"
+def requirements_of(file: str) -> list[Requirement]:
+    lines = (ROOT / file).read_text("utf-8").splitlines()
+    return [Requirement(line) for line in lines if line and line[0] != "#"]
+
+
+@pytest.mark.parametrize("file", ["requirements.txt", "tests/requirements.txt"])
+def test_the_versions_that_are_asked_for_are_ranges(file):
+    for requirement in requirements_of(file):
+        assert {specifier.operator for specifier in requirement.specifier} == {">=", "<"}, requirement
+
+
+@pytest.mark.parametrize("file", ["requirements.txt", "tests/requirements.txt"])
+def test_the_lock_has_a_version_of_each_range(file):
+    locked: dict[str, list[str]] = {}
+    for requirement in requirements_of("tests/requirements.lock"):
+        [specifier] = requirement.specifier
+        assert specifier.operator == "=="
+        locked.setdefault(canonicalize_name(requirement.name), []).append(specifier.version)
+    for requirement in requirements_of(file):
+        versions = locked[canonicalize_name(requirement.name)]
+        assert all(map(requirement.specifier.contains, versions)), requirement
 
 
 def test_the_space_runs_a_gradio_that_was_tested():
