@@ -86,6 +86,8 @@ class Fields:
         value = self._body.get(field)
         if value is None:
             return None
+        if isinstance(value, float) and value.is_integer():  # JSON doesn't tell 1.0 from 1
+            value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise InvalidInput("not_whole", name=self.name(field), value=shorten(value), low=low, high=high)
         return value

@@ -96,6 +96,7 @@ DOOR_ROUTES: dict[str, Callers] = {
     "/v1/chat/completions": "with a key",
     "/v1/completions": "with a key",
     "/v1/responses": "with a key",
+    "/v1/openapi.json": "with a key",
     # What `transformers chat` asks first, without its key; the answers tell nothing.
     "/health": "anyone",
     "/load_model": "anyone",
@@ -113,7 +114,7 @@ _FETCHES = re.compile(r"/gradio_api/file=\s*https?:", re.IGNORECASE)
 
 @cache
 def _patterns() -> list[tuple[re.Pattern[str], Callers]]:
-    return [(re.compile(_pattern(route) + "/?"), callers) for route, callers in ROUTES.items()]
+    return [(re.compile(_pattern(route) + "/?", re.DOTALL), callers) for route, callers in ROUTES.items()]
 
 
 def _pattern(route: str) -> str:
