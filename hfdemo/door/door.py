@@ -12,14 +12,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hfdemo import __version__
 from hfdemo.answering import Answer, Answering
 from hfdemo.door.asked import Asked, cache_key
 from hfdemo.door.chat_completions import ChatForm, read_chat
 from hfdemo.door.completions import CompletionForm, read_completion
 from hfdemo.door.fields import Fields
 from hfdemo.door.forms import Event, ReplyForm
-from hfdemo.door.openapi import describe
+from hfdemo.door.openapi import DOCUMENT
 from hfdemo.door.responses import ResponseForm, read_response
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import Busy, GenerationFailed, HfdemoError, InvalidInput, ModelLoadError, NoGpu, explain_failure
@@ -94,7 +93,7 @@ class _Door:
         elif KEY_NAME not in scope:
             answer = refusal("invalid_api_key", 401, scope)
         elif path == "/v1/openapi.json":
-            answer = JSONResponse(describe(__version__))
+            answer = JSONResponse(DOCUMENT)
         elif operation is None:
             answer = self._models(scope, path)
         elif scope["method"] != "POST":

@@ -13,30 +13,6 @@ COUNT: Schema = {"type": "integer", "minimum": 0}
 FINISH: Schema = {"type": ["string", "null"], "enum": ["stop", "length", "tool_calls", None]}
 
 
-def describe(version: str) -> Schema:
-    """Return the document (OpenAPI 3.1).
-
-    Args:
-        version: of the program.
-    """
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "hfdemo", "version": version},
-        "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
-        "security": [{"key": []}],
-        "paths": {
-            "/v1/models": {"get": _reads(_list_of(_MODEL))},
-            "/v1/models/{model}": {
-                "parameters": [{"name": "model", "in": "path", "required": True, "schema": TEXT}],
-                "get": _reads(_MODEL, 404),
-            },
-            "/v1/chat/completions": {"post": _makes(_CHAT, _CHAT_ANSWER)},
-            "/v1/completions": {"post": _makes(_COMPLETION, _COMPLETION_ANSWER)},
-            "/v1/responses": {"post": _makes(_RESPONSE, _RESPONSE_ANSWER)},
-        },
-    }
-
-
 def _reads(answer: Schema, *statuses: int) -> Schema:
     return {"responses": {"200": _as_json("what was asked for", answer)} | _errors(401, *statuses)}
 
@@ -82,7 +58,9 @@ def _length() -> Schema:
     return {"type": ["integer", "null"], "minimum": 1}
 
 
-_ERROR = _object({"error": _object(dict.fromkeys(("message", "type", "param", "code"), {"type": ["string", "null"]}))})
+_TOLD = {name: {"type": ["string", "null"]} for name in ("message", "type", "param", "code")}
+
+_ERROR = _object({"error": _object(_TOLD)})
 
 _MODEL = _object(
     {"id": TEXT, "object": {"const": "model"}, "created": COUNT, "owned_by": TEXT}, {"max_model_len": COUNT}
@@ -230,3 +208,20 @@ _RESPONSE_ANSWER = _object(
         "usage": _object({"input_tokens": COUNT, "output_tokens": COUNT, "total_tokens": COUNT}),
     }
 )
+
+DOCUMENT: Schema = {
+    "openapi": "3.1.0",
+    "info": {"title": "hfdemo", "version": "1"},
+    "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+    "security": [{"key": []}],
+    "paths": {
+        "/v1/models": {"get": _reads(_list_of(_MODEL))},
+        "/v1/models/{model}": {
+            "parameters": [{"name": "model", "in": "path", "required": True, "schema": TEXT}],
+            "get": _reads(_MODEL, 404),
+        },
+        "/v1/chat/completions": {"post": _makes(_CHAT, _CHAT_ANSWER)},
+        "/v1/completions": {"post": _makes(_COMPLETION, _COMPLETION_ANSWER)},
+        "/v1/responses": {"post": _makes(_RESPONSE, _RESPONSE_ANSWER)},
+    },
+}

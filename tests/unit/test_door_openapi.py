@@ -15,7 +15,6 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from hfdemo import __version__
 from hfdemo.answering import Answering
 from hfdemo.door.door import OPERATIONS, make_door
 from hfdemo.engines.protocol import Status
@@ -72,11 +71,8 @@ def test_whatever_is_sent_is_answered_as_the_document_says(api, method, path, mo
 
 
 def test_the_document_is_for_those_with_a_key_and_what_it_shows_works(api):
-    document = api.raw_schema
-    assert document["openapi"] == "3.1.0" and document["info"]["version"] == __version__
-    case = api["/v1/chat/completions"]["POST"].Case(
-        body={"messages": [{"role": "user", "content": "Hi"}], "seed": 7.0}
-    )
+    body = {"messages": [{"role": "user", "content": "Hi"}], "seed": 7.0}
+    case = api["/v1/chat/completions"]["POST"].Case(body=body)
     assert case.call(headers=HEADERS).json()["choices"][0]["message"]["content"] == "Hello!"
     assert case.call(headers={"host": "localhost"}).status_code == 401
 
