@@ -19,7 +19,7 @@ from hfdemo.chat.reply import FinishReason
 from hfdemo.compute.thread import Compute
 from hfdemo.decoding.generate import write_whole_reply
 from hfdemo.decoding.piece_size import PieceSize
-from hfdemo.decoding.running import Interrupted, RunningReply
+from hfdemo.decoding.running import Interrupted, RunningReply, hooked
 
 PIECE_TOKENS, PIECE_S = 256, 0.25
 """How much of a prompt is read between two steps of the others to begin with, and how long they may wait for it."""
@@ -137,7 +137,7 @@ class Loop:
         began = time.perf_counter()
         try:
             with suppress(Interrupted):
-                with reply.interruptible():
+                with reply.interruptible(), hooked(reply.model.layers, self._end_stopped_beside):
                     logits = read(reply, piece)
                 logits[0].item()  # a GPU has read it only then
                 self._piece.took(len(piece), time.perf_counter() - began)
@@ -148,6 +148,13 @@ class Loop:
             self._ends(reply)
         except BaseException as error:
             self._fail(reply, error)
+
+    def _end_stopped_beside(self) -> None:
+        """End the others that were stopped: for that, nobody has to wait until somebody's prompt is read."""
+        first = next(reply for reply in self._running if reply.unread)
+        for reply in list(self._running):
+            if reply is not first and reply.stop.is_set():
+                self._ends(reply)
 
     def _decode(self) -> None:
         """Write the next token of each reply whose prompt is read."""

@@ -200,6 +200,29 @@ def test_a_prompt_is_read_in_smaller_pieces_where_others_wait_for_their_tokens(m
     assert length < LONE_PIECE_TOKENS
 
 
+def test_a_stopped_reply_does_not_wait_until_the_prompt_of_another_is_read(model):
+    loop, stopped, reading = Loop(ComputeThread(), 8), make(model, 5, LONG), make(model, 2000)
+    ended_while_reading: list[bool] = []
+
+    def stop_it(*_: Any) -> None:
+        stopped.stop.set()
+
+    def look(*_: Any) -> None:
+        ended_while_reading.append(stopped.done.done())
+
+    loop.add(stopped)
+    has_begun(stopped)
+    first, *_, last = model.layers
+    handles = [first.register_forward_pre_hook(stop_it), last.mlp.register_forward_pre_hook(look)]
+    loop.add(reading)
+    reading.done.result(20)
+    for handle in handles:
+        handle.remove()
+    assert ended_while_reading and all(ended_while_reading)
+    assert stopped.done.result().finish_reason == "stopped"
+    assert reading.streamer.token_ids == alone(model, 2000)
+
+
 def test_the_pieces_follow_the_machine(model, monkeypatch):
     pieces: list[int] = []
     seconds = iter([0.1, 0.3, 0.6, 0.2])
