@@ -156,6 +156,7 @@ class LeanSession(state_holder.SessionState):
     """
 
     def __init__(self, blocks: Any) -> None:
+        _forget_streams_that_ended(blocks._queue)
         super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks=()))
         self.config_values = _KeepsNothing()
         shared = blocks.default_config
@@ -167,6 +168,17 @@ class LeanSession(state_holder.SessionState):
 
     def _update_value_in_config(self, key: int, value: Any) -> None:
         """Keep nothing of what was sent or shown."""
+
+
+def _forget_streams_that_ended(queue: Any) -> None:
+    """Drop what Gradio keeps of sessions whose events have all been told: 4 kB each, of the last 2,000 sessions.
+
+    The next event of a session makes it anew. Source: `push` in gradio/queueing.py.
+    """
+    messages, pending = queue.pending_messages_per_session, queue.pending_event_ids_session
+    for session in [session for session in messages if not pending.get(session) and messages[session].empty()]:
+        del messages[session]
+        pending.pop(session, None)
 
 
 class _KeepsNothing(dict[int, Any]):

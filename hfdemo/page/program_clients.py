@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from hfdemo.answering import Answer
 from hfdemo.chat.conversation import Conversation
+from hfdemo.chat.reply import Receipt
 from hfdemo.errors import InvalidInput
 
 KEPT_S = 3600.0
@@ -31,7 +32,10 @@ class Client:
 
     conversation: Conversation
     cache_key: str
-    answer: Answer
+    answer: Answer | None = None
+    """The last reply, while it comes."""
+    receipt: Receipt | None = None
+    """That of the last reply, if it came to its end."""
 
     @property
     def chars(self) -> int:

@@ -9,9 +9,10 @@ from typing import Any
 
 import gradio as gr
 
-from hfdemo.answering import Answering
+from hfdemo.answering import Answer, Answering
 from hfdemo.chat.conversation import Conversation, Turn, new_id
 from hfdemo.chat.messages import read_message
+from hfdemo.chat.reply import Receipt
 from hfdemo.page.controls import read_page_options
 from hfdemo.page.errors import shown_errors
 from hfdemo.page.gradio_private import is_one_call, leaving_call
@@ -71,8 +72,9 @@ class ProgramDoor:
                     async for delta in deltas:
                         content, thought = delta.added_to(reply.content, reply.thought)
                         reply = replace(reply, content=content, thought=thought)
-                        so_far = Client(asked.put(reply), key, answer)
                         if comes_again:
+                            coming = None if delta.receipt else answer  # an ended one would take 4 kB
+                            so_far = Client(asked.put(reply), key, coming, delta.receipt)
                             self._clients.keep(session, address, so_far)
                         yield reply.content
 
@@ -82,9 +84,16 @@ class ProgramDoor:
             client = self._clients.find(str(request.session_hash))
         if client is None:
             return None
-        ended = asyncio.wrap_future(client.answer.ended)
-        try:
-            receipt = await asyncio.wait_for(asyncio.shield(ended), RECEIPT_WAITS_S)
-        except TimeoutError:
-            return None
-        return {**asdict(receipt), "thought": client.answer.thought} if receipt else None
+        receipt = client.receipt or await _receipt_of(client.answer)
+        thought = client.conversation.path[-1].thought
+        return {**asdict(receipt), "thought": thought} if receipt else None
+
+
+async def _receipt_of(answer: Answer | None) -> Receipt | None:
+    """Return the receipt of a reply that is being stopped; None if it fails, or goes on."""
+    if answer is None:
+        return None
+    try:
+        return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(answer.ended)), RECEIPT_WAITS_S)
+    except TimeoutError:
+        return None

@@ -72,6 +72,10 @@ def test_a_session_keeps_nothing_of_what_is_sent_or_shown_but_its_state(monkeypa
             vars(session.blocks_config.blocks[box._id]),
         ]
         assert "secret" not in repr(held)
+        others = [Client(url, verbose=False) for _ in range(3)]
+        assert all(other.predict("again", api_name="/tell")["value"] == "again 0" for other in others)
+        assert len(page._queue.pending_messages_per_session) == len(page._queue.pending_event_ids_session) == 1
+        assert client.predict("still here", api_name="/tell")["value"] == "still here 3"
     finally:
         page.close()
 

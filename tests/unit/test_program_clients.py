@@ -16,7 +16,7 @@ class Clock:
 
 
 def client(text: str = "Hi") -> Client:
-    return Client(Conversation().add("user", text), "key", None)  # type: ignore[arg-type]
+    return Client(Conversation().add("user", text), "key")
 
 
 def text_of(kept: Client | None) -> str:
