@@ -18,9 +18,31 @@ from hfdemo.words import language_of_terminal, say
 INTERRUPTED = 130
 """The exit status after Ctrl-C."""
 
+READER_GONE = 141
+"""The exit status when nobody reads the output any more, as of programs that SIGPIPE ends: 128 + 13."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit status."""
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()  # what Python writes only as it ends can't be answered for there
+    except BrokenPipeError:  # `| head`
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # for what is left, which Python writes as it ends
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+        return READER_GONE
+
+
+def script() -> int:
+    """Run the installed script, which starts the chat if it is given nothing else to do."""
+    return main(sys.argv[1:] or ["start"])
+
+
+def _run(arguments: list[str] | None) -> int:
+    """Read the arguments, and run the command that they name."""
     parser = argparse.ArgumentParser(
         prog=_program_name(), description="A chat with any Hugging Face language model, in a browser page."
     )
@@ -70,18 +92,13 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--language", choices=environment.languages(), help="as in HFDEMO_LANGUAGE")
     chosen = parser.parse_args(arguments)
     try:
-        return _run(chosen, arguments)
+        return _run_chosen(chosen, arguments)
     except KeyboardInterrupt:
         print(f"\n{say('start.stopped', language_of_terminal(os.environ))}", file=sys.stderr)
         return INTERRUPTED
 
 
-def script() -> int:
-    """Run the installed script, which starts the chat if it is given nothing else to do."""
-    return main(sys.argv[1:] or ["start"])
-
-
-def _run(chosen: argparse.Namespace, arguments: list[str] | None) -> int:
+def _run_chosen(chosen: argparse.Namespace, arguments: list[str] | None) -> int:
     if chosen.command == "start":
         variables = _variables(chosen)
         return environment.start(_runs_elsewhere(variables), variables)

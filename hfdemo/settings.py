@@ -1,9 +1,10 @@
 """The host's settings, read once from the environment."""
 
+import difflib
 import ipaddress
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, get_args
 from urllib.parse import urlsplit
@@ -42,6 +43,9 @@ ANYWHERE = ("0.0.0.0", "::", "[::]")
 """Values of `GRADIO_SERVER_NAME` with which the page listens on every address of this machine."""
 
 _WITH_PROVIDER = re.compile(r"[\w.-]+/[\w.-]+:[a-z][a-z0-9-]*")
+
+PREFIX = "HFDEMO_"
+"""What the names of hfdemo's own variables begin with."""
 
 OLD_NAMES = {"HFDEMO_SCHEDULING": "HFDEMO_ENGINE"}
 """What variables were called before; the old names still work."""
@@ -232,6 +236,40 @@ def from_env(environ: Mapping[str, str]) -> Settings:
         platform=(platform := find_platform(environ)),
         private=platform == "local" and _is_reached_from_here_only(environ),
     )
+
+
+def unknown_variables(environ: Mapping[str, str], language: Language) -> list[str]:
+    """Return a sentence for each variable that is named like a setting and is none, as a mistyped one is."""
+    empty = _Asked()
+    from_env(empty)
+    known = {name.removeprefix(PREFIX): name for name in empty.names if name.startswith(PREFIX)}
+    found = []
+    for name in environ:
+        if name.upper().startswith(PREFIX) and name not in known.values():
+            near = difflib.get_close_matches(name.upper().removeprefix(PREFIX), known, 1)
+            found.append(
+                say("settings.misspelt", language, name=name, near=known[near[0]])
+                if near
+                else say("settings.unknown", language, name=name)
+            )
+    return found
+
+
+class _Asked(Mapping[str, str]):
+    """An empty environment that keeps the names it was asked for."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def __getitem__(self, name: str) -> str:
+        self.names.append(name)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
 
 
 def find_platform(environ: Mapping[str, str]) -> Platform:

@@ -32,6 +32,18 @@ class ControlTokens:
         """Return the ids of the control tokens in the template's words."""
         return [piece for piece in self.split(text) if isinstance(piece, int)]
 
+    def hide_in(self, text: str, hide: Callable[[str], str]) -> str:
+        """Return a text with something else in the place of each control token in it."""
+        return self._pattern.sub(lambda found: hide(found[0]), text) if self._pattern else text
+
+    def without_last(self, text: str, kept: Collection[str]) -> str:
+        """Return a text up to the special tokens at its end, but for some."""
+        special = [name for name, (_, token) in self._tokens.items() if token.special and name not in kept]
+        text = text.rstrip()
+        while last := next((name for name in special if text.endswith(name)), ""):
+            text = text.removesuffix(last).rstrip()
+        return text
+
     def split(self, text: str) -> list[str | int]:
         """Split the template's words into plain text and the ids of control tokens.
 

@@ -5,9 +5,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from hfdemo.chat.tool_calls import ToolCall
 from hfdemo.errors import InvalidInput
 
-Role = Literal["user", "assistant"]
+Role = Literal["user", "assistant", "tool"]
+"""Who speaks; a tool speaks only to the model."""
 
 MAX_MESSAGE_CHARS = 10_000_000
 """More than this can't be meant for a language model; the context limit refuses most texts far earlier."""
@@ -21,6 +23,10 @@ class Message:
     content: str
     thought: str = ""
     """What a model thought before it said this; some templates show it to the model again."""
+    calls: tuple[ToolCall, ...] = ()
+    """The tools that a model asked for with this."""
+    answers: ToolCall | None = None
+    """The call that a tool answers."""
 
 
 def read_message(value: object) -> str:

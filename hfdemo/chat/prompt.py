@@ -7,11 +7,13 @@ may become control tokens, and the contents are encoded by a copy of the tokeniz
 See https://github.com/huggingface/transformers/issues/29279 for what happens otherwise.
 """
 
+import json
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from hfdemo.chat.encoder import ControlTokens, EncodeText, find_control_tokens, make_text_encoder
@@ -21,6 +23,7 @@ from hfdemo.chat.options import Options, Thinking
 from hfdemo.chat.reply_format import find_reply_format
 from hfdemo.chat.reply_reader import THOUGHT_FIELD
 from hfdemo.chat.template import PLACEHOLDER, ChatTemplate, make_placeholder
+from hfdemo.chat.tool_calls import MARKS, CallReader, ToolCall
 from hfdemo.errors import GenerationFailed, InvalidInput, ModelLoadError
 
 CHEAP_TO_ENCODE_CHARS = 100_000
@@ -119,6 +122,7 @@ class PromptBuilder:
         reply_ids: Sequence[int] = (),
         thinking: Thinking = "auto",
         keeps_all: bool = False,
+        tools: str = "",
     ) -> Prompt:
         """Build the prompt of a turn, leaving room for `max_new_tokens`.
 
@@ -133,9 +137,10 @@ class PromptBuilder:
             reply_ids: the same two as tokens, where they are known, as of a reply that was cut off.
             thinking: whether a thinking model shall think first.
             keeps_all: whether no turn may fall out.
+            tools: that the model may ask for, as JSON; empty if there are none.
 
         Raises:
-            InvalidInput: there is no message, or what may not fall out doesn't fit.
+            InvalidInput: there is no message, what may not fall out doesn't fit, or the model knows of no tools.
             GenerationFailed: the chat template refuses this conversation.
         """
         turns = normalise(messages)
@@ -143,7 +148,7 @@ class PromptBuilder:
             raise InvalidInput("empty_message")
         stay = turns if keeps_all else turns[-1:]
         begins_with = ("", "") if reply_ids else (reply_start, thought_start)
-        texts = [system_prompt, *(turn.content for turn in stay), reply_start, thought_start]
+        texts = [system_prompt, tools, *(turn.content for turn in stay), reply_start, thought_start]
         self._refuse_far_too_long(texts, max_new_tokens)
         encode_text = cache(self._encode_text)  # the same turns are encoded again after the oldest fell out
         opening = ""
@@ -151,7 +156,7 @@ class PromptBuilder:
         @cache
         def ids_from(start: int) -> tuple[int, ...]:
             nonlocal opening
-            laid_out = self._lay_out(turns[start:], system_prompt, thinking, *begins_with)
+            laid_out = self._lay_out(turns[start:], system_prompt, thinking, *begins_with, tools)
             opening = self.reply_format.opening(laid_out.opening)
             return (*self._encode_around(laid_out.text, laid_out.contents, encode_text), *reply_ids)
 
@@ -232,13 +237,22 @@ class PromptBuilder:
         )
 
     def _lay_out(
-        self, turns: Sequence[Message], system_prompt: str, thinking: Thinking, reply_start: str, thought_start: str
+        self,
+        turns: Sequence[Message],
+        system_prompt: str,
+        thinking: Thinking,
+        reply_start: str,
+        thought_start: str,
+        tools: str,
     ) -> _Layout:
         """Render the template around placeholders.
 
         Raises:
+            InvalidInput: there are tools, which the template doesn't show.
             GenerationFailed: the template refuses the conversation, or doesn't show its last message.
         """
+        if self.base_model and (tools or any(turn.role == "tool" or turn.calls for turn in turns)):
+            raise InvalidInput("no_tools", name="tools")
         contents: dict[str, str] = {}
 
         def hold(content: str) -> str:
@@ -246,30 +260,77 @@ class PromptBuilder:
             contents[placeholder] = content
             return placeholder
 
-        def laid_out(turn: Message) -> dict[str, str]:
+        def laid_out(turn: Message) -> dict[str, Any]:
             if turn.role == "user":
                 return {"role": turn.role, "content": self._veil(turn.content, hold)}
-            message = {"role": turn.role, "content": hold(turn.content) if turn.content else ""}
-            return message | ({THOUGHT_FIELD: hold(turn.thought)} if turn.thought else {})
+            if turn.role == "tool":
+                return dict(self._as_data(_result(turn), hold))
+            message: dict[str, Any] = {"role": turn.role, "content": hold(turn.content) if turn.content else ""}
+            message |= {THOUGHT_FIELD: hold(turn.thought)} if turn.thought else {}
+            return message | ({"tool_calls": self._as_data(_calls(turn.calls), hold)} if turn.calls else {})
 
         system = system_prompt if system_prompt.strip() else ""
         if system and not self.template.takes_system:  # it goes before the first message
             turns = [replace(turns[0], content=f"{system}\n\n{turns[0].content}"), *turns[1:]]
         messages = [laid_out(turn) for turn in turns]
-        if not PLACEHOLDER.search(messages[-1]["content"]):  # nothing but switches
+        if turns[-1].role == "tool" or not PLACEHOLDER.search(messages[-1]["content"]):  # or nothing but switches
             messages[-1]["content"] += hold("")
         asked = PLACEHOLDER.findall(messages[-1]["content"])[-1]
         if system and self.template.takes_system:
             messages.insert(0, {"role": "system", "content": self._veil(system, hold)})
-        text = self.template.render(messages, add_generation_prompt=True, thinking=thinking)
+        given = self._as_data(json.loads(tools), hold) if tools else []
+        text = self.template.render(messages, add_generation_prompt=True, thinking=thinking, tools=given)
         if asked not in text:  # it shows no plain text, only the parts of multimodal messages
             raise GenerationFailed("template")
+        if given and not self._shows_tools(text, messages, thinking):
+            raise InvalidInput("no_tools", name="tools")
         if reply_start or thought_start:
             reply = laid_out(Message("assistant", reply_start, thought_start))
-            text = self._begun_by_template([*messages, reply], asked, thinking) or self._begun(text, asked, reply)
+            begun = self._begun_by_template([*messages, reply], asked, thinking, given)
+            text = begun or self._begun(text, asked, reply)
             if self.base_model and not (reply_start or thought_start)[0].isspace():
                 text = _with_space_before(text, PLACEHOLDER.findall(text)[-1])
         return _Layout(text, contents, text.rpartition(asked)[2])
+
+    def _as_data(self, value: Any, hold: Callable[[str], str]) -> Any:
+        """Return what a template sees of tools and their calls: all of it but control tokens, which stay text.
+
+        It writes such data as JSON, in a form of its own, so that a placeholder can't stand for a whole text.
+        """
+        if isinstance(value, str):
+            return self._control_tokens.hide_in(value, hold)
+        if isinstance(value, list):
+            return [self._as_data(one, hold) for one in value]
+        if isinstance(value, dict):
+            return {self._as_data(name, hold): self._as_data(one, hold) for name, one in value.items()}
+        return value
+
+    def _shows_tools(self, text: str, messages: Sequence[Mapping[str, Any]], thinking: Thinking) -> bool:
+        """Tell whether a prompt with tools is another than without, and calls in the reply can be read."""
+        if not (self.reply_format.reads_calls and self._reads_calls):
+            return False
+        return text != self.template.render(messages, add_generation_prompt=True, thinking=thinking)
+
+    @cached_property
+    def _reads_calls(self) -> bool:
+        """Whether a call of a tool, as the template writes it, is read as that call."""
+        asked = {"role": "user", "content": make_placeholder()}
+        call = ToolCall("look_up", '{"word": "tree"}')
+        calls = {"role": "assistant", "content": "", "tool_calls": _calls([call])}
+        result = {"role": "tool", "content": make_placeholder(), "tool_call_id": call.id, "name": call.name}
+        parameters = {"type": "object", "properties": {"word": {"type": "string", "description": "The word"}}}
+        function = {"name": call.name, "description": "Looks up a word", "parameters": parameters}
+        tools = [{"type": "function", "function": function}]
+        written = prompt = ""
+        for more in ([], [result]):  # some refuse a last message of the model
+            with suppress(GenerationFailed):
+                prompt = self.template.render([asked], add_generation_prompt=True, tools=tools)
+                whole = self.template.render([asked, calls, *more], add_generation_prompt=False, tools=tools)
+                written = whole.removeprefix(prompt) if whole.startswith(prompt) else whole
+                break
+        reader = CallReader({call.name: parameters})
+        read = [*reader.add(self._control_tokens.without_last(written, MARKS))[1], *reader.end()[1]]
+        return [(one.name, one.arguments) for one in read] == [(call.name, call.arguments)]
 
     def _veil(self, content: str, hold: Callable[[str], str]) -> str:
         """Return what the template may see of a text: words that switch something, with the blanks beside them.
@@ -304,7 +365,9 @@ class PromptBuilder:
         # </think> holds /think, but is no switch.
         return rf"(?<![\w<])({'|'.join(map(re.escape, safe))})(?![a-zA-Z0-9_>])" if safe else ""
 
-    def _begun_by_template(self, messages: Sequence[Mapping[str, str]], asked: str, thinking: Thinking) -> str:
+    def _begun_by_template(
+        self, messages: Sequence[Mapping[str, Any]], asked: str, thinking: Thinking, tools: Sequence[Any]
+    ) -> str:
         """Return a prompt that ends in the last message, as the template writes it; empty if it doesn't.
 
         It is what transformers' `continue_final_message` gives.
@@ -312,9 +375,9 @@ class PromptBuilder:
         if self.base_model:
             return ""
         reply = messages[-1]
-        begun = reply["content"] or reply[THOUGHT_FIELD]
+        begun = str(reply["content"] or reply[THOUGHT_FIELD])
         try:
-            text = self.template.render(messages, add_generation_prompt=False, thinking=thinking)
+            text = self.template.render(messages, add_generation_prompt=False, thinking=thinking, tools=tools)
         except GenerationFailed:
             return ""
         before, found, _ = text.rpartition(begun)
@@ -380,13 +443,15 @@ def _tokens_beyond(tokenizer: Any, embeddings: int | None) -> dict[int, str]:
 def normalise(messages: Sequence[Message]) -> list[Message]:
     """Return the turns a template can take: none empty, roles alternating, the user's first and last.
 
-    Neighbours of one role are joined by a blank line.
+    Neighbours of one role are joined by a blank line. Calls of tools and their results stay as they are.
     """
     turns: list[Message] = []
     for message in messages:
-        if not message.content.strip() or (not turns and message.role == "assistant"):
+        if message.role == "tool" or message.calls:
+            turns.append(message)
+        elif not message.content.strip() or (not turns and message.role == "assistant"):
             continue
-        if turns and turns[-1].role == message.role:
+        elif turns and turns[-1].role == message.role and not turns[-1].calls:
             turns[-1] = replace(message, content=f"{turns[-1].content}\n\n{message.content}")
         else:
             turns.append(message)
@@ -409,3 +474,24 @@ def _tokens_before_text(tokenizer: Any) -> list[int]:
 def _with_space_before(text: str, word: str) -> str:
     before, _, behind = text.rpartition(word)
     return f"{before} {word}{behind}"
+
+
+def _calls(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
+    """Return calls of tools, as templates expect them.
+
+    Source: https://huggingface.co/docs/transformers/chat_extras
+    """
+    return [
+        {
+            "type": "function",
+            "id": call.id,
+            "function": {"name": call.name, "arguments": json.loads(call.arguments)},
+        }
+        for call in calls
+    ]
+
+
+def _result(turn: Message) -> dict[str, Any]:
+    """Return what a tool said, as templates expect it."""
+    call = {"tool_call_id": turn.answers.id, "name": turn.answers.name} if turn.answers else {}
+    return {"role": turn.role, "content": turn.content, **call}

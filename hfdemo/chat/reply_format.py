@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hfdemo.chat.reply_reader import (
@@ -25,6 +25,7 @@ from hfdemo.chat.reply_reader import (
     ReplyReader,
 )
 from hfdemo.chat.template import ChatTemplate, make_placeholder
+from hfdemo.chat.tool_calls import MARKS
 from hfdemo.errors import GenerationFailed
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,17 @@ class ReplyFormat:
     """What it declares."""
     within_turn: frozenset[int] = frozenset()
     """Control tokens that can stand inside the model's turn."""
+    call_marks: Mapping[int, str] = field(default_factory=dict)
+    """What marks a call of a tool, of what are control tokens, by id."""
+
+    @property
+    def reads_calls(self) -> bool:
+        """Whether calls of tools are text in the answer, as `tool_calls.CallReader` reads them."""
+        return self.channels is None and self.tokenizer is None
+
+    def with_calls(self) -> "ReplyFormat":
+        """Return the same for replies that may ask for tools: what marks a call stays in the answer."""
+        return replace(self, symbols={**self.symbols, **self.call_marks})
 
     def reader(self, opening: str = "") -> ReplyReader:
         """Return what reads one reply.
@@ -190,7 +202,8 @@ def find_reply_format(
     )
     if "<|think|>" in special and "<|end|>" in special:  # Solar Open: one turn has two messages
         within |= {special["<|end|>"]}
-    return ReplyFormat(marks, symbols, names, within_turn=within)
+    call_marks = {special[name]: name for name in MARKS if name in special}
+    return ReplyFormat(marks, symbols, names, within_turn=within, call_marks=call_marks)
 
 
 def _usual_answers(source: str) -> list[tuple[str, str]]:

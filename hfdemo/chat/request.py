@@ -31,6 +31,10 @@ class ChatRequest:
     """Whether the one message is a text that the model goes on with, without a chat template around it."""
     schema: str = ""
     """The JSON schema that the answer has to follow, as JSON."""
+    schema_field: str = "response_format"
+    """What the program that asks calls it, for errors."""
+    tools: str = ""
+    """The tools that the model may ask for, as JSON: a list in the form of OpenAI's API."""
     likeliest: int | None = None
     """For each token of the reply, how likely it was is told, and of so many others; None is not at all."""
 

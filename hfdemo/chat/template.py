@@ -60,7 +60,12 @@ class ChatTemplate:
         """Words that it looks for in what people type, such as `/no_think`."""
 
     def render(
-        self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool, thinking: Thinking = "auto"
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool,
+        thinking: Thinking = "auto",
+        tools: Sequence[Any] = (),
     ) -> str:
         """Return the text of a conversation whose contents, and thoughts beside them, are placeholders.
 
@@ -69,7 +74,7 @@ class ChatTemplate:
         """
         if self.of_base_model:
             return _render_plainly(messages)
-        variables = {**self.extra, **self.variables(thinking)}
+        variables = {**self.extra, **self.variables(thinking), **({"tools": list(tools)} if tools else {})}
         try:
             return self._apply(self.source, messages, variables, add_generation_prompt)
         except Exception as error:  # the template is a program that came with the model: it may raise anything
@@ -86,7 +91,7 @@ class ChatTemplate:
     def _apply(
         self,
         source: str,
-        messages: Sequence[Mapping[str, str]],
+        messages: Sequence[Mapping[str, Any]],
         variables: Mapping[str, Any],
         add_generation_prompt: bool = True,
     ) -> str:

@@ -21,8 +21,19 @@ from hfdemo.publish.leaks import find_leaks
 from hfdemo.publish.life import FAILED, RESTING, RUNNING, last_log_lines, wait_for_end, wake
 from hfdemo.publish.name import read_name
 from hfdemo.publish.requirements import names_in, pins
-from hfdemo.publish.smoke import ask_space
-from hfdemo.publish.space import PRIVATE, Found, Target, changed_files, check_metadata, configure, create, look, upload
+from hfdemo.publish.smoke import OPENING_S, ask_space, sees_sign_in
+from hfdemo.publish.space import (
+    PRIVATE,
+    Found,
+    Target,
+    changed_files,
+    check_metadata,
+    configure,
+    create,
+    look,
+    settings_of,
+    upload,
+)
 from hfdemo.settings import find_platform
 from hfdemo.variables import refuse_proxies
 from hfdemo.words import Language, language_of_terminal, say, texts
@@ -31,6 +42,9 @@ LEAST_ANSWER_S = 60.0
 """The minimum time allowed for the answer, however long the build took."""
 
 INTERRUPTED = 130
+
+NEEDS_SIGN_IN = "HFDEMO_ALLOWED_USERS"
+"""The setting with which visitors sign in with Hugging Face."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +95,8 @@ class _Publishing:
         self._api = HfApi()
         self._secrets: dict[str, str] = {}
         self._problems: list[HfdemoError] = []
+        self._scopes: Sequence[str] | None = None
+        """What visitors let the Space do who sign in with Hugging Face; None if they need not."""
 
     def run(self) -> list[HfdemoError]:
         """Go from a name to an address that answers; return the problems of a dry run.
@@ -99,6 +115,7 @@ class _Publishing:
         found = look(self._api, repo_id) if publisher else None
         hardware = self._options.hardware or (found.hardware if found else None) or ZERO_GPU
         self._tell_space(repo_id, hardware, found)
+        self._scopes = self._find_scopes(settings_of(self._api, repo_id) if found else {})
         files = self._files(name.title, hardware == ZERO_GPU, self._page(repo_id))
         if publisher and not self._options.dry_run:
             self._secrets = self._read_secrets()
@@ -167,13 +184,22 @@ class _Publishing:
         else:
             self._tell("✓", "space_new", **facts)
 
+    def _find_scopes(self, there: Mapping[str, str]) -> Sequence[str] | None:
+        """Return what visitors have to allow, by the Space's settings as they are there and as they are given here."""
+        given = {name: self._environ.get(name, "").strip() for name in self._options.secrets}
+        settings = {**there, **given}
+        if NEEDS_SIGN_IN not in settings:
+            return None
+        self._tell("✓", "sign_in", name=NEEDS_SIGN_IN)
+        return ()
+
     def _files(self, title: str | None, zero_gpu: bool, page: str) -> list[SpaceFile]:
         """Return the files to send, if a Space accepts them.
 
         Raises:
             PublishError: it doesn't; each reason has been printed.
         """
-        files = read_folder(ROOT, title, zero_gpu, page, project_address(ROOT))
+        files = read_folder(ROOT, title, zero_gpu, page, project_address(ROOT), self._scopes)
         for line, pinned in pins(read_requirements(ROOT), zero_gpu):
             self._tell("!", "pinned", line=line, pinned=pinned)
         if findings := lint_folder(files, ROOT, zero_gpu):
@@ -235,12 +261,16 @@ class _Publishing:
         started = time.monotonic()
         commit = self._send(target, found)
         self._wait(target.repo_id, commit)
-        self._tell("…", "asking")
         left_s = self._options.wait_s - (time.monotonic() - started)
         patience_s = max(left_s, min(LEAST_ANSWER_S, self._options.wait_s))
         password = self._secrets.get("HFDEMO_PASSWORD") or self._environ.get("HFDEMO_PASSWORD", "").strip()
-        answer = ask_space(target.repo_id, self._language, patience_s, password or None)
-        self._tell("✓", "answered", answer=answer)
+        if self._scopes is not None and not password:
+            sees_sign_in(target.repo_id, min(OPENING_S, patience_s))
+            self._tell("✓", "answered_sign_in")
+        else:
+            self._tell("…", "asking")
+            answer = ask_space(target.repo_id, self._language, patience_s, password or None)
+            self._tell("✓", "answered", answer=answer)
         self._tell("✓", "address", page=self._page(target.repo_id))
 
     def _send(self, target: Target, found: Found | None) -> str | None:

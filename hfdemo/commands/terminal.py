@@ -5,7 +5,9 @@ import os
 import sys
 
 from hfdemo.errors import HfdemoError
+from hfdemo.settings import unknown_variables
 from hfdemo.variables import mend_variables
+from hfdemo.words import Language
 
 EXIT_STATUS = {
     "gated_no_token": 11,
@@ -109,3 +111,9 @@ def prepare_terminal() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # on Windows, redirected output supports few characters
+
+
+def warn_of_misspelt(language: Language) -> None:
+    """Name on standard error the variables that have no effect."""
+    for sentence in unknown_variables(os.environ, language):
+        print(sentence, file=sys.stderr)  # noqa: T201

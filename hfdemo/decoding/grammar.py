@@ -26,23 +26,24 @@ class Grammar:
         tokenizer: the model's.
         end_ids: the tokens that end a reply.
         schema: a JSON schema, as JSON.
+        field: what the program that asks calls it, for errors.
 
     Raises:
         InvalidInput: the schema can't be used, or llguidance isn't installed.
     """
 
-    def __init__(self, tokenizer: Any, end_ids: Sequence[int], schema: str) -> None:
+    def __init__(self, tokenizer: Any, end_ids: Sequence[int], schema: str, field: str = "response_format") -> None:
         try:
             from llguidance import LLMatcher
         except ImportError:
-            raise InvalidInput("no_grammar_library", name="response_format") from None
+            raise InvalidInput("no_grammar_library", name=field) from None
         try:
             grammar = LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
             self._matcher = LLMatcher(_form_of(tokenizer, end_ids), grammar)
         except ValueError as error:
-            raise InvalidInput("bad_schema", name="response_format", problem=_first_line(str(error))) from None
+            raise InvalidInput("bad_schema", name=field, problem=_first_line(str(error))) from None
         if problem := self._matcher.get_error():
-            raise InvalidInput("bad_schema", name="response_format", problem=_first_line(problem))
+            raise InvalidInput("bad_schema", name=field, problem=_first_line(problem))
         self._end_ids = frozenset(end_ids)
         self.is_complete = False
         """Whether nothing can follow."""

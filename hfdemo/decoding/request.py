@@ -39,6 +39,10 @@ class DecodeRequest:
     """Whether the reply goes on with a text, and is no turn of a conversation."""
     schema: str = ""
     """The JSON schema that the answer has to follow."""
+    schema_field: str = "response_format"
+    """How errors call it."""
+    may_call: bool = False
+    """Whether the reply may ask for tools."""
     likeliest: int | None = None
     """How many likely tokens are told of beside each token of the reply; None is nothing at all."""
 
@@ -87,6 +91,7 @@ def make_decode_request(
             reply_ids=reply_ids,
             thinking=options.thinking,
             keeps_all=request.keeps_all,
+            tools=request.tools,
         )
     if (request.keeps_all or request.completes) and prompts.context_limit:
         left = prompts.context_limit - len(prompt.ids)
@@ -102,6 +107,8 @@ def make_decode_request(
         request.update_interval_s,
         request.completes,
         request.schema,
+        request.schema_field,
+        bool(request.tools),
         request.likeliest,
     )
 
@@ -114,6 +121,7 @@ def make_streamer(model: LoadedModel, request: DecodeRequest) -> TokenStreamer:
         bool(request.reply_start or request.thought_start) and not request.reply_ids
     )
     prompts = model.prompts
+    reply_format = prompts.reply_format.with_calls() if request.may_call else prompts.reply_format
     streamer = TokenStreamer(
         model.tokenizer,
         end_ids=model.end_ids,
@@ -121,7 +129,7 @@ def make_streamer(model: LoadedModel, request: DecodeRequest) -> TokenStreamer:
             *(prompts.makers_stop_texts if request.completes else prompts.stop_texts),
             *request.options.stop_texts,
         ),
-        reply_format=PLAIN if request.completes else prompts.reply_format,
+        reply_format=PLAIN if request.completes else reply_format,
         opening=request.prompt.opening,
         before=request.prompt.ids[-8:] if begins_with_text else (),
     )

@@ -65,7 +65,9 @@ class RunningReply:
     def __post_init__(self) -> None:
         self.streamer = make_streamer(self.model, self.request)
         if self.request.schema:
-            self._grammar = Grammar(self.model.tokenizer, self.model.end_ids, self.request.schema)
+            self._grammar = Grammar(
+                self.model.tokenizer, self.model.end_ids, self.request.schema, self.request.schema_field
+            )
 
     def begin(self) -> None:
         """Begin the work: find out what need not be read again, and draw what is random."""

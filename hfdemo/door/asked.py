@@ -10,6 +10,7 @@ from hfdemo.chat.messages import Message
 from hfdemo.chat.options import LIMITS, MAX_STOP_TEXT_CHARS, MAX_STOP_TEXTS, RECOMMENDED, Options, Thinking
 from hfdemo.chat.request import ChatRequest
 from hfdemo.door.fields import Fields
+from hfdemo.door.tools import read_calls, read_result
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import InvalidInput
 
@@ -36,6 +37,8 @@ class Asked:
     streams: bool = False
     tells_usage: bool = False
     """Whether a stream ends with what the reply took."""
+    one_call: bool = False
+    """Whether the reply may ask for one tool at most."""
 
 
 def check_model(fields: Fields, status: Status) -> str:
@@ -131,12 +134,16 @@ def read_conversation(messages: Sequence[Fields], field: str, system_prompt: str
     said: list[Message] = []
     for message in messages:
         role = message.choice("role", ("system", "developer", "user", "assistant", "tool", "function"))
-        if role in ("tool", "function") or message.raw("tool_calls"):
+        if role == "function":
             raise InvalidInput("unsupported_parameter", name=message.name("role"))
         content = read_content(message)
-        if role in ("user", "assistant"):
-            thought = message.text("reasoning_content") or message.text("reasoning") if role == "assistant" else ""
-            said.append(Message("user" if role == "user" else "assistant", content, thought))
+        if role == "user":
+            said.append(Message("user", content))
+        elif role == "assistant":
+            thought = message.text("reasoning_content") or message.text("reasoning")
+            said.append(Message("assistant", content, thought, read_calls(message)))
+        elif role == "tool":
+            said.append(read_result(message, content, said))
         elif said or not role:  # templates have one place for it
             raise message.not_one_of("role", ("user", "assistant"))
         else:

@@ -5,9 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from hfdemo.chat.reply import Delta, Receipt, Token
+from hfdemo.chat.tool_calls import ToolCall
 from hfdemo.door.asked import MAX_LIKELIEST, Asked, check_model, go_on, read_conversation, read_sampling, read_schema
 from hfdemo.door.fields import Fields
-from hfdemo.door.forms import Event, Told, finish_word, new_id, now, usage
+from hfdemo.door.forms import Event, Told, new_id, now, usage
+from hfdemo.door.tools import CallsTold, call_form, read_tools
 from hfdemo.engines.protocol import Status
 
 
@@ -18,7 +20,8 @@ def read_chat(fields: Fields, status: Status) -> Asked:
         InvalidInput: a field can't be used; the text names it.
     """
     model = check_model(fields, status)
-    fields.refuse(modalities=["text"], functions=[], tools=[])
+    fields.refuse(modalities=["text"], functions=[])
+    tools = read_tools(fields)
     request = read_conversation(list(fields.objects("messages")), "messages")
     request = go_on(request, "messages", fields.flag("continue_final_message"))
     likeliest = fields.whole("top_logprobs", 0, MAX_LIKELIEST) or 0
@@ -26,10 +29,13 @@ def read_chat(fields: Fields, status: Status) -> Asked:
         request,
         options=read_sampling(fields, status, ("max_completion_tokens", "max_tokens")),
         likeliest=likeliest if fields.flag("logprobs") else None,
-        schema=read_schema(fields.object("response_format")),
+        schema=tools.schema or read_schema(fields.object("response_format")),
+        schema_field="tool_choice" if tools.schema else "response_format",
+        tools=tools.definitions,
     )
     tells_usage = fields.object("stream_options").flag("include_usage")
-    return Asked(request, model, fields.flag("stream"), tells_usage)
+    one_call = fields.has("parallel_tool_calls") and not fields.flag("parallel_tool_calls")
+    return Asked(request, model, fields.flag("stream"), tells_usage, one_call)
 
 
 class ChatForm:
@@ -44,6 +50,7 @@ class ChatForm:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
         self._told = Told(asked.request)
+        self._calls = CallsTold(asked.request.tools, asked.one_call)
         self._head = {"id": new_id("chatcmpl"), "created": now(), "model": asked.model}
 
     def begin(self) -> Iterator[Event]:
@@ -53,32 +60,45 @@ class ChatForm:
     def add(self, delta: Delta) -> Iterator[Event]:
         """Take the next piece and yield its event, if there is anything to tell."""
         piece = self._told.add(delta)
-        added = {"reasoning_content": piece.thought, "content": piece.text}
-        told = {name: text for name, text in added.items() if text}
-        if told or piece.tokens:
-            yield self._chunk(told or {"content": ""}, piece.tokens)
+        yield from self._tell(piece.thought, self._calls.add(piece.text), piece.tokens)
 
     def end(self, receipt: Receipt) -> Iterator[Event]:
         """Yield why the reply ended, and what it took if that is asked for."""
-        yield self._chunk({}, finish=finish_word(receipt.finish_reason))
+        yield from self._tell("", self._calls.end())
+        yield self._chunk({}, finish=self._calls.finish_word(receipt.finish_reason))
         if self._asked.tells_usage:
             head = {"object": "chat.completion.chunk", "choices": [], "usage": usage(receipt)}
             yield Event(self._head | head)
 
     def whole(self, receipt: Receipt) -> dict[str, Any]:
         """Return the reply."""
-        message = {"role": "assistant", "content": self._told.text, "refusal": None}
+        told = CallsTold(self._asked.request.tools, self._asked.one_call)
+        (text, calls), (rest, more) = told.add(self._told.text), told.end()
+        message: dict[str, Any] = {"role": "assistant", "content": text + rest, "refusal": None}
         if self._told.thought:
             message["reasoning_content"] = self._told.thought
-        finish = finish_word(receipt.finish_reason)
+        if calls or more:
+            message["content"] = message["content"].strip() or None
+            message["tool_calls"] = [call_form(call) for call in (*calls, *more)]
         choice = {
             "index": 0,
             "message": message,
             "logprobs": self._logprobs(self._told.tokens),
-            "finish_reason": finish,
+            "finish_reason": told.finish_word(receipt.finish_reason),
         }
         head = self._head | {"model": receipt.model or self._asked.model}
         return head | {"object": "chat.completion", "choices": [choice], "usage": usage(receipt)}
+
+    def _tell(self, thought: str, read: tuple[str, list[ToolCall]], tokens: Sequence[Token] = ()) -> Iterator[Event]:
+        """Yield the event of what is new, if anything is."""
+        text, calls = read
+        told: dict[str, Any] = {
+            **({"reasoning_content": thought} if thought else {}),
+            **({"content": text} if text else {}),
+            **({"tool_calls": self._calls.numbered(calls)} if calls else {}),
+        }
+        if told or tokens:
+            yield self._chunk(told or {"content": ""}, tokens)
 
     def _chunk(self, delta: dict[str, Any], tokens: Sequence[Token] = (), finish: str | None = None) -> Event:
         choice = {"index": 0, "delta": delta, "logprobs": self._logprobs(tokens), "finish_reason": finish}

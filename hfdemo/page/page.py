@@ -28,6 +28,7 @@ from hfdemo.settings import Settings
 from hfdemo.web.failures import few_a_second
 from hfdemo.web.guard import Guarded, guard
 from hfdemo.web.headers import PagePolicy
+from hfdemo.web.manifest import Manifest
 from hfdemo.web.offline import OfflinePage
 from hfdemo.web.presence import Presence
 from hfdemo.words import LANGUAGES, Language, as_language, say, texts
@@ -219,6 +220,7 @@ def launch(
                 Middleware(PagePolicy, scripts=[_script(page)]),
                 Middleware(Presence, left=answering.leave, back=answering.find),
                 Middleware(OfflinePage),
+                Middleware(Manifest, title=settings.title),
             ],
             **gradio_private.outermost(lambda app: guard(app, guarded)),
         },

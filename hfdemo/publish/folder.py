@@ -47,7 +47,14 @@ class SpaceFile:
     content: bytes
 
 
-def read_folder(folder: Path, title: str | None, zero_gpu: bool, page: str = "", project: str = "") -> list[SpaceFile]:
+def read_folder(
+    folder: Path,
+    title: str | None,
+    zero_gpu: bool,
+    page: str = "",
+    project: str = "",
+    scopes: Sequence[str] | None = None,
+) -> list[SpaceFile]:
     """Return the files to send, sorted by name and adapted to the Space.
 
     Args:
@@ -56,9 +63,10 @@ def read_folder(folder: Path, title: str | None, zero_gpu: bool, page: str = "",
         zero_gpu: whether the Space will run on ZeroGPU.
         page: the address of the Space's page, for the links in what people read; "" leaves them as they are.
         project: the address of a repository that holds the whole folder, for links to files that aren't sent.
+        scopes: what visitors let the Space do who sign in with Hugging Face; None if that isn't needed.
 
     Raises:
-        PublishError: a file is missing or can't be read, or README.md has no front matter for the title.
+        PublishError: a file is missing or can't be read, or README.md has no front matter for what it has to say.
     """
     contents = {}
     for path in sorted({path for pattern in ALLOWED for path in folder.glob(pattern) if path.is_file()}):
@@ -71,6 +79,8 @@ def read_folder(folder: Path, title: str | None, zero_gpu: bool, page: str = "",
     readme = _text(contents, "README.md")
     if title:
         readme = front_matter.with_title(readme, title)
+    if scopes is not None:
+        readme = front_matter.with_sign_in(readme, scopes)
     contents["README.md"] = readme.encode()
     if page:
         for name in [name for name in contents if name.endswith(".md")]:

@@ -6,7 +6,7 @@ Source: https://huggingface.co/docs/hub/spaces-config-reference, and what the Hu
 import difflib
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -67,6 +67,30 @@ def with_title(readme: str, title: str) -> str:
     line = f"title: {json.dumps(title, ensure_ascii=False)}"  # a JSON string is a YAML string, too
     changed, count = re.subn(r"^title:.*$", lambda _: line, lines, count=1, flags=re.MULTILINE)
     return readme.replace(lines, changed if count else f"{line}\n{lines}", 1)
+
+
+def with_sign_in(readme: str, scopes: Sequence[str] = ()) -> str:
+    """Return a README whose Space lets visitors sign in with Hugging Face.
+
+    Args:
+        readme: the whole file.
+        scopes: what the visitors let the Space do, besides what the front matter asks them for already.
+
+    Raises:
+        PublishError: there is no front matter.
+    """
+    facts = read(readme)
+    asked = facts.get("hf_oauth_scopes") or []
+    wanted: dict[str, Any] = {"hf_oauth": True}
+    if isinstance(asked, list) and (together := [*asked, *(scope for scope in scopes if scope not in asked)]):
+        wanted["hf_oauth_scopes"] = together
+    if facts | wanted == facts:
+        return readme
+    lines = _lines(readme)
+    left = lines
+    for key in wanted:
+        left = re.sub(rf"^{key}:.*\n(?:[ \t-].*\n)*", "", left, flags=re.MULTILINE)
+    return readme.replace(lines, left + yaml.safe_dump(wanted, sort_keys=False), 1)
 
 
 def lint(readme: str, files: Collection[str], zero_gpu: bool) -> list[PublishError]:

@@ -7,6 +7,7 @@ from typing import Any
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from huggingface_hub import HfApi, constants, get_token
+from huggingface_hub.utils import get_session
 
 from hfdemo.errors import PublishError
 from hfdemo.settings import SIGN_IN_NAME
@@ -19,6 +20,9 @@ OPENING_S = 60.0
 """How long the page may take to be reachable once the Space runs."""
 
 TRY_AGAIN_AFTER_S = 3.0
+
+SIGN_IN_PATH = "login/huggingface"
+"""Where the page's link leads with which visitors sign in."""
 
 
 def ask_space(repo_id: str, language: Language, patience_s: float, password: str | None = None) -> str:
@@ -54,6 +58,31 @@ def ask_space(repo_id: str, language: Language, patience_s: float, password: str
     if not answer:
         raise _silent(repo_id, "…")
     return answer
+
+
+def sees_sign_in(repo_id: str, patience_s: float) -> None:
+    """Look whether a Space shows strangers the way to sign in with Hugging Face, which only a person can go.
+
+    Args:
+        repo_id: the Space.
+        patience_s: how long to wait for the page, in seconds.
+
+    Raises:
+        PublishError: it doesn't; the text says what happened.
+    """
+    started = time.monotonic()
+    while True:
+        try:
+            headers = {"X-HF-Authorization": f"Bearer {get_token()}"}
+            page = get_session().get(str(HfApi().space_info(repo_id).host), headers=headers, timeout=OPENING_S)
+            problem = "" if SIGN_IN_PATH in page.text else f"HTTP {page.status_code}"
+        except Exception as error:  # a page that isn't up yet can fail in any way
+            problem = f"{type(error).__name__}: {error}"
+        if not problem:
+            return
+        if time.monotonic() - started > patience_s:
+            raise _silent(repo_id, problem)
+        time.sleep(TRY_AGAIN_AFTER_S)
 
 
 def _connect(repo_id: str, language: Language, patience_s: float, password: str | None) -> Client:

@@ -72,6 +72,17 @@ def look(api: HfApi, repo_id: str) -> Found | None:
     return Found(str(info.sha), bool(info.private), hardware, stage_name(runtime), files)
 
 
+def settings_of(api: HfApi, repo_id: str) -> dict[str, str]:
+    """Return the variables of an existing Space, and its secrets with "" for the values, which the Hub never shows.
+
+    Raises:
+        PublishError: the Hub doesn't tell.
+    """
+    with explained(repo_id):
+        variables = {name: str(one.value) for name, one in api.get_space_variables(repo_id).items()}
+        return variables | dict.fromkeys(api.get_space_secrets(repo_id), "")
+
+
 def stage_name(runtime: Any) -> str:
     """Return a Space's stage, as the Hub writes it."""
     return str(getattr(runtime.stage, "value", runtime.stage))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hfdemo.web.manifest import GRADIOS_LINK, LINKS
 from hfdemo.web.refusals import refusal
 
 GUARDED = "hfdemo.guarded"
@@ -33,7 +34,7 @@ class SafeHeaders:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["x-content-type-options"] = "nosniff"
-                headers["referrer-policy"] = "no-referrer"
+                headers["referrer-policy"] = "same-origin"  # without any, a browser names no origin with a form
             await send(message)
 
         await self._app(scope, receive, sender if scope["type"] == "http" else send)
@@ -81,7 +82,7 @@ class _PageSender:
             return
         headers = MutableHeaders(scope=self._start)
         if headers.get("content-type", "").startswith("text/html"):
-            self._body = self._body.replace(b"<head>", b"<head>" + self._scripts, 1)
+            self._body = self._body.replace(b"<head>", b"<head>" + self._scripts, 1).replace(GRADIOS_LINK, LINKS)
             headers["content-security-policy"] = content_security_policy(self._body)
             headers["content-length"] = str(len(self._body))
         await self._send(self._start)

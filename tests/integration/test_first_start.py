@@ -40,6 +40,15 @@ def test_a_port_that_is_taken_is_one_sentence(embedded_model):
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize(("language", "told"), [("C", "Did you mean HFDEMO_TITLE?"), ("ko_KR", "HFDEMO_TITLE을")])
+def test_a_mistyped_variable_is_told_once_in_the_terminals_language(language, told, embedded_model, tmp_path):
+    mistyped = {"HFDEMO_TITEL": "x", "LC_ALL": language, "HFDEMO_LANGUAGE": "", "PYTHONIOENCODING": "utf-8"}
+    app = start_app(tmp_path, HFDEMO_MODEL=str(embedded_model), **mistyped)
+    app.stop()
+    [line] = [line for line in app.log().splitlines() if "HFDEMO_TITEL" in line]
+    assert told in line
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent otherwise there")
 @pytest.mark.parametrize("after_s", [0.3, 1.5])
 def test_ctrl_c_while_it_starts_shows_no_traceback(after_s, embedded_model):

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 import yaml
+from starlette.applications import Starlette
 
 from hfdemo.errors import GenerationFailed
 from hfdemo.page.page import launch
 from hfdemo.settings import Settings
+from hfdemo.web.hub_sign_in import HubSignIn
+from hfdemo.web.sign_in import SignIn
 from tests import hub as stand_in
 from tests.conftest import ROOT, free_port, wait_until
 from tests.fakes import ScriptedEngine, scripted_page
@@ -593,6 +598,48 @@ def test_a_space_with_a_password_is_talked_to_with_it(publish, hub):
     assert len(engine.requests) == 1
     publish("my-chat", "--wait", "2", status=41)
     page.close()
+
+
+@pytest.fixture
+def page_with_sign_in(hub) -> Iterator[None]:
+    """In every Space, a page that only users of the Hub get into."""
+    app = SignIn(Starlette(), {}, HubSignIn(Starlette(), ["anna"]))
+    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port := free_port(), log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    wait_until(lambda: server.started, 10)
+    hub.spaces.page_url = f"http://127.0.0.1:{port}"
+    yield
+    server.should_exit = True
+    thread.join()
+
+
+def front_matter(hub: Hub) -> dict[str, Any]:
+    return yaml.safe_load(space(hub).files["README.md"].decode().split("---")[1])
+
+
+def test_a_space_that_lets_users_of_the_hub_in_has_its_sign_in(publish, hub, page_with_sign_in):
+    text = publish("my-chat", "--secret", "HFDEMO_ALLOWED_USERS", "--language", "en", HFDEMO_ALLOWED_USERS="anna")
+    assert front_matter(hub)["hf_oauth"] is True
+    assert "HFDEMO_ALLOWED_USERS is set: README.md is sent with hf_oauth: true" in text
+    assert "asks visitors to sign in with Hugging Face" in text
+    publish("my-chat")
+    assert len(space(hub).commits) == 1, "the Space has the setting, so the README stays"
+
+
+def test_a_setting_made_on_the_space_s_page_brings_the_sign_in(publish, hub, page_with_sign_in, program):
+    hub.spaces.page_url, with_sign_in = program[1], hub.spaces.page_url
+    publish("my-chat")
+    assert "hf_oauth" not in front_matter(hub)
+    space(hub).variables["HFDEMO_ALLOWED_USERS"] = "anna"
+    hub.spaces.page_url = with_sign_in
+    publish("my-chat")
+    assert front_matter(hub)["hf_oauth"] is True
+    publish("my-chat", "--dry-run")
+
+
+def test_a_page_that_should_ask_to_sign_in_and_does_not_is_told(publish, hub):
+    publish("my-chat", "--secret", "HFDEMO_ALLOWED_USERS", "--wait", "2", status=41, HFDEMO_ALLOWED_USERS="anna")
 
 
 @pytest.mark.parametrize(

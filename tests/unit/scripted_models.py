@@ -20,15 +20,45 @@ TEMPLATE = (
 )
 
 
-def save_scripted_model(folder: Path, reply: Sequence[str]) -> Path:
+_TURNS = (
+    "{%% if tools %%}<|system|>{%% for tool in tools %%}{{ tool | tojson }}{%% endfor %%}<|end|>{%% endif %%}"
+    "{%% for message in messages %%}<|{{ message.role }}|>{%% if message.tool_calls %%}%s{%% endif %%}"
+    "{%% if message.role == 'tool' %%}%s{%% else %%}{{ message.content }}{%% endif %%}<|end|>{%% endfor %%}"
+    "{%% if add_generation_prompt %%}<|assistant|>{%% endif %%}"
+)
+
+TOOL_TEMPLATES = {
+    "Hermes": _TURNS
+    % (
+        "{% for call in message.tool_calls %}<tool_call>\n{{ call.function | tojson }}\n</tool_call>{% endfor %}",
+        "<tool_response>{{ message.content }}</tool_response>",
+    ),
+    "Llama": _TURNS
+    % (
+        '{"name": "{{ message.tool_calls[0].function.name }}", '
+        '"parameters": {{ message.tool_calls[0].function.arguments | tojson }}}',
+        "{{ message.content | tojson }}",
+    ),
+    "Mistral": _TURNS
+    % (
+        "[TOOL_CALLS][{% for call in message.tool_calls %}{{ dict(call.function, id=call.id) | tojson }}{% endfor %}]",
+        '{"content": {{ message.content }}, "call_id": "{{ message.tool_call_id }}"}',
+    ),
+}
+"""Templates that show tools, their calls and what they said as the families' own do."""
+
+
+def save_scripted_model(
+    folder: Path, reply: Sequence[str], template: str = TEMPLATE, control: Sequence[str] = CONTROL
+) -> Path:
     """Save a model that answers with some words, of which none comes twice, each one token; return its folder.
 
     Behind the last one comes the first one again: only what ends a reply ends it. `END` is a control token.
     """
-    words = [word for word in dict.fromkeys(reply) if word not in CONTROL]
-    tokenizer: Any = byte_level(CONTROL, words)
+    words = [word for word in dict.fromkeys(reply) if word not in control]
+    tokenizer: Any = byte_level(control, words)
     assert isinstance(tokenizer, PreTrainedTokenizerFast)
-    tokenizer.chat_template = TEMPLATE
+    tokenizer.chat_template = template
     follows = dict(zip(("<|assistant|>", *reply), (*reply, reply[0]), strict=True))
     size = (len(tokenizer) + 31) // 32 * 32
     config = LlamaConfig(

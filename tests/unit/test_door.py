@@ -11,6 +11,7 @@ import pytest
 from hfdemo.answering import Answering
 from hfdemo.chat.messages import Message
 from hfdemo.chat.reply import Delta, Token
+from hfdemo.chat.tool_calls import ToolCall
 from hfdemo.door.door import make_door
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import Busy, GenerationFailed, InvalidInput
@@ -177,7 +178,16 @@ def test_more_tokens_than_the_longest_reply_has_are_as_many_as_that(api):
         ({"stream": "yes"}, "stream"),
         ({"stream_options": []}, "stream_options"),
         ({"top_logprobs": 21}, "top_logprobs"),
-        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"tools": "x"}, "tools"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function.name"),
+        ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].type"),
+        ({"tools": [{"function": {"name": "a b"}}]}, "tools[0].function.name"),
+        ({"tools": [{"function": {"name": "a", "parameters": "x"}}]}, "tools[0].function.parameters"),
+        ({"tools": [{"function": {"name": "a"}}] * 129}, "tools"),
+        ({"tool_choice": "required"}, "tools"),
+        ({"tool_choice": "always"}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "b"}}}, "tool_choice.function.name"),
+        ({"parallel_tool_calls": 1}, "parallel_tool_calls"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format.schema"),
         ({"reasoning_effort": "high"}, "reasoning_effort"),
@@ -190,7 +200,22 @@ def test_more_tokens_than_the_longest_reply_has_are_as_many_as_that(api):
         ({"messages": [{"content": "Hello"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
         ({"messages": [*HELLO, {"role": "system", "content": "x"}]}, "messages[1].role"),
-        ({"messages": [*HELLO, {"role": "tool", "content": "x"}]}, "messages[1].role"),
+        ({"messages": [*HELLO, {"role": "tool", "content": "x"}]}, "messages[1].tool_call_id"),
+        ({"messages": [*HELLO, {"role": "function", "content": "x"}]}, "messages[1].role"),
+        ({"messages": [*HELLO, {"role": "assistant", "tool_calls": 5}]}, "messages[1].tool_calls"),
+        (
+            {
+                "messages": [
+                    *HELLO,
+                    {"role": "assistant", "tool_calls": [{"function": {"name": "a", "arguments": "["}}]},
+                ]
+            },
+            "messages[1].tool_calls[0].function.arguments",
+        ),
+        (
+            {"messages": [*HELLO, {"role": "assistant", "tool_calls": [{"function": {"arguments": "{}"}}]}]},
+            "messages[1].tool_calls[0].function.name",
+        ),
         ({"messages": [*HELLO, {"role": "assistant", "content": "Hi"}]}, "messages"),
         ({"messages": HELLO, "continue_final_message": True}, "messages"),
         (
@@ -292,6 +317,79 @@ def test_a_schema_reaches_the_model(api):
     api.chat(response_format={"type": "text"})
     found = [json.loads(request.schema or "null") for request in api.engine.requests]
     assert found == [schema, {"type": "object"}, None]
+
+
+PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}}
+TOOLS = [{"type": "function", "function": {"name": name, "parameters": PARAMETERS}} for name in ("look", "see")]
+CALL = '<tool_call>{"name": "look", "arguments": {"city": "서울"}}</tool_call>'
+
+
+def test_tools_reach_the_model_and_its_call_is_told(api):
+    api.engine.enqueue("<think>hm</think>", CALL[:5], CALL[5:])
+    choice = api.chat(tools=TOOLS).json()["choices"][0]
+    [call] = choice["message"]["tool_calls"]
+    assert (choice["finish_reason"], choice["message"]["content"]) == ("tool_calls", None)
+    assert choice["message"]["reasoning_content"] == "hm"
+    assert call["type"] == "function" and call["id"]
+    assert call["function"]["name"] == "look" and json.loads(call["function"]["arguments"]) == {"city": "서울"}
+    assert json.loads(api.engine.requests[0].tools) == TOOLS
+
+
+def test_calls_are_streamed_each_with_its_place(api):
+    api.engine.enqueue("Let me look. ", 0.3, CALL[:9], 0.3, CALL[9:], 0.3, CALL.replace("look", "see"))
+    chunks = [chunk["choices"][0] for chunk in events(api.chat(tools=TOOLS, stream=True))]
+    assert "".join(chunk["delta"].get("content", "") for chunk in chunks) == "Let me look. "
+    calls = [call for chunk in chunks for call in chunk["delta"].get("tool_calls", [])]
+    assert [(call["index"], call["function"]["name"]) for call in calls] == [(0, "look"), (1, "see")]
+    assert chunks[-1]["finish_reason"] == "tool_calls"
+
+
+def test_one_call_at_most_if_that_is_asked_for(api):
+    for stream in (False, True):
+        api.engine.enqueue(CALL + CALL)
+        answer = api.chat(tools=TOOLS, parallel_tool_calls=False, stream=stream)
+        assert answer.text.count('"arguments"') == 1
+
+
+def test_a_reply_without_a_call_is_text_and_one_that_is_cut_off_ended_for_its_length(api):
+    api.engine.enqueue("Sunny.")
+    choice = api.chat(tools=TOOLS).json()["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("Sunny.", "stop")
+    assert "tool_calls" not in choice["message"]
+    api.engine.receipt = replace(api.engine.receipt, finish_reason="max_new_tokens")
+    api.engine.enqueue(CALL[:30])
+    choice = api.chat(tools=TOOLS).json()["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == (CALL[:30], "length")
+
+
+def test_without_tools_nothing_is_a_call(api):
+    for fields in ({}, {"tools": []}, {"tools": TOOLS, "tool_choice": "none"}):
+        api.engine.enqueue(CALL)
+        assert api.chat(**fields).json()["choices"][0]["message"]["content"] == CALL
+        assert api.engine.requests[-1].tools == ""
+
+
+def test_a_call_that_has_to_come_is_a_schema(api):
+    api.engine.enqueue('{"name": "see", "arguments": {"city": "x"}}')
+    answer = api.chat(tools=TOOLS, tool_choice={"type": "function", "function": {"name": "see"}})
+    assert answer.json()["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "see"
+    api.chat(tools=TOOLS, tool_choice="required")
+    named, required = (json.loads(request.schema)["anyOf"] for request in api.engine.requests)
+    assert [one["properties"]["name"]["const"] for one in named] == ["see"]
+    assert [one["properties"]["name"]["const"] for one in required] == ["look", "see"]
+    assert required[0]["properties"]["arguments"] == PARAMETERS
+    assert {request.schema_field for request in api.engine.requests} == {"tool_choice"}
+    refused = api.chat(tools=TOOLS, tool_choice="required", response_format={"type": "json_object"})
+    assert error(refused)[2] == "response_format"
+
+
+def test_calls_and_results_go_back_to_the_model(api):
+    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"city": "서울"}'}}
+    said = [*HELLO, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    api.chat([*said, {"role": "tool", "tool_call_id": "c1", "content": "blue"}])
+    _, asked, result = api.engine.requests[0].messages
+    assert asked == Message("assistant", "", calls=(ToolCall("look", '{"city": "서울"}', "c1"),))
+    assert result == Message("tool", "blue", answers=asked.calls[0])
 
 
 def test_a_text_is_gone_on_with(api):
@@ -400,6 +498,7 @@ def test_a_large_conversation_is_taken_and_a_huge_one_is_not():
         (InvalidInput("too_many_tokens", tokens=9, max_new_tokens=1, limit=5), 400, "context_length_exceeded", None),
         (Busy("busy", waiting=5), 503, "busy", "1"),
         (Busy("too_many_messages", seconds=7), 429, "too_many_messages", "7"),
+        (InvalidInput("no_tools", name="tools"), 400, "no_tools", None),
         (GenerationFailed("generation"), 500, "generation", None),
         (GenerationFailed("endpoint_busy_for", host="h", seconds=9), 429, "endpoint_busy_for", "9"),
         (GenerationFailed("endpoint_no_credit", host="h"), 502, "endpoint_no_credit", None),

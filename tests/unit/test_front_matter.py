@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from hfdemo.errors import PublishError
-from hfdemo.publish.front_matter import CHOICES, FORMS, lint, read, with_title
+from hfdemo.publish.front_matter import CHOICES, FORMS, lint, read, with_sign_in, with_title
 from tests.conftest import ROOT
 
 GOOD = {
@@ -176,6 +176,29 @@ def test_a_title_comes_where_there_was_none():
     assert read(with_title(readme(title=None), "채팅"))["title"] == "채팅"
     with pytest.raises(PublishError):
         with_title("# Chat\n", "채팅")
+
+
+@pytest.mark.parametrize(
+    ("facts", "scopes", "found"),
+    [
+        ({}, [], {"hf_oauth": True}),
+        ({"hf_oauth": False}, [], {"hf_oauth": True}),
+        ({}, ["inference-api"], {"hf_oauth": True, "hf_oauth_scopes": ["inference-api"]}),
+        (
+            {"hf_oauth": True, "hf_oauth_scopes": ["email"], "pinned": True},
+            ["inference-api"],
+            {"hf_oauth": True, "hf_oauth_scopes": ["email", "inference-api"], "pinned": True},
+        ),
+    ],
+)
+def test_a_sign_in_is_added_and_all_else_stays(facts, scopes, found):
+    before = readme(**facts)
+    changed = with_sign_in(before, scopes)
+    assert read(changed) == read(before) | found
+    assert changed.split("---", 2)[2] == before.split("---", 2)[2]
+    assert findings(changed) == []
+    assert with_sign_in(changed, scopes) == changed, "the second time it's there"
+    assert read(with_sign_in(before.replace("\n", "\r\n"), scopes)) == read(changed)
 
 
 def test_windows_lines_and_a_byte_order_mark_are_read():

@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from hfdemo.chat.tool_calls import CallReader
 from hfdemo.decoding.grammar import Grammar
+from hfdemo.door.fields import Fields
+from hfdemo.door.tools import read_tools
 from hfdemo.errors import InvalidInput
 from tests.unit.families import byte_level
 
@@ -25,9 +28,9 @@ SCHEMA = {
 }
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_whatever_a_model_prefers_it_writes_what_the_schema_allows(seed):
-    grammar = Grammar(TOKENIZER, (END,), json.dumps(SCHEMA))
+def write(schema: str, seed: int) -> str:
+    """Return what a model writes that prefers any token."""
+    grammar = Grammar(TOKENIZER, (END,), schema)
     random, ids = torch.Generator().manual_seed(seed), []
     while not grammar.is_complete and len(ids) < 200:
         logits = torch.randn(len(TOKENIZER) + 7, generator=random)  # some models have more than their tokenizer
@@ -37,8 +40,28 @@ def test_whatever_a_model_prefers_it_writes_what_the_schema_allows(seed):
             break
         grammar.take(token_id)
         ids.append(token_id)
-    found = json.loads(TOKENIZER.decode(ids))
+    return TOKENIZER.decode(ids)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_a_model_prefers_it_writes_what_the_schema_allows(seed):
+    found = json.loads(write(json.dumps(SCHEMA), seed))
     assert set(found) == {"name", "age"} and 0 <= found["age"] <= 99 and len(found["name"]) <= 5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_tool_that_has_to_be_called_is_called(seed):
+    age = {"type": "integer", "minimum": 0, "maximum": 99}
+    parameters = {"properties": {"age": {"$ref": "#/$defs/Age"}}, "required": ["age"], "additionalProperties": False}
+    tools = [
+        {"type": "function", "function": {"name": name, "parameters": {**parameters, "$defs": {"Age": age}}}}
+        for name in ("guess", "look")
+    ]
+    schema = read_tools(Fields({"tools": tools, "tool_choice": "required"})).schema
+    reader = CallReader({"guess": {}, "look": {}})
+    assert reader.add(write(schema, seed)) == ("", [])
+    [call] = reader.end()[1]
+    assert set(found := json.loads(call.arguments)) == {"age"} and 0 <= found["age"] <= 99
 
 
 @pytest.mark.parametrize("schema", ['{"type": "nothing"}', '{"$ref": "#/nowhere"}'])

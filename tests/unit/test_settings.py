@@ -1,11 +1,14 @@
 """The host's settings are what the environment says, or are refused with the range that is right."""
 
 import dataclasses
+import inspect
+import re
 
 import pytest
 
+from hfdemo import settings
 from hfdemo.errors import SettingsError
-from hfdemo.settings import Settings, from_env
+from hfdemo.settings import Settings, from_env, unknown_variables
 
 
 def test_an_empty_environment_gives_the_defaults():
@@ -108,6 +111,22 @@ def test_nothing_is_noted_where_the_old_name_is_not_used(environ, caplog):
 def test_a_wrong_scheduling_is_refused_by_the_name_that_was_used(name):
     with pytest.raises(SettingsError, match=f"{name} must be one of auto, single, batched"):
         from_env({name: "both"})
+
+
+def test_a_mistyped_variable_is_named_with_the_nearest_that_there_is():
+    typed = {"HFDEMO_MODLE": "secret", "PATH": "/bin", "HFDEMO_MODEL": "a/b", "hfdemo_title": "x", "HFDEMO_ZZZ": "y"}
+    assert unknown_variables(typed, "en") == [
+        "HFDEMO_MODLE is not a setting of hfdemo, so it has no effect. Did you mean HFDEMO_MODEL?",
+        "hfdemo_title is not a setting of hfdemo, so it has no effect. Did you mean HFDEMO_TITLE?",
+        "HFDEMO_ZZZ is not a setting of hfdemo, so it has no effect. docs/settings.en.md lists the settings.",
+    ]
+    assert "HFDEMO_MODEL을" in unknown_variables(typed, "ko")[0]
+
+
+def test_no_variable_that_is_read_is_called_mistyped():
+    read = set(re.findall(r'"(HFDEMO_[A-Z_]+)"', inspect.getsource(settings)))
+    assert {"HFDEMO_MODEL", "HFDEMO_PRIVATE", "HFDEMO_ENGINE"} <= read
+    assert unknown_variables(dict.fromkeys(read, "?"), "en") == []
 
 
 def test_the_password_is_not_shown_with_the_settings():

@@ -88,7 +88,7 @@ def test_the_guard_refuses_in_its_order_and_marks_what_has_passed():
 
     def ask(path: str, **headers: str) -> int:
         status, sent, _ = request(guarded, scope_of(path, "POST", headers))
-        assert (sent["x-content-type-options"], sent["referrer-policy"]) == ("nosniff", "no-referrer")
+        assert (sent["x-content-type-options"], sent["referrer-policy"]) == ("nosniff", "same-origin")
         return status
 
     assert ask("/healthz", host="evil.example") == 403

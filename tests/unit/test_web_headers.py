@@ -148,7 +148,7 @@ def test_every_answer_has_the_headers(method, path, status):
     answer = client().request(method, path)
     assert answer.status_code == status
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["referrer-policy"] == "same-origin"
 
 
 def test_home_may_be_something_else_than_a_page():

@@ -1,0 +1,184 @@
+"""The tools of a request, the calls in its conversation and in the reply, in the API's form; pure."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hfdemo.chat.messages import Message
+from hfdemo.chat.reply import FinishReason
+from hfdemo.chat.tool_calls import CallReader, ToolCall
+from hfdemo.door.fields import Fields
+from hfdemo.door.forms import finish_word
+from hfdemo.errors import InvalidInput
+
+MAX_TOOLS = 128
+
+_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
+
+CHOICES = ("none", "auto", "required")
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a program lets the model ask for."""
+
+    definitions: str = ""
+    """As JSON; empty if there is nothing."""
+    schema: str = ""
+    """The JSON schema that the answer has to follow, as JSON, where it has to be a call."""
+
+
+def read_tools(fields: Fields) -> Tools:
+    """Return the tools of a request, and whether the model has to ask for one.
+
+    Raises:
+        InvalidInput: a field can't be used; the text names it.
+    """
+    listed = [_read_tool(tool) for tool in fields.objects("tools")] if fields.has("tools") else []
+    if len(listed) > MAX_TOOLS:
+        raise InvalidInput("bad_field", name="tools")
+    wanted = _read_choice(fields, _parameters(listed))
+    if wanted is None:
+        return Tools(json.dumps(listed, ensure_ascii=False) if listed else "")
+    if not wanted:
+        return Tools()
+    if fields.has("response_format"):
+        raise InvalidInput("unsupported_parameter", name="response_format")
+    return Tools(json.dumps(listed, ensure_ascii=False), json.dumps(_call_schema(wanted)))
+
+
+def read_calls(message: Fields) -> tuple[ToolCall, ...]:
+    """Return the calls that an earlier reply asked for.
+
+    Raises:
+        InvalidInput: one of them can't be read.
+    """
+    return tuple(map(_read_call, message.objects("tool_calls"))) if message.has("tool_calls") else ()
+
+
+def read_result(message: Fields, content: str, said: list[Message]) -> Message:
+    """Return what a tool said.
+
+    Args:
+        message: the tool's.
+        content: its text.
+        said: the conversation before it.
+
+    Raises:
+        InvalidInput: nobody asked for it.
+    """
+    wanted = message.text("tool_call_id")
+    calls = {call.id: call for earlier in said for call in earlier.calls}
+    if wanted not in calls:
+        raise InvalidInput("bad_field", name=message.name("tool_call_id"))
+    return Message("tool", content, answers=calls[wanted])
+
+
+class CallsTold:
+    """Takes the answer of a reply piece by piece, and knows which calls were told.
+
+    Args:
+        tools: of the request; without any, all of the answer is text.
+        one_call: whether only the first call counts.
+    """
+
+    def __init__(self, tools: str, one_call: bool = False) -> None:
+        self._reader = CallReader(_parameters(json.loads(tools))) if tools else None
+        self._most = 1 if one_call else MAX_TOOLS
+        self._found = self._numbered = 0
+
+    def add(self, text: str) -> tuple[str, list[ToolCall]]:
+        """Take the next piece; return the text in what is known by now, and the calls."""
+        return self._count(self._reader.add(text)) if self._reader else (text, [])
+
+    def end(self) -> tuple[str, list[ToolCall]]:
+        """Return what was held back."""
+        return self._count(self._reader.end()) if self._reader else ("", [])
+
+    def numbered(self, calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
+        """Return calls as a stream tells them, each with its place."""
+        self._numbered += len(calls)
+        first = self._numbered - len(calls)
+        return [{"index": first + place, **call_form(call)} for place, call in enumerate(calls)]
+
+    def finish_word(self, reason: FinishReason) -> str:
+        """Return why the reply ended, as the API calls it."""
+        word = finish_word(reason)
+        return "tool_calls" if self._found and word == "stop" else word
+
+    def _count(self, read: tuple[str, list[ToolCall]]) -> tuple[str, list[ToolCall]]:
+        text, calls = read
+        calls = calls[: self._most - self._found]
+        self._found += len(calls)
+        return text, calls
+
+
+def call_form(call: ToolCall) -> dict[str, Any]:
+    """Return a call as the API tells it."""
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _parameters(tools: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the JSON schema of each tool's arguments, by its name."""
+    return {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in tools}
+
+
+def _read_tool(tool: Fields) -> dict[str, Any]:
+    if (tool.text("type") or "function") != "function":
+        raise InvalidInput("unsupported_parameter", name=tool.name("type"))
+    function = tool.object("function")
+    if not _NAME.fullmatch(function.text("name")):
+        raise InvalidInput("bad_field", name=function.name("name"))
+    function.text("description"), function.object("parameters")  # checked for their types
+    return {"type": "function", "function": tool.raw("function")}
+
+
+def _read_choice(fields: Fields, tools: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the tools of which the model has to ask for one; none if it may not, None if it may or may not."""
+    choice = fields.raw("tool_choice")
+    if isinstance(choice, dict):
+        function = fields.object("tool_choice").object("function")
+        name = function.text("name")
+        if name not in tools:
+            raise InvalidInput("bad_field", name=function.name("name"))
+        return {name: tools[name]}
+    choice = fields.choice("tool_choice", CHOICES)
+    if choice == "required":
+        if not tools:
+            raise InvalidInput("bad_field", name="tools")
+        return dict(tools)
+    return {} if choice == "none" else None
+
+
+def _call_schema(tools: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a call of one of some tools, in the one form that needs no marks."""
+    inner = [{key: value for key, value in one.items() if key != "$defs"} for one in tools.values()]
+    shared = {name: schema for one in tools.values() for name, schema in (one.get("$defs") or {}).items()}
+    return {
+        "$defs": shared,  # `#/$defs/...` is looked for here
+        "anyOf": [
+            {
+                "type": "object",
+                "properties": {"name": {"const": name}, "arguments": {"type": "object", **parameters}},
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+            for name, parameters in zip(tools, inner, strict=True)
+        ],
+    }
+
+
+def _read_call(call: Fields) -> ToolCall:
+    function = call.object("function")
+    name, arguments = function.text("name"), function.text("arguments")
+    try:
+        is_object = isinstance(json.loads(arguments or "{}"), dict)
+    except (ValueError, RecursionError):
+        is_object = False
+    if not is_object:
+        raise InvalidInput("bad_field", name=function.name("arguments"))
+    if not name:
+        raise InvalidInput("bad_field", name=function.name("name"))
+    return ToolCall(name, arguments or "{}", call.text("id"))

@@ -1,0 +1,96 @@
+"""A model's calls of tools are told from its text, whole or piece by piece, in the form of each family."""
+
+import json
+
+import pytest
+
+from hfdemo.chat.tool_calls import CallReader
+
+TOOLS = {
+    "get_weather": {"type": "object", "properties": {"city": {"type": "string"}}},
+    "add": {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "array"}}},
+}
+CALL = '{"name": "get_weather", "arguments": {"city": "서울"}}'
+WEATHER, ADD = ("get_weather", {"city": "서울"}), ("add", {"a": 1, "b": [2]})
+ADDING = '{"name": "add", "arguments": {"a": 1, "b": [2]}}'
+
+READ = {
+    "Hermes": (f"<tool_call>\n{CALL}\n</tool_call>", "", [WEATHER]),
+    "Hermes, two": (f"<tool_call>{CALL}</tool_call>\n<tool_call>{ADDING}</tool_call>", "", [WEATHER, ADD]),
+    "Hermes, with words": (f"Let me look.\n<tool_call>\n{CALL}\n</tool_call>", "Let me look.\n", [WEATHER]),
+    "Hermes, never closed": (f"<tool_call>\n{CALL}", "", [WEATHER]),
+    "Llama": (CALL.replace("arguments", "parameters"), "", [WEATHER]),
+    "Llama, with its tag": (f"<|python_tag|>{CALL.replace('arguments', 'parameters')}", "", [WEATHER]),
+    "Llama, two": (f"<|python_tag|>{CALL}; {ADDING}", "", [WEATHER, ADD]),
+    "Llama, with a type": ('{"type": "function", "function": "add", "parameters": {"a": 1, "b": [2]}}', "", [ADD]),
+    "as in OpenAI's API": (json.dumps({"type": "function", "function": json.loads(CALL)}), "", [WEATHER]),
+    "Mistral": (f"[TOOL_CALLS][{CALL}, {ADDING}]", "", [WEATHER, ADD]),
+    "Mistral, with a blank": (f"[TOOL_CALLS] [{CALL}]", "", [WEATHER]),
+    "newer Mistral": ('[TOOL_CALLS]get_weather[ARGS]{"city": "서울"}', "", [WEATHER]),
+    "newer Mistral, two": (
+        '[TOOL_CALLS]get_weather[CALL_ID]abc123def[ARGS]{"city": "서울"}[TOOL_CALLS]add{"a": 1, "b": [2]}',
+        "",
+        [WEATHER, ADD],
+    ),
+    "Qwen3-Coder": (
+        "<tool_call>\n<function=get_weather>\n<parameter=city>\n서울\n</parameter>\n</function>\n</tool_call>",
+        "",
+        [WEATHER],
+    ),
+    "Qwen3-Coder, values that are no text": (
+        "Ok.<tool_call><function=add><parameter=a>1</parameter><parameter=b>[2]</parameter></function></tool_call>",
+        "Ok.",
+        [ADD],
+    ),
+    "Apriel": (f"<tool_calls>[{CALL}]</tool_calls>", "", [WEATHER]),
+    "JSON in JSON": ('<tool_call>{"name": "add", "arguments": "{\\"a\\": 1, \\"b\\": [2]}"}</tool_call>', "", [ADD]),
+    "no arguments": ('<tool_call>{"name": "add"}</tool_call>', "", [("add", {})]),
+}
+
+TEXTS = {
+    "plain": "It is sunny. {not a call}",
+    "blank": "  \n",
+    "JSON": '{"city": "서울"}',
+    "JSON that is no object of a tool": '{"name": "Anna", "arguments": {}}',
+    "a tool that there is not": '<tool_call>{"name": "rm", "arguments": {}}</tool_call>',
+    "Qwen3-Coder, broken": "<tool_call><function=add>a=1</function></tool_call>",
+    "no JSON": "<tool_call>get_weather(서울)</tool_call>",
+    "words behind": f"{CALL} is how I would call it.",
+    "half a mark": "a < b <tool",
+    "cut off": '<tool_call>{"name": "add", "argum',
+    "Mistral's mark alone": "[TOOL_CALLS]",
+    "arguments that are none": '<tool_call>{"name": "add", "arguments": [1]}</tool_call>',
+    "deep": "<tool_call>" + "[" * 10_000,
+}
+
+
+def read(pieces: list[str]) -> tuple[str, list[tuple[str, dict]]]:
+    reader = CallReader(TOOLS)
+    told = [*map(reader.add, pieces), reader.end()]
+    calls = [call for _, found in told for call in found]
+    assert len({call.id for call in calls}) == len(calls)
+    assert all(len(call.id) == 9 and call.id.isalnum() for call in calls), "as Mistral's templates want them"
+    return "".join(text for text, _ in told), [(call.name, json.loads(call.arguments)) for call in calls]
+
+
+@pytest.mark.parametrize("form", READ)
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_call_is_read(form, size):
+    written, text, calls = READ[form]
+    pieces = [written[start : start + size] for start in range(0, len(written), size)]
+    assert read(pieces) == (text, calls)
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+@pytest.mark.parametrize("size", [3, 1_000_000])
+def test_what_is_no_call_stays_text(kind, size):
+    written = TEXTS[kind]
+    pieces = [written[start : start + size] for start in range(0, len(written), size)]
+    text, calls = read(pieces)
+    assert calls == [] and text in (written, written.strip())
+
+
+def test_text_before_a_call_comes_at_once():
+    reader = CallReader(TOOLS)
+    assert reader.add("Let me look. <tool") == ("Let me look. ", [])
+    assert reader.add("_box> is none.") == ("<tool_box> is none.", [])
