@@ -21,7 +21,7 @@ from hfdemo.page.events import UNQUEUED
 from hfdemo.page.header import draw_buttons, draw_close_button
 from hfdemo.page.language import label, translations
 from hfdemo.page.model_menu import ModelMenu, offers_models
-from hfdemo.page.starters import starter_cards, starter_language
+from hfdemo.page.starters import starter_cards, starter_language, starter_system_prompts
 from hfdemo.page.status_bar import StatusBar
 from hfdemo.page.theme import make_theme
 from hfdemo.settings import Settings
@@ -154,6 +154,7 @@ def _script(page: gradio_private.PageBlocks) -> str:
         "words": {lang: {name: texts(lang)[f"page.{name}"] for name in SCRIPT_WORDS} for lang in LANGUAGES},
         "settings": page.settings,
         "recommended": RECOMMENDED,
+        "starters": starter_system_prompts(),
     }
     told = json.dumps(given).replace("<", "\\u003c")
     return "\n".join([f"window.hfdemo = {{ given: {told} }};", *(_asset(f"scripts/{name}.js") for name in SCRIPTS)])

@@ -86,11 +86,11 @@
   hfdemo.unlessReverted = (conversation) => {
     if (stoppedAt && !conversation.turns.some((turn) => turn.id === stoppedAt)) throw new Error("Reverted already.");
   };
-  // Box, transcript, conversation, Continue and meter of an empty chat.
+  // Box, transcript, conversation, Continue, meter and settings of an empty chat.
   hfdemo.cleared = () => {
     hfdemo.sayOverBox("");
     hfdemo.keep(EMPTY);
-    return [READY(), [], EMPTY, update({ visible: false }), ""];
+    return [READY(), [], EMPTY, update({ visible: false }), "", ...hfdemo.ownSettings()];
   };
   // Saves the path that is shown as a JSON file: what was typed and generated, thoughts, and the receipts' values.
   hfdemo.save = (conversation, systemPrompt) => {

@@ -28,13 +28,13 @@
     if (!opened) return;
     const draft = document.querySelector("#message textarea")?.value ?? "";
     const { conversation } = hfdemo;
-    const settings = hfdemo.chosenSettings();
-    if (!conversation.turns.length && !draft && !Object.keys(settings).length) {
+    const { settings, lent } = hfdemo.keptSettings();
+    if (!conversation.turns.length && !draft && !Object.keys({ ...settings, ...lent }).length) {
       tab?.removeItem(CHAT);
       lasting?.removeItem(CHAT);
       return;
     }
-    const text = JSON.stringify({ conversation, settings, draft });
+    const text = JSON.stringify({ conversation, settings, lent, draft });
     const [inTab, lasts] = [write(tab, text), write(lasting, text)];
     hfdemo.sayOverBox(!conversation.turns.length || lasts ? "" : hfdemo.say(inTab ? "kept_for_tab" : "not_kept"), "kept");
   };
@@ -49,9 +49,11 @@
   };
   // The page has opened: returns the language, the conversation, and the settings.
   hfdemo.open = () => {
-    const kept = read(tab) ?? read(lasting) ?? {};
+    const inTab = read(tab);
+    const kept = inTab ?? read(lasting) ?? {};
     const conversation = isConversation(kept.conversation) ? kept.conversation : hfdemo.conversation;
-    const settings = hfdemo.openSettings(kept.settings, address);
+    const begun = inTab || conversation.turns.length; // else there is no chat to which anything was lent
+    const settings = hfdemo.openSettings(begun ? kept : { ...kept, lent: {} }, address);
     hfdemo.conversation = conversation;
     opened = true;
     const asked = address.get("q");
