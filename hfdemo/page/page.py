@@ -44,6 +44,7 @@ SCRIPTS = (
     "connection",
     "conversation",
     "options",
+    "chats",
     "keeping",
     "scrolling",
     "copies",
@@ -55,6 +56,7 @@ SCRIPTS = (
 
 SCRIPT_WORDS = (
     "bad_in_address",
+    "chats",
     "close",
     "copied",
     "copy_message",

@@ -26,6 +26,7 @@
   const isOpen = () => document.querySelector("#settings.open") !== null;
   hfdemo.toggleSettings = () => {
     kept?.setItem(SETTINGS, isOpen() ? "" : "open");
+    hfdemo.drawChats();
     toggle()?.click();
   };
   // Whether the settings are open at first: as they were left, where there is room for them beside the chat.
