@@ -109,6 +109,31 @@ def test_escape_stops_and_the_other_keys_do_what_they_say(scripted, scripted_cha
     expect(scripted_chat.users).to_have_count(0)
 
 
+def test_the_focus_goes_into_the_settings_and_out_again_and_never_there_while_they_are_closed(scripted, scripted_chat):
+    page = scripted_chat.page
+    outside = "!document.querySelector('#settings').contains(document.activeElement)"
+    scripted_chat.box.focus()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        assert page.evaluate(outside)
+    page.locator("#open-settings").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#close-settings")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator("#system-prompt textarea")).to_be_focused()
+
+    scripted.engine.enqueue("begun", 30.0)
+    scripted_chat.send("go")
+    expect(scripted_chat.replies.last).to_contain_text("begun")
+    page.locator("#system-prompt textarea").focus()
+    page.keyboard.press("Escape")
+    expect(page.locator("#open-settings")).to_be_focused()
+    expect(page.locator("#settings.open")).to_have_count(0)
+    expect(scripted_chat.stop_button).to_be_visible()
+    page.keyboard.press("Escape")
+    scripted_chat.send_button.wait_for(timeout=3000)
+
+
 def test_enter_breaks_the_line_on_a_touch_screen(scripted, browser):
     context = browser.new_context(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844})
     chat = ChatPage(context.new_page())

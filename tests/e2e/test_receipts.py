@@ -150,6 +150,7 @@ def test_reply_start_and_stop_texts_reach_the_engine(scripted, scripted_chat):
 
 def test_chat_is_saved_as_it_was_said_with_its_receipts(scripted, scripted_chat):
     scripted.engine.enqueue("<think>Hm.</think>", 0.3, "\t<b>answer</b> ![](x)\n")
+    scripted_chat.open_settings()
     scripted_chat.page.locator("#system-prompt textarea").fill("Be kind.")
     scripted_chat.send("  <i>question</i>\n")
     scripted_chat.wait_for_reply()
