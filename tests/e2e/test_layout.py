@@ -48,6 +48,35 @@ def test_the_box_is_in_view_whatever_comes(scripted, scripted_chat, size):
     assert page.evaluate("document.documentElement.scrollHeight <= innerHeight"), "only the transcript scrolls"
 
 
+NAME = "an-organisation/a-model-with-quite-a-long-name-1.7B-Instruct"
+SMALL = """() => [...document.querySelectorAll("button, #settings .head input")]
+    .filter((each) => each.checkVisibility({ opacityProperty: true }) && !each.closest(".thought-group"))
+    .map((each) => [each.outerHTML.slice(0, 120), each.getBoundingClientRect()])
+    .filter(([, { width, height }]) => height > 0 && (width < 44 || height < 44)).map(([name]) => name)"""
+
+
+@pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
+def test_on_a_phone_the_header_is_one_row_and_a_finger_meets_every_button(scripted, browser, locale):
+    scripted.engine.now = Status("ready", model=NAME, device="CPU · bfloat16")
+    context = browser.new_context(
+        locale=locale, has_touch=True, is_mobile=True, viewport={"width": 360, "height": 640}
+    )
+    chat = ChatPage(context.new_page())
+    chat.open(scripted.url)
+    assert chat.page.locator("#header").bounding_box()["height"] == 48
+    assert chat.page.evaluate(SMALL) == []
+    scripted.engine.enqueue("one", 1.0)
+    chat.box.fill("go")
+    chat.send_button.tap()
+    chat.stop_button.wait_for()
+    assert chat.page.evaluate(SMALL) == []
+    chat.wait_for_reply()
+    chat.page.locator("#open-settings").tap()
+    expect(chat.page.locator("#settings.open")).to_be_in_viewport()
+    assert chat.page.evaluate(SMALL) == []
+    assert chat.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_the_reader_who_scrolls_up_is_left_alone_until_the_button_leads_back(scripted, scripted_chat):
     page = scripted_chat.page
     scripted.engine.enqueue(*[piece for number in range(150) for piece in (f"word {number}\n\n", 0.04)])
