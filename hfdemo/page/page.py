@@ -75,6 +75,7 @@ SCRIPT_WORDS = (
     "theme_system",
     "to_end",
     "undo",
+    "unknown_in_address",
 )
 """What the scripts say by themselves."""
 
@@ -150,10 +151,11 @@ def _asset(name: str) -> str:
 
 def _script(page: gradio_private.PageBlocks) -> str:
     """Return what runs in the page before Gradio."""
+    words = (*SCRIPT_WORDS, *page.settings)  # a setting is called by its label
     given = {
         "version": page.version,
         "languages": LANGUAGES,
-        "words": {lang: {name: texts(lang)[f"page.{name}"] for name in SCRIPT_WORDS} for lang in LANGUAGES},
+        "words": {lang: {name: texts(lang)[f"page.{name}"] for name in words} for lang in LANGUAGES},
         "settings": page.settings,
         "recommended": RECOMMENDED,
         "starters": starter_system_prompts(),

@@ -196,14 +196,14 @@ def test_every_button_has_a_name(scripted, browser, locale):
 
 def test_the_address_fills_in_and_what_it_cannot_mean_is_said(scripted, page):
     chat = ChatPage(page)
-    chat.open(
-        f"{scripted.url}/?q=Hello%20%ED%95%9C%EA%B8%80&system=Be%20kind.&temperature=0.2&top_p=7&max_new_tokens=abc"
-    )
+    asked = "q=Hello%20%ED%95%9C%EA%B8%80&system=Be%20kind.&temperature=0.2&top_p=7&max_new_tokens=abc"
+    chat.open(f"{scripted.url}/?{asked}&temprature=1&__theme=light&__sign=x&logs=container&utm_source=x")
     expect(chat.box).to_have_value("Hello 한글")
     expect(page.locator("#system-prompt textarea")).to_have_value("Be kind.")
     expect(page.locator("#temperature input[type=number]")).to_have_value("0.2")
     expect(page.locator("#top-p input[type=number]")).to_have_value("0.9")
-    expect(chat.line).to_contain_text("top_p, max_new_tokens")
+    wrong = say("page.bad_in_address", names="Top p, Max new tokens")
+    expect(chat.line).to_have_text(f"{wrong} {say('page.unknown_in_address', names='temprature')}")
     assert scripted.engine.requests == [], "it is filled in, not sent"
 
 
@@ -251,6 +251,8 @@ def test_the_theme_can_be_chosen_and_stays(scripted, browser, scheme):
     assert page.evaluate(is_dark) is (scheme == "dark")
     page.locator("#theme").click()
     assert page.evaluate(is_dark) is False
+    expect(chat.line).to_have_text(say("page.theme_light"))
+    expect(chat.line).to_be_hidden(timeout=6000)
     page.locator("#theme").click()
     assert page.evaluate(is_dark) is True
     page.reload()

@@ -20,7 +20,7 @@
     const next = THEMES[(THEMES.indexOf(theme()) + 1) % THEMES.length];
     kept?.setItem(THEME, next);
     draw();
-    hfdemo.sayOverBox(hfdemo.say(`theme_${next}`));
+    hfdemo.sayBriefly(hfdemo.say(`theme_${next}`));
   };
   const panel = () => document.querySelector("#settings");
   const toggle = () => document.querySelector("#settings .toggle-button");

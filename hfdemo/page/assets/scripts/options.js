@@ -3,6 +3,8 @@
 (() => {
   const { hfdemo } = window;
   const { settings, recommended: RECOMMENDED, starters } = hfdemo.given; // by name: the first value, and perhaps its limits
+  // What else an address has: the question, keys of Gradio, Spaces and their sign-in, and those that links get on their way.
+  const isOfOthers = /^(q|_.*|logs|view|code|state|deep_link|utm_.*|fbclid|gclid|ref)$/;
   const AS_IT_IS = { __type__: "update" };
   let defaults = {}; // of the model that answers
   let chosen = {}; // by the visitor: what differs from them
@@ -46,17 +48,21 @@
   // Returns the settings as the visitor left them, and for this chat as the address asks for them; what can't be is
   // left out.
   hfdemo.openSettings = (kept, address) => {
-    const wrong = [];
+    const [wrong, unknown] = [[], []];
     chosen = right(kept.settings);
     lent = right(kept.lent);
     for (const [name, text] of address) {
       const option = name === "system" ? "system_prompt" : name;
-      if (!(option in settings)) continue;
+      if (!Object.hasOwn(settings, option)) {
+        if (!isOfOthers.test(name)) unknown.push(name.slice(0, 40));
+        continue;
+      }
       const given = settings[option].low === undefined ? text : text.trim() === "" ? NaN : Number(text);
       if (isRight(settings[option], given)) lent[option] = given;
-      else wrong.push(name);
+      else wrong.push(hfdemo.say(option));
     }
-    if (wrong.length) hfdemo.sayOverBox(hfdemo.say("bad_in_address", { names: wrong.join(", ") }), "address");
+    const told = Object.entries({ bad_in_address: wrong, unknown_in_address: unknown }).filter(([, names]) => names.length);
+    if (told.length) hfdemo.sayBriefly(told.map(([text, names]) => hfdemo.say(text, { names: names.join(", ") })).join(" "));
     return Object.keys(settings).map((name) => lent[name] ?? chosen[name] ?? AS_IT_IS);
   };
 
