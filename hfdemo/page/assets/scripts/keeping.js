@@ -2,6 +2,7 @@
 (() => {
   const { hfdemo } = window;
   const address = new URLSearchParams(location.search);
+  const KEPT = /^(hfdemo_|_saved_conversations_)/; // the latter is Gradio's, from earlier versions of this page
   let timer = 0;
 
   hfdemo.keepNow = (draft = document.querySelector("#message textarea")?.value ?? "") => {
@@ -17,7 +18,7 @@
   hfdemo.forget = () => {
     hfdemo.closeChat();
     for (const storage of [hfdemo.storage("sessionStorage"), hfdemo.storage("localStorage")]) {
-      for (const name of Object.keys(storage ?? {}).filter((each) => each.startsWith("hfdemo_"))) storage.removeItem(name);
+      for (const name of Object.keys(storage ?? {}).filter((each) => KEPT.test(each))) storage.removeItem(name);
     }
     location.assign(location.pathname);
   };
