@@ -313,7 +313,7 @@ def _transcript() -> Transcript:
         scale=1,
         show_label=False,
         label=label("conversation"),
-        placeholder=f"### {label('greeting')}",
+        placeholder=f"## {label('greeting')}",
         buttons=["copy"],
         layout="bubble",
         elem_id="transcript",

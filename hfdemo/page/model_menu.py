@@ -56,7 +56,7 @@ class ModelMenu:
         self._shown = {model: name for name, model in self._named.items()}
         any_model = settings.private
         any_model_info = label("any_endpoint_model_info") if settings.is_remote else label("any_model_info")
-        gr.Markdown(f"### {label('model')}")
+        gr.Markdown(f"## {label('model')}")
         self._menu = RawDropdown(
             [],
             value=None,

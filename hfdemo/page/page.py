@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,7 @@ def create_page(
     page = gradio_private.PageBlocks(title=settings.title, fill_height=True, analytics_enabled=False)
     with page:
         page.answering = answering
+        gr.HTML(f"<h1>{escape(settings.title)}</h1>", elem_id="title")
         controls = make_controls(settings.system_prompt)
         page.settings = settings_of(controls)
         chat = ChatPage(answering, controls, viewer)
@@ -117,7 +119,7 @@ def create_page(
             draw_close_button()
             if host and catalog and offers_models(settings):
                 ModelMenu(answering, host, settings, catalog).connect(status, controls.language, sidebar)
-            gr.Markdown(f"### {label('settings')}")
+            gr.Markdown(f"## {label('settings')}")
             draw_controls(controls)
             gr.Button(label("forget"), size="sm", elem_id="forget").click(None, None, None, js=FORGET)
 

@@ -94,7 +94,7 @@
       button.addEventListener("click", () => goTo(chat));
       return button;
     });
-    const title = Object.assign(document.createElement("h3"), { textContent: hfdemo.say("chats") });
+    const title = Object.assign(document.createElement("h2"), { textContent: hfdemo.say("chats") });
     list.replaceChildren(...(buttons.length ? [title, ...buttons] : []));
   };
 })();
