@@ -1,4 +1,4 @@
-"""axe finds nothing that is more than minor on any of the page's faces: empty, with a conversation, with open settings."""
+"""axe finds nothing more than minor on any of the page's faces: empty, with a conversation, with open settings."""
 
 from typing import Any
 
@@ -24,11 +24,7 @@ $x^2$"""
 
 def found(chat: ChatPage) -> list[Any]:
     rules = Axe().run(chat.page).response["violations"]
-    return [
-        (rule["id"], [node["html"] for node in rule["nodes"]])
-        for rule in rules
-        if rule["impact"] != "minor"
-    ]
+    return [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in rules if rule["impact"] != "minor"]
 
 
 @pytest.mark.parametrize(
