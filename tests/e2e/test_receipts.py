@@ -36,6 +36,7 @@ def test_continue_goes_on_in_the_same_reply(chat):
     expect(chat.stop_button).to_be_visible()
     whole = chat.wait_for_reply()
     assert whole.startswith(begun) and len(whole) > len(begun) + 10
+    expect(chat.page.locator("#transcript .thought-group")).to_contain_text("Reached Max new tokens · 20 tokens")
     assert (chat.users.count(), chat.replies.count()) == (1, 1)
 
 
