@@ -67,6 +67,7 @@ def _tutorial(browser: Browser, url: str, language: str) -> dict[str, bytes]:
     page = browser.new_page(locale=language, color_scheme="light", viewport={"width": 1280, "height": 800})
     chat = ChatPage(page)
     chat.open(url)
+    chat.open_settings()
     page.locator("#system-prompt textarea").fill(SYSTEM_PROMPT)
     for option, value in (("temperature", 0), ("top-p", 0.9), ("max-new-tokens", 256)):
         chat.set_option(option, value)

@@ -1,6 +1,6 @@
 """What an engine sends back: pieces of a reply, the receipt on the last one, and the event that ends it early."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event, Lock
 from typing import Literal, get_args
 
@@ -45,6 +45,25 @@ class Receipt:
     def used_tokens(self) -> int:
         """How many tokens of the context the conversation takes after the reply."""
         return self.prompt_tokens + self.new_tokens
+
+    def after(self, earlier: "Receipt") -> "Receipt":
+        """Return the receipt of a whole reply of which this is the last part; what an earlier part took is added.
+
+        Prompt, cache and first token are the first part's, how it ended and with which seed and model, the last one's.
+        """
+        new_tokens = earlier.new_tokens + self.new_tokens
+        seconds = sum((part.new_tokens - 1) / part.tokens_per_s for part in (earlier, self) if part.tokens_per_s)
+        timed = sum(part.new_tokens - 1 for part in (earlier, self) if part.tokens_per_s)
+        prompt_tokens = max(0, self.used_tokens - new_tokens)  # to this part, the earlier one was of the prompt
+        return replace(
+            self,
+            prompt_tokens=prompt_tokens,
+            cached_tokens=min(earlier.cached_tokens, prompt_tokens),
+            new_tokens=new_tokens,
+            first_token_s=earlier.first_token_s,
+            tokens_per_s=timed / seconds if seconds else 0.0,
+            thought_s=earlier.thought_s + self.thought_s,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from hfdemo.page.language import label
 from hfdemo.page.markdown import FORMULA_MARKS
 from hfdemo.page.program_door import ProgramDoor
 from hfdemo.page.shown_prompt import prompt_html
-from hfdemo.page.starters import starter_at, starter_language
+from hfdemo.page.starters import starter_at, starter_language, starter_system_prompts
 from hfdemo.page.turn import PageTurn, TurnView, follow, request_of, stream_turn
 from hfdemo.words import Language, as_language
 
@@ -132,7 +132,7 @@ class ChatPage(BareChatInterface):
 
     def connect_new_chat(self, button: gr.Button) -> None:
         """Let a button begin a new chat, also while a reply comes."""
-        button.click(None, None, self._path, js=CLEAR)
+        button.click(None, None, [*self._path, *self._controls.inputs], js=CLEAR)
 
     def _connect_programs(self) -> None:
         door = self._program_door
@@ -202,12 +202,14 @@ class ChatPage(BareChatInterface):
     async def _start(
         self, visitor: gr.Request, event: gr.SelectData, key: str, language: object, *options: object
     ) -> AsyncIterator[tuple[Any, ...]]:
-        """Begin a conversation with a starter, and with the system prompt that suits it."""
+        """Begin a conversation with a starter, and with the system prompt that suits it if the visitor wrote none."""
         spoken = as_language(language)
         with shown_errors(spoken):
             starter = starter_at(event.index)
             said_in = starter_language(self._answering.status(), spoken)
-            text, system_prompt = starter.message(said_in), starter.system_prompt(said_in)
+            text, system_prompt = starter.message(said_in), options[0]
+            if system_prompt in (self._controls.system_prompt.value, *starter_system_prompts()):
+                system_prompt = starter.system_prompt(said_in)
             turn = PageTurn(Conversation(), Conversation().add("user", text), draft=text)
             async for view in self._stream(visitor, turn, key, spoken, (system_prompt, *options[1:])):
                 yield *view, system_prompt
@@ -311,7 +313,7 @@ def _transcript() -> Transcript:
         scale=1,
         show_label=False,
         label=label("conversation"),
-        placeholder=f"### {label('greeting')}",
+        placeholder=f"## {label('greeting')}",
         buttons=["copy"],
         layout="bubble",
         elem_id="transcript",

@@ -49,6 +49,7 @@ class BareChatInterface(gr.ChatInterface):
         self.fake_api_btn.click(function, inputs, [self.api_response, *outputs], postprocess=False, **options)
 
     def _setup_events(self) -> None:
+        self.saved_conversations.unrender()  # it would write into each visitor's browser, and never be read
         self.connect()
 
     def _render_footer(self) -> None:

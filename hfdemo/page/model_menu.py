@@ -16,7 +16,7 @@ from hfdemo.page.errors import shown_errors
 from hfdemo.page.events import QUEUED, UNQUEUED
 from hfdemo.page.language import label
 from hfdemo.page.links import with_links
-from hfdemo.page.model_names import shown_names
+from hfdemo.page.model_names import shown_names, without_folders
 from hfdemo.page.status import CAN_BE_TRIED_AGAIN, card_html, folded_card_html
 from hfdemo.page.status_bar import StatusBar
 from hfdemo.settings import Settings
@@ -52,11 +52,11 @@ class ModelMenu:
         self._settings = settings
         self._catalog = catalog
         self._chosen = settings.model
-        self._named = shown_names(settings.models, settings.private)
+        self._named = shown_names(settings.models)
         self._shown = {model: name for name, model in self._named.items()}
         any_model = settings.private
         any_model_info = label("any_endpoint_model_info") if settings.is_remote else label("any_model_info")
-        gr.Markdown(f"### {label('model')}")
+        gr.Markdown(f"## {label('model')}")
         self._menu = RawDropdown(
             [],
             value=None,
@@ -140,9 +140,10 @@ class ModelMenu:
         offered = self._catalog.choices()
         choices = [(self._label(choice, language), self._shows(choice.name)) for choice in offered]
         current = self._current()
-        if current and self._settings.private and current not in [name for _, name in choices]:
-            state = [say("page.model_in_use", language)] if self._in_use() else []
-            choices.insert(0, (" · ".join([current, *state]), current))
+        if current and self._settings.private and self._shows(current) not in [name for _, name in choices]:
+            plan = self._answering.status().plan
+            choice = ModelChoice(current, plan.facts.stored_bytes if plan else None, on_disk=None, fits=None)
+            choices.insert(0, (self._label(choice, language), current))
         return choices
 
     def _offered(self, picked: object) -> str:
@@ -162,7 +163,7 @@ class ModelMenu:
         return self._chosen or (None if now.fallback else now.model or None)
 
     def _shows(self, model: str) -> str:
-        """Return what the page calls a model."""
+        """Return by what the menu knows a model: its name in the host's list, or what was typed."""
         return self._shown.get(model, model)
 
     def _in_use(self) -> str | None:
@@ -170,13 +171,16 @@ class ModelMenu:
 
     def _label(self, choice: ModelChoice, language: Language) -> str:
         """Return a choice with what helps to choose."""
+        said = [
+            without_folders(self._shows(choice.name)),
+            size_text(choice.stored_bytes) if choice.stored_bytes else "",
+        ]
         if choice.name == self._in_use():
-            state = [say("page.model_in_use", language)]
+            said += [say("page.model_in_use", language), self._answering.status().device]
         elif choice.fits is False:
-            state = [say("page.model_too_big", language)]
-        elif choice.on_disk is None:
-            state = []
+            said.append(say("page.model_too_big", language))
         else:
-            state = [say("page.model_on_disk" if choice.on_disk else "page.model_not_downloaded", language)]
-        size = [size_text(choice.stored_bytes)] if choice.stored_bytes else []
-        return " · ".join([self._shows(choice.name), *size, *state])
+            said.append(say("page.model_fits", language) if choice.fits else "")
+            if choice.on_disk is not None:
+                said.append(say("page.model_on_disk" if choice.on_disk else "page.model_not_downloaded", language))
+        return " · ".join(filter(None, said))

@@ -1,14 +1,14 @@
-"""What the page calls the models of the host's list: a visitor learns nothing of this machine's folders."""
+"""What the page calls models: by their names, and a visitor learns nothing of this machine's folders."""
 
 import os
 from collections.abc import Sequence
 
 
-def shown_names(models: Sequence[str], private: bool) -> dict[str, str]:
-    """Return the models by the names that the page shows; only a page for the host alone shows whole paths."""
+def shown_names(models: Sequence[str]) -> dict[str, str]:
+    """Return the models of the host's list by the names that the page shows, each by one of its own."""
     shown: dict[str, str] = {}
     for model in models:
-        name = first = model if private else without_folders(model)
+        name = first = without_folders(model)
         count = 1
         while name in shown:
             count += 1

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from hfdemo.page.events import UNQUEUED
 from hfdemo.page.header import draw_buttons, draw_close_button
 from hfdemo.page.language import label, translations
 from hfdemo.page.model_menu import ModelMenu, offers_models
-from hfdemo.page.starters import starter_cards, starter_language
+from hfdemo.page.starters import starter_cards, starter_language, starter_system_prompts
 from hfdemo.page.status_bar import StatusBar
 from hfdemo.page.theme import make_theme
 from hfdemo.settings import Settings
@@ -45,6 +46,7 @@ SCRIPTS = (
     "connection",
     "conversation",
     "options",
+    "chats",
     "keeping",
     "scrolling",
     "copies",
@@ -56,6 +58,7 @@ SCRIPTS = (
 
 SCRIPT_WORDS = (
     "bad_in_address",
+    "chats",
     "close",
     "copied",
     "copy_message",
@@ -74,6 +77,7 @@ SCRIPT_WORDS = (
     "theme_system",
     "to_end",
     "undo",
+    "unknown_in_address",
 )
 """What the scripts say by themselves."""
 
@@ -104,6 +108,7 @@ def create_page(
     page = gradio_private.PageBlocks(title=settings.title, fill_height=True, analytics_enabled=False)
     with page:
         page.answering = answering
+        gr.HTML(f"<h1>{escape(settings.title)}</h1>", elem_id="title")
         controls = make_controls(settings.system_prompt)
         page.settings = settings_of(controls)
         chat = ChatPage(answering, controls, viewer)
@@ -115,7 +120,7 @@ def create_page(
             draw_close_button()
             if host and catalog and offers_models(settings):
                 ModelMenu(answering, host, settings, catalog).connect(status, controls.language, sidebar)
-            gr.Markdown(f"### {label('settings')}")
+            gr.Markdown(f"## {label('settings')}")
             draw_controls(controls)
             gr.Button(label("forget"), size="sm", elem_id="forget").click(None, None, None, js=FORGET)
 
@@ -149,12 +154,14 @@ def _asset(name: str) -> str:
 
 def _script(page: gradio_private.PageBlocks) -> str:
     """Return what runs in the page before Gradio."""
+    words = (*SCRIPT_WORDS, *page.settings)  # a setting is called by its label
     given = {
         "version": page.version,
         "languages": LANGUAGES,
-        "words": {lang: {name: texts(lang)[f"page.{name}"] for name in SCRIPT_WORDS} for lang in LANGUAGES},
+        "words": {lang: {name: texts(lang)[f"page.{name}"] for name in words} for lang in LANGUAGES},
         "settings": page.settings,
         "recommended": RECOMMENDED,
+        "starters": starter_system_prompts(),
     }
     told = json.dumps(given).replace("<", "\\u003c")
     return "\n".join([f"window.hfdemo = {{ given: {told} }};", *(_asset(f"scripts/{name}.js") for name in SCRIPTS)])

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from hfdemo.chat.messages import shorten
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import InvalidInput
-from hfdemo.words import Language, say
+from hfdemo.words import LANGUAGES, Language, say
 
 
 @dataclass(frozen=True, slots=True)
 class Starter:
-    """A first message with the system prompt that suits it. Its texts are `starter.NAME.*` in `words/`."""
+    """A first message, and for its chat only the system prompt that suits it.
+
+    Its texts are `starter.NAME.*` in `words/`.
+    """
 
     name: str
 
@@ -23,7 +26,7 @@ class Starter:
         return say(f"starter.{self.name}.message", language)
 
     def system_prompt(self, language: Language) -> str:
-        """Return the system prompt it sets."""
+        """Return the system prompt it brings."""
         return say(f"starter.{self.name}.system", language)
 
 
@@ -44,6 +47,11 @@ def starter_at(index: object) -> Starter:
 def starter_language(status: Status, language: Language) -> Language:
     """Return in which language to begin: the page's, but English with the demo model, which speaks nothing else."""
     return "en" if status.fallback else language
+
+
+def starter_system_prompts() -> list[str]:
+    """Return all that the starters bring, in each language: what a page has of these, no visitor wrote."""
+    return [starter.system_prompt(language) for starter in STARTERS for language in LANGUAGES]
 
 
 def starter_cards(language: Language) -> list[dict[str, str]]:

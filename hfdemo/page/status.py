@@ -28,7 +28,11 @@ def progress_text(status: Status, language: Language) -> str:
 
 def status_html(status: Status, language: Language) -> str:
     """Return the line under the page's title. All that comes from outside is escaped."""
-    lines = [f'<button type="button" class="stage {status.stage}">{escape(progress_text(status, language))}</button>']
+    text = escape(progress_text(status, language))
+    if status.stage == "ready" and "/" in status.model:
+        owner = escape(status.model.rpartition("/")[0] + "/")
+        text = text.replace(owner, f'<span class="owner">{owner}</span>', 1)  # a phone has no room for it
+    lines = [f'<button type="button" class="stage {status.stage}">{text}</button>']
     if status.total_bytes and status.stage in ("downloading", "loading"):
         lines.append(f'<progress value="{status.done_bytes}" max="{status.total_bytes}"></progress>')
     if status.error:

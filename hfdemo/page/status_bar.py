@@ -44,7 +44,7 @@ class StatusBar:
         self._asked = [controls.language, controls.thinking, controls.recommended]
         # Hidden, not a State: the changes of a State are told only by events that go through the queue.
         self.in_use = gr.HTML(visible="hidden", elem_id="in-use")
-        """The model this page was last told of, empty after a failure; its `change` tells that it is another."""
+        """The model this page was last told of and where it runs, empty after a failure; its `change` tells so."""
         line = gr.HTML(status_html(answering.status(), "en"), elem_id="status")
         with gr.Row(elem_id="status-buttons"):
             cancel = gr.Button(label("cancel"), visible=False, size="sm", elem_id="cancel")
@@ -84,7 +84,7 @@ class StatusBar:
             gr.update(visible=self._can_load and now.stage in CAN_BE_TRIED_AGAIN),
             gr.update(value=WHILE_BUSY_S if now.stage in BUSY else OTHERWISE_S),
             gr.update(visible=bool(now.thinking_modes), choices=modes, **stale),
-            "" if now.stage in CAN_BE_TRIED_AGAIN else escape(without_folders(now.model)),
+            "" if now.stage in CAN_BE_TRIED_AGAIN else escape(f"{without_folders(now.model)} {now.device}".strip()),
             *self._show_recommended(now.recommended, told, spoken),
         )
 

@@ -61,7 +61,8 @@ class TurnView:
         self._new = Turn(new_id(), turn.asked.head, "assistant", "")
         self._text = self._thought = ""
         self._began = time.monotonic()
-        self._thought_s = 0.0
+        self._thought_before_s = turn.goes_on.receipt.thought_s if turn.goes_on and turn.goes_on.receipt else 0.0
+        self._thought_s = self._thought_before_s
         self._kept_at = 0.0
 
     def begun(self, delta: Delta) -> Update:
@@ -88,7 +89,7 @@ class TurnView:
         """Take a piece of the reply. An engine that goes on with a reply may tell its thought again, or not."""
         self._text, self._thought = delta.added_to(self._text, self._thought)
         if delta.thought and not self._text:
-            self._thought_s = time.monotonic() - self._began
+            self._thought_s = self._thought_before_s + time.monotonic() - self._began
 
     def ended(self, receipt: Receipt) -> Update:
         """Return the page after the last piece.
@@ -98,7 +99,7 @@ class TurnView:
         """
         reply, before = self._so_far, self.turn.goes_on
         if before and before.receipt:
-            receipt = replace(receipt, thought_s=max(receipt.thought_s, before.receipt.thought_s))
+            receipt = receipt.after(before.receipt)
         if not self._text and not self._thought:
             if receipt.finish_reason == "end_of_turn":
                 raise GenerationFailed("empty_reply")

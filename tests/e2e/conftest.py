@@ -158,11 +158,14 @@ class ChatPage:
         return self.page.locator("#transcript button.example")
 
     def open_settings(self) -> None:
-        self.page.locator("#open-settings").click()
-        expect(self.page.locator("#settings")).to_be_in_viewport()
+        """Open them, if they aren't open."""
+        if not self.page.locator("#settings.open").count():
+            self.page.locator("#open-settings").click()
+        expect(self.page.locator("#settings.open")).to_be_in_viewport()
 
     def set_option(self, name: str, value: float) -> None:
-        """Set a slider by its number field; `name` is the option's, with hyphens."""
+        """Set a slider by its number field in the settings; `name` is the option's, with hyphens."""
+        self.open_settings()
         field = self.page.locator(f"#{name} input[type=number]")
         field.fill(str(value))
         field.blur()

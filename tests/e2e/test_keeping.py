@@ -54,10 +54,67 @@ def test_a_new_tab_finds_the_chat_and_forget_forgets_it(counting):
     other = ChatPage(counting.page.context.new_page())
     other.page.goto(counting.page.url)
     expect(other.replies).to_have_count(1)
+    other.page.evaluate("localStorage._saved_conversations_24 = '[]'")
     other.page.locator("#open-settings").click()
     other.page.locator("#forget").click()
     other.starters.first.wait_for()
-    assert other.page.evaluate("Object.keys(localStorage).filter((name) => name.startsWith('hfdemo_'))") == []
+    assert other.page.evaluate("[...Object.keys(localStorage), ...Object.keys(sessionStorage)]") == []
+
+
+def new_tab(chat: ChatPage, replies_there: int) -> ChatPage:
+    tab = ChatPage(chat.page.context.new_page())
+    tab.page.goto(chat.page.url)
+    expect(tab.replies).to_have_count(replies_there)
+    return tab
+
+
+def ask(chat: ChatPage, text: str) -> None:
+    chat.send(text)
+    chat.wait_for_reply()
+    chat.page.wait_for_timeout(400)
+
+
+def test_two_tabs_lose_nothing_of_each_other_and_the_settings_lead_from_one_chat_to_another(counting):
+    ask(counting, "2")
+    other = new_tab(counting, 1)
+    ask(other, "3")
+    ask(counting, "1")
+    for tab, there in ((other, [2, 3]), (counting, [2, 1])):
+        tab.page.reload()
+        expect(tab.replies).to_have_count(2)
+        assert replies(tab) == [WORDS[:count] for count in there]
+    third = new_tab(counting, 2)
+    assert replies(third) == [WORDS[:2], WORDS[:1]], "what was kept last"
+    third.open_settings()
+    chats = third.page.locator("#chats button")
+    expect(chats).to_have_text(["2"])
+    third.new_chat.click()
+    expect(chats).to_have_text(["2", "2"])
+    third.box.fill("of the new chat")
+    chats.nth(1).click()
+    expect(third.replies).to_have_count(2)
+    assert replies(third) == [WORDS[:2], WORDS[:3]]
+    expect(third.box).to_have_value("")
+
+
+def test_after_new_chat_a_new_tab_is_empty_and_the_chat_before_is_kept(counting):
+    ask(counting, "2")
+    counting.new_chat.click()
+    counting.page.wait_for_timeout(400)
+    other = new_tab(counting, 0)
+    other.open_settings()
+    other.page.locator("#chats button").click()
+    expect(other.replies).to_have_count(1)
+
+
+def test_only_the_newest_chats_are_kept(counting):
+    keep = """(chats) => chats.forEach((at) => localStorage.setItem(`hfdemo_chat_${at}`, JSON.stringify({ at })))"""
+    counting.page.evaluate(keep, list(range(25)))
+    ask(counting, "2")
+    kept = "Object.keys(localStorage).filter((name) => name.startsWith('hfdemo_chat'))"
+    names = counting.page.evaluate(kept)
+    assert len(names) == 20
+    assert {f"hfdemo_chat_{at}" for at in range(6, 25)} < set(names)
 
 
 def test_a_reply_goes_on_over_a_reload(counting):

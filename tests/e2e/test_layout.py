@@ -48,6 +48,35 @@ def test_the_box_is_in_view_whatever_comes(scripted, scripted_chat, size):
     assert page.evaluate("document.documentElement.scrollHeight <= innerHeight"), "only the transcript scrolls"
 
 
+NAME = "an-organisation/a-model-with-quite-a-long-name-1.7B-Instruct"
+SMALL = """() => [...document.querySelectorAll("button, #settings .head input")]
+    .filter((each) => each.checkVisibility({ opacityProperty: true }) && !each.closest(".thought-group"))
+    .map((each) => [each.outerHTML.slice(0, 120), each.getBoundingClientRect()])
+    .filter(([, { width, height }]) => height > 0 && (width < 44 || height < 44)).map(([name]) => name)"""
+
+
+@pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
+def test_on_a_phone_the_header_is_one_row_and_a_finger_meets_every_button(scripted, browser, locale):
+    scripted.engine.now = Status("ready", model=NAME, device="CPU · bfloat16")
+    context = browser.new_context(
+        locale=locale, has_touch=True, is_mobile=True, viewport={"width": 360, "height": 640}
+    )
+    chat = ChatPage(context.new_page())
+    chat.open(scripted.url)
+    assert chat.page.locator("#header").bounding_box()["height"] == 48
+    assert chat.page.evaluate(SMALL) == []
+    scripted.engine.enqueue("one", 1.0)
+    chat.box.fill("go")
+    chat.send_button.tap()
+    chat.stop_button.wait_for()
+    assert chat.page.evaluate(SMALL) == []
+    chat.wait_for_reply()
+    chat.page.locator("#open-settings").tap()
+    expect(chat.page.locator("#settings.open")).to_be_in_viewport()
+    assert chat.page.evaluate(SMALL) == []
+    assert chat.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_the_reader_who_scrolls_up_is_left_alone_until_the_button_leads_back(scripted, scripted_chat):
     page = scripted_chat.page
     scripted.engine.enqueue(*[piece for number in range(150) for piece in (f"word {number}\n\n", 0.04)])
@@ -109,6 +138,31 @@ def test_escape_stops_and_the_other_keys_do_what_they_say(scripted, scripted_cha
     expect(scripted_chat.users).to_have_count(0)
 
 
+def test_the_focus_goes_into_the_settings_and_out_again_and_never_there_while_they_are_closed(scripted, scripted_chat):
+    page = scripted_chat.page
+    outside = "!document.querySelector('#settings').contains(document.activeElement)"
+    scripted_chat.box.focus()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        assert page.evaluate(outside)
+    page.locator("#open-settings").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#close-settings")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator("#system-prompt textarea")).to_be_focused()
+
+    scripted.engine.enqueue("begun", 30.0)
+    scripted_chat.send("go")
+    expect(scripted_chat.replies.last).to_contain_text("begun")
+    page.locator("#system-prompt textarea").focus()
+    page.keyboard.press("Escape")
+    expect(page.locator("#open-settings")).to_be_focused()
+    expect(page.locator("#settings.open")).to_have_count(0)
+    expect(scripted_chat.stop_button).to_be_visible()
+    page.keyboard.press("Escape")
+    scripted_chat.send_button.wait_for(timeout=3000)
+
+
 def test_enter_breaks_the_line_on_a_touch_screen(scripted, browser):
     context = browser.new_context(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844})
     chat = ChatPage(context.new_page())
@@ -142,15 +196,50 @@ def test_every_button_has_a_name(scripted, browser, locale):
 
 def test_the_address_fills_in_and_what_it_cannot_mean_is_said(scripted, page):
     chat = ChatPage(page)
-    chat.open(
-        f"{scripted.url}/?q=Hello%20%ED%95%9C%EA%B8%80&system=Be%20kind.&temperature=0.2&top_p=7&max_new_tokens=abc"
-    )
+    asked = "q=Hello%20%ED%95%9C%EA%B8%80&system=Be%20kind.&temperature=0.2&top_p=7&max_new_tokens=abc"
+    chat.open(f"{scripted.url}/?{asked}&temprature=1&__theme=light&__sign=x&logs=container&utm_source=x")
     expect(chat.box).to_have_value("Hello 한글")
     expect(page.locator("#system-prompt textarea")).to_have_value("Be kind.")
     expect(page.locator("#temperature input[type=number]")).to_have_value("0.2")
     expect(page.locator("#top-p input[type=number]")).to_have_value("0.9")
-    expect(chat.line).to_contain_text("top_p, max_new_tokens")
+    wrong = say("page.bad_in_address", names="Top p, Max new tokens")
+    expect(chat.line).to_have_text(f"{wrong} {say('page.unknown_in_address', names='temprature')}")
     assert scripted.engine.requests == [], "it is filled in, not sent"
+
+
+def test_what_the_address_or_a_starter_brings_is_for_one_chat_and_the_visitors_own_comes_back(scripted, scripted_chat):
+    page = scripted_chat.page
+    prompt, temperature = page.locator("#system-prompt textarea"), page.locator("#temperature input[type=number]")
+    scripted_chat.open_settings()
+    scripted_chat.starters.first.click()
+    scripted_chat.wait_for_reply()
+    expect(prompt).to_have_value(say("starter.travel.system"))
+    page.reload()
+    expect(scripted_chat.replies).to_have_count(1)
+    expect(prompt).to_have_value(say("starter.travel.system"))
+    scripted_chat.new_chat.click()
+    expect(prompt).to_have_value("")
+
+    prompt.fill("I wrote this.")
+    scripted_chat.set_option("temperature", 0.3)
+    scripted_chat.starters.nth(1).click()
+    scripted_chat.wait_for_reply()
+    assert scripted.engine.requests[-1].system_prompt == "I wrote this."
+    expect(prompt).to_have_value("I wrote this.")
+
+    scripted_chat.new_chat.click()
+    scripted_chat.open(f"{scripted.url}/?system=Be%20kind.&temperature=0.9&max_new_tokens=33")
+    expect(prompt).to_have_value("Be kind.")
+    scripted_chat.set_option("max-new-tokens", 44)
+    page.wait_for_timeout(400)
+    page.reload()
+    scripted_chat.starters.first.wait_for()
+    expect(prompt).to_have_value("Be kind.")
+    expect(temperature).to_have_value("0.9")
+    scripted_chat.new_chat.click()
+    expect(prompt).to_have_value("I wrote this.")
+    expect(temperature).to_have_value("0.3")
+    expect(page.locator("#max-new-tokens input[type=number]")).to_have_value("44")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -162,6 +251,8 @@ def test_the_theme_can_be_chosen_and_stays(scripted, browser, scheme):
     assert page.evaluate(is_dark) is (scheme == "dark")
     page.locator("#theme").click()
     assert page.evaluate(is_dark) is False
+    expect(chat.line).to_have_text(say("page.theme_light"))
+    expect(chat.line).to_be_hidden(timeout=6000)
     page.locator("#theme").click()
     assert page.evaluate(is_dark) is True
     page.reload()

@@ -85,8 +85,18 @@ def pick(page: Page, name: str) -> None:
 
 def test_menu_shows_sizes_and_states_in_the_page_language(menu, browser: Browser):
     states = {
-        "en-US": ["in use", "on this machine", "too big for this machine", "not downloaded yet"],
-        "ko-KR": ["사용 중", "이 컴퓨터에 있음", "이 컴퓨터에는 너무 큼", "아직 받지 않음"],
+        "en-US": [
+            "in use · nowhere",
+            "fits · on this machine",
+            "too big for this machine",
+            "fits · not downloaded yet",
+        ],
+        "ko-KR": [
+            "사용 중 · nowhere",
+            "사용 가능 · 이 컴퓨터에 있음",
+            "이 컴퓨터에는 너무 큼",
+            "사용 가능 · 아직 받지 않음",
+        ],
     }
     for locale, (in_use, here, too_big, new) in states.items():
         chat = open_page(menu, browser.new_context(locale=locale).new_page())
@@ -124,7 +134,7 @@ def test_choice_shows_its_card_and_is_used(menu, page):
     expect(page.locator("#status")).to_contain_text("Finding the model")
     menu.engine.now = Status("ready", model="org/there", device="nowhere")
     expect(page.locator("#status")).to_contain_text("org/there · nowhere")
-    expect(page.locator("#model input")).to_have_value("org/there · 271 MB · in use")
+    expect(page.locator("#model input")).to_have_value("org/there · 271 MB · in use · nowhere")
     chat.send("again")
     chat.wait_for_reply()
     assert [message.content for message in menu.engine.requests[-1].messages] == ["hello", "ok", "again"]
@@ -133,13 +143,13 @@ def test_choice_shows_its_card_and_is_used(menu, page):
 
 def test_another_visitor_sees_that_the_model_was_changed(public, page, browser: Browser):
     chat, other = open_page(public, page), open_page(public, browser.new_page())
-    expect(other.page.locator("#model input")).to_have_value("org/here · 1.5 GB · in use")
+    expect(other.page.locator("#model input")).to_have_value("org/here · 1.5 GB · in use · nowhere")
     pick(page, "org/there")
     page.locator("#use-model").click()
     wait_until(lambda: public.host.chosen == ["org/there"], 5)
     public.engine.now = Status("ready", model="org/there", device="nowhere")
     expect(other.page.locator("#status")).to_contain_text("org/there · nowhere", timeout=8000)
-    expect(other.page.locator("#model input")).to_have_value("org/there · 271 MB · in use")
+    expect(other.page.locator("#model input")).to_have_value("org/there · 271 MB · in use · nowhere")
     assert chat.problems == other.problems == []
 
 
@@ -205,7 +215,7 @@ def test_any_name_can_be_typed_on_a_private_page(private, page):
     page.locator("#model input").press("Enter")
     expect(page.locator("#model-card strong")).to_have_text("org/her")
     page.locator("#use-model").click()
-    expect(page.locator("#model input")).to_have_value("org/her · in use")
+    expect(page.locator("#model input")).to_have_value(re.compile("org/her · in use"))
     assert private.host.chosen == ["org/her"]
     page.locator("#model input").fill("org/wrong@v1")
     page.locator("#model input").press("Tab")

@@ -36,6 +36,7 @@ def test_continue_goes_on_in_the_same_reply(chat):
     expect(chat.stop_button).to_be_visible()
     whole = chat.wait_for_reply()
     assert whole.startswith(begun) and len(whole) > len(begun) + 10
+    expect(chat.page.locator("#transcript .thought-group")).to_contain_text("Reached Max new tokens · 20 tokens")
     assert (chat.users.count(), chat.replies.count()) == (1, 1)
 
 
@@ -150,6 +151,7 @@ def test_reply_start_and_stop_texts_reach_the_engine(scripted, scripted_chat):
 
 def test_chat_is_saved_as_it_was_said_with_its_receipts(scripted, scripted_chat):
     scripted.engine.enqueue("<think>Hm.</think>", 0.3, "\t<b>answer</b> ![](x)\n")
+    scripted_chat.open_settings()
     scripted_chat.page.locator("#system-prompt textarea").fill("Be kind.")
     scripted_chat.send("  <i>question</i>\n")
     scripted_chat.wait_for_reply()

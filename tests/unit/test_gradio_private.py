@@ -40,6 +40,11 @@ def test_the_stock_constructor_leaves_events_and_footer_to_us(bare):
     assert bare.below.parent is not None
 
 
+def test_the_stock_store_in_the_visitors_browser_is_not_in_the_page(bare):
+    assert isinstance(bare.saved_conversations, gr.BrowserState)
+    assert not [block for block in bare.parent.blocks.values() if isinstance(block, gr.BrowserState)]
+
+
 def test_no_stock_event_is_left_but_the_endpoint(bare):
     names = {event.api_name for event in bare.parent.fns.values() if event.api_visibility == "public"}
     assert names == {"shout"}

@@ -79,7 +79,7 @@ def test_no_event_of_the_menu_is_part_of_the_api():
         (
             "en",
             [
-                "org/here · 1.5 GB · in use",
+                "org/here · 1.5 GB · in use · nowhere",
                 "org/there · 271 MB · on this machine",
                 "org/big · 141.0 GB · too big for this machine",
                 "org/unknown · not downloaded yet",
@@ -88,7 +88,7 @@ def test_no_event_of_the_menu_is_part_of_the_api():
         (
             "ko",
             [
-                "org/here · 1.5 GB · 사용 중",
+                "org/here · 1.5 GB · 사용 중 · nowhere",
                 "org/there · 271 MB · 이 컴퓨터에 있음",
                 "org/big · 141.0 GB · 이 컴퓨터에는 너무 큼",
                 "org/unknown · 아직 받지 않음",
@@ -108,7 +108,7 @@ def test_the_menu_follows_the_model_in_use_but_leaves_the_choice_after_a_failure
     opened.engine.now = Status("failed", model="org/here")
     update = opened.call("_refresh", "en", "org/big", "")
     assert "value" not in update
-    assert update["choices"][0] == ("org/here · 1.5 GB · on this machine", "org/here")
+    assert update["choices"][0] == ("org/here · 1.5 GB · fits · on this machine", "org/here")
     assert opened.call("_refresh", "en", None, "")["value"] == "org/here"
 
 
@@ -159,10 +159,16 @@ def test_a_public_page_shows_the_name_of_a_folder_and_not_where_it_is(language):
     assert "srv" not in str(opened.call("_show", language, "auto", {}))
 
 
-def test_a_page_for_the_host_alone_shows_whole_paths():
-    update = with_local_models(private=True).call("_refresh", "en", None, "small")
-    assert [name for _, name in update["choices"]] == ["/srv/secret/small", "/srv/other/small", "~/large", "org/there"]
-    assert update["value"] == "/srv/secret/small"
+def test_a_page_for_the_host_alone_takes_paths_and_shows_names_too():
+    opened = with_local_models(private=True)
+    update = opened.call("_refresh", "en", None, "small")
+    assert [name for _, name in update["choices"]] == ["small", "small (2)", "large", "org/there"]
+    assert update["value"] == "small"
+    opened.call("_use_model", "en", "/srv/typed/model")
+    opened.engine.now = Status("ready", model="model", device="nowhere", plan=make_any_plan("model"))
+    update = opened.call("_refresh", "en", "/srv/typed/model", "model")
+    assert update["choices"][0] == ("model · 1.2 GB · in use · nowhere", "/srv/typed/model")
+    assert update["value"] == "/srv/typed/model"
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
@@ -201,7 +207,7 @@ def test_using_a_model_changes_the_engine_and_is_remembered():
     assert opened.host.chosen == ["org/there"]
     assert button["visible"] is False
     choices = opened.call("_refresh", "en", "org/there", "org/there")["choices"]
-    assert [label for label, _ in choices if label.endswith("in use")] == ["org/there · 271 MB · in use"]
+    assert [label for label, _ in choices if "in use" in label] == ["org/there · 271 MB · in use"]
 
 
 @pytest.mark.parametrize("name", ["org/other", "/etc", "", None, 5, ["org/there"], {"a": 1}])
@@ -232,7 +238,7 @@ def test_a_search_fills_the_menu(language):
     opened.catalog.found = [ModelChoice("org/found", 10**9, on_disk=False, fits=True)]
     menu, note = opened.call("_find", language, " tiny ")
     state = say("page.model_not_downloaded", language)
-    assert menu["choices"] == [(f"org/found · 1.0 GB · {state}", "org/found")]
+    assert menu["choices"] == [(f"org/found · 1.0 GB · {say('page.model_fits', language)} · {state}", "org/found")]
     assert note == say("page.found", language, count=1)
     opened.catalog.found = []
     menu, note = opened.call("_find", language, "nothing")

@@ -35,5 +35,4 @@ def test_a_folder_that_is_there_is_a_path_whatever_it_is_called(tmp_path, monkey
 
 
 def test_models_of_the_same_name_are_told_apart():
-    assert shown_names(["/a/m", "/b/m", "org/m"], private=False) == {"m": "/a/m", "m (2)": "/b/m", "org/m": "org/m"}
-    assert shown_names(["/a/m", "org/m"], private=True) == {"/a/m": "/a/m", "org/m": "org/m"}
+    assert shown_names(["/a/m", "/b/m", "org/m"]) == {"m": "/a/m", "m (2)": "/b/m", "org/m": "org/m"}

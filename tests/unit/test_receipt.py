@@ -53,6 +53,24 @@ def test_each_reason_has_words_of_its_own(language):
     assert len(titles) == len(get_args(FinishReason)) == 6
 
 
+def test_a_reply_that_went_on_counts_all_its_parts():
+    first = replace(
+        fakes.RECEIPT, prompt_tokens=40, cached_tokens=30, new_tokens=11, tokens_per_s=10.0, finish_reason="stopped"
+    )
+    first = replace(first, first_token_s=0.5, thought_s=1.0)
+    rest = replace(first, prompt_tokens=51, cached_tokens=50, new_tokens=21, tokens_per_s=5.0, thought_s=2.0)
+    rest = replace(rest, first_token_s=0.1, finish_reason="end_of_turn", model="another", seed=7)
+    whole = rest.after(first)
+    assert (whole.prompt_tokens, whole.cached_tokens, whole.new_tokens, whole.used_tokens) == (40, 30, 32, 72)
+    assert whole.tokens_per_s == 30 / (1 + 4)
+    assert (whole.first_token_s, whole.thought_s) == (0.5, 3.0)
+    assert (whole.finish_reason, whole.model, whole.seed) == ("end_of_turn", "another", 7)
+    assert title(whole, "en") == "Finished · 32 tokens · 6.0/s"
+    one = replace(rest, new_tokens=1, tokens_per_s=0.0)
+    assert one.after(one).tokens_per_s == 0.0
+    assert one.after(first).tokens_per_s == 10.0
+
+
 def test_a_reply_of_one_token_has_no_speed():
     receipt = replace(RECEIPT, new_tokens=1, tokens_per_s=0.0)
     assert title(receipt, "en") == "Finished · 1 tokens"

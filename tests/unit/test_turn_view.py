@@ -132,7 +132,9 @@ def test_a_reply_goes_on_in_its_place_and_keeps_its_thought():
     assert [turn.id for turn in page.conversation.path] == [turn.id for turn in before.path]
     reply = page.conversation.path[-1]
     assert (reply.content, reply.thought) == ("Hello", "Hm.")
-    assert reply.receipt == replace(RECEIPT, thought_s=3.0)
+    assert reply.receipt == RECEIPT.after(replace(CUT, thought_s=3.0))
+    assert (reply.receipt.new_tokens, reply.receipt.thought_s) == (20, 3.0)
+    assert page.meter == "40 of 100 tokens"
     (request,) = engine.requests
     assert (request.messages, request.reply_start, request.continues) == ((Message("user", "Hi"),), "Hel", True)
     assert request.thought_start == "Hm."

@@ -86,11 +86,15 @@
   hfdemo.unlessReverted = (conversation) => {
     if (stoppedAt && !conversation.turns.some((turn) => turn.id === stoppedAt)) throw new Error("Reverted already.");
   };
-  // Box, transcript, conversation, Continue and meter of an empty chat.
+  // Box, transcript, conversation, Continue, meter and settings of an empty chat.
   hfdemo.cleared = () => {
     hfdemo.sayOverBox("");
+    hfdemo.keepNow(""); // what is in the box goes on to the new chat
+    hfdemo.beginChat();
+    const settings = hfdemo.ownSettings();
     hfdemo.keep(EMPTY);
-    return [READY(), [], EMPTY, update({ visible: false }), ""];
+    hfdemo.drawChats();
+    return [READY(), [], EMPTY, update({ visible: false }), "", ...settings];
   };
   // Saves the path that is shown as a JSON file: what was typed and generated, thoughts, and the receipts' values.
   hfdemo.save = (conversation, systemPrompt) => {

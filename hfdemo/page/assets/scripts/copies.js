@@ -27,7 +27,7 @@
     event.stopImmediatePropagation(); // Gradio would copy what is drawn, and show a tick in any case
     const code = button.closest(".code-box")?.querySelector("code");
     const copied = await copy(code ? code.textContent : written(button.closest(".message-row") ?? button.closest(".message-buttons").previousElementSibling));
-    hfdemo.sayOverBox(copied ? "" : hfdemo.say("copy_refused"));
+    hfdemo.sayBriefly(copied ? "" : hfdemo.say("copy_refused"));
     if (!copied) return;
     button.classList.add("copied");
     setTimeout(() => button.classList.remove("copied"), 1500);
@@ -35,6 +35,6 @@
 
   hfdemo.copyLastReply = async () => {
     const row = [...document.querySelectorAll("#transcript .message-row.bot-row")].at(-1);
-    if (row) hfdemo.sayOverBox(hfdemo.say((await copy(written(row))) ? "copied" : "copy_refused"));
+    if (row) hfdemo.sayBriefly(hfdemo.say((await copy(written(row))) ? "copied" : "copy_refused"));
   };
 })();

@@ -20,16 +20,32 @@
     const next = THEMES[(THEMES.indexOf(theme()) + 1) % THEMES.length];
     kept?.setItem(THEME, next);
     draw();
-    hfdemo.sayOverBox(hfdemo.say(`theme_${next}`));
+    hfdemo.sayBriefly(hfdemo.say(`theme_${next}`));
   };
+  const panel = () => document.querySelector("#settings");
   const toggle = () => document.querySelector("#settings .toggle-button");
-  const isOpen = () => document.querySelector("#settings.open") !== null;
+  const isOpen = () => panel().classList.contains("open");
+  let asked = false; // by a click or a key, and not by the page
+  // Closed settings are only out of sight: the Tab key doesn't go there either. The focus goes in and out with them.
+  const followPanel = () => {
+    const hadFocus = panel().contains(document.activeElement);
+    panel().inert = !isOpen();
+    if (isOpen() && asked) document.querySelector("#close-settings").focus();
+    if (!isOpen() && hadFocus) document.querySelector("#open-settings").focus();
+    asked = false;
+  };
   hfdemo.toggleSettings = () => {
+    asked = true;
     kept?.setItem(SETTINGS, isOpen() ? "" : "open");
+    hfdemo.drawChats();
     toggle()?.click();
   };
   // Whether the settings are open at first: as they were left, where there is room for them beside the chat.
-  hfdemo.opensSettings = () => innerWidth > 1100 && kept?.getItem(SETTINGS) === "open";
+  hfdemo.opensSettings = () => {
+    followPanel();
+    new MutationObserver(followPanel).observe(panel(), { attributeFilter: ["class"] });
+    return innerWidth > 1100 && kept?.getItem(SETTINGS) === "open";
+  };
   hfdemo.pickModel = () => {
     if (!isOpen()) hfdemo.toggleSettings();
     setTimeout(() => document.querySelector("#model input")?.focus(), 300); // when it has slid in

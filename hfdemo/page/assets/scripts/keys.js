@@ -1,4 +1,4 @@
-// Keys: Enter sends where there is a keyboard, Escape stops, and the others that `?` shows.
+// Keys: Enter sends where there is a keyboard, Escape stops or closes, and the others that `?` shows.
 (() => {
   const { hfdemo } = window;
   const box = () => document.querySelector("#message textarea");
@@ -37,7 +37,8 @@
         event.stopPropagation();
       }
     } else if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
-      document.querySelector("#message .stop-button")?.click();
+      if (!event.target.closest?.("#settings")) document.querySelector("#message .stop-button")?.click();
+      else if (!event.isComposing && !document.querySelector("#settings [role=listbox]")) hfdemo.toggleSettings();
     } else if ((event.ctrlKey || event.metaKey) && event.shiftKey && event.code in withShift) {
       event.preventDefault();
       withShift[event.code]();

@@ -13,6 +13,14 @@
   };
   // Says something, in place of what the same one said before; without a text, nothing.
   hfdemo.sayOverBox = (text, who = "action") => { said[who] = text; draw(); };
+  // Says something that goes by itself when somebody has had the time to read it.
+  hfdemo.sayBriefly = (text) => {
+    hfdemo.sayOverBox(text);
+    const end = () => { if (said.action === text) hfdemo.sayOverBox(""); };
+    const begin = () => setTimeout(end, 3000 + 60 * text.length);
+    if (document.hidden) document.addEventListener("visibilitychange", begin, { once: true });
+    else begin();
+  };
 
   // What Gradio says in a box over the page moves into the line. Its own words for a message that the server did not
   // take are in English and say nothing of what to do; all others are ours.

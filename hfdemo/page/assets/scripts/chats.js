@@ -1,0 +1,100 @@
+// The chats that the visitor's browser keeps. Each tab has its own and never writes over what another tab wrote; the
+// settings lead to the others.
+(() => {
+  const CHAT = "hfdemo_chat"; // a tab's own, in its storage; in the lasting one each has its id behind that
+  const MOST = 20;
+  const { hfdemo } = window;
+  // The address of a share link is somebody else's later, who would find what was kept under it.
+  const isLent = /\.gradio\.live$/.test(location.hostname);
+  const tab = hfdemo.storage("sessionStorage");
+  const lasting = isLent ? null : hfdemo.storage("localStorage");
+  const write = (storage, key, text) => { try { storage.setItem(key, text); return true; } catch { return false; } };
+  const parse = (text) => { try { return JSON.parse(text) ?? {}; } catch { return {}; } };
+  const newId = () => `_${Math.random().toString(36).slice(2)}`;
+  // What was kept may be of another version, or anything: a turn stands behind the one it follows.
+  const isConversation = (kept) => {
+    const known = new Set([null]);
+    const isTurn = (turn) => {
+      const right = turn && typeof turn.id === "string" && known.has(turn.parent) && ["user", "assistant"].includes(turn.role) && typeof turn.content === "string";
+      if (right) known.add(turn.id);
+      return right;
+    };
+    return Array.isArray(kept?.turns) && kept.turns.every(isTurn) && known.has(kept.head);
+  };
+  const read = (text) => {
+    const { at = 0, id, conversation, settings = {}, lent = {}, draft = "" } = parse(text);
+    return { at, id, text, conversation: isConversation(conversation) ? conversation : { turns: [], head: null }, settings, lent, draft };
+  };
+  const keptChats = () => Object.keys(lasting ?? {}).filter((key) => key.startsWith(CHAT))
+    .map((key) => ({ key, ...read(lasting.getItem(key)) })).sort((one, other) => other.at - one.at);
+  const contentOf = ({ conversation, settings, lent, draft }) => JSON.stringify({ conversation, settings, lent, draft });
+
+  let isOpen = false;
+  let id = newId();
+  let content = ""; // of this tab's chat, as it was read or written last
+  let lasts = null; // what this tab read or wrote last in the lasting storage
+  let keptAs = "lasting";
+
+  hfdemo.chatOfTab = () => read(tab?.getItem(CHAT));
+  // The page has opened: returns its chat; a new tab goes on with the one that was kept last.
+  hfdemo.openChat = () => {
+    const own = hfdemo.chatOfTab();
+    const chat = own.text ? own : keptChats()[0] ?? own;
+    if (typeof chat.id === "string") ({ id } = chat);
+    if (!own.text && !chat.conversation.turns.length) chat.lent = {}; // there is no chat to which it was lent
+    content = contentOf(chat);
+    lasts = chat.text;
+    if (lasts) write(tab, CHAT, lasts);
+    isOpen = true;
+    return chat;
+  };
+  // Keeps this tab's chat, and returns where it could: "lasting", "tab" or "". What is as it was isn't written again.
+  hfdemo.keepChat = (chat) => {
+    if (!isOpen || contentOf(chat) === content) return keptAs;
+    content = contentOf(chat);
+    if (![null, lasts].includes(lasting?.getItem(CHAT + id) ?? null)) id = newId(); // another tab went on with that one
+    const text = JSON.stringify({ id, at: Date.now(), ...chat });
+    const inTab = write(tab, CHAT, text);
+    if (!lasting?.getItem(CHAT + id)) keptChats().slice(MOST - 1).forEach(({ key }) => lasting.removeItem(key));
+    const written = write(lasting, CHAT + id, text);
+    if (written) lasts = text;
+    keptAs = written ? "lasting" : inTab ? "tab" : "";
+    return keptAs;
+  };
+  // A new chat begins in this tab; the one that was there is kept.
+  hfdemo.beginChat = () => { if (hfdemo.conversation.turns.length) id = newId(); };
+  // What happens until the page is gone is kept no more.
+  hfdemo.closeChat = () => { isOpen = false; };
+
+  // The other chats, in the settings: those of which something isn't shown here already.
+  const others = () => {
+    const shown = new Set(hfdemo.path().map((turn) => turn.id));
+    return keptChats().filter((chat) => {
+      const path = hfdemo.path(chat.conversation);
+      const isNew = chat.key !== CHAT + id && path.some((turn) => !shown.has(turn.id));
+      if (isNew) path.forEach((turn) => shown.add(turn.id));
+      return isNew;
+    });
+  };
+  const goTo = async ({ text }) => {
+    await hfdemo.stopReply(hfdemo.conversation);
+    hfdemo.keepNow();
+    hfdemo.closeChat();
+    write(tab, CHAT, text);
+    location.reload();
+  };
+  hfdemo.drawChats = () => {
+    const forget = document.querySelector("#forget");
+    if (!forget) return;
+    const list = document.querySelector("#chats") ?? Object.assign(document.createElement("div"), { id: "chats" });
+    if (!list.isConnected) forget.before(list);
+    const buttons = others().map((chat) => {
+      const button = Object.assign(document.createElement("button"), { type: "button", textContent: hfdemo.path(chat.conversation)[0].content.slice(0, 200) });
+      button.title = new Date(chat.at).toLocaleString(hfdemo.language);
+      button.addEventListener("click", () => goTo(chat));
+      return button;
+    });
+    const title = Object.assign(document.createElement("h2"), { textContent: hfdemo.say("chats") });
+    list.replaceChildren(...(buttons.length ? [title, ...buttons] : []));
+  };
+})();
