@@ -12,10 +12,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import ROOT
+from tests.warm import Process, the_warm_python
+
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes that each compute with all cores wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-ROOT = Path(__file__).resolve().parent.parent
 KINDS = ("unit", "integration", "e2e")
 
 
@@ -37,7 +39,7 @@ def _kind(item: pytest.Item) -> int:
 class App:
     """The chat, running as a person would run it: `python app.py` in a process of its own."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     url: str
     log_file: Path
 
@@ -84,16 +86,10 @@ def start_app(folder: Path, port: int | None = None, timeout_s: float = 60, **en
     """Start the chat and wait until its page answers."""
     port = port or free_port()
     log_file = folder / f"app-{port}-{time.monotonic_ns()}.log"
-    with log_file.open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "app.py"],
-            cwd=ROOT,
-            env=os.environ
-            | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
-            | environ,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+    here = {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
+    with open(os.devnull) as nothing, log_file.open("wb") as log:
+        files = [nothing.fileno(), log.fileno(), log.fileno()]
+        process = the_warm_python().begin(["app.py"], os.environ | here | environ, files)
     app = App(process, f"http://127.0.0.1:{port}", log_file)
 
     def answers() -> bool:

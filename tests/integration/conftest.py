@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from hfdemo.settings import Settings
 from tests.conftest import ROOT, free_port, wait_until
 from tests.hub import Hub, serve
 from tests.integration.local import Local, save_tiny_model
+from tests.warm import Process, begin_anew, the_warm_python
 
 
 @dataclass
@@ -46,48 +46,56 @@ def served(
 
 
 @dataclass
+class Started:
+    """A program that runs, and what it writes."""
+
+    process: Process
+    output: Path
+    errors: Path
+
+    def lines(self) -> list[str]:
+        """Wait for its end, which must be a good one, and return what it printed."""
+        assert self.process.wait(250) == 0, self.errors.read_text("utf-8")[-2000:]
+        return self.output.read_text("utf-8").splitlines()
+
+
+@dataclass
 class Machine:
     """A machine with an empty cache, and the Hub that it reaches, which has the small model as org/tiny."""
 
     hub: Hub
-    home: Path
+    folder: Path
     environ: dict[str, str]
-    begun: list[subprocess.Popen[str]] = field(default_factory=list)
+    begun: list[Started] = field(default_factory=list)
 
-    def begin(self, program: str, *before: str, **environ: str) -> subprocess.Popen[str]:
+    @property
+    def home(self) -> Path:
+        return Path(self.environ["HF_HOME"])
+
+    def begin(self, program: str, *before: str, **environ: str) -> Started:
         """Run a Python program; `before` are words before its command."""
-        process = subprocess.Popen(
-            [*before, sys.executable, "-c", program],
-            cwd=ROOT,
-            env=self.environ | environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.begun.append(process)
-        return process
+        output, errors = (self.folder / f"{kind}-{len(self.begun)}" for kind in ("output", "errors"))
+        with open(os.devnull) as nothing, output.open("wb") as out, errors.open("wb") as err:
+            asked = ["-c", program], self.environ | environ, [nothing.fileno(), out.fileno(), err.fileno()]
+            process = begin_anew(*asked, before=before) if before else the_warm_python().begin(*asked)
+        self.begun.append(Started(process, output, errors))
+        return self.begun[-1]
 
     def run(self, program: str, *before: str, **environ: str) -> list[str]:
         """Run a Python program to its end, and return what it printed."""
-        return lines_of(self.begin(program, *before, **environ))
-
-
-def lines_of(process: subprocess.Popen[str]) -> list[str]:
-    output, errors = process.communicate(timeout=250)
-    assert process.returncode == 0, errors[-2000:]
-    return output.splitlines()
+        return self.begin(program, *before, **environ).lines()
 
 
 @pytest.fixture
 def machine(embedded_model: Path, tmp_path: Path) -> Iterator[Machine]:
     with serve(Hub({"org/tiny": embedded_model})) as hub:
-        home = tmp_path / "home"
-        switches = {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-        machine = Machine(hub, home, os.environ | hub.environ | switches)
+        home = str(tmp_path / "home")
+        switches = {"HF_HOME": home, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        machine = Machine(hub, tmp_path, os.environ | hub.environ | switches)
         yield machine
-        for process in machine.begun:
-            process.kill()
-            process.wait()
+        for started in machine.begun:
+            started.process.kill()
+            started.process.wait()
 
 
 @pytest.fixture(scope="session")

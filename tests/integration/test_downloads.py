@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import wait_until
 from tests.hub import Model
-from tests.integration.conftest import Machine, lines_of
+from tests.integration.conftest import Machine
 from tests.integration.local import save_tiny_model
 
 WEIGHTS = "model.safetensors"
@@ -127,9 +127,9 @@ def test_a_download_that_is_cut_goes_on_within_the_same_start(machine, light_dow
 def test_a_download_that_was_killed_goes_on_at_the_next_start_and_less_is_to_come(machine, light_downloads):
     machine.hub.bytes_per_s = 20e6
     started = machine.begin(FETCH)
-    wait_until(lambda: light_downloads.partial_bytes() > 30_000_000 or started.poll() is not None, 120)
-    started.kill()
-    assert started.wait() < 0, started.communicate()
+    wait_until(lambda: light_downloads.partial_bytes() > 30_000_000 or started.process.poll() is not None, 120)
+    started.process.kill()
+    assert started.process.wait() < 0, started.errors.read_text("utf-8")
     machine.hub.bytes_per_s = None
     machine.hub.ranges.clear()
     had = light_downloads.partial_bytes()
@@ -147,8 +147,8 @@ def test_a_download_goes_on_after_the_network_was_gone_for_longer_than_the_clien
     started = machine.begin(FETCH)
     wait_until(lambda: light_downloads.partial_bytes() > 2_000_000, 120)
     machine.hub.down = "hangs up"
-    _, errors = started.communicate(timeout=120)
-    assert (started.returncode, errors.splitlines()[-1]) == (1, "hub_unreachable_for")
+    status = started.process.wait(120)
+    assert (status, started.errors.read_text("utf-8").splitlines()[-1]) == (1, "hub_unreachable_for")
     machine.hub.down, machine.hub.bytes_per_s = False, None
     machine.hub.ranges.clear()
     light_downloads.assert_whole(machine.run(FETCH)[-1])
@@ -194,7 +194,7 @@ def test_two_starts_at_once_go_on_with_one_download(machine, light_downloads):
     light_downloads.leave(light_downloads.content[:30_000_000])
     machine.hub.bytes_per_s = 60e6
     starts = [machine.begin(FETCH) for _ in range(2)]
-    folders = {lines_of(start)[-1] for start in starts}
+    folders = {start.lines()[-1] for start in starts}
     assert len(folders) == 1
     light_downloads.assert_whole(folders.pop())
     assert (light_downloads.resumed_at(), light_downloads.count()) == ([30_000_000], 1)
@@ -203,7 +203,7 @@ def test_two_starts_at_once_go_on_with_one_download(machine, light_downloads):
 def test_two_first_starts_at_once_both_answer(machine, downloads):
     machine.hub.bytes_per_s = 60e6
     starts = [machine.begin(ENGINE + "print(reply())") for _ in range(2)]
-    assert [lines_of(start) for start in starts] == [[PARIS], [PARIS]]
+    assert [start.lines() for start in starts] == [[PARIS], [PARIS]]
     assert downloads.count() == 1
     downloads.assert_whole(str(next((machine.home / "hub" / "models--org--tiny" / "snapshots").iterdir())))
 
@@ -274,9 +274,9 @@ def test_a_disk_that_fills_up_meanwhile_is_told_and_is_no_trouble_for_the_next_s
     size_mb = downloads.size // 1_000_000 + 600  # the check before the download wants some to spare
     machine.hub.bytes_per_s = 20e6
     started = machine.begin(FULL_DISK, *in_own_disk(size_mb, machine.home))
-    wait_until(lambda: downloads.count() == 2 or started.poll() is not None, 120, "the next start's download")
+    wait_until(lambda: downloads.count() == 2 or started.process.poll() is not None, 120, "the next start's download")
     machine.hub.bytes_per_s = None
-    told, left, answer = lines_of(started)
+    told, left, answer = started.lines()
     key, status, english, korean = json.loads(told)
     assert (key, status) == ("disk_ran_full", 25)
     assert str(machine.home) in english and "no space left" in english and "HF_HOME" in english
