@@ -4,6 +4,7 @@ from typing import Any
 
 from hfdemo.chat.options import LIMITS, MAX_STOP_TEXT_CHARS, MAX_STOP_TEXTS
 from hfdemo.door.asked import MAX_LIKELIEST
+from hfdemo.door.tools import CHOICES, MAX_TOOLS
 
 Schema = dict[str, Any]
 
@@ -70,11 +71,28 @@ _PART = _object({"type": {"enum": ["text"]}, "text": TEXT})
 
 _CONTENT = {"anyOf": [TEXT, {"type": "array", "items": _PART}]}
 
-_MESSAGES = {
-    "type": "array",
-    "minItems": 1,
-    "items": _object({"role": {"enum": ["system", "developer", "user", "assistant"]}, "content": _CONTENT}),
-}
+_MESSAGE = _object({"role": {"enum": ["system", "developer", "user", "assistant"]}, "content": _CONTENT})
+
+_MESSAGES = {"type": "array", "minItems": 1, "items": _MESSAGE}
+
+_CALL = _object(
+    {"id": TEXT, "type": {"const": "function"}, "function": _object({"name": TEXT, "arguments": {"type": "string"}})}
+)
+
+_CALLS = {"type": "array", "items": _CALL}
+
+_CALLING = _object({"role": {"const": "assistant"}, "tool_calls": _CALLS}, {"content": _or_null(_CONTENT)})
+
+_RESULT = _object({"role": {"const": "tool"}, "tool_call_id": TEXT, "content": _CONTENT})
+
+_TOOL_NAME = {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"}
+
+_TOOL = _object(
+    {
+        "type": {"const": "function"},
+        "function": _object({"name": _TOOL_NAME}, {"description": TEXT, "parameters": {"type": "object"}}),
+    }
+)
 
 _FORMAT = _object(
     {"type": {"enum": ["text", "json_object", "json_schema"]}},
@@ -104,7 +122,7 @@ _STREAM_OPTIONS = {"stream_options": _or_null(_object({}, {"include_usage": FLAG
 _LIKELIEST = {"type": ["integer", "null"], "minimum": 0, "maximum": MAX_LIKELIEST}
 
 _CHAT = _object(
-    {"messages": _MESSAGES},
+    {"messages": {"type": "array", "minItems": 1, "items": {"anyOf": [_MESSAGE, _CALLING, _RESULT]}}},
     _SAMPLING
     | _STREAM_OPTIONS
     | {
@@ -114,6 +132,9 @@ _CHAT = _object(
         "top_logprobs": _LIKELIEST,
         "response_format": _or_null(_FORMAT),
         "continue_final_message": FLAG,
+        "tools": _or_null({"type": "array", "items": _TOOL, "maxItems": MAX_TOOLS}),
+        "tool_choice": {"enum": [*CHOICES, None]},
+        "parallel_tool_calls": FLAG,
     },
 )
 
@@ -163,7 +184,7 @@ _CHAT_ANSWER = _object(
                     "index": {"const": 0},
                     "message": _object(
                         {"role": {"const": "assistant"}, "content": {"type": ["string", "null"]}},
-                        {"reasoning_content": TEXT, "refusal": {"type": "null"}},
+                        {"reasoning_content": TEXT, "refusal": {"type": "null"}, "tool_calls": _CALLS},
                     ),
                     "logprobs": _or_null(_object({"content": {"type": "array", "items": _TOKEN}})),
                     "finish_reason": FINISH,
