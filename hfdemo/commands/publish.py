@@ -13,16 +13,17 @@ from huggingface_hub import HfApi, SpaceHardware, get_token
 from hfdemo.commands.terminal import exit_status, prepare_terminal
 from hfdemo.environment import ROOT
 from hfdemo.errors import HfdemoError, PublishError
-from hfdemo.models.choose import HubModel, parse_model
+from hfdemo.models.choose import HubModel, LocalModel, parse_model
 from hfdemo.publish.account import Publisher, check_rights, no_token_error, who_publishes
 from hfdemo.publish.explain import ZERO_GPU
 from hfdemo.publish.folder import SpaceFile, lint_folder, project_address, read_folder, read_requirements
 from hfdemo.publish.leaks import find_leaks
 from hfdemo.publish.life import FAILED, RESTING, RUNNING, last_log_lines, wait_for_end, wake
 from hfdemo.publish.name import read_name
-from hfdemo.publish.requirements import names_in, pins
+from hfdemo.publish.requirements import PEFT, names_in, pins
 from hfdemo.publish.smoke import OPENING_S, ask_space, sees_sign_in
 from hfdemo.publish.space import (
+    ADAPTERS,
     PRIVATE,
     Found,
     Target,
@@ -45,6 +46,17 @@ INTERRUPTED = 130
 
 NEEDS_SIGN_IN = "HFDEMO_ALLOWED_USERS"
 """The setting with which visitors sign in with Hugging Face."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """What the Space is to run."""
+
+    name: str
+    """As its `HFDEMO_MODEL`."""
+    is_adapter: bool
+    files: Sequence[SpaceFile] = ()
+    """Those that go with the program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +118,8 @@ class _Publishing:
         """
         name = read_name(self._options.name, self._options.title)
         self._check_hardware()
-        variables = {"HFDEMO_MODEL": self._model(self._options.model)} if self._options.model else {}
+        model = self._model(self._options.model) if self._options.model else None
+        variables = {"HFDEMO_MODEL": model.name} if model else {}
         variables |= {"HFDEMO_TITLE": name.title} if name.title else {}
         publisher = self._who()
         repo_id = f"{name.namespace or (publisher.name if publisher else '?')}/{name.name}"
@@ -115,8 +128,11 @@ class _Publishing:
         found = look(self._api, repo_id) if publisher else None
         hardware = self._options.hardware or (found.hardware if found else None) or ZERO_GPU
         self._tell_space(repo_id, hardware, found)
-        self._scopes = self._find_scopes(settings_of(self._api, repo_id) if found else {})
-        files = self._files(name.title, hardware == ZERO_GPU, self._page(repo_id))
+        there = settings_of(self._api, repo_id) if found else {}
+        self._scopes = self._find_scopes(there)
+        is_adapter = model.is_adapter if model else self._is_adapter(there.get("HFDEMO_MODEL", ""))
+        files = self._files(name.title, hardware == ZERO_GPU, self._page(repo_id), is_adapter)
+        files += model.files if model else []
         if publisher and not self._options.dry_run:
             self._secrets = self._read_secrets()
         self._check_leaks(files)
@@ -163,18 +179,41 @@ class _Publishing:
         self._meet(no_token_error())
         return None
 
-    def _model(self, named: str) -> str:
-        """Return a model's name for the Space, which can't see this machine's folders."""
-        source = parse_model(named)
-        if not isinstance(source, HubModel):
-            raise PublishError("model_not_on_hub", model=named)
-        from hfdemo.models.check import check_for_space  # which imports torch
+    def _model(self, named: str) -> _Model:
+        """Return a model as the Space runs it, which can't see this machine's folders: an adapter goes with it.
 
+        Raises:
+            HfdemoError: the Space couldn't load it.
+        """
+        source = parse_model(named)
+        if isinstance(source, HubModel):
+            return _Model(named, self._check_on_hub(source))
+        from hfdemo.publish.adapter import find_adapter_base, name_there, read_adapter  # which imports torch
+
+        base = find_adapter_base(source) if isinstance(source, LocalModel) else None
+        if base is None or not isinstance(source, LocalModel):
+            raise PublishError("model_not_on_hub", model=named)
+        self._check_on_hub(base)
+        self._tell("✓", "adapter", model=source.name, base=base.name)
+        return _Model(name_there(source), True, read_adapter(source))
+
+    def _check_on_hub(self, source: HubModel) -> bool:
+        """Check a model that the Space takes from the Hub, and tell whether it is an adapter."""
         try:
-            check_for_space(source, names_in(read_requirements(ROOT)), find_platform(self._environ))
+            return _check_for_space(source, self._environ)
         except HfdemoError as error:
             self._meet(error)
-        return named
+            return False
+
+    def _is_adapter(self, named: str) -> bool:
+        """Tell whether the model that an existing Space runs is an adapter, as far as that can be known."""
+        if not named or named.startswith(f"./{ADAPTERS}"):
+            return bool(named)
+        try:
+            source = parse_model(named)
+            return isinstance(source, HubModel) and _check_for_space(source, self._environ)
+        except HfdemoError:  # it has run it so far; nobody asked for another one
+            return False
 
     def _tell_space(self, repo_id: str, hardware: str, found: Found | None) -> None:
         private = found.private if found else self._options.private
@@ -193,13 +232,14 @@ class _Publishing:
         self._tell("✓", "sign_in", name=NEEDS_SIGN_IN)
         return ()
 
-    def _files(self, title: str | None, zero_gpu: bool, page: str) -> list[SpaceFile]:
+    def _files(self, title: str | None, zero_gpu: bool, page: str, is_adapter: bool) -> list[SpaceFile]:
         """Return the files to send, if a Space accepts them.
 
         Raises:
             PublishError: it doesn't; each reason has been printed.
         """
-        files = read_folder(ROOT, title, zero_gpu, page, project_address(ROOT), self._scopes)
+        packages = (PEFT,) if is_adapter else ()
+        files = read_folder(ROOT, title, zero_gpu, page, project_address(ROOT), self._scopes, packages)
         for line, pinned in pins(read_requirements(ROOT), zero_gpu):
             self._tell("!", "pinned", line=line, pinned=pinned)
         if findings := lint_folder(files, ROOT, zero_gpu):
@@ -334,6 +374,12 @@ class _Publishing:
 
     def _words(self, key: str, **facts: object) -> str:
         return say(f"publish.{key}", self._language, **facts)
+
+
+def _check_for_space(source: HubModel, environ: Mapping[str, str]) -> bool:
+    from hfdemo.models.check import check_for_space  # which imports torch
+
+    return check_for_space(source, names_in(read_requirements(ROOT)), find_platform(environ))
 
 
 def _size(files: Sequence[SpaceFile]) -> str:

@@ -67,17 +67,27 @@ def download_config(source: HubModel) -> dict[str, Any]:
     return read_object(Path(hf_hub_download(source.repo_id, CONFIG, revision=source.revision, token=source.token)))
 
 
-def base_name(name: str, config: Mapping[str, Any]) -> str:
-    """Return the name of an adapter's base model, if the adapter can be merged into it here.
+def base_of(name: str, config: Mapping[str, Any]) -> str:
+    """Return the name of an adapter's base model, if the adapter is of a kind that can be merged into it.
 
     Raises:
-        ModelLoadError: it can't; the text says why.
+        ModelLoadError: it isn't; the text says why.
     """
     kind, base = str(config.get("peft_type") or "?"), str(config.get("base_model_name_or_path") or "")
     if kind.upper() not in MERGED:
         raise ModelLoadError("adapter_kind", model=name, kind=kind, kinds=", ".join(MERGED))
     if not base:
         raise ModelLoadError("adapter_without_base", model=name, file=CONFIG)
+    return base
+
+
+def base_name(name: str, config: Mapping[str, Any]) -> str:
+    """Return the name of an adapter's base model, if the adapter can be merged into it here.
+
+    Raises:
+        ModelLoadError: it can't; the text says why.
+    """
+    base = base_of(name, config)
     if importlib.util.find_spec("peft") is None:
         raise ModelLoadError("adapter_needs_peft", model=name, base=base)
     return base
@@ -119,14 +129,27 @@ def check_adapter(folder: Path, name: str, config: Mapping[str, Any]) -> None:
     Raises:
         ModelLoadError: the text says what is wrong.
     """
+    tensors = read_weights(folder, name)
+    if misfits := list(_misfits(tensors, config)):
+        raise ModelLoadError("adapter_misfit", model=name, tensors=names_of(sorted(misfits)))
+
+
+def read_weights(folder: Path, name: str) -> Mapping[str, Tensor]:
+    """Return an adapter's tensors, without their numbers.
+
+    Args:
+        folder: where it is.
+        name: what people call it.
+
+    Raises:
+        ModelLoadError: it has none, or their file isn't whole.
+    """
     names = [path.name for path in folder.iterdir()]
     if WEIGHTS not in names:
         if PICKLES in names:
             raise ModelLoadError("pickled", model=name)
         raise ModelLoadError("adapter_without_weights", folder=shown_path(folder), files=listed(names))
-    tensors = read_safetensors(folder / WEIGHTS)
-    if misfits := list(_misfits(tensors, config)):
-        raise ModelLoadError("adapter_misfit", model=name, tensors=names_of(sorted(misfits)))
+    return read_safetensors(folder / WEIGHTS)
 
 
 def _misfits(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Iterable[str]:

@@ -150,8 +150,8 @@ def check_download(files: ModelFiles, source: ModelSource, settings: Settings, m
         raise explain_load_error(error, source, settings.platform) from None
 
 
-def check_for_space(source: HubModel, packages: Collection[str], platform: Platform) -> None:
-    """Check that a model of the Hub is of a kind that a Space can load.
+def check_for_space(source: HubModel, packages: Collection[str], platform: Platform) -> bool:
+    """Check that a model of the Hub is of a kind that a Space can load, and tell whether it is an adapter.
 
     What can't be found out about it passes: the Space may have another access token.
 
@@ -169,15 +169,16 @@ def check_for_space(source: HubModel, packages: Collection[str], platform: Platf
         config = read_config(source) if "config.json" in names and not source.gguf_file else {}
     except (HfdemoError, OSError) as error:
         logger.info("%s: %s", source.name, error)
-        return
+        return False
     if source.gguf_file:
         refuse_gguf_part(source.gguf_file, names, source.repo_id)
         check_gguf_architecture(source.name, str((info.gguf or {}).get("architecture", "")))
-        return
+        return False
     if is_adapter(names):
-        return
+        return True
     check_kind(source.name, names, config, allow_pickle=False, task=info.pipeline_tag or "")
     check_quantization_packages(source.name, config, lambda _, package: package.partition("[")[0] in packages)
+    return False
 
 
 def refuse_misfit(plan: Plan, settings: Settings) -> None:

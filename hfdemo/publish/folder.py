@@ -54,6 +54,7 @@ def read_folder(
     page: str = "",
     project: str = "",
     scopes: Sequence[str] | None = None,
+    packages: Sequence[str] = (),
 ) -> list[SpaceFile]:
     """Return the files to send, sorted by name and adapted to the Space.
 
@@ -64,6 +65,7 @@ def read_folder(
         page: the address of the Space's page, for the links in what people read; "" leaves them as they are.
         project: the address of a repository that holds the whole folder, for links to files that aren't sent.
         scopes: what visitors let the Space do who sign in with Hugging Face; None if that isn't needed.
+        packages: what the Space needs besides, as in requirements.txt.
 
     Raises:
         PublishError: a file is missing or can't be read, or README.md has no front matter for what it has to say.
@@ -72,7 +74,7 @@ def read_folder(
     for path in sorted({path for pattern in ALLOWED for path in folder.glob(pattern) if path.is_file()}):
         name = path.relative_to(folder).as_posix()
         if _may_go(name):
-            contents[name] = _read(path, name)
+            contents[name] = read_file(path, name)
     for name in NEEDED:
         if name not in contents:
             raise PublishError("folder_lacks", file=name, folder=folder)
@@ -87,7 +89,7 @@ def read_folder(
             text = with_absolute_links(_text(contents, name), name, contents, page, project)
             contents[name] = text.encode()
     asked = requirements.for_space(_text(contents, "requirements.txt"), zero_gpu)
-    contents["requirements.txt"] = asked.encode()
+    contents["requirements.txt"] = "".join([asked, *(f"{package}\n" for package in packages)]).encode()
     return [SpaceFile(name, content) for name, content in sorted(contents.items())]
 
 
@@ -163,14 +165,19 @@ def read_requirements(folder: Path) -> str:
         PublishError: it can't be read.
     """
     name = "requirements.txt"
-    return _text({name: _read(folder / name, name)}, name)
+    return _text({name: read_file(folder / name, name)}, name)
 
 
 def _may_go(name: str) -> bool:
     return not any(part.startswith(".") or part in NEVER for part in PurePosixPath(name).parts)
 
 
-def _read(path: Path, name: str) -> bytes:
+def read_file(path: Path, name: str) -> bytes:
+    """Return a file's content.
+
+    Raises:
+        PublishError: it can't be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:

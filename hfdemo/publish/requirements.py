@@ -21,6 +21,9 @@ ZERO_GPU_TORCH = ("2.8.0", "2.9.1", "2.10.0", "2.11.0")
 SHARED_WITH_BUILD = ("huggingface-hub", "pydantic", "uvicorn", "jinja2")
 """Packages that the build installs, too, in versions it chooses: pinning another version fails the build."""
 
+PEFT = "peft>=0.18,<1"
+"""What a Space needs to load an adapter; the same as the package's extra."""
+
 _OTHER_FILE = re.compile(r"-(?:r|c|e)\b|--(?:requirement|constraint|editable)\b")
 
 

@@ -15,6 +15,9 @@ from hfdemo.publish.explain import explained
 from hfdemo.publish.folder import SpaceFile
 
 OURS = "hfdemo/"
+
+ADAPTERS = "adapter/"
+"""Where the Space has an adapter that came from the disk of whoever published it."""
 """Files in this folder are deleted from the Space when they no longer exist here."""
 
 MADE_BY_THE_HUB = (".gitattributes", "README.md")
@@ -156,7 +159,9 @@ def changed_files(target: Target, found: Found | None) -> tuple[list[SpaceFile],
     there = found.files if found else {}
     changed = [file for file in target.files if there.get(file.path) not in _hashes(file.content)]
     wanted = {file.path for file in target.files}
-    return changed, sorted(name for name in there if name.startswith(OURS) and name not in wanted)
+    brings_adapter = any(name.startswith(ADAPTERS) for name in wanted)
+    ours = (OURS, ADAPTERS) if brings_adapter else (OURS,)
+    return changed, sorted(name for name in there if name.startswith(ours) and name not in wanted)
 
 
 def upload(api: HfApi, target: Target, found: Found | None) -> str | None:

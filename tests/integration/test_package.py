@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from hfdemo.publish.requirements import PEFT
 from tests.conftest import ROOT, free_port, wait_until
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -29,6 +30,7 @@ def test_what_the_tests_share_with_an_extra_has_the_same_range():
     extras = {line for lines in PROJECT["optional-dependencies"].values() for line in lines}
     names = {line.split(">")[0] for line in extras}
     assert {line for line in required(ROOT / "tests" / "requirements.txt") if line.split(">")[0] in names} <= extras
+    assert PEFT in extras, "what publish adds for an adapter"
 
 
 @pytest.fixture(scope="module")

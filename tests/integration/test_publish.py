@@ -1,6 +1,7 @@
 """A folder becomes a Space that answers: the running command, the unmodified clients, and a Hub that may refuse."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import uvicorn
 import yaml
+from safetensors.torch import save_file
 from starlette.applications import Starlette
 
 from hfdemo.errors import GenerationFailed
@@ -237,6 +240,43 @@ def test_only_what_a_space_needs_is_sent_as_it_is_and_pictures_apart(publish, hu
     pictures = {name for name in sent if name.endswith(".png")}
     assert pictures and space(hub).stored_apart == pictures
     assert [commit["removed"] for commit in space(hub).commits] == [[]]
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    """An adapter as peft saves one, with what its training left beside it."""
+    trained = tmp_path / "my-lora"
+    (trained / "checkpoint-10").mkdir(parents=True)
+    config = {"peft_type": "LORA", "base_model_name_or_path": "org/base"}
+    (trained / "adapter_config.json").write_text(json.dumps(config))
+    save_file({"base_model.model.q_proj.lora_A.weight": torch.ones(4, 8)}, trained / "adapter_model.safetensors")
+    for name in ("tokenizer.json", "README.md", "training_args.bin", ".env", "checkpoint-10/adapter_config.json"):
+        (trained / name).write_text("{}")
+    return trained
+
+
+def test_an_adapter_on_this_machine_goes_with_the_program(publish, hub, adapter):
+    text = publish("my-chat", "--model", str(adapter), "--language", "en")
+    assert (
+        "my-lora is an adapter: it is sent with the program, and the Space downloads its base model org/base" in text
+    )
+    assert space(hub).created["variables"] == [{"key": "HFDEMO_MODEL", "value": "./adapter/my-lora"}]
+    sent = {name: content for name, content in space(hub).files.items() if name.startswith("adapter/")}
+    names = ("adapter_config.json", "adapter_model.safetensors", "tokenizer.json")
+    assert sent == {f"adapter/my-lora/{name}": (adapter / name).read_bytes() for name in names}
+    assert "adapter/my-lora/adapter_model.safetensors" in space(hub).stored_apart
+    assert "peft>=0.18,<1" in space(hub).files["requirements.txt"].decode().splitlines()
+    text = publish("my-chat", "--language", "en")
+    assert "Nothing has changed" in text
+    publish("my-chat", "--model", str(adapter.rename(adapter.with_name("other"))))
+    assert {name.split("/")[1] for name in space(hub).files if name.startswith("adapter/")} == {"other"}
+
+
+def test_an_adapter_whose_base_is_only_here_is_refused(publish, hub, adapter):
+    (adapter / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "/home/me/base"}')
+    text = publish("my-chat", "--model", str(adapter), "--language", "en", status=2)
+    assert "my-lora is an adapter of /home/me/base, which is only on this machine" in text
+    assert changes(hub) == []
 
 
 @pytest.mark.parametrize(("hardware", "has_torch"), [(ZERO_GPU, False), ("t4-small", True)])
