@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from hfdemo.answering import Answering
 from hfdemo.chat.reply import Delta, Receipt, StopSignal
-from hfdemo.chat.request import ChatRequest, ShownPrompt
+from hfdemo.chat.request import ChatRequest, ShownPrompt, ShownToken
 from hfdemo.engines.protocol import ModelCatalog, Status
 from hfdemo.errors import HfdemoError, InvalidInput
 from hfdemo.models.choice import ModelChoice
@@ -103,7 +103,7 @@ class ScriptedViewer:
     """Shows each message as one token, behind a control token."""
 
     def show_prompt(self, request: ChatRequest) -> ShownPrompt:
-        tokens = [("<|start|>", True), *((message.content, False) for message in request.messages)]
+        tokens = [ShownToken("<|start|>", True), *(ShownToken(message.content, False) for message in request.messages)]
         return ShownPrompt(tuple(tokens), dropped_messages=0, context_limit=100)
 
 

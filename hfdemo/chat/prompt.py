@@ -22,7 +22,9 @@ from hfdemo.chat.notes import Note, make_note
 from hfdemo.chat.options import Options, Thinking
 from hfdemo.chat.reply_format import find_reply_format
 from hfdemo.chat.reply_reader import THOUGHT_FIELD
+from hfdemo.chat.request import ShownToken
 from hfdemo.chat.template import PLACEHOLDER, ChatTemplate, make_placeholder
+from hfdemo.chat.token_bytes import TokenBytes, unfinished
 from hfdemo.chat.tool_calls import MARKS, CallReader, ToolCall
 from hfdemo.errors import GenerationFailed, InvalidInput, ModelLoadError
 
@@ -195,6 +197,31 @@ class PromptBuilder:
             for token_id in set(ids)
         }
         return [(shown[token_id], token_id in control) for token_id in ids]
+
+    def show_whole(self, ids: Sequence[int]) -> list[ShownToken]:
+        """Return each token as text; those that only together make a character, together."""
+        token_bytes = TokenBytes(self.tokenizer)
+        data = {token_id: token_bytes.of(token_id) for token_id in set(ids)}
+        shown: list[ShownToken] = []
+        held: list[int] = []  # the tokens of an unfinished character
+
+        def together() -> ShownToken:
+            return ShownToken(self.text_within(held), False, len(held))
+
+        for token_id, (text, control) in zip(ids, self.show(ids), strict=True):
+            part = None if control else data[token_id]
+            if held and part is None:
+                shown.append(together())
+                held = []
+            if part is not None and unfinished([*(data[each] or b"" for each in held), part]):
+                held.append(token_id)
+            elif held:
+                held.append(token_id)
+                shown.append(together())
+                held = []
+            else:
+                shown.append(ShownToken(text, control))
+        return [*shown, *([together()] if held else [])]
 
     def end_of_turn_ids(self) -> set[int]:
         """Return the control tokens with which the chat template closes the model's turn."""

@@ -40,10 +40,20 @@ class ChatRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownToken:
+    """A token as text, or several that only together are text."""
+
+    text: str
+    control: bool
+    """Whether it is a control token."""
+    count: int = 1
+    """Of how many tokens it is the text."""
+
+
+@dataclass(frozen=True, slots=True)
 class ShownPrompt:
     """A prompt for people to look at."""
 
-    tokens: tuple[tuple[str, bool], ...]
-    """Each token as text, and whether it is a control token."""
+    tokens: tuple[ShownToken, ...]
     dropped_messages: int
     context_limit: int | None

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hfdemo.chat.token_bytes import TokenBytes, unfinished
+
 REPLACEMENT = "\ufffd"
 """What a decoder writes for bytes that aren't a character, or not yet."""
 
@@ -38,7 +40,7 @@ class Detokenizer:
         if token_id in self._hidden:
             return ""
         self._ids.append(token_id)
-        text = self._text()
+        text = self._text(self._ids)
         whole = text.rstrip(REPLACEMENT)  # a character that is still coming ends in U+FFFD
         new = whole[len(self._told) :]
         if text and whole == text:
@@ -49,8 +51,19 @@ class Detokenizer:
         return new
 
     def end(self) -> str:
-        """Return what is left, also half a character, so that all pieces together are the decoded reply."""
-        return self._text()[len(self._told) :]
+        """Return what is left: bytes that are no character, as U+FFFD, but nothing of an unfinished one."""
+        if self._text(self._ids) == self._told:
+            return ""
+        known, ids = TokenBytes(self._tokenizer), list(self._ids)
+        parts = [known.of(token_id) or self._decode([token_id]).encode() for token_id in ids]
+        too_much = unfinished(parts)
+        while too_much and len(parts[-1]) <= too_much:
+            too_much -= len(parts.pop())
+            ids.pop()
+        text = self._text(ids)
+        if too_much:  # of a token that begins with something whole
+            text = text.removesuffix(REPLACEMENT)
+        return text[len(self._told) :]
 
     def _flush(self) -> str:
         """Return what is left, and go on behind it."""
@@ -59,8 +72,8 @@ class Detokenizer:
         self._before_text = self._decode(self._before)
         return left
 
-    def _text(self) -> str:
-        return self._decode(self._before + self._ids)[len(self._before_text) :]
+    def _text(self, ids: list[int]) -> str:
+        return self._decode(self._before + ids)[len(self._before_text) :]
 
     def _decode(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -150,4 +150,4 @@ def show_prompt(prompts: PromptBuilder, request: ChatRequest) -> ShownPrompt:
         GenerationFailed: the chat template refuses the conversation.
     """
     prompt = make_decode_request(prompts, request).prompt
-    return ShownPrompt(tuple(prompts.show(prompt.ids)), prompt.dropped, prompts.context_limit)
+    return ShownPrompt(tuple(prompts.show_whole(prompt.ids)), prompt.dropped, prompts.context_limit)

@@ -112,7 +112,7 @@ class TokenStreamer(TextIteratorStreamer):
             self._show(self._reader.add(self._detokenizer.add(token_id)))
 
     def complete(self) -> None:
-        """Tell what was held back: half a character, the beginning of a tag or of a stop text."""
+        """Tell what was held back, but for half a character: the beginning of a tag or of a stop text."""
         self._show(self._reader.add(self._detokenizer.end()).then(self._reader.end()))
         self._tell(Delta(self._stop_texts.end()))
 

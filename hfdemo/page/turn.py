@@ -95,13 +95,13 @@ class TurnView:
         """Return the page after the last piece.
 
         Raises:
-            GenerationFailed: the model ended its turn without a word.
+            GenerationFailed: the model's turn ended without a word.
         """
         reply, before = self._so_far, self.turn.goes_on
         if before and before.receipt:
             receipt = receipt.after(before.receipt)
         if not self._text and not self._thought:
-            if receipt.finish_reason == "end_of_turn":
+            if receipt.finish_reason in ("end_of_turn", "max_new_tokens"):  # the latter, of half a character
                 raise GenerationFailed("empty_reply")
             return self.at_rest(self.turn.draft)
         return self._rest(self._with_reply(replace(reply, receipt=receipt)))

@@ -108,13 +108,23 @@ def test_after_new_chat_a_new_tab_is_empty_and_the_chat_before_is_kept(counting)
 
 
 def test_only_the_newest_chats_are_kept(counting):
-    keep = """(chats) => chats.forEach((at) => localStorage.setItem(`hfdemo_chat_${at}`, JSON.stringify({ at })))"""
+    keep = """(chats) => chats.forEach((at) =>
+        localStorage.setItem(`hfdemo_chat_${at}`, JSON.stringify({ at, more: "x".repeat(5000) })))"""
     counting.page.evaluate(keep, list(range(25)))
     ask(counting, "2")
     kept = "Object.keys(localStorage).filter((name) => name.startsWith('hfdemo_chat'))"
     names = counting.page.evaluate(kept)
     assert len(names) == 20
     assert {f"hfdemo_chat_{at}" for at in range(6, 25)} < set(names)
+    fill = """() => { for (let size = 2 ** 20; size; size >>= 1) {
+        try { while (true) localStorage[`other${size}${Math.random()}`] = "x".repeat(size); } catch { /* full */ }
+    } }"""
+    counting.page.evaluate(fill)
+    ask(counting, "9")
+    names = counting.page.evaluate(kept)
+    assert len(names) < 20 and "hfdemo_chat_24" in names
+    counting.page.reload()
+    expect(counting.replies).to_have_count(2)
 
 
 def test_a_reply_goes_on_over_a_reload(counting):

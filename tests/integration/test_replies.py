@@ -45,6 +45,18 @@ def test_a_reply_cut_by_its_length_goes_on_as_if_it_had_never_been_cut(engine, w
     assert receipt.new_tokens == 60 - cut
 
 
+@pytest.mark.parametrize(("cut", "shown"), [(4, "뷁"), (5, "뷁"), (9, "뷁뷁 안"), (10, "뷁뷁 안")])
+def test_a_reply_cut_in_a_character_shows_nothing_of_it_and_goes_on_with_it(engine, cut, shown):
+    messages = (Message("user", "Repeat after me exactly: 뷁뷁 안녕하세요"),)
+    begun, _ = run(engine, story(cut, cache_key="korean", messages=messages))
+    assert begun == shown
+    text, receipt = run(
+        engine, story(20 - cut, cache_key="korean", messages=messages, reply_start=begun, continues=True)
+    )
+    assert text.startswith("뷁뷁 안녕하세요")
+    assert receipt.cached_tokens == receipt.prompt_tokens - 1
+
+
 @pytest.mark.parametrize("pieces", [1, 3, 9])
 def test_a_stopped_reply_goes_on_as_if_it_had_never_been_stopped(engine, whole, pieces):
     begun, receipt = run(engine, story(60, cache_key="stop"), stop_after=pieces)
@@ -171,7 +183,9 @@ def test_old_turns_fall_out_when_the_context_is_full(engine):
     shown = engine.show_prompt(story(8, messages=(*turns, Message("user", "What is the capital of France?"))))
     assert shown.dropped_messages == 2
     assert len(shown.tokens) + 8 <= shown.context_limit == 8192
-    assert "".join(token for token, _ in shown.tokens).startswith("<|im_start|>system\nYou are a helpful AI assistant")
+    assert "".join(token.text for token in shown.tokens).startswith(
+        "<|im_start|>system\nYou are a helpful AI assistant"
+    )
 
 
 CHAT = [
@@ -214,7 +228,7 @@ def test_base_model_is_asked_with_the_tutorials_prompt_and_does_not_play_the_use
     status = engine.status()
     assert status.base_model and not status.thinking_modes
     shown = engine.show_prompt(story(8, system_prompt="Be kind."))
-    assert "".join(token for token, _ in shown.tokens) == (
+    assert "".join(token.text for token in shown.tokens) == (
         "System: Be kind.\nUser: Write a story about a fox who finds a map.\nAssistant:"
     )
 

@@ -577,7 +577,25 @@ class TestShow:
         ]
 
     def test_of_nothing_is_nothing(self):
-        assert builders()["GPT-2"].show([]) == []
+        assert builders()["GPT-2"].show([]) == builders()["GPT-2"].show_whole([]) == []
+
+    @pytest.mark.parametrize("family", [*FAMILIES, *BASE_MODELS])
+    def test_together_are_shown_the_tokens_that_only_together_are_a_character(self, family: Family):
+        prompts = builders()[family.name]
+        text = "뷁 the 👍🏽 서울"
+        ids = prompts.build([Message("user", text)], "", 8).ids
+        alone, whole = prompts.show(ids), prompts.show_whole(ids)
+        assert sum(token.count for token in whole) == len(ids)
+        assert text in "".join(token.text for token in whole)
+        assert not any("\ufffd" in token.text for token in whole)
+        assert any("\ufffd" in text for text, _ in alone) == any(token.count > 1 for token in whole)
+        assert [token.text for token in whole if token.control] == [text for text, control in alone if control]
+
+    def test_half_a_character_at_the_end_is_shown_as_such(self):
+        prompts = builders()["SmolLM2"]
+        ids = prompts.tokenizer.encode("a 뷁", add_special_tokens=False)
+        *_, last = prompts.show_whole(ids[:-1])
+        assert last.text == "\ufffd" and last.count == len(ids) - 3
 
 
 class TestFarTooLong:

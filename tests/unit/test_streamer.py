@@ -126,10 +126,16 @@ def test_a_token_that_ends_a_reply_has_no_text_whatever_kind_it_is_of():
     assert streamer.text == "cat"
 
 
-def test_half_a_character_is_told_at_the_end():
+def test_half_a_character_is_not_told_at_the_end_and_a_reply_goes_on_with_it():
+    *ids, last = encode(TOKENIZER, "cat 뷁")
     streamer = TokenStreamer(TOKENIZER)
-    write(streamer, encode(TOKENIZER, "cat 뷁")[:-1])
-    assert text_of(read(streamer)) == "cat " + REPLACEMENT
+    write(streamer, ids)
+    assert text_of(read(streamer)) == streamer.text == "cat "
+    assert streamer.token_ids == ids
+    later = TokenStreamer(TOKENIZER)
+    later.resume(streamer.token_ids)
+    write(later, [last])
+    assert text_of(read(later)) == "cat 뷁"
 
 
 def test_an_error_comes_after_the_text_that_came_before_it():

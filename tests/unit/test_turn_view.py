@@ -222,8 +222,10 @@ def test_a_failed_retry_leaves_the_reply_that_was_there():
     assert page.conversation == before and page.draft is None and page.locked is False
 
 
-def test_a_model_that_says_nothing_is_said_and_the_message_is_back():
+@pytest.mark.parametrize("reason", ["end_of_turn", "max_new_tokens"])
+def test_a_model_that_says_nothing_is_said_and_the_message_is_back(reason):
     engine = ScriptedEngine()
+    engine.receipt = replace(RECEIPT, finish_reason=reason)
     engine.enqueue("")
     with pytest.raises(GenerationFailed) as failed:
         run(engine, asked())

@@ -56,7 +56,12 @@
     const text = JSON.stringify({ id, at: Date.now(), ...chat });
     const inTab = write(tab, CHAT, text);
     if (!lasting?.getItem(CHAT + id)) keptChats().slice(MOST - 1).forEach(({ key }) => lasting.removeItem(key));
-    const written = write(lasting, CHAT + id, text);
+    let written = write(lasting, CHAT + id, text);
+    for (const { key } of written ? [] : keptChats().reverse()) { // there is no more room: the oldest go
+      if (key === CHAT + id || written) continue;
+      lasting.removeItem(key);
+      written = write(lasting, CHAT + id, text);
+    }
     if (written) lasts = text;
     keptAs = written ? "lasting" : inTab ? "tab" : "";
     return keptAs;
