@@ -755,6 +755,12 @@ def test_each_visitors_own_token_pays_and_the_hosts_never(paid_by_visitors, endp
     assert "your own Hugging Face credits" in note.text()
 
 
+def test_visitors_pay_where_the_list_of_models_is_refused_too(paid_by_visitors, endpoint):
+    endpoint.pages["/v1/models"] = json_answer({"error": "no token"}, 401)
+    assert read(paid_by_visitors, ask(access_token=TOKEN))[0] == "Hello"
+    assert endpoint.chats[0].body["model"] == "org/model:cheapest"
+
+
 def test_who_has_not_signed_in_gets_no_reply(paid_by_visitors, endpoint):
     text, error = fail(paid_by_visitors, names_host=False)
     assert (text, error.key, endpoint.chats) == ("", "credit_sign_in", [])

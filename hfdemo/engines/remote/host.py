@@ -190,6 +190,9 @@ class RemoteHost:
                 self._served = await find_served(self.server, self._address, self.patience.list_s)
                 break
             except Refusal as refusal:
+                if self._address.of_visitor and refusal.status in (401, 403):  # only they have a token for it
+                    self._served = Served(self._address)
+                    break
                 raise explain_refusal(refusal, self._address, self._chosen) from None
             except httpx2.HTTPError as error:
                 if pause_s is None:
