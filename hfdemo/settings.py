@@ -27,6 +27,12 @@ Scheduling = Literal["auto", "single", "batched"]
 Offered = Literal["auto", "on", "off"]
 """Whether something is there: `auto` is on a page that only this machine can reach."""
 
+Credit = Literal["host", "visitor"]
+"""Whose credit pays for the replies of an inference provider: that of `HF_TOKEN`, or each visitor's own."""
+
+CREDIT_SCOPE = "inference-api"
+"""What a visitor allows a Space whose replies their own credit pays for. Source: the Hub's documentation of OAuth."""
+
 CpuWeights = Literal["auto", "bf16", "int8", "int4"]
 """How many bits per weight a CPU reads for each token: as loaded, 8 or 4; `auto` is 4 where that loses nothing."""
 
@@ -122,6 +128,9 @@ class Settings:
     allowed_users: tuple[str, ...] = ()
     """`HFDEMO_ALLOWED_USERS`: who may sign in to a Space with a Hugging Face account, users and organisations."""
 
+    credit: Credit = "host"
+    """`HFDEMO_CREDIT`: whose credit pays for the replies of an inference provider."""
+
     allowed_hosts: tuple[str, ...] = ()
     """`HFDEMO_ALLOWED_HOSTS`: more host names of the page; one that begins with a dot stands for all below it, and `*`
     for all. What the page listens as and a Space's own name are added."""
@@ -151,6 +160,16 @@ class Settings:
     def is_remote(self) -> bool:
         """Whether the model runs elsewhere: on a server, or at a provider, as named in `org/name:provider`."""
         return bool(self.endpoint or (self.model and _WITH_PROVIDER.fullmatch(self.model)))
+
+    @property
+    def visitors_pay(self) -> bool:
+        """Whether each visitor's own credit pays for their replies."""
+        return self.credit == "visitor"
+
+    @property
+    def signs_in_with_hub(self) -> bool:
+        """Whether visitors sign in with their Hugging Face accounts."""
+        return self.visitors_pay or bool(self.allowed_users)
 
     @property
     def batched(self) -> bool:
@@ -200,6 +219,13 @@ def from_env(environ: Mapping[str, str]) -> Settings:
     for name in PORTS:
         _whole_number(environ, name, 1, low=1, high=65_535)  # Gradio reads it when it is imported
     defaults = Settings()
+    settings = _read(environ, defaults)
+    if settings.visitors_pay and (settings.endpoint or not settings.is_remote):
+        raise SettingsError("credit_without_provider")
+    return settings
+
+
+def _read(environ: Mapping[str, str], defaults: Settings) -> Settings:
     models = tuple(dict.fromkeys(_words(environ, "HFDEMO_MODELS")))
     return Settings(
         model=environ.get("HFDEMO_MODEL", "").strip() or next(iter(models), None),
@@ -227,6 +253,7 @@ def from_env(environ: Mapping[str, str]) -> Settings:
         users=_users(environ),
         api_keys=_api_keys(environ),
         allowed_users=_allowed_users(environ),
+        credit=_credit(environ, defaults.credit),
         allowed_hosts=_hosts(environ),
         trusted_proxies=_proxies(environ),
         max_request_mb=_whole_number(environ, "HFDEMO_MAX_REQUEST_MB", defaults.max_request_mb, low=1, high=1024),
@@ -327,6 +354,19 @@ def _allowed_users(environ: Mapping[str, str]) -> tuple[str, ...]:
     if named and not (environ.get("SPACE_ID") and environ.get("OAUTH_CLIENT_ID")):
         raise SettingsError("no_oauth")
     return tuple(dict.fromkeys(named))
+
+
+def _credit(environ: Mapping[str, str], default: Credit) -> Credit:
+    """Return whose credit pays.
+
+    Raises:
+        SettingsError: the visitors' can't: they don't allow it where they sign in.
+    """
+    credit: Credit = _one_of(environ, "HFDEMO_CREDIT", default, get_args(Credit))
+    allowed = environ.get("SPACE_ID") and environ.get("OAUTH_CLIENT_ID")
+    if credit == "visitor" and not (allowed and CREDIT_SCOPE in _words(environ, "OAUTH_SCOPES")):
+        raise SettingsError("no_oauth_credit", scope=CREDIT_SCOPE)
+    return credit
 
 
 def _hosts(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -15,6 +15,11 @@ from starlette.routing import Route
 CLIENT_ID, CLIENT_SECRET = "client-of-the-space", "secret-of-the-space"
 
 
+def token_of(user: str) -> str:
+    """Return the access token that a visitor gets."""
+    return f"hf_oauth_TokenOf{user.title()}"
+
+
 class HubOAuth:
     """The provider; `user` and `organisations` are those of whoever signs in next."""
 
@@ -26,6 +31,8 @@ class HubOAuth:
         """Whether the visitor says no."""
         self.down = False
         """Whether it gives no tokens."""
+        self.scopes = "openid profile"
+        self.token_lasts_s = 3600
         self._key = RSAKey.generate_key(2048, {"kid": "1"})
         self._nonce = ""
         self.app = Starlette(
@@ -51,6 +58,7 @@ class HubOAuth:
     def _authorize(self, request: Request) -> Response:
         asked = request.query_params
         assert asked["client_id"] == CLIENT_ID
+        self.scopes = asked["scope"]
         self._nonce = asked.get("nonce", "")
         said = {"error": "access_denied"} if self.refuses else {"code": "code"}
         joint = "&" if "?" in asked["redirect_uri"] else "?"
@@ -66,8 +74,8 @@ class HubOAuth:
             "orgs": [{"preferred_username": name, "name": name} for name in self.organisations],
         }
         identity = jwt.encode({"alg": "RS256", "kid": "1"}, claims, self._key)
-        token = {"access_token": "hf_oauth_TokenOfTheVisitor", "token_type": "bearer", "expires_in": 3600}
-        return JSONResponse({**token, "scope": "openid profile", "id_token": identity})
+        token = {"access_token": token_of(self.user), "token_type": "bearer", "expires_in": self.token_lasts_s}
+        return JSONResponse({**token, "scope": self.scopes, "id_token": identity})
 
     def _keys(self, _: Request) -> Response:
         return JSONResponse({"keys": [json.loads(json.dumps(self._key.as_dict(private=False)))]})

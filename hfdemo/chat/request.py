@@ -1,6 +1,6 @@
 """A request to an engine: one turn to answer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
@@ -35,6 +35,8 @@ class ChatRequest:
     """What the program that asks calls it, for errors."""
     tools: str = ""
     """The tools that the model may ask for, as JSON: a list in the form of OpenAI's API."""
+    access_token: str = field(default="", repr=False)
+    """The visitor's own at the Hub, whose credit pays for the reply; empty if the host's does."""
     likeliest: int | None = None
     """For each token of the reply, how likely it was is told, and of so many others; None is not at all."""
 

@@ -35,7 +35,7 @@ from hfdemo.publish.space import (
     settings_of,
     upload,
 )
-from hfdemo.settings import find_platform
+from hfdemo.settings import CREDIT_SCOPE, find_platform
 from hfdemo.variables import refuse_proxies
 from hfdemo.words import Language, language_of_terminal, say, texts
 
@@ -44,8 +44,8 @@ LEAST_ANSWER_S = 60.0
 
 INTERRUPTED = 130
 
-NEEDS_SIGN_IN = "HFDEMO_ALLOWED_USERS"
-"""The setting with which visitors sign in with Hugging Face."""
+ALLOWED_USERS, CREDIT = "HFDEMO_ALLOWED_USERS", "HFDEMO_CREDIT"
+"""The settings with which visitors sign in with Hugging Face."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,10 +227,12 @@ class _Publishing:
         """Return what visitors have to allow, by the Space's settings as they are there and as they are given here."""
         given = {name: self._environ.get(name, "").strip() for name in self._options.secrets}
         settings = {**there, **given}
-        if NEEDS_SIGN_IN not in settings:
+        visitors_pay = settings.get(CREDIT, "host").strip().lower() != "host"
+        names = [*([ALLOWED_USERS] if ALLOWED_USERS in settings else []), *([CREDIT] if visitors_pay else [])]
+        if not names:
             return None
-        self._tell("✓", "sign_in", name=NEEDS_SIGN_IN)
-        return ()
+        self._tell("✓", "sign_in", name=", ".join(names))
+        return (CREDIT_SCOPE,) if visitors_pay else ()
 
     def _files(self, title: str | None, zero_gpu: bool, page: str, is_adapter: bool) -> list[SpaceFile]:
         """Return the files to send, if a Space accepts them.

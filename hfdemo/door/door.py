@@ -40,6 +40,7 @@ STATUSES: dict[type[HfdemoError], int] = {
 
 OTHER_STATUSES = {
     "unknown_model": 404,
+    "credit_sign_in": 403,
     "busy": 503,
     "closing": 503,
     "template": 400,

@@ -131,7 +131,8 @@ def _read_tool(tool: Fields) -> dict[str, Any]:
     function = tool.object("function")
     if not _NAME.fullmatch(function.text("name")):
         raise InvalidInput("bad_field", name=function.name("name"))
-    function.text("description"), function.object("parameters")  # checked for their types
+    function.text("description")  # these two for their types
+    function.object("parameters")
     return {"type": "function", "function": tool.raw("function")}
 
 

@@ -204,7 +204,7 @@ def launch(
         answering.is_ready,
         door,
         metrics,
-        gradio_private.hub_routes() if settings.allowed_users else None,
+        gradio_private.hub_routes() if settings.signs_in_with_hub else None,
     )
     page.launch(
         theme=make_theme(),

@@ -18,7 +18,7 @@ from hfdemo.page.errors import shown_errors
 from hfdemo.page.gradio_private import is_one_call, leaving_call
 from hfdemo.page.language import language_of
 from hfdemo.page.program_clients import Client, ProgramClients
-from hfdemo.page.turn import request_of
+from hfdemo.page.turn import access_token_of, request_of
 
 RECEIPT_WAITS_S = 2.0
 """So long a call waits for the receipt of a reply that is being stopped."""
@@ -64,7 +64,8 @@ class ProgramDoor:
             asked = before.add("user", read_message(message))
             options = read_page_options((system_prompt, *numbers, stop_texts, reply_start, thinking, min_p))
             key = client.cache_key if client else secrets.token_urlsafe(16)
-            turn = replace(request_of(asked.path, options), cache_key=key)
+            token = access_token_of(request)
+            turn = replace(request_of(asked.path, options), cache_key=key, access_token=token)
             answer = self._answering.answer(turn, session if comes_again else "", address)
             reply = Turn(new_id(), asked.head, "assistant", "")
             with leaving_call():

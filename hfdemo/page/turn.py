@@ -20,6 +20,7 @@ from hfdemo.page.drawing import Entry, LiveDrawing, draw, draw_progress
 from hfdemo.page.gradio_private import leaving_call
 from hfdemo.page.receipt import meter_text
 from hfdemo.page.status import progress_text
+from hfdemo.web.sign_in import VISITORS_TOKEN
 from hfdemo.words import Language, say
 
 KEPT_UPDATES = 8
@@ -163,7 +164,13 @@ class TurnView:
 
 
 async def stream_turn(
-    answering: Answering, view: TurnView, options: PageOptions, key: str, visitor: str, address: str = ""
+    answering: Answering,
+    view: TurnView,
+    options: PageOptions,
+    key: str,
+    visitor: str,
+    address: str = "",
+    access_token: str = "",
 ) -> AsyncGenerator[Update]:
     """Yield what the page shows until the reply has ended, however it does.
 
@@ -174,6 +181,7 @@ async def stream_turn(
         key: of what the engine keeps of this conversation; a new one is made for its first message.
         visitor: whose message it is; their Stop ends the reply.
         address: from where they come.
+        access_token: the visitor's own, whose credit pays; empty if the host's does.
 
     Raises:
         HfdemoError: there is no reply, or only a part of it; what the page shows then was yielded before, unless the
@@ -181,7 +189,7 @@ async def stream_turn(
     """
     key = key or secrets.token_urlsafe(16)
     turn = view.turn
-    request = replace(request_of(turn.asked.path, options), cache_key=key)
+    request = replace(request_of(turn.asked.path, options), cache_key=key, access_token=access_token)
     if goes_on := turn.goes_on:
         request = replace(request, reply_start=goes_on.content, thought_start=goes_on.thought, continues=True)
     answer = answering.answer(request, visitor, address, turn=turn.asked.head or "")
@@ -210,6 +218,11 @@ async def follow(answer: Answer, view: TurnView) -> AsyncGenerator[Update]:
         if begun:
             yield view.failed()
         raise
+
+
+def access_token_of(visitor: gr.Request) -> str:
+    """Return the access token of a visitor whose own credit pays; empty if the host's does, or they didn't sign in."""
+    return str(visitor.request.scope.get(VISITORS_TOKEN, "")) if visitor.request else ""
 
 
 def request_of(path: Sequence[Turn], options: PageOptions) -> ChatRequest:

@@ -56,8 +56,9 @@ def guard(app: ASGIApp, guarded: Guarded) -> ASGIApp:
     app = FewStreams(app)
     app = Routes(app)
     app = MetricsRoute(app, guarded.metrics)
-    hub = HubSignIn(guarded.hub_routes, settings.allowed_users) if guarded.hub_routes else None
-    app = SignIn(app, settings.accounts, hub)
+    routes, pays = guarded.hub_routes, settings.visitors_pay
+    hub = HubSignIn(routes, settings.allowed_users, needs_token=pays) if routes else None
+    app = SignIn(app, settings.accounts, hub, pays)
     app = Keys(app, guarded.door, dict(settings.api_keys))
     app = BodyLimits(app, settings.max_request_bytes)
     app = Health(app, guarded.is_ready)

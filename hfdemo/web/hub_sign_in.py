@@ -1,12 +1,15 @@
 """Sign-in with a Hugging Face account, on a Space: the host names who is let in, users and organisations.
 
+Where the visitors' own credit pays for their replies, all are let in unless some are named.
+
 Gradio's own routes talk to the Hub (OAuth with OpenID). Here they are a small app of their own, before everything
 else, so that a stranger reaches these two routes and nothing of the page.
 """
 
 import logging
+import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from starlette.responses import Response
@@ -26,11 +29,15 @@ class Visit:
         answer: to be sent as it is, while nobody has signed in.
         user: whom the Hub names.
         outcome: whether they are let in; `failed`: the Hub didn't say who it is.
+        token: their access token, if it is needed.
+        token_lasts_s: how long that is valid, in seconds.
     """
 
     answer: Response | None = None
     user: str = ""
     outcome: Literal["under way", "let in", "not on the list", "failed"] = "under way"
+    token: str = field(default="", repr=False)
+    token_lasts_s: float = math.inf
 
 
 class HubSignIn:
@@ -38,11 +45,14 @@ class HubSignIn:
 
     Args:
         routes: an app with Gradio's routes for it.
-        allowed: the names of users and organisations; upper and lower case are the same.
+        allowed: the names of users and organisations; upper and lower case are the same. None are named: all are let
+            in.
+        needs_token: whether their access tokens are needed.
     """
 
-    def __init__(self, routes: ASGIApp, allowed: Collection[str]) -> None:
+    def __init__(self, routes: ASGIApp, allowed: Collection[str], needs_token: bool = False) -> None:
         self._routes = routes
+        self._needs_token = needs_token
         self._allowed = {name.casefold() for name in allowed}
 
     async def visit(self, scope: Scope, receive: Receive) -> Visit:
@@ -60,7 +70,12 @@ class HubSignIn:
         facts = said.get("userinfo") or {}
         user = str(facts.get("preferred_username") or "")
         names = {name.casefold() for name in (user, *_organisations(facts)) if name}
-        return Visit(user=user, outcome="let in" if names & self._allowed else "not on the list")
+        if not user or (self._allowed and not names & self._allowed):
+            return Visit(user=user, outcome="not on the list")
+        if not self._needs_token:
+            return Visit(user=user, outcome="let in")
+        token, lasts_s = str(said.get("access_token") or ""), float(said.get("expires_in") or math.inf)
+        return Visit(user=user, outcome="let in", token=token, token_lasts_s=lasts_s)
 
 
 class _Kept:

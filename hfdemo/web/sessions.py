@@ -1,10 +1,12 @@
 """Who is signed in: accounts, and a session for each browser or program."""
 
 import hmac
+import math
 import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 LASTS_S = 7 * 24 * 3600.0
@@ -32,6 +34,14 @@ class Accounts:
         return found
 
 
+@dataclass(slots=True)
+class _Session:
+    user: str
+    used: float
+    token: str = field(default="", repr=False)
+    ends: float = math.inf
+
+
 class Sessions:
     """The sessions, each named by a secret that only its owner has.
 
@@ -41,28 +51,41 @@ class Sessions:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._users: OrderedDict[str, tuple[str, float]] = OrderedDict()  # by secret, longest unused first
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()  # by secret, longest unused first
 
-    def begin(self, user: str) -> str:
-        """Begin a session of a user, and return its secret."""
+    def begin(self, user: str, token: str = "", token_lasts_s: float = math.inf) -> str:
+        """Begin a session of a user, and return its secret.
+
+        Args:
+            user: whose it is.
+            token: the user's access token at the Hub, if it is needed.
+            token_lasts_s: how long that is valid; the session ends with it.
+        """
         secret = secrets.token_urlsafe(32)
-        self._users[secret] = (user, self._clock())
-        if len(self._users) > MAX_SESSIONS:
-            self._users.popitem(last=False)
+        now = self._clock()
+        self._sessions[secret] = _Session(user, now, token, now + token_lasts_s)
+        if len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
         return secret
 
     def user(self, secret: str) -> str | None:
         """Return whose session a secret names; None if there is none."""
-        user, used = self._users.pop(secret, ("", 0.0))
+        session = self._sessions.pop(secret, None)
         now = self._clock()
-        if not user or now - used > LASTS_S:
+        if session is None or now - session.used > LASTS_S or now > session.ends:
             return None
-        self._users[secret] = (user, now)
-        return user
+        session.used = now
+        self._sessions[secret] = session
+        return session.user
+
+    def token(self, secret: str) -> str:
+        """Return the access token of a session that there is; empty if it has none."""
+        session = self._sessions.get(secret)
+        return session.token if session else ""
 
     def end(self, secret: str) -> None:
         """End one session. Others of the same user go on."""
-        self._users.pop(secret, None)
+        self._sessions.pop(secret, None)
 
 
 def _digest(text: str) -> bytes:

@@ -25,7 +25,12 @@ from hfdemo.web.sessions import Accounts, Sessions
 from hfdemo.web.throttle import Throttle
 from hfdemo.words import choose_language, say
 
+FORM_WORDS = ("title", "user", "password", "button", "hub", "credit")
+
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'"
+
+VISITORS_TOKEN = "hfdemo.visitors_token"
+"""Where a request has the access token of its visitor, if that is needed; it is told to nobody but the engine."""
 
 _FORM = """<!doctype html>
 <html lang="{language}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -44,6 +49,7 @@ button, a {{ margin-top: .5rem; text-align: center }}
 """
 
 _HUB = """<a href="login/huggingface" target="_blank" rel="noopener">{hub}</a>"""
+_CREDIT = "<p>{credit}</p>"
 """In a tab of its own: in a frame, where a Space is shown, the Hub's page can't open."""
 
 _PASSWORD = """<label for="username">{user}</label>
@@ -61,13 +67,20 @@ class SignIn:
         app: what it guards.
         passwords: by user name.
         hub: asks the Hub who somebody is; without it and without passwords, everybody is let in.
+        visitors_pay: whether that is to say whose credit pays for their replies.
     """
 
-    def __init__(self, app: ASGIApp, passwords: Mapping[str, str], hub: HubSignIn | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, passwords: Mapping[str, str], hub: HubSignIn | None = None, visitors_pay: bool = False
+    ) -> None:
         self._app = app
         self._accounts = Accounts(passwords)
         self._hub = hub
-        self._ways = [*([_HUB] if hub else []), *([_PASSWORD] if passwords else [])]
+        self._ways = [
+            *([_CREDIT] if visitors_pay else []),
+            *([_HUB] if hub else []),
+            *([_PASSWORD] if passwords else []),
+        ]
         self._sessions = Sessions()
         self._throttle = Throttle()
         self._cookie = f"hfdemo-{secrets.token_hex(4)}"  # two pages of one machine share their cookies
@@ -94,7 +107,7 @@ class SignIn:
             self._sessions.end(secret)
             await self._without_cookies(RedirectResponse("./", 303))(scope, receive, send)
         elif self._is_signed_in(scope, secret) or callers_of(scope["path"]) == "anyone":
-            await self._app(scope, receive, send)
+            await self._app({**scope, VISITORS_TOKEN: self._sessions.token(secret)}, receive, send)
         elif path == "" and scope["method"] in ("GET", "HEAD"):
             await self._form(scope)(scope, receive, send)
         else:
@@ -125,7 +138,9 @@ class SignIn:
         if visit.answer:
             return visit.answer
         if visit.outcome == "let in":
-            answer: Response = self._with_cookies(RedirectResponse("/", 303), self._sessions.begin(visit.user))
+            answer: Response = self._with_cookies(
+                RedirectResponse("/", 303), self._sessions.begin(visit.user, visit.token, visit.token_lasts_s)
+            )
         elif visit.outcome == "failed":
             answer = self._form(scope, "hub_sign_in_failed", 502)
         else:
@@ -177,7 +192,7 @@ class SignIn:
     def _form(self, scope: Scope, problem: str = "", status: int = 200, **facts: str) -> HTMLResponse:
         """Return the form, with the sentence of a problem. Nothing in it depends on the page behind it."""
         language = choose_language(Headers(scope=scope).get("accept-language"))
-        text = {key: escape(say(f"sign_in.{key}", language)) for key in ("title", "user", "password", "button", "hub")}
+        text = {key: escape(say(f"sign_in.{key}", language)) for key in FORM_WORDS}
         sentence = escape(say(f"refused.{problem}", language, **facts)) if problem else ""
         ways = "\n".join(self._ways).format(**text)
         page = _FORM.format(language=language, problem=sentence, ways=ways, title=text["title"])

@@ -678,6 +678,18 @@ def test_a_setting_made_on_the_space_s_page_brings_the_sign_in(publish, hub, pag
     publish("my-chat", "--dry-run")
 
 
+def test_a_space_whose_visitors_pay_asks_them_to_allow_it(publish, hub, page_with_sign_in, program):
+    hub.spaces.page_url, with_sign_in = program[1], hub.spaces.page_url
+    publish("my-chat")
+    space(hub).variables["HFDEMO_CREDIT"] = "host"
+    publish("my-chat")
+    assert len(space(hub).commits) == 1
+    space(hub).variables["HFDEMO_CREDIT"] = "visitor"
+    hub.spaces.page_url = with_sign_in
+    assert "HFDEMO_CREDIT is set" in publish("my-chat", "--language", "en")
+    assert (front_matter(hub)["hf_oauth"], front_matter(hub)["hf_oauth_scopes"]) == (True, ["inference-api"])
+
+
 def test_a_page_that_should_ask_to_sign_in_and_does_not_is_told(publish, hub):
     publish("my-chat", "--secret", "HFDEMO_ALLOWED_USERS", "--wait", "2", status=41, HFDEMO_ALLOWED_USERS="anna")
 

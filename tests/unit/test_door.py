@@ -499,6 +499,7 @@ def test_a_large_conversation_is_taken_and_a_huge_one_is_not():
         (Busy("busy", waiting=5), 503, "busy", "1"),
         (Busy("too_many_messages", seconds=7), 429, "too_many_messages", "7"),
         (InvalidInput("no_tools", name="tools"), 400, "no_tools", None),
+        (InvalidInput("credit_sign_in"), 403, "credit_sign_in", None),
         (GenerationFailed("generation"), 500, "generation", None),
         (GenerationFailed("endpoint_busy_for", host="h", seconds=9), 429, "endpoint_busy_for", "9"),
         (GenerationFailed("endpoint_no_credit", host="h"), 502, "endpoint_no_credit", None),

@@ -71,14 +71,14 @@ def read_all(engine: RemoteEngine, request: ChatRequest | None = None) -> tuple[
     return text, thought, deltas[-1].receipt, deltas
 
 
-def fail(engine: RemoteEngine, request: ChatRequest | None = None) -> tuple[str, HfdemoError]:
+def fail(engine: RemoteEngine, request: ChatRequest | None = None, names_host: bool = True) -> tuple[str, HfdemoError]:
     """Return what came of a reply that failed, and why."""
     text = ""
     with pytest.raises(HfdemoError) as failed:
         for piece in engine.stream(request or ask(), StopSignal()):
             text += piece.text
     for language in ("en", "ko"):
-        assert "127.0.0.1" in failed.value.text(language)
+        assert not names_host or "127.0.0.1" in failed.value.text(language)
     return text, failed.value
 
 
@@ -728,3 +728,75 @@ def test_looking_for_the_endpoint_can_be_cancelled(endpoint):
     host.load()
     host.cancel()
     assert host.status.stage == "cancelled"
+
+
+TOKEN = "hf_oauth_TokenOfAnna"
+
+
+@pytest.fixture
+def paid_by_visitors(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> RemoteEngine:
+    """An engine for the Hub's router, which is the endpoint here."""
+    monkeypatch.setattr("hfdemo.engines.remote.address.ROUTER", f"{endpoint.url}/v1")
+    settings = Settings(model="org/model:cheapest", credit="visitor", private=False)
+    made.append(RemoteHost(settings, find_address(settings, "hf_TokenOfTheHost"), IMPATIENT))
+    return RemoteEngine(settings, made[-1])
+
+
+def test_each_visitors_own_token_pays_and_the_hosts_never(paid_by_visitors, endpoint):
+    assert read(paid_by_visitors, ask(access_token=TOKEN))[0] == "Hello"
+    read(paid_by_visitors, ask(access_token="hf_oauth_TokenOfBen"))
+    assert [asked.headers["Authorization"] for asked in endpoint.chats] == [
+        f"Bearer {TOKEN}",
+        "Bearer hf_oauth_TokenOfBen",
+    ]
+    assert ["Authorization" in asked.headers for asked in endpoint.gets] == [False]
+    assert TOKEN not in str(endpoint.chats[0].body) + repr(ask(access_token=TOKEN))
+    [note] = paid_by_visitors.status().notes
+    assert "your own Hugging Face credits" in note.text()
+
+
+def test_visitors_pay_where_the_list_of_models_is_refused_too(paid_by_visitors, endpoint):
+    endpoint.pages["/v1/models"] = json_answer({"error": "no token"}, 401)
+    assert read(paid_by_visitors, ask(access_token=TOKEN))[0] == "Hello"
+    assert endpoint.chats[0].body["model"] == "org/model:cheapest"
+
+
+def test_who_has_not_signed_in_gets_no_reply(paid_by_visitors, endpoint):
+    text, error = fail(paid_by_visitors, names_host=False)
+    assert (text, error.key, endpoint.chats) == ("", "credit_sign_in", [])
+
+
+@pytest.mark.parametrize(
+    ("status", "key"),
+    [(401, "credit_expired"), (403, "credit_expired"), (402, "credit_used_up"), (418, "endpoint_refused")],
+)
+def test_what_the_router_says_of_a_visitors_token_is_told_without_it(paid_by_visitors, endpoint, status, key, caplog):
+    endpoint.refuse(status, {"error": {"message": f"No: {TOKEN}"}})
+    _, error = fail(paid_by_visitors, ask(access_token=TOKEN), names_host=status == 418)
+    assert error.key == key
+    assert TOKEN not in error.text("en") + error.text("ko") + str(error.fields) + caplog.text
+
+
+def test_a_visitors_token_goes_to_the_router_alone(paid_by_visitors, endpoint, monkeypatch):
+    moved = Answer([""], 307, {"Location": "http://127.0.0.2/v1/chat/completions"})
+    endpoint.answers.append(moved)
+    assert fail(paid_by_visitors, ask(access_token=TOKEN))[1].key == "endpoint_moved"
+    monkeypatch.undo()
+    read(make(endpoint), ask(access_token=TOKEN))  # the host's own server
+    assert "Authorization" not in endpoint.chats[-1].headers
+
+
+def test_others_are_told_that_the_host_pays(endpoint, monkeypatch):
+    monkeypatch.setattr("hfdemo.engines.remote.address.ROUTER", f"{endpoint.url}/v1")
+    for private, notes in ((True, []), (False, ["credit_of_host"])):
+        settings = Settings(model="org/model:cheapest", private=private)
+        made.append(RemoteHost(settings, find_address(settings, "hf_TokenOfTheHost"), IMPATIENT))
+        engine = RemoteEngine(settings, made[-1])
+        read(engine)
+        assert [note.key for note in engine.status().notes] == notes
+        assert endpoint.chats[-1].headers["Authorization"] == "Bearer hf_TokenOfTheHost"
+
+
+def test_tools_are_refused_before_anything_is_asked(endpoint):
+    _, error = fail(make(endpoint), ask(tools="[]"), names_host=False)
+    assert (error.key, endpoint.chats) == ("no_tools_elsewhere", [])

@@ -87,6 +87,22 @@ def test_users_of_the_hub_may_sign_in_only_where_that_works():
             from_env({name: value for name, value in space.items() if name != missing})
 
 
+OAUTH = {"SPACE_ID": "org/space", "OAUTH_CLIENT_ID": "id", "OAUTH_SCOPES": "openid profile inference-api"}
+PROVIDER = {"HFDEMO_CREDIT": "Visitor", "HFDEMO_MODEL": "org/name:cheapest"}
+
+
+def test_visitors_pay_only_where_they_can():
+    settings = from_env(OAUTH | PROVIDER)
+    assert (settings.visitors_pay, settings.signs_in_with_hub) == (True, True)
+    assert not from_env({}).signs_in_with_hub and not from_env({"HFDEMO_CREDIT": "host"}).visitors_pay
+    for missing in OAUTH:
+        with pytest.raises(SettingsError, match=r"hf_oauth_scopes: \[inference-api\]"):
+            from_env({name: value for name, value in (OAUTH | PROVIDER).items() if name != missing})
+    for elsewhere in ({"HFDEMO_MODEL": "org/name"}, {"HFDEMO_MODEL": ""}, {"HFDEMO_ENDPOINT": "http://host"}):
+        with pytest.raises(SettingsError, match="needs a model that runs at an inference provider"):
+            from_env(OAUTH | PROVIDER | elsewhere)
+
+
 def test_the_old_name_of_the_scheduling_works_and_names_the_new_one(caplog):
     assert from_env({"HFDEMO_ENGINE": "batched"}).scheduling == "batched"
     [note] = caplog.records

@@ -44,6 +44,16 @@ def sign_in(door: SignIn, user: str = "hfdemo", password: str = "open sesame") -
     return client
 
 
+def test_a_session_ends_with_its_token():
+    clock = Clock()
+    sessions = Sessions(clock)
+    secret, other = sessions.begin("anna", "hf_secret", 60), sessions.begin("ben")
+    assert (sessions.user(secret), sessions.token(secret), sessions.token(other)) == ("anna", "hf_secret", "")
+    assert "hf_secret" not in repr(vars(sessions))
+    clock.now += 61
+    assert (sessions.user(secret), sessions.token(secret), sessions.user(other)) == (None, "", "ben")
+
+
 def test_without_passwords_everybody_is_let_in(inside):
     client = browser(SignIn(inside, {}))
     assert client.get("/config").text == inside.answer[1].decode()
@@ -263,7 +273,7 @@ def test_a_session_ends_when_it_is_long_unused_and_the_oldest_when_there_are_too
     clock.now += LASTS_S + 1
     assert sessions.user(secret) is None
     first, *_ = [sessions.begin("anna") for _ in range(MAX_SESSIONS + 1)]
-    assert sessions.user(first) is None and len(sessions._users) == MAX_SESSIONS
+    assert sessions.user(first) is None and len(sessions._sessions) == MAX_SESSIONS
 
 
 def test_secrets_are_long_and_differ():

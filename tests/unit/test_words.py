@@ -18,6 +18,7 @@ from hfdemo.page.starters import STARTERS, starter_cards
 from hfdemo.publish.life import FAILED, RESTING, RUNNING, WORKING
 from hfdemo.settings import Platform
 from hfdemo.web.bodies import TOO_LARGE, TOO_SLOW
+from hfdemo.web.sign_in import FORM_WORDS
 from hfdemo.words import LANGUAGES, as_language, choose_language, say, texts
 from tests.conftest import ROOT
 
@@ -94,7 +95,7 @@ def computed_keys() -> set[str]:
         *(f"status.{stage}" for stage in stages),
         *(f"publish.stage_{stage.lower()}" for stage in (RUNNING, *WORKING, *FAILED, *RESTING)),
         *(f"page.{name}{kind}" for name in [*OPTION_NAMES, "reply_start", "stop_texts"] for kind in ("", "_info")),
-        *(f"sign_in.{part}" for part in ("title", "user", "password", "button", "hub")),
+        *(f"sign_in.{part}" for part in FORM_WORDS),
         *("refused.hub_sign_in_failed", "refused.not_on_the_list", "refused.wrong_password"),
         *(f"refused.{key}" for key, _ in (TOO_LARGE, TOO_SLOW)),
         *("refused.foreign_host", "refused.foreign_origin"),

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit, urlunsplit
 
+from hfdemo.errors import InvalidInput
 from hfdemo.settings import Settings
 
 ROUTER = "https://router.huggingface.co/v1"
@@ -25,6 +26,8 @@ class Address:
     """What it is shown as a bearer token; empty if it asks for none."""
     key_name: str = "HFDEMO_ENDPOINT_KEY"
     """Where the host sets that."""
+    of_visitor: bool = False
+    """Whether each request is shown its visitor's own access token in place of that."""
 
     @property
     def host(self) -> str:
@@ -48,6 +51,18 @@ class Address:
         parts = urlsplit(base or self.base)
         return urlunsplit(parts._replace(path=parts.path + path))
 
+    def shown(self, access_token: str) -> "Address":
+        """Return the same endpoint with the key that a request shows it.
+
+        Raises:
+            InvalidInput: that is a visitor's, and there is none.
+        """
+        if not self.of_visitor:
+            return self
+        if not access_token or not self.is_router:
+            raise InvalidInput("credit_sign_in")
+        return replace(self, key=access_token)
+
     def at(self, base: str) -> "Address":
         """Return the same endpoint at the base where it was found."""
         return replace(self, base=base, other_base="")
@@ -58,8 +73,11 @@ def find_address(settings: Settings, hub_token: str | None) -> Address:
 
     Args:
         settings: name an endpoint, or a model with its provider.
-        hub_token: the Hub's access token. It is shown to the Hub's own router, and to nobody else.
+        hub_token: the Hub's access token. It is shown to the Hub's own router, and to nobody else; to nobody at all
+            where visitors pay.
     """
+    if settings.visitors_pay:
+        return Address(ROUTER, of_visitor=True)
     if settings.endpoint is None:
         token = (hub_token or "").strip("\ufeff")
         return Address(ROUTER, key=token if token.isascii() else "", key_name="HF_TOKEN")

@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 
 from hfdemo.chat.request import ChatRequest
+from hfdemo.engines.remote.address import Address
 from hfdemo.engines.remote.body import EXTRAS, OTHER_NAMES, Ask, droppable, make_body, refused_parameters, worth_saying
 from hfdemo.engines.remote.events import DONE, Chunk, EventReader, SaidError, read_chunk
 from hfdemo.engines.remote.host import RemoteHost
@@ -98,8 +99,12 @@ class Asking:
                     continue
                 if not self._begun and refusal.status in (502, 504) and self._may_retry():
                     return False  # a server behind the endpoint is gone; there may be another
-                raise explain_refusal(refusal, self._host.address, self.model) from None
+                raise explain_refusal(refusal, self._address(), self.model) from None
             return True
+
+    def _address(self) -> Address:
+        """Return where the endpoint is, with the key that this request shows it."""
+        return self._host.address.shown(self._request.access_token)
 
     async def _ask(self, body: dict[str, Any]) -> None:
         """Send a request, and hand on what comes.
@@ -112,7 +117,8 @@ class Asking:
         self._finish = ""
         path = "/completions" if self._request.completes else "/chat/completions"
         session = hashlib.sha256(self._request.cache_key.encode()).hexdigest()[:32] if self._request.cache_key else ""
-        async with self._host.server.ask(self._host.address.url(path), body, session) as response:
+        address = self._address()
+        async with self._host.server.ask(address.url(path), body, session, address.key) as response:
             if "html" in response.headers.get("content-type", ""):
                 raise Refusal(404, "", {})  # a page for people
             done = False

@@ -11,7 +11,7 @@ from threading import Lock
 import httpx2
 
 from hfdemo.background import in_thread
-from hfdemo.chat.notes import make_note
+from hfdemo.chat.notes import Note, make_note
 from hfdemo.engines.protocol import Status
 from hfdemo.engines.remote.address import Address
 from hfdemo.engines.remote.refusal import Refusal, explain_refusal, explain_unreachable
@@ -159,14 +159,21 @@ class RemoteHost:
         model = served.model(self._chosen or first)
         limits = [limit for limit in (model.context_limit, self._settings.context) if limit]
         told = ", ".join(sorted(self._told.get(model.name, ())))
+        notes = (*self._credit_notes(), *((make_note("endpoint_leaves_out", names=told),) if told else ()))
         self._status = Status(
             "ready",
             model=model.name,
             device=self.address.host,
             context_limit=min(limits, default=None),
             thinking_modes=model.modes,
-            notes=(make_note("endpoint_leaves_out", names=told),) if told else (),
+            notes=notes,
         )
+
+    def _credit_notes(self) -> tuple[Note, ...]:
+        """Say whose credit pays, where others than the host may read it."""
+        if self._address.of_visitor:
+            return (make_note("credit_of_visitor"),)
+        return (make_note("credit_of_host"),) if self._address.is_router and not self._settings.private else ()
 
     async def find(self) -> None:
         """Ask the endpoint what it has, if that isn't known; called in the event loop.
@@ -176,13 +183,16 @@ class RemoteHost:
         """
         if self._served:
             return
-        if self._address.is_router and not self._address.key:
+        if self._address.is_router and not self._address.key and not self._address.of_visitor:
             raise ModelLoadError("provider_no_token", model=self._chosen)
         for pause_s in (*[self.patience.pause_s] * self.patience.retries, None):
             try:
                 self._served = await find_served(self.server, self._address, self.patience.list_s)
                 break
             except Refusal as refusal:
+                if self._address.of_visitor and refusal.status in (401, 403):  # only they have a token for it
+                    self._served = Served(self._address)
+                    break
                 raise explain_refusal(refusal, self._address, self._chosen) from None
             except httpx2.HTTPError as error:
                 if pause_s is None:

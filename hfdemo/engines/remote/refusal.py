@@ -64,6 +64,10 @@ def explain_refusal(refusal: Refusal, address: Address, model: str) -> HfdemoErr
     host, status = address.host, refusal.status
     if refusal.is_too_long:
         return GenerationFailed("endpoint_too_long", model=model, host=host)
+    if address.of_visitor and status in (401, 403):
+        return GenerationFailed("credit_expired")
+    if address.of_visitor and status == 402:
+        return GenerationFailed("credit_used_up")
     if status in (401, 403):
         name = address.key_name
         if address.key:

@@ -74,7 +74,7 @@ class Server:
 
     @asynccontextmanager
     async def ask(
-        self, url: str, body: Mapping[str, Any] | None = None, session: str = ""
+        self, url: str, body: Mapping[str, Any] | None = None, session: str = "", key: str = ""
     ) -> AsyncGenerator[httpx2.Response, None]:
         """Send a request and give the answer, before its content comes. Leaving closes the connection.
 
@@ -82,6 +82,7 @@ class Server:
             url: where to.
             body: what is sent; without it, it is asked for what is there.
             session: the same for all requests of a conversation, for routers before several servers.
+            key: what it is shown as a bearer token in place of the host's.
 
         Raises:
             Refusal: the answer is an error.
@@ -90,6 +91,7 @@ class Server:
         """
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         headers = {"Content-Type": "application/json"} | ({SESSION_HEADER: session} if session else {})
+        headers |= {"Authorization": f"Bearer {key}"} if key else {}
         request = self._client.build_request(
             "GET" if content is None else "POST", url, content=content, headers=headers
         )
