@@ -18,7 +18,7 @@ from transformers import LlamaConfig
 from tests import hub as stand_in
 from tests.conftest import ROOT
 from tests.hub import Hub, Model, serve
-from tests.warm import WarmProcess, WarmPython, warm_python
+from tests.warm import Process, WarmPython, warm_python
 
 LLAMA_8B = json.dumps(
     {
@@ -310,7 +310,7 @@ def test_a_model_too_big_is_told_before_the_download_with_what_would_fit(ask, tm
 class Terminal:
     """The doctor at a terminal, where somebody types."""
 
-    process: WarmProcess | subprocess.Popen[bytes]
+    process: Process
     screen: int
     """The other end of the terminal: what is read is shown, what is written is typed."""
 
