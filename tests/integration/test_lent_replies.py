@@ -4,7 +4,6 @@ import dataclasses
 import pickle
 import time
 from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -21,6 +20,7 @@ from hfdemo.models import machine as machine_module
 from hfdemo.models.generation_config import GenerationWish
 from hfdemo.settings import Settings
 from tests.conftest import wait_until
+from tests.integration.conftest import Tiny
 from tests.integration.local import Local, loaded
 from tests.integration.story import run, story
 
@@ -51,11 +51,11 @@ class Lender:
 
 
 @pytest.fixture(scope="module")
-def settings(embedded_model: Path) -> Iterator[Settings]:
+def settings(tiny: Tiny) -> Iterator[Settings]:
     """Settings by which numbers are exact enough that it is the same whether a token is read or was written."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(machine_module, "bfloat16_pays", lambda: False)
-        yield Settings(model=str(embedded_model), max_waiting=2, cpu_weights="bf16")
+        yield Settings(model=str(tiny.folder), max_waiting=2, cpu_weights="bf16")
 
 
 @pytest.fixture(scope="module")
