@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +74,16 @@ def wait_until(condition, timeout_s: float, what: str = "the condition") -> None
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout_s} s: {what}")
         time.sleep(0.02)
+
+
+def quickest(measure_s: Callable[[], float], enough_s: float, tries: int = 5) -> float:
+    """Return the shortest of some times: what else the machine does only ever adds to one. It ends with one below."""
+    shortest_s = float("inf")
+    for _ in range(tries):
+        shortest_s = min(shortest_s, measure_s())
+        if shortest_s < enough_s:
+            break
+    return shortest_s
 
 
 def free_port() -> int:

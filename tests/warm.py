@@ -33,10 +33,11 @@ GIVEN_TO_FORKS = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
 """Those of them that a fork heeds."""
 
 SERVER = """
-import atexit, fcntl, gc, json, os, runpy, select, socket, sys, termios, threading, traceback
+import atexit, fcntl, gc, json, os, runpy, select, signal, socket, sys, termios, threading, traceback
 
 def become(asked, files):
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run behind a shell, and ignore it
     for number, file in enumerate(files):
         os.dup2(file, number)
     os.closerange(len(files), 1024)
@@ -172,11 +173,15 @@ class WarmPython:
             socket.send_fds(self._server, [json.dumps(asked).encode()], [*files, there.fileno()])
         return Fork(here)
 
-    def run(self, arguments: Sequence[str], environ: Mapping[str, str], folder: Path = ROOT) -> tuple[int, str]:
+    def run(
+        self, arguments: Sequence[str], environ: Mapping[str, str], folder: Path = ROOT, typed: str = ""
+    ) -> tuple[int, str]:
         """Run it to its end; return its exit status and all that it wrote."""
-        with open(os.devnull) as nothing, tempfile.TemporaryFile() as written:
-            process = self.begin(arguments, environ, [nothing.fileno(), written.fileno(), written.fileno()], folder)
-            status = process.wait(60)
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as written:
+            given.write(typed.encode())
+            given.seek(0)
+            process = self.begin(arguments, environ, [given.fileno(), written.fileno(), written.fileno()], folder)
+            status = process.wait(120)
             written.seek(0)
             return status, written.read().decode()
 

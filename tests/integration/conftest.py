@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from hfdemo.chat.messages import Message
 from hfdemo.page.page import launch
 from hfdemo.settings import Settings
 from tests.conftest import ROOT, free_port, wait_until
 from tests.hub import Hub, serve
-from tests.integration.local import Local, save_tiny_model
+from tests.integration.local import Local, loaded, save_tiny_model
+from tests.integration.story import run, story
 from tests.warm import Process, begin_anew, the_warm_python
 
 
@@ -43,6 +45,27 @@ def served(
     wait_until(lambda: local.status().stage == "ready", 60)
     yield Served(local, f"http://127.0.0.1:{port}")
     page.close()
+
+
+@dataclass
+class Tiny:
+    """A model of random weights, which loads at once and writes on and on."""
+
+    folder: Path
+    reply: str
+    """What it answers, in 24 tokens, to the question for the capital of France."""
+
+    @classmethod
+    def at(cls, folder: Path) -> "Tiny":
+        question = Message("user", "What is the capital of France?")
+        text, _ = run(loaded(Settings(model=str(folder))), story(24, messages=(question,)))
+        return cls(folder, text)
+
+
+@pytest.fixture(scope="session")
+def tiny(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    return Tiny.at(save_tiny_model(folder, "llama", embedded_model, max_position_embeddings=8192))
 
 
 @dataclass

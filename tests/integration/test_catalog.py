@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from tests.hub import Model
+
 PROGRAM = """
 import json
 
@@ -42,7 +44,8 @@ def test_what_was_found_out_of_the_list_is_kept(machine):
     assert questions(machine, "org/missing") == 2  # one is asked again, as the Hub may refuse it once by mistake
 
 
-def test_a_model_that_came_is_told_at_once_and_then_kept_too(machine):
+def test_a_model_that_came_is_told_at_once_and_then_kept_too(machine, tiny):
+    machine.hub.models["org/tiny"] = Model(tiny.folder)
     printed = machine.run(PROGRAM + "choices(); fetch(); print(json.dumps([choices() for _ in range(5)]))")
     assert [[choice[2] for choice in choices] for choices in json.loads(printed[-1])] == [[True, False]] * 5
     machine.hub.requests.clear()

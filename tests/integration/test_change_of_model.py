@@ -15,9 +15,8 @@ from hfdemo.chat.reply import Delta, StopSignal
 from hfdemo.chat.request import ChatRequest
 from hfdemo.settings import Settings
 from tests.conftest import run_program, wait_until
+from tests.integration.conftest import Tiny
 from tests.integration.local import Local
-
-PARIS = "The capital of France is Paris."
 
 
 def request(text: str = "What is the capital of France?", tokens: int = 24) -> ChatRequest:
@@ -29,25 +28,25 @@ def reply(engine: Local, asked: ChatRequest | None = None) -> tuple[str, Delta]:
     return "".join(delta.text for delta in deltas), deltas[-1]
 
 
-@pytest.fixture(scope="module")
-def other(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "other"
-    shutil.copytree(embedded_model, folder, copy_function=os.link)
+def linked(model: Path, folder: Path) -> Path:
+    """Return another folder with the same model."""
+    shutil.copytree(model, folder, copy_function=os.link)
     return folder
 
 
 @pytest.fixture
-def engine(embedded_model: Path) -> Iterator[Local]:
-    engine = Local(Settings(model=str(embedded_model)))
+def engine(tiny: Tiny) -> Iterator[Local]:
+    engine = Local(Settings(model=str(tiny.folder)))
     engine.load()
     yield engine
     engine.host.compute.submit(engine.host._unload).result()
 
 
-def test_a_reply_under_way_ends_kindly_and_who_waits_is_answered_by_the_new_model(engine, other):
-    assert reply(engine)[0] == PARIS
+def test_a_reply_under_way_ends_kindly_and_who_waits_is_answered_by_the_new_model(engine, tiny, tmp_path):
+    other = linked(tiny.folder, tmp_path / "other")
+    assert reply(engine)[0] == tiny.reply
     replies: dict[str, tuple[str, Delta]] = {}
-    long = request("Write a long story about the sea.", tokens=1500)
+    long = request("Write a long story about the sea.", tokens=8000)
 
     begun = threading.Event()
 
@@ -73,22 +72,22 @@ def test_a_reply_under_way_ends_kindly_and_who_waits_is_answered_by_the_new_mode
     assert last.receipt and last.receipt.finish_reason == "model_changed"
     assert story and last.receipt.new_tokens > 0
     answer, last = replies["waiting"]
-    assert (answer, last.receipt and last.receipt.model) == (PARIS, "other")
+    assert (answer, last.receipt and last.receipt.model) == (tiny.reply, "other")
     assert engine.status().stage == "ready"
 
 
-def test_a_model_that_cant_be_had_leaves_the_old_one_with_the_reason(engine, embedded_model):
+def test_a_model_that_cant_be_had_leaves_the_old_one_with_the_reason(engine, tiny):
     reply(engine)
     engine.choose("/nowhere/at/all")
     wait_until(lambda: engine.status().error is not None, 10)
     status = engine.status()
-    assert (status.stage, status.model) == ("ready", embedded_model.name)
+    assert (status.stage, status.model) == ("ready", tiny.folder.name)
     assert status.error and status.error.key == "no_such_model_path"
-    assert reply(engine)[0] == PARIS
+    assert reply(engine)[0] == tiny.reply
 
 
 MEMORY = """
-import json, sys
+import json, sys, time
 import psutil
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
@@ -105,7 +104,7 @@ def used(model):
     if model != first or engine.status().stage == "ready":
         engine.choose(model)
         while engine.status().stage == "ready" and engine.status().model != model.rsplit("/")[-1]:
-            pass
+            time.sleep(0.02)
     for _ in range(2):
         list(engine.stream(asked, StopSignal()))
     return psutil.Process().memory_info().rss
@@ -114,15 +113,15 @@ print(json.dumps([used(first), used(second), used(first), used(second)]))
 """
 
 
-def test_the_memory_of_the_old_model_comes_back(embedded_model, other):
-    ended = run_program(MEMORY, str(embedded_model), str(other))
+def test_the_memory_of_the_old_model_comes_back(embedded_model, tmp_path):
+    ended = run_program(MEMORY, str(embedded_model), str(linked(embedded_model, tmp_path / "other")))
     first, *later = json.loads(ended.stdout.splitlines()[-1])
     assert max(later) < 1.05 * first, (first, later)
 
 
-def test_an_idle_model_leaves_and_comes_back_with_the_next_message(embedded_model):
-    engine = Local(Settings(model=str(embedded_model), idle_unload_s=1))
-    assert reply(engine)[0] == PARIS
+def test_an_idle_model_leaves_and_comes_back_with_the_next_message(tiny):
+    engine = Local(Settings(model=str(tiny.folder), idle_unload_s=1))
+    assert reply(engine)[0] == tiny.reply
     wait_until(lambda: engine.status().stage == "unloaded", 10)
     assert engine.model is None
-    assert reply(engine)[0] == PARIS
+    assert reply(engine)[0] == tiny.reply

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,9 +14,8 @@ from safetensors.torch import save_file
 from transformers import LlamaConfig
 
 from tests import hub as stand_in
-from tests.conftest import ROOT
 from tests.hub import Hub, Model, serve
-from tests.warm import WarmProcess, WarmPython, warm_python
+from tests.warm import Process, WarmPython, the_warm_python, warm_python
 
 LLAMA_8B = json.dumps(
     {
@@ -122,20 +119,11 @@ def ask(hub: Hub, python: WarmPython, home: Path) -> Iterator:
 
 @pytest.fixture
 def ask_anew(hub: Hub, home: Path) -> Iterator:
-    """The same in a Python that imports all by itself, where libraries read the environment as they are imported."""
+    """The same where libraries read the environment as they are imported."""
 
     def run(command: str, *arguments: str, **environ: str) -> Answer:
-        ended = subprocess.run(
-            [sys.executable, "-m", "hfdemo", command, *arguments],
-            cwd=ROOT,
-            env=environ_of(hub, home) | environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=60,
-        )
-        return answer_of(ended.returncode, ended.stdout, None)
+        asked = ["-m", "hfdemo", command, *arguments]
+        return answer_of(*the_warm_python().run(asked, environ_of(hub, home) | environ), None)
 
     return run
 
@@ -310,7 +298,7 @@ def test_a_model_too_big_is_told_before_the_download_with_what_would_fit(ask, tm
 class Terminal:
     """The doctor at a terminal, where somebody types."""
 
-    process: WarmProcess | subprocess.Popen[bytes]
+    process: Process
     screen: int
     """The other end of the terminal: what is read is shown, what is written is typed."""
 

@@ -12,11 +12,10 @@ import pytest
 
 from tests.conftest import wait_until
 from tests.hub import Model
-from tests.integration.conftest import Machine
+from tests.integration.conftest import Machine, Tiny
 from tests.integration.local import save_tiny_model
 
 WEIGHTS = "model.safetensors"
-PARIS = "The capital of France is Paris."
 
 FETCH = """
 from hfdemo.models.check import check_model
@@ -99,60 +98,56 @@ class Downloads:
         return self.machine.hub.requests.count(f"GET /cdn/org/tiny/{WEIGHTS}")
 
 
-@pytest.fixture
-def downloads(machine: Machine, embedded_model: Path) -> Downloads:
-    return Downloads(machine, (embedded_model / WEIGHTS).read_bytes())
-
-
 @pytest.fixture(scope="module")
-def light(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that says nothing sensible, and of which there is less to fetch: some 60 MB."""
-    return save_tiny_model(tmp_path_factory.mktemp("light"), "llama", embedded_model, hidden_size=160)
+def light(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """A model of which there is something to fetch, some 60 MB, and what it answers."""
+    folder = save_tiny_model(tmp_path_factory.mktemp("light"), "llama", embedded_model, hidden_size=160)
+    return Tiny.at(folder)
 
 
 @pytest.fixture
-def light_downloads(machine: Machine, light: Path) -> Downloads:
+def downloads(machine: Machine, light: Tiny) -> Downloads:
     """The machine, whose Hub has the light model as org/tiny."""
-    machine.hub.models["org/tiny"] = Model(light)
-    return Downloads(machine, (light / WEIGHTS).read_bytes())
+    machine.hub.models["org/tiny"] = Model(light.folder)
+    return Downloads(machine, (light.folder / WEIGHTS).read_bytes())
 
 
-def test_a_download_that_is_cut_goes_on_within_the_same_start(machine, light_downloads):
+def test_a_download_that_is_cut_goes_on_within_the_same_start(machine, downloads):
     machine.hub.cut_after(50_000_000)
-    light_downloads.assert_whole(machine.run(FETCH)[-1])
-    assert [40_000_000 < start <= 50_000_000 for start in light_downloads.resumed_at()] == [True]
+    downloads.assert_whole(machine.run(FETCH)[-1])
+    assert [40_000_000 < start <= 50_000_000 for start in downloads.resumed_at()] == [True]
     assert machine.hub.cdn_saw_authorization == [False, False]
 
 
-def test_a_download_that_was_killed_goes_on_at_the_next_start_and_less_is_to_come(machine, light_downloads):
+def test_a_download_that_was_killed_goes_on_at_the_next_start_and_less_is_to_come(machine, downloads):
     machine.hub.bytes_per_s = 20e6
     started = machine.begin(FETCH)
-    wait_until(lambda: light_downloads.partial_bytes() > 30_000_000 or started.process.poll() is not None, 120)
+    wait_until(lambda: downloads.partial_bytes() > 30_000_000 or started.process.poll() is not None, 120)
     started.process.kill()
     assert started.process.wait() < 0, started.errors.read_text("utf-8")
     machine.hub.bytes_per_s = None
     machine.hub.ranges.clear()
-    had = light_downloads.partial_bytes()
+    had = downloads.partial_bytes()
     to_come, folder = machine.run(FETCH)
-    light_downloads.assert_whole(folder)
-    assert light_downloads.resumed_at() == [had]
+    downloads.assert_whole(folder)
+    assert downloads.resumed_at() == [had]
     assert had > 30_000_000
     small_bytes = 10_000_000  # the tokenizer's files
-    assert 0 < int(to_come) - (light_downloads.size - had) < small_bytes
+    assert 0 < int(to_come) - (downloads.size - had) < small_bytes
 
 
-def test_a_download_goes_on_after_the_network_was_gone_for_longer_than_the_client_tries(machine, light_downloads):
+def test_a_download_goes_on_after_the_network_was_gone_for_longer_than_the_client_tries(machine, downloads):
     machine.hub.bytes_per_s = 20e6
     machine.hub.cut_after(20_000_000)
     started = machine.begin(FETCH)
-    wait_until(lambda: light_downloads.partial_bytes() > 2_000_000, 120)
+    wait_until(lambda: downloads.partial_bytes() > 2_000_000, 120)
     machine.hub.down = "hangs up"
     status = started.process.wait(120)
     assert (status, started.errors.read_text("utf-8").splitlines()[-1]) == (1, "hub_unreachable_for")
     machine.hub.down, machine.hub.bytes_per_s = False, None
     machine.hub.ranges.clear()
-    light_downloads.assert_whole(machine.run(FETCH)[-1])
-    assert [10_000_000 < start <= 20_000_000 for start in light_downloads.resumed_at()] == [True]
+    downloads.assert_whole(machine.run(FETCH)[-1])
+    assert [10_000_000 < start <= 20_000_000 for start in downloads.resumed_at()] == [True]
 
 
 CANCEL_AND_TRY_AGAIN = (
@@ -179,7 +174,7 @@ print(reply())
 )
 
 
-def test_a_download_shows_its_progress_and_goes_on_after_it_was_cancelled(machine, downloads):
+def test_a_download_shows_its_progress_and_goes_on_after_it_was_cancelled(machine, downloads, light):
     machine.hub.bytes_per_s = 40e6
     progress, has_what_came, answer = machine.run(CANCEL_AND_TRY_AGAIN)
     file, total, fits, soon = progress.split()
@@ -187,32 +182,32 @@ def test_a_download_shows_its_progress_and_goes_on_after_it_was_cancelled(machin
     assert int(total) > downloads.size
     assert has_what_came == "True"
     assert [start >= 19_000_000 for start in downloads.resumed_at()] == [True]
-    assert answer == PARIS
+    assert answer == light.reply
 
 
-def test_two_starts_at_once_go_on_with_one_download(machine, light_downloads):
-    light_downloads.leave(light_downloads.content[:30_000_000])
+def test_two_starts_at_once_go_on_with_one_download(machine, downloads):
+    downloads.leave(downloads.content[:30_000_000])
     machine.hub.bytes_per_s = 60e6
     starts = [machine.begin(FETCH) for _ in range(2)]
     folders = {start.lines()[-1] for start in starts}
     assert len(folders) == 1
-    light_downloads.assert_whole(folders.pop())
-    assert (light_downloads.resumed_at(), light_downloads.count()) == ([30_000_000], 1)
+    downloads.assert_whole(folders.pop())
+    assert (downloads.resumed_at(), downloads.count()) == ([30_000_000], 1)
 
 
-def test_two_first_starts_at_once_both_answer(machine, downloads):
+def test_two_first_starts_at_once_both_answer(machine, downloads, light):
     machine.hub.bytes_per_s = 60e6
     starts = [machine.begin(ENGINE + "print(reply())") for _ in range(2)]
-    assert [start.lines() for start in starts] == [[PARIS], [PARIS]]
+    assert [start.lines() for start in starts] == [[light.reply], [light.reply]]
     assert downloads.count() == 1
     downloads.assert_whole(str(next((machine.home / "hub" / "models--org--tiny" / "snapshots").iterdir())))
 
 
 @pytest.mark.parametrize("damage", ["in part", "whole", "too long"])
-def test_what_is_left_of_a_download_and_damaged_is_fetched_anew(machine, light_downloads, damage):
-    size = {"in part": 5_000_000, "whole": light_downloads.size, "too long": light_downloads.size + 1}[damage]
-    light_downloads.leave(b"damaged".ljust(size, b"\0"))
-    light_downloads.assert_whole(machine.run(FETCH)[-1])
+def test_what_is_left_of_a_download_and_damaged_is_fetched_anew(machine, downloads, damage):
+    size = {"in part": 5_000_000, "whole": downloads.size, "too long": downloads.size + 1}[damage]
+    downloads.leave(b"damaged".ljust(size, b"\0"))
+    downloads.assert_whole(machine.run(FETCH)[-1])
 
 
 def test_without_links_the_file_is_there_once(machine, downloads):
@@ -267,7 +262,7 @@ def can_have_own_disk(folder: Path) -> bool:
     return subprocess.run([*in_own_disk(1, folder), "true"], capture_output=True, check=False).returncode == 0
 
 
-def test_a_disk_that_fills_up_meanwhile_is_told_and_is_no_trouble_for_the_next_start(machine, downloads):
+def test_a_disk_that_fills_up_meanwhile_is_told_and_is_no_trouble_for_the_next_start(machine, downloads, light):
     machine.home.mkdir()
     if not can_have_own_disk(machine.home):
         pytest.skip("this system lets nobody mount a disk of their own")
@@ -282,4 +277,4 @@ def test_a_disk_that_fills_up_meanwhile_is_told_and_is_no_trouble_for_the_next_s
     assert str(machine.home) in english and "no space left" in english and "HF_HOME" in english
     assert str(machine.home) in korean and "남은 공간이 없습니다" in korean
     assert left == "[]", "what had come takes no room any more"
-    assert answer == PARIS
+    assert answer == light.reply

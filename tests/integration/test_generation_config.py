@@ -70,10 +70,13 @@ def load(folder: Path, content: object) -> LoadedModel:
 def replies(model: LoadedModel, step: str, most: int, options: Options = LEFT_OUT) -> set[tuple[str, str]]:
     """Return what so many chats are answered at once, with the reasons why the replies end."""
     assert isinstance(model.step, FastStep)
-    with torch.inference_mode():
-        shared = make_shared_step(model.pipeline.model)
-    assert shared is not None
-    model = replace(model, step={"fast": model.step, "shared": shared, "generate": None}[step])
+    if step == "shared":
+        with torch.inference_mode():
+            shared = make_shared_step(model.pipeline.model)
+        assert shared is not None
+        model = replace(model, step=shared)
+    elif step == "generate":
+        model = replace(model, step=None)
     request = make_decode_request(model.prompts, ChatRequest(STORY, "", options), recommended=model.wish.recommended)
     written = [RunningReply(model, request, StopSignal()) for _ in range(most)]
     loop, all_there = Loop(COMPUTE, most), Event()

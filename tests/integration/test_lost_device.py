@@ -1,8 +1,6 @@
 """A GPU that fails for good ends the program with an error, after whoever waits was told."""
 
 import os
-import subprocess
-import sys
 
 import httpx
 import pytest
@@ -12,8 +10,8 @@ from gradio_client.exceptions import AppError
 from app import DEVICE_LOST
 from hfdemo.errors import is_device_lost
 from hfdemo.words import say
-from tests.conftest import ROOT, free_port, wait_until
-from tests.integration.local import save_tiny_model
+from tests.conftest import free_port, wait_until
+from tests.warm import the_warm_python
 
 PROGRAM = """
 import app
@@ -43,16 +41,12 @@ def test_which_errors_only_a_new_process_gets_over(text, lost):
     assert not is_device_lost(ValueError(text))
 
 
-def test_the_program_ends_with_an_error_after_it_told_the_visitor(embedded_model, tmp_path):
+def test_the_program_ends_with_an_error_after_it_told_the_visitor(tiny, tmp_path):
     port = free_port()
-    environ = {
-        "GRADIO_SERVER_PORT": str(port),
-        "HFDEMO_MODEL": str(save_tiny_model(tmp_path / "model", "llama", embedded_model)),
-    }
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM], cwd=ROOT, env=os.environ | environ, stdout=log, stderr=log
-        )
+    environ = os.environ | {"GRADIO_SERVER_PORT": str(port), "HFDEMO_MODEL": str(tiny.folder)}
+    with open(os.devnull) as nothing, (tmp_path / "log").open("wb") as log:
+        files = [nothing.fileno(), log.fileno(), log.fileno()]
+        process = the_warm_python().begin(["-c", PROGRAM], environ, files)
     url = f"http://127.0.0.1:{port}"
 
     def is_ready() -> bool:

@@ -4,19 +4,19 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from hfdemo.chat.messages import Message
 from hfdemo.chat.reply import Receipt, StopSignal
 from hfdemo.settings import Settings
+from tests.conftest import quickest
 from tests.integration.local import loaded, save_tiny_model
 from tests.integration.story import story
 
 HEROES = ("fox", "whale", "king", "robot")
 CHATS = len(HEROES)
-TOKENS = 200
+TOKENS = 60
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ def folder(request: pytest.FixtureRequest, embedded_model: Path, tmp_path: Path)
     """A model of the kind that is asked for; those that are made here take the tokenizer of the embedded one."""
     if request.param == "embedded":
         return embedded_model
-    options: dict[str, Any] = {"mamba": {}, "gemma2": {"head_dim": 16, "sliding_window": 24}}[request.param]
-    return save_tiny_model(tmp_path, request.param, embedded_model, **options)
+    gemma2 = {"head_dim": 16, "sliding_window": 24} if request.param == "gemma2" else {}
+    return save_tiny_model(tmp_path, request.param, embedded_model, max_position_embeddings=8192, **gemma2)
 
 
 def answer_all(folder: Path, kind: str) -> tuple[list[str], list[str], list[Receipt]]:
@@ -70,20 +70,25 @@ def test_else_they_are_answered_one_after_the_other(folder, kind):
     assert all(receipt.finish_reason in ("max_new_tokens", "end_of_turn") for receipt in receipts)
 
 
-@pytest.mark.parametrize("folder", ["embedded", "mamba"], indirect=True)
+@pytest.mark.parametrize("folder", ["llama", "mamba"], indirect=True)
 def test_who_stops_while_waiting_for_the_others_leaves_at_once(folder):
     local = loaded(Settings(model=str(folder), scheduling="single"))
     others_stop = StopSignal()
-    others = local.stream(story(4000), others_stop)
+    others = local.stream(story(8000), others_stop)
     next(delta for delta in others if delta.text)
-    stop = StopSignal()
-    waiting = local.stream(story(TOKENS), stop)
-    assert next(waiting).ahead == 1
-    stop.set()
-    stopped_at = time.monotonic()
-    *_, last = waiting
-    assert time.monotonic() - stopped_at < 1
-    assert last.receipt and (last.receipt.finish_reason, last.receipt.new_tokens) == ("stopped", 0)
+
+    def leave_s() -> float:
+        stop = StopSignal()
+        waiting = local.stream(story(TOKENS), stop)
+        assert next(waiting).ahead == 1
+        stop.set()
+        stopped_at = time.monotonic()
+        *_, last = waiting
+        took_s = time.monotonic() - stopped_at
+        assert last.receipt and (last.receipt.finish_reason, last.receipt.new_tokens) == ("stopped", 0)
+        return took_s
+
+    assert quickest(leave_s, 1) < 1
     assert next(others).receipt is None
     others_stop.set()
     *_, last = others

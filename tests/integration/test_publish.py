@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from tests import hub as stand_in
 from tests.conftest import ROOT, free_port, wait_until
 from tests.fakes import ScriptedEngine, scripted_page
 from tests.hub import Hub, Space, serve
-from tests.warm import WarmPython, warm_python
+from tests.warm import Process, WarmPython, the_warm_python, warm_python
 
 SIGN_IN = "https://huggingface.co"
 TOKENS = f"{SIGN_IN}/settings/tokens"
@@ -102,14 +102,6 @@ def folder(tmp_path: Path) -> Path:
     return copy
 
 
-SHOWN_TO_THE_TEST = {
-    "stdin": subprocess.DEVNULL,
-    "stdout": subprocess.PIPE,
-    "stderr": subprocess.STDOUT,
-    "encoding": "utf-8",
-}
-
-
 def environ_of(hub: Hub, home: Path, **more: str) -> dict[str, str]:
     prefixes = ("HF_", "HFDEMO_", "GRADIO_", "PYTHON")
     cleared = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
@@ -126,35 +118,19 @@ class Command:
     home: Path
     python: WarmPython
 
-    def begin(
-        self,
-        *arguments: str,
-        token: str | None = stand_in.GOOD_TOKEN,
-        options: dict[str, Any] = SHOWN_TO_THE_TEST,
-        **environ: str,
-    ) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "hfdemo", "publish", *arguments],
-            cwd=self.folder,
-            env=self._environ(token, environ),
-            **options,
-        )
-
-    def _environ(self, token: str | None, more: dict[str, str]) -> dict[str, str]:
-        return environ_of(self.hub, self.home, **({"HF_TOKEN": token} if token else {}), **more)
+    def begin(self, *arguments: str, files: Sequence[int]) -> Process:
+        environ = environ_of(self.hub, self.home, HF_TOKEN=stand_in.GOOD_TOKEN)
+        return self.python.begin(["-m", "hfdemo", "publish", *arguments], environ, files, self.folder)
 
     def __call__(
         self, *arguments: str, status: int = 0, token: str | None = stand_in.GOOD_TOKEN, **environ: str
     ) -> str:
         """Run it to its end, and return what it printed."""
         self.hub.requests.clear()
-        if any(name.startswith("HF_HUB_") for name in environ):  # what the Hub's client reads when it is imported
-            process = self.begin(*arguments, token=token, **environ)
-            text, _ = process.communicate(timeout=120)
-            ended_with = process.returncode
-        else:
-            command = ["-m", "hfdemo", "publish", *arguments]
-            ended_with, text = self.python.run(command, self._environ(token, environ), self.folder)
+        read_by_client = any(name.startswith("HF_HUB_") for name in environ)  # when it is imported
+        python = the_warm_python() if read_by_client else self.python
+        whole = environ_of(self.hub, self.home, **({"HF_TOKEN": token} if token else {}), **environ)
+        ended_with, text = python.run(["-m", "hfdemo", "publish", *arguments], whole, self.folder)
         assert ended_with == status, text
         assert "Traceback" not in text, text
         assert "Warning" not in text, text
@@ -309,13 +285,9 @@ def test_the_writing_token_as_a_secret_is_allowed_and_remarked(publish, hub):
 
 
 def test_a_secret_is_typed_unseen_where_somebody_sits_at_the_terminal(publish, hub):
-    fcntl, pty, termios = (
-        pytest.importorskip(name, reason="Windows has other terminals") for name in ("fcntl", "pty", "termios")
-    )
+    pty = pytest.importorskip("pty", reason="Windows has other terminals")
     screen, terminal = pty.openpty()
-    options = {"stdin": terminal, "stdout": terminal, "stderr": terminal, "start_new_session": True}
-    options["preexec_fn"] = lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # its own terminal, not that of the tests
-    process = publish.begin("my-chat", "--secret", "KEY", "--language", "en", options=options)
+    process = publish.begin("my-chat", "--secret", "KEY", "--language", "en", files=[terminal] * 3)
     os.close(terminal)
     shown = b""
     while b"Value of the secret KEY" not in shown:
@@ -788,11 +760,13 @@ def test_a_title_reaches_the_page(publish, hub):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent otherwise there")
-def test_ctrl_c_ends_the_waiting_kindly(publish, hub):
+def test_ctrl_c_ends_the_waiting_kindly(publish, hub, tmp_path):
     hub.spaces.script = ["BUILDING"]
-    process = publish.begin("my-chat", "--language", "en")
+    with open(os.devnull) as nothing, (tmp_path / "written").open("wb") as written:
+        files = [nothing.fileno(), written.fileno(), written.fileno()]
+        process = publish.begin("my-chat", "--language", "en", files=files)
     wait_until(lambda: any("/runtime" in request for request in hub.requests), 60)
     process.send_signal(signal.SIGINT)
-    text, _ = process.communicate(timeout=30)
-    assert process.returncode == 130, text
+    status, text = process.wait(30), (tmp_path / "written").read_text("utf-8")
+    assert status == 130, text
     assert "on the Hub continues" in text and "Traceback" not in text

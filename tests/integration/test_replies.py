@@ -2,8 +2,7 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,10 @@ from hfdemo.chat.options import Options
 from hfdemo.chat.reply import StopSignal
 from hfdemo.errors import GenerationFailed
 from hfdemo.settings import Settings
-from tests.conftest import ROOT
 from tests.integration.local import Local, loaded
 from tests.integration.story import STORY, run, story
 from tests.unit.families import all_families
+from tests.warm import the_warm_python
 
 
 @pytest.fixture(scope="module", params=["single", "batched"])
@@ -196,14 +195,13 @@ CHAT = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shown(embedded_model: Path) -> dict[str, Any]:
     """What the command line shows as the prompt of a chat."""
-    command = [sys.executable, "-m", "hfdemo", "prompt", "-", "--model", str(embedded_model), "--json"]
-    ended = subprocess.run(
-        command, input=json.dumps(CHAT), capture_output=True, text=True, check=True, cwd=ROOT, timeout=110
-    )
-    return json.loads(ended.stdout)
+    command = ["-m", "hfdemo", "prompt", "-", "--model", str(embedded_model), "--json"]
+    status, text = the_warm_python().run(command, os.environ, typed=json.dumps(CHAT))
+    assert status == 0, text
+    return json.loads(text)
 
 
 def test_command_line_shows_the_prompt_that_the_engine_reads(engine, shown):

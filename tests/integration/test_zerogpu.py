@@ -311,13 +311,13 @@ def test_a_visitors_words_and_token_are_not_logged(space, scheduler):
     assert re.search(r"reply: prompt_tokens=3\d .* lent_s=10$", space.log(), re.MULTILINE)
 
 
-def test_numbers_gone_wrong_in_a_worker_end_the_reply_with_their_own_text(embedded_model, tmp_path):
+def test_numbers_gone_wrong_in_a_worker_end_the_reply_with_their_own_text(tiny, tmp_path):
     broken = tmp_path / "broken"
     broken.mkdir()
-    for path in embedded_model.iterdir():
+    for path in tiny.folder.iterdir():
         if path.suffix != ".safetensors":
             (broken / path.name).symlink_to(path)
-    weights = load_file(embedded_model / "model.safetensors")
+    weights = load_file(tiny.folder / "model.safetensors")
     weights["model.norm.weight"] = weights["model.norm.weight"] * float("nan")
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with open_space(broken, tmp_path) as (space, scheduler):
@@ -336,9 +336,9 @@ def test_a_model_that_does_not_load_is_said_on_the_page_and_to_callers(tmp_path)
         assert scheduler.startups == 1 and scheduler.loans == []
 
 
-def test_when_the_space_ends_no_worker_is_left(embedded_model, tmp_path):
-    with open_space(embedded_model, tmp_path) as (space, scheduler):
-        begin(visit(space))
+def test_when_the_space_ends_no_worker_is_left(tiny, tmp_path):
+    with open_space(tiny.folder, tmp_path) as (space, scheduler):
+        begin(visit(space), max_new_tokens=8000)
         loan = wait_for_loan(scheduler)
         assert is_alive(loan.pid) and workers(space) == [loan.pid]
     wait_until(lambda: not is_alive(loan.pid), 5, "the worker ends")
