@@ -56,8 +56,9 @@ class App:
 
 def run_program(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a Python program to its end, which must be a good one, and return what it wrote."""
+    at_once = "\nimport os, sys\nsys.stdout.flush()\nos._exit(0)"  # a thread may still be inside torch
     ended = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
+        [sys.executable, "-c", program + at_once, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
