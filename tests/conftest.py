@@ -46,7 +46,7 @@ class App:
     def log(self) -> str:
         return self.log_file.read_text("utf-8", errors="replace")
 
-    def wait_for_log(self, text: str, times: int = 1, timeout_s: float = 60) -> None:
+    def wait_for_log(self, text: str, times: int = 1, timeout_s: float = 120) -> None:
         wait_until(lambda: self.log().count(text) >= times, timeout_s, f"{text!r} in the log:\n{self.log()[-2000:]}")
 
     def stop(self) -> None:
@@ -56,8 +56,9 @@ class App:
 
 def run_program(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a Python program to its end, which must be a good one, and return what it wrote."""
+    at_once = "\nimport os, sys\nsys.stdout.flush()\nos._exit(0)"  # a thread may still be inside torch
     ended = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
+        [sys.executable, "-c", program + at_once, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -92,7 +93,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def start_app(folder: Path, port: int | None = None, timeout_s: float = 60, **environ: str) -> App:
+def start_app(folder: Path, port: int | None = None, timeout_s: float = 120, **environ: str) -> App:
     """Start the chat and wait until its page answers."""
     port = port or free_port()
     log_file = folder / f"app-{port}-{time.monotonic_ns()}.log"

@@ -233,7 +233,7 @@ def warm_python(
     with here:
         with there:
             server = begin(["-c", imports + SERVER], environ, [there.fileno(), 1, 2])
-        here.settimeout(60)
+        here.settimeout(200)
         assert here.recv(100) == b"ready"
         yield WarmPython(here, environ)
     server.wait(60)

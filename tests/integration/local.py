@@ -36,7 +36,7 @@ class Local:
         return create_page(self.answering, self.settings, self.host, self.engine)
 
 
-def loaded(settings: Settings, timeout_s: float = 60) -> Local:
+def loaded(settings: Settings, timeout_s: float = 200) -> Local:
     """Return the engine of a model that is there."""
     local = Local(settings)
     local.load()

@@ -11,7 +11,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from hfdemo.chat.options import RECOMMENDED
-from tests.conftest import App
+from tests.conftest import App, quickest
 
 
 @pytest.fixture
@@ -157,10 +157,13 @@ def test_too_long_a_message_is_refused_with_its_token_count_and_the_limit(client
 
 
 def test_as_much_as_a_message_may_hold_is_refused_at_once_with_its_token_count(client):
-    started = time.monotonic()
-    with pytest.raises(AppError, match=r"take ~800,\d\d\d tokens .* holds 8,192"):
-        ask(client, "word " * 800_000)
-    assert time.monotonic() - started < 3
+    def refusal_s() -> float:
+        started = time.monotonic()
+        with pytest.raises(AppError, match=r"take ~800,\d\d\d tokens .* holds 8,192"):
+            ask(client, "word " * 800_000)
+        return time.monotonic() - started
+
+    assert quickest(refusal_s, 3) < 3
 
 
 def test_more_than_four_megabytes_are_refused_unread(client):

@@ -26,16 +26,16 @@ from hfdemo import colab
 from hfdemo.words import say
 from tests.conftest import ROOT, free_port, wait_until
 from tests.hub import BAD_TOKEN, GOOD_TOKEN, Hub, Model, serve
+from tests.integration.conftest import Tiny
 
 STAND_INS = ROOT / "tests" / "colab"
 QUESTION = "What is the capital of France?"
-ANSWER = "The capital of France is Paris."
 
 
 @pytest.fixture(scope="module")
-def hub(embedded_model: Path) -> Iterator[Hub]:
-    gated = {name: Model(embedded_model, gated="manual") for name in ("org/gated", "org/gated-too")}
-    with serve(Hub({"org/open": Model(embedded_model), **gated})) as hub:
+def hub(tiny: Tiny) -> Iterator[Hub]:
+    gated = {name: Model(tiny.folder, gated="manual") for name in ("org/gated", "org/gated-too")}
+    with serve(Hub({"org/open": Model(tiny.folder), **gated})) as hub:
         yield hub
 
 
@@ -194,7 +194,7 @@ def test_the_first_cell_installs_and_tells_what_the_machine_has(notebook, projec
     assert "There is no GPU" in notebook.text() and "런타임 유형 변경" in notebook.text()
 
 
-def test_the_page_answers_with_the_token_of_the_vault_which_is_never_shown(notebook):
+def test_the_page_answers_with_the_token_of_the_vault_which_is_never_shown(notebook, tiny):
     notebook.put_into_vault(GOOD_TOKEN)
     notebook.run(2, MODEL="org/gated", LANGUAGE="en")
     assert notebook.problems == [], notebook.text()
@@ -204,7 +204,7 @@ def test_the_page_answers_with_the_token_of_the_vault_which_is_never_shown(noteb
 
     notebook.begin(3, SHARE=False)
     page = notebook.page()
-    assert ask(page) == ANSWER
+    assert ask(page) == tiny.reply
     assert len(notebook.children()) == 1
     notebook.stop()
     shown = notebook.text()
@@ -217,7 +217,7 @@ def test_the_page_answers_with_the_token_of_the_vault_which_is_never_shown(noteb
     assert GOOD_TOKEN not in checked + shown + json.dumps(notebook.client.nb)
 
 
-def test_an_open_model_needs_no_vault_and_a_share_link_has_a_password(notebook):
+def test_an_open_model_needs_no_vault_and_a_share_link_has_a_password(notebook, tiny):
     notebook.put_into_vault(GOOD_TOKEN)
     notebook.run(2, MODEL="org/open", LANGUAGE="ko")
     assert notebook.problems == [] and "모두 정상입니다" in notebook.text()
@@ -232,18 +232,18 @@ def test_an_open_model_needs_no_vault_and_a_share_link_has_a_password(notebook):
     with pytest.raises(ValueError, match="Could not login"):
         ask(link, auth=(name, "open sesame"))
     assert httpx.post(f"{link}/gradio_api/call/v2/chat", json={"message": QUESTION}).status_code == 401
-    assert ask(link, auth=(name, password)) == ANSWER
+    assert ask(link, auth=(name, password)) == tiny.reply
     notebook.stop()
     assert notebook.children() == []
     with pytest.raises(httpx.ConnectError):
         httpx.get(link)
 
 
-def test_without_a_tunnel_the_page_below_the_cell_works_without_a_password(notebook, embedded_model):
-    notebook.run(2, MODEL=str(embedded_model))
+def test_without_a_tunnel_the_page_below_the_cell_works_without_a_password(notebook, tiny):
+    notebook.run(2, MODEL=str(tiny.folder))
     notebook.run_code("%env GRADIO_SHARE_SERVER_ADDRESS=refused.test:7000")
     notebook.begin(3, SHARE=True)
-    assert ask(notebook.page()) == ANSWER
+    assert ask(notebook.page()) == tiny.reply
     assert "There is no share link (login to server failed: connection refused)" in notebook.text()
     assert "공유 링크를 만들지 못했습니다(login to server failed: connection refused)" in notebook.text()
     assert "Password" not in notebook.text()
@@ -277,8 +277,8 @@ def test_what_is_to_mend_ends_the_cell_without_a_traceback(notebook):
     assert len(notebook.problems) == 1
 
 
-def test_a_kernel_that_is_killed_leaves_nothing_behind(notebook, embedded_model):
-    notebook.run(2, MODEL=str(embedded_model))
+def test_a_kernel_that_is_killed_leaves_nothing_behind(notebook, tiny):
+    notebook.run(2, MODEL=str(tiny.folder))
     notebook.run_code("%env GRADIO_SHARE_SERVER_ADDRESS=share.test:7000")
     notebook.begin(3, SHARE=True)
     page = notebook.page()

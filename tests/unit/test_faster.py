@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from hfdemo.compute import faster as module
 from hfdemo.compute.fast_step import _are_faster_apart, _attend
 from hfdemo.compute.faster import faster, read_choices
+from tests.conftest import quickest
 
 
 @pytest.fixture
@@ -75,9 +77,14 @@ def test_without_a_disk_it_is_measured_all_the_same(monkeypatch):
 
 
 def test_one_question_takes_little_time(file):
-    began = time.monotonic()
-    faster("which?", Ways(slow_s=0.02).both)
-    assert time.monotonic() - began < 1
+    questions = count()
+
+    def ask_s() -> float:
+        began = time.monotonic()
+        faster(f"which {next(questions)}?", Ways(slow_s=0.02).both)
+        return time.monotonic() - began
+
+    assert quickest(ask_s, 1) < 1
 
 
 def test_work_beside_it_changes_nothing(file, monkeypatch):
