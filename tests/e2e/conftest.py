@@ -16,6 +16,8 @@ from hfdemo.page.page import launch
 from tests.conftest import ROOT, App, free_port, wait_until
 from tests.fakes import ScriptedEngine, ScriptedHost, scripted_page
 
+expect.set_options(timeout=15_000)  # the check's machine may be busy; what is there at once takes no longer
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 

@@ -22,7 +22,7 @@ FOLLOWS = """() => {
 def in_view(chat, selector: str) -> bool:
     """Tell whether something is in view; while it is drawn anew, it has no height for a moment."""
     try:
-        chat.page.wait_for_function(IN_VIEW, arg=selector, timeout=1000)
+        chat.page.wait_for_function(IN_VIEW, arg=selector, timeout=5000)
     except TimeoutError:
         return False
     return True
@@ -37,11 +37,12 @@ def test_the_box_is_in_view_whatever_comes(scripted, scripted_chat, size):
         scripted.engine.enqueue(f"line {line}\n\n" * 20)
         scripted_chat.send("more\n" * 5)
         scripted_chat.wait_for_reply()
-    scripted.engine.enqueue(*[piece for number in range(80) for piece in (f"word {number}\n\n", 0.05)])
+    scripted.engine.enqueue(*[piece for number in range(1000) for piece in (f"word {number}\n\n", 0.05)])
     scripted_chat.send("all")
     expect(scripted_chat.replies.last).to_contain_text("word 40")
     assert in_view(scripted_chat, "#message .stop-button") and in_view(scripted_chat, "#meter")
-    page.wait_for_function(FOLLOWS, timeout=1000)
+    page.wait_for_function(FOLLOWS, timeout=5000)
+    scripted_chat.stop_button.click()
     scripted_chat.wait_for_reply()
     for part in ("#header", "#message", "#under-box", "#new-chat", "#open-settings"):
         assert in_view(scripted_chat, part), part
@@ -90,14 +91,14 @@ def test_the_reader_who_scrolls_up_is_left_alone_until_the_button_leads_back(scr
     page.wait_for_timeout(700)
     assert page.locator(SCROLLER).evaluate("(element) => element.scrollTop") == pytest.approx(at, abs=2)
     page.locator("#to-end").click()
-    page.wait_for_function(FOLLOWS, timeout=1000)
+    page.wait_for_function(FOLLOWS, timeout=5000)
     expect(page.locator("#to-end")).to_be_hidden()
     scripted_chat.wait_for_reply()
-    page.wait_for_function(FOLLOWS, timeout=1000)
+    page.wait_for_function(FOLLOWS, timeout=5000)
 
 
 def test_one_can_type_while_a_reply_comes(scripted, scripted_chat):
-    scripted.engine.enqueue("one ", 1.5, "two")
+    scripted.engine.enqueue("one ", 4, "two")
     scripted_chat.send("first")
     scripted_chat.box.type("and then")
     scripted_chat.box.press("Enter")
@@ -117,7 +118,7 @@ def test_escape_stops_and_the_other_keys_do_what_they_say(scripted, scripted_cha
     scripted_chat.send("go")
     expect(scripted_chat.replies.last).to_contain_text("begun")
     scripted_chat.box.press("Escape")
-    scripted_chat.send_button.wait_for(timeout=3000)
+    scripted_chat.send_button.wait_for(timeout=5000)
     page.wait_for_function("!hfdemo.isReplying()")  # its end gives the box the focus
     page.locator(SCROLLER).click(position={"x": 5, "y": 5})
     page.evaluate("document.activeElement.blur()")
@@ -160,7 +161,7 @@ def test_the_focus_goes_into_the_settings_and_out_again_and_never_there_while_th
     expect(page.locator("#settings.open")).to_have_count(0)
     expect(scripted_chat.stop_button).to_be_visible()
     page.keyboard.press("Escape")
-    scripted_chat.send_button.wait_for(timeout=3000)
+    scripted_chat.send_button.wait_for(timeout=5000)
 
 
 def test_enter_breaks_the_line_on_a_touch_screen(scripted, browser):
