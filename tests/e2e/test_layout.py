@@ -119,7 +119,8 @@ def test_escape_stops_and_the_other_keys_do_what_they_say(scripted, scripted_cha
     expect(scripted_chat.replies.last).to_contain_text("begun")
     scripted_chat.box.press("Escape")
     scripted_chat.send_button.wait_for(timeout=5000)
-    page.wait_for_function("!hfdemo.isReplying()")  # its end gives the box the focus
+    page.wait_for_function("!hfdemo.isReplying()")
+    expect(scripted_chat.box).to_be_focused()  # which its end did
     page.locator(SCROLLER).click(position={"x": 5, "y": 5})
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("/")
