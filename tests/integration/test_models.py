@@ -229,10 +229,10 @@ def test_two_first_starts_at_once_make_one_embedded_model(machine):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows can't send Ctrl-C to one process")
-def test_ctrl_c_ends_the_program_at_once_even_in_the_midst_of_a_reply(start, tiny):
-    app = start(HFDEMO_MODEL=str(tiny.folder))
+def test_ctrl_c_ends_the_program_at_once_even_in_the_midst_of_a_reply(start, embedded_model):
+    app = start(HFDEMO_MODEL=str(embedded_model))
     app.wait_for_log("CPU")
-    job = Client(app.url, verbose=False).submit(message="Write a story.", max_new_tokens=8000, api_name="/chat")
+    job = Client(app.url, verbose=False).submit(message="Write a story.", max_new_tokens=2000, api_name="/chat")
     wait_until(lambda: any(job.outputs()), 20)
     app.process.send_signal(signal.SIGINT)
     assert app.process.wait(timeout=2) == 130
