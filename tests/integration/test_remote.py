@@ -165,7 +165,7 @@ def test_the_endpoints_models_fill_the_menu(endpoint):
         return next(event.fn for event in page.fns.values() if event.name == name)(*inputs)
 
     menu = call("_refresh", "en", None, "org/one")
-    assert menu["choices"] == [("org/one · in use", "org/one"), ("org/two", "org/two")]
+    assert menu["choices"] == [(f"org/one · in use · {host.address.host}", "org/one"), ("org/two", "org/two")]
     card, button = call("_show_model", "en", "org/two")
     assert (card, button["visible"]) == ("", True)
     card, button = call("_show_model", "en", "org/three")

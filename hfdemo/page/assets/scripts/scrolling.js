@@ -3,6 +3,7 @@
   const { hfdemo } = window;
   const NEAR_PX = 48;
   let follows = true;
+  let leftAt = Infinity; // where the reader began to scroll up; Infinity once that has moved the transcript
   const scroller = () => document.querySelector("#transcript .bubble-wrap");
   const distance = (element) => element.scrollHeight - element.scrollTop - element.clientHeight;
   const draw = () => {
@@ -23,14 +24,20 @@
     draw();
   };
   hfdemo.follow = () => { follows = true; toEnd(); };
-  const detach = (event) => { if (event.target.closest?.("#transcript")) follows = false; };
+  const leave = () => {
+    if (follows) leftAt = scroller()?.scrollTop ?? Infinity;
+    follows = false;
+  };
+  const detach = (event) => { if (event.target.closest?.("#transcript")) leave(); };
   document.addEventListener("wheel", (event) => { if (event.deltaY < 0) detach(event); }, { passive: true, capture: true });
   document.addEventListener("touchmove", detach, { passive: true, capture: true });
   document.addEventListener("keydown", (event) => { if (["PageUp", "ArrowUp", "Home"].includes(event.key)) detach(event); }, true);
-  document.addEventListener("pointerdown", (event) => { if (event.target === scroller()) follows = false; }, true); // its scroll bar
+  document.addEventListener("pointerdown", (event) => { if (event.target === scroller()) leave(); }, true); // its scroll bar
   document.addEventListener("scroll", (event) => {
     if (event.target !== scroller()) return;
-    if (distance(event.target) < NEAR_PX) follows = true;
+    if (event.target.scrollTop < leftAt) leftAt = Infinity;
+    // What tells of our own last scrolling may come behind the reader's turn of the wheel.
+    if (distance(event.target) < NEAR_PX && leftAt === Infinity) follows = true;
     draw();
   }, true);
   let asked = 0;
