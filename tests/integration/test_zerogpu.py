@@ -176,8 +176,9 @@ def test_stop_gives_the_gpu_back_within_a_second(space, scheduler, message):
     def stop_s() -> float:
         """Return how long it takes until the GPU is given back."""
         client = visit(space)
+        before = len(scheduler.loans)
         job = begin(client, message)
-        loan = wait_for_loan(scheduler, len(scheduler.loans))
+        loan = wait_for_loan(scheduler, before)
         wait_until(lambda: any(job.outputs()) or message != STORY, 20)
         time.sleep(0.5)
         assert not loan.ended_at
