@@ -1,18 +1,16 @@
 """Requests passed on to another server, as a reverse proxy does."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
-import uvicorn
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tests.conftest import free_port, wait_until
+from tests.asgi import serve_app
 
 NOT_PASSED_ON = ("host", "connection", "content-length", "transfer-encoding", "accept-encoding")
 
@@ -57,16 +55,6 @@ class SubPathProxy:
     @contextmanager
     def serve(self) -> Iterator["SubPathProxy"]:
         """Serve until the context ends."""
-        port = free_port()
-        self.origin = f"http://127.0.0.1:{port}"
         routes = [Route("/{path:path}", self._serve, methods=["GET", "HEAD", "POST", "PUT", "DELETE"])]
-        config = uvicorn.Config(Starlette(routes=routes), "127.0.0.1", port, lifespan="off", log_level="warning")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        wait_until(lambda: server.started, 10)
-        try:
+        with serve_app(Starlette(routes=routes)) as self.origin:
             yield self
-        finally:
-            server.should_exit = server.force_exit = True
-            thread.join()

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hfdemo.compute.faster import faster
-from hfdemo.compute.prompt_products import multiply
+from hfdemo.compute.prompt_products import PromptLinear, linears_on_cpu, multiply
 from hfdemo.compute.torch_private import multiply_by_int4, pack_int4
 from hfdemo.settings import CpuWeights
 
@@ -176,20 +176,17 @@ def pack(weights: Sequence[Tensor], wanted: CpuWeights, bias: Tensor | None = No
     return PackedWeight(weights, "bf16", bias)
 
 
-class PackedLinear(nn.Module):
+class PackedLinear(PromptLinear):
     """Replaces a linear layer: the same weight, and a packed one for products with few rows."""
 
     def __init__(self, linear: nn.Linear, packed: PackedWeight) -> None:
-        super().__init__()
-        self.weight, self.bias = linear.weight, linear.bias
-        self.in_features, self.out_features = linear.in_features, linear.out_features
+        super().__init__(linear)
         self.packed = packed
 
-    def forward(self, states: Tensor) -> Tensor:
-        """Return the product for states of shape [..., inputs]."""
-        rows = states.reshape(-1, self.in_features)
+    def product(self, rows: Tensor) -> Tensor:
+        """Return the product for rows of shape [rows, inputs]."""
         product: Tensor = self.packed(rows)
-        return product.view(*states.shape[:-1], self.out_features)
+        return product
 
 
 def pack_linears(model: Any, wanted: CpuWeights) -> int:
@@ -204,14 +201,11 @@ def pack_linears(model: Any, wanted: CpuWeights) -> int:
         return 0
     head = model.get_output_embeddings()
     added = 0
-    for module in list(model.modules()):
-        for name, linear in module.named_children():
-            if type(linear) is not nn.Linear or linear.weight.device.type != "cpu":
-                continue
-            packed = pack([linear.weight.data], "int8" if linear is head else wanted, linear.bias)
-            if packed.weight_format != "bf16":
-                setattr(module, name, PackedLinear(linear, packed))
-                added += packed.nbytes
+    for module, name, linear in linears_on_cpu(model):
+        packed = pack([linear.weight.data], "int8" if linear is head else wanted, linear.bias)
+        if packed.weight_format != "bf16":
+            setattr(module, name, PackedLinear(linear, packed))
+            added += packed.nbytes
     return added
 
 

@@ -6,7 +6,7 @@ weights stay in 16 bit, and where there are many rows, a block of them at a time
 little beside the product, and needs no memory to speak of.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ TRIED_SIZE = 1024
 
 def multiply(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return the product of rows, of shape [rows, inputs], with a weight of shape [outputs, inputs]."""
-    if len(rows) < MANY_ROWS or weight.dtype is not torch.bfloat16 or not _is_faster_wide():
+    if len(rows) < MANY_ROWS or not _pays(weight):
         return F.linear(rows, weight, bias)
     return _multiply_wide(rows, weight, bias)
 
@@ -42,16 +42,27 @@ class PromptLinear(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Return the product for states of shape [..., inputs]."""
-        product = multiply(states.reshape(-1, self.in_features), self.weight, self.bias)
+        product = self.product(states.reshape(-1, self.in_features))
         return product.view(*states.shape[:-1], self.out_features)
+
+    def product(self, rows: Tensor) -> Tensor:
+        """Return the product for rows of shape [rows, inputs]."""
+        return multiply(rows, self.weight, self.bias)
 
 
 def widen_linears(model: Any) -> None:
     """Let all linear layers of a model on the CPU read prompts in the faster way."""
+    for module, name, linear in linears_on_cpu(model):
+        if _pays(linear.weight):
+            setattr(module, name, PromptLinear(linear))
+
+
+def linears_on_cpu(model: Any) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
+    """Yield the linear layers on the CPU, each with the module that has it and its name there, to replace it."""
     for module in list(model.modules()):
         for name, linear in module.named_children():
-            if type(linear) is nn.Linear and linear.weight.device.type == "cpu" and _pays(linear.weight):
-                setattr(module, name, PromptLinear(linear))
+            if type(linear) is nn.Linear and linear.weight.device.type == "cpu":
+                yield module, name, linear
 
 
 def _pays(weight: Tensor) -> bool:

@@ -40,6 +40,20 @@ def _object(required: dict[str, Schema], optional: dict[str, Schema] | None = No
     return {"type": "object", "required": [*required], "properties": required | (optional or {})}
 
 
+def _reply(kind: str, told: dict[str, Schema]) -> Schema:
+    """Return the schema of a reply with its one choice.
+
+    Args:
+        kind: what the API calls it.
+        told: what the choice has beside its index and its end.
+    """
+    choice = _object({"index": {"const": 0}, **told, "finish_reason": FINISH})
+    choices = {"type": "array", "minItems": 1, "maxItems": 1, "items": choice}
+    return _object(
+        {"id": TEXT, "object": {"const": kind}, "created": COUNT, "model": TEXT, "choices": choices, "usage": _USAGE}
+    )
+
+
 def _or_null(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]}
 
@@ -169,53 +183,20 @@ _TOKEN = _object(
     {"token": TEXT, "logprob": {"type": "number"}, "bytes": {"type": "array", "items": {"type": "integer"}}}
 )
 
-_CHAT_ANSWER = _object(
+_CHAT_ANSWER = _reply(
+    "chat.completion",
     {
-        "id": TEXT,
-        "object": {"const": "chat.completion"},
-        "created": COUNT,
-        "model": TEXT,
-        "choices": {
-            "type": "array",
-            "minItems": 1,
-            "maxItems": 1,
-            "items": _object(
-                {
-                    "index": {"const": 0},
-                    "message": _object(
-                        {"role": {"const": "assistant"}, "content": {"type": ["string", "null"]}},
-                        {"reasoning_content": TEXT, "refusal": {"type": "null"}, "tool_calls": _CALLS},
-                    ),
-                    "logprobs": _or_null(_object({"content": {"type": "array", "items": _TOKEN}})),
-                    "finish_reason": FINISH,
-                }
-            ),
-        },
-        "usage": _USAGE,
-    }
+        "message": _object(
+            {"role": {"const": "assistant"}, "content": {"type": ["string", "null"]}},
+            {"reasoning_content": TEXT, "refusal": {"type": "null"}, "tool_calls": _CALLS},
+        ),
+        "logprobs": _or_null(_object({"content": {"type": "array", "items": _TOKEN}})),
+    },
 )
 
-_COMPLETION_ANSWER = _object(
-    {
-        "id": TEXT,
-        "object": {"const": "text_completion"},
-        "created": COUNT,
-        "model": TEXT,
-        "choices": {
-            "type": "array",
-            "minItems": 1,
-            "maxItems": 1,
-            "items": _object(
-                {
-                    "index": {"const": 0},
-                    "text": TEXT,
-                    "logprobs": _or_null(_object({"tokens": {"type": "array", "items": TEXT}})),
-                    "finish_reason": FINISH,
-                }
-            ),
-        },
-        "usage": _USAGE,
-    }
+_COMPLETION_ANSWER = _reply(
+    "text_completion",
+    {"text": TEXT, "logprobs": _or_null(_object({"tokens": {"type": "array", "items": TEXT}}))},
 )
 
 _RESPONSE_ANSWER = _object(

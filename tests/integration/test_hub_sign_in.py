@@ -1,16 +1,16 @@
 """A Space lets in whom its host names, by their Hugging Face accounts; others get nothing of the host's."""
 
-import threading
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-import uvicorn
 
 from hfdemo.web.routes import GRADIO_ROUTES
 from hfdemo.words import say
-from tests.conftest import App, free_port, start_app, wait_until
+from tests.asgi import serve_app
+from tests.conftest import App, free_port, start_app
 from tests.integration.local import save_tiny_model
 from tests.oauth import CLIENT_ID, CLIENT_SECRET, HubOAuth, token_of
 
@@ -19,22 +19,15 @@ SECRET = "Words of the host alone."
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[HubOAuth]:
-    provider, port = HubOAuth(), free_port()
-    provider.url = f"http://127.0.0.1:{port}"
-    server = uvicorn.Server(uvicorn.Config(provider.app, "127.0.0.1", port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    wait_until(lambda: server.started, 10)
-    yield provider
-    server.should_exit = True
-    thread.join()
+    provider = HubOAuth()
+    with serve_app(provider.app) as provider.url:
+        yield provider
 
 
-@pytest.fixture(scope="module")
-def space(provider, embedded_model, tmp_path_factory) -> Iterator[App]:
-    folder = tmp_path_factory.mktemp("space")
+def start_space(folder: Path, provider: HubOAuth, scopes: str, **settings: str) -> App:
+    """Start the chat as a Space whose visitors sign in at the provider, and allow these scopes."""
     port = free_port()
-    running = start_app(
+    return start_app(
         folder,
         port,
         SYSTEM="spaces",
@@ -42,8 +35,19 @@ def space(provider, embedded_model, tmp_path_factory) -> Iterator[App]:
         SPACE_HOST=f"127.0.0.1:{port}",
         OAUTH_CLIENT_ID=CLIENT_ID,
         OAUTH_CLIENT_SECRET=CLIENT_SECRET,
-        OAUTH_SCOPES="openid profile",
+        OAUTH_SCOPES=scopes,
         OPENID_PROVIDER_URL=provider.url,
+        **settings,
+    )
+
+
+@pytest.fixture(scope="module")
+def space(provider, embedded_model, tmp_path_factory) -> Iterator[App]:
+    folder = tmp_path_factory.mktemp("space")
+    running = start_space(
+        folder,
+        provider,
+        "openid profile",
         HFDEMO_ALLOWED_USERS="Anna, friends-of-ours",
         HFDEMO_SYSTEM_PROMPT=SECRET,
         HFDEMO_MODEL=str(save_tiny_model(folder / "model", "llama", embedded_model)),

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from typing import Any
 
 import pytest
 import torch
-import uvicorn
 import yaml
 from safetensors.torch import save_file
 from starlette.applications import Starlette
@@ -28,6 +26,7 @@ from hfdemo.settings import Settings
 from hfdemo.web.hub_sign_in import HubSignIn
 from hfdemo.web.sign_in import SignIn
 from tests import hub as stand_in
+from tests.asgi import serve_app
 from tests.conftest import ROOT, free_port, wait_until
 from tests.fakes import ScriptedEngine, scripted_page
 from tests.hub import Hub, Space, serve
@@ -616,14 +615,8 @@ def test_a_space_with_a_password_is_talked_to_with_it(publish, hub):
 def page_with_sign_in(hub) -> Iterator[None]:
     """In every Space, a page that only users of the Hub get into."""
     app = SignIn(Starlette(), {}, HubSignIn(Starlette(), ["anna"]))
-    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port := free_port(), log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    wait_until(lambda: server.started, 10)
-    hub.spaces.page_url = f"http://127.0.0.1:{port}"
-    yield
-    server.should_exit = True
-    thread.join()
+    with serve_app(app) as hub.spaces.page_url:
+        yield
 
 
 def front_matter(hub: Hub) -> dict[str, Any]:

@@ -9,11 +9,11 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.conftest import ROOT, App, free_port, start_app
+from tests.conftest import ROOT, App
 from tests.e2e.conftest import browser_type_launch_args  # noqa: F401  # the same Chromium here
 from tests.endpoint import Endpoint, serve_endpoint
-from tests.integration.test_hub_sign_in import Browser, provider  # noqa: F401  # the same stand-in of the Hub
-from tests.oauth import CLIENT_ID, CLIENT_SECRET, HubOAuth, token_of
+from tests.integration.test_hub_sign_in import Browser, provider, start_space  # noqa: F401  # the same stand-in of the Hub
+from tests.oauth import HubOAuth, token_of
 
 PASSWORD = "open sesame"
 
@@ -31,17 +31,10 @@ def space(provider: HubOAuth, router: Endpoint, tmp_path_factory: pytest.TempPat
     (folder / "sitecustomize.py").write_text(
         f"import hfdemo.engines.remote.address as address\naddress.ROUTER = {router.url + '/v1'!r}\n"
     )
-    port = free_port()
-    running = start_app(
+    running = start_space(
         folder,
-        port,
-        SYSTEM="spaces",
-        SPACE_ID="org/space",
-        SPACE_HOST=f"127.0.0.1:{port}",
-        OAUTH_CLIENT_ID=CLIENT_ID,
-        OAUTH_CLIENT_SECRET=CLIENT_SECRET,
-        OAUTH_SCOPES="openid profile inference-api",
-        OPENID_PROVIDER_URL=provider.url,
+        provider,
+        "openid profile inference-api",
         HF_TOKEN="hf_TokenOfTheHost",
         HFDEMO_CREDIT="visitor",
         HFDEMO_MODEL="org/model:cheapest",
