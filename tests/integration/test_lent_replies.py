@@ -235,7 +235,8 @@ def test_for_how_long_is_asked_depends_on_how_fast_the_last_reply_was(engine, le
     run(engine, story(1000), stop_after=1)
     start_s = 4 + weights_bytes / 2e9
     assert lender.durations[1] == pytest.approx(start_s + 10, abs=1)
-    assert lender.durations[2] == pytest.approx(min(90, start_s + 2 + 1.25 * 1000 / measured), abs=1.1)
+    work_s = max(10, 2 + 1.25 * 1000 / measured)  # a fast machine needs less than is always asked for
+    assert lender.durations[2] == pytest.approx(min(90, start_s + work_s), abs=1.1)
 
 
 def test_the_time_limit_of_the_host_ends_a_reply(engine, monkeypatch):

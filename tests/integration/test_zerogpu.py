@@ -344,7 +344,7 @@ def test_a_model_that_does_not_load_is_said_on_the_page_and_to_callers(tmp_path)
 
 def test_when_the_space_ends_no_worker_is_left(tiny, tmp_path):
     with open_space(tiny.folder, tmp_path) as (space, scheduler):
-        begin(visit(space), max_new_tokens=8000)
+        begin(visit(space), max_new_tokens=4000)
         loan = wait_for_loan(scheduler, timeout_s=90)
         assert is_alive(loan.pid) and workers(space) == [loan.pid]
     wait_until(lambda: not is_alive(loan.pid), 5, "the worker ends")
