@@ -5,11 +5,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from playwright.sync_api import ConsoleMessage, Page, expect
 
 from hfdemo.page.page import launch
@@ -18,7 +21,10 @@ from tests.fakes import ScriptedEngine, ScriptedHost, scripted_page
 
 expect.set_options(timeout=15_000)  # the check's machine may be busy; what is there at once takes no longer
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+WITHOUT_WINDOWS = ("chromium-headless-shell", "chrome-headless-shell")
+"""What Playwright too takes for tests: the same page, for half of the time of the CPU."""
+
+WITH_WINDOWS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture(scope="session")
@@ -30,16 +36,21 @@ def browser_type_launch_args(browser_type_launch_args: dict) -> dict:
 
 def find_chromium() -> str | None:
     """Return the path of Chromium, or None for Playwright's own."""
-    if found := next(filter(None, map(shutil.which, NAMES)), None):
-        return found
-    if shutil.which("apt-get") and getattr(os, "geteuid", lambda: 1)() == 0:
-        subprocess.run(["apt-get", "update", "-qq"], check=True)
-        packages = ["chromium", "fonts-noto-cjk", "fonts-noto-color-emoji"]
-        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], check=True)
-        return shutil.which("chromium")
-    if subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False).returncode:
-        pytest.exit("The browser tests need Chromium. On Debian and Ubuntu: sudo apt install chromium", returncode=1)
+    with FileLock(Path(tempfile.gettempdir(), "hfdemo-chromium.lock")):  # one of the test processes installs
+        if not _first_of(WITHOUT_WINDOWS) and shutil.which("apt-get") and getattr(os, "geteuid", lambda: 1)() == 0:
+            subprocess.run(["apt-get", "update", "-qq"], check=False)
+            packages = ["chromium-headless-shell", "fonts-noto-cjk", "fonts-noto-color-emoji"]
+            subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], check=False)
+        if found := _first_of(WITHOUT_WINDOWS + WITH_WINDOWS):
+            return found
+        if subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False).returncode:
+            advice = "On Debian and Ubuntu: sudo apt install chromium"
+            pytest.exit(f"The browser tests need Chromium. {advice}", returncode=1)
     return None
+
+
+def _first_of(names: tuple[str, ...]) -> str | None:
+    return next(filter(None, map(shutil.which, names)), None)
 
 
 @pytest.fixture
