@@ -244,4 +244,5 @@ def the_warm_python() -> WarmPython:
     """Return the one of this run of the tests, which has imported what no environment changes."""
     lasting = ExitStack()
     atexit.register(lasting.close)
-    return lasting.enter_context(warm_python(IMPORTS, dict(os.environ), begin_anew))
+    one_thread = {"OPENBLAS_NUM_THREADS": "1"}  # NumPy begins them when it is imported, and a fork would lack them
+    return lasting.enter_context(warm_python(IMPORTS, os.environ | one_thread, begin_anew))

@@ -41,12 +41,15 @@ def find_leaks(files: Iterable[tuple[str, bytes]], known: Mapping[str, str]) -> 
         files: names and contents.
         known: secret values that must not be in them, by name.
     """
-    return [
-        Leak(path, number, kind)
-        for path, content in files
-        for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1)
-        for kind in list(_kinds(line, known))[:1]
-    ]
+    return [leak for path, content in files for leak in _leaks_of(path, content.decode("utf-8", "replace"), known)]
+
+
+def _leaks_of(path: str, text: str, known: Mapping[str, str]) -> Iterator[Leak]:
+    if next(_kinds(text, known), None) is None:  # as nearly always: its lines needn't be looked at one by one
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        if kind := next(_kinds(line, known), None):
+            yield Leak(path, number, kind)
 
 
 def mask(text: str, known: Mapping[str, str]) -> str:
@@ -59,6 +62,6 @@ def mask(text: str, known: Mapping[str, str]) -> str:
     return hide_tokens(text)
 
 
-def _kinds(line: str, known: Mapping[str, str]) -> Iterator[str]:
-    yield from (name for name, value in known.items() if len(value) >= SHORTEST_KNOWN and value in line)
-    yield from (maker for maker, pattern in _ANY.items() if pattern.search(line))
+def _kinds(text: str, known: Mapping[str, str]) -> Iterator[str]:
+    yield from (name for name, value in known.items() if len(value) >= SHORTEST_KNOWN and value in text)
+    yield from (maker for maker, pattern in _ANY.items() if pattern.search(text))

@@ -211,13 +211,13 @@ def test_a_refused_message_never_leaves_the_box(scripted, scripted_chat):
     expect(scripted_chat.users).to_have_count(0)
 
 
-@pytest.mark.parametrize("way", ["New chat", "Undo"])
-def test_what_comes_late_of_a_reply_does_not_overwrite_what_ended_it(scripted, scripted_chat, way):
+@pytest.mark.parametrize(("way", "words"), [("New chat", 200), ("Undo", 20)])  # Undo waits for the end of a reply
+def test_what_comes_late_of_a_reply_does_not_overwrite_what_ended_it(scripted, scripted_chat, way, words):
     for text in ("one", "two"):
         scripted_chat.send(text)
         scripted_chat.wait_for_reply()
     for _ in range(3):
-        scripted.engine.enqueue(*[piece for number in range(200) for piece in (f"word {number} ", 0.03)])
+        scripted.engine.enqueue(*[piece for number in range(words) for piece in (f"word {number} ", 0.03)])
         scripted_chat.send("three")
         expect(scripted_chat.replies.last).to_contain_text("word 3")
         scripted_chat.page.get_by_role("button", name=way).last.click()
