@@ -1,13 +1,16 @@
 """What the tests of all kinds share."""
 
+import asyncio
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -17,6 +20,8 @@ from tests.warm import Process, the_warm_python
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes that each compute with all cores wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+Result = TypeVar("Result")
 
 KINDS = ("unit", "integration", "e2e")
 
@@ -85,6 +90,12 @@ def quickest(measure_s: Callable[[], float], enough_s: float, tries: int = 5) ->
         if shortest_s < enough_s:
             break
     return shortest_s
+
+
+def run_async(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Run it to its end, also where Playwright has left an event loop in this thread, as it does till the run ends."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 def free_port() -> int:

@@ -1,6 +1,5 @@
 """The API in OpenAI's form on a running page: with clients that nobody changed, and with a model that computes."""
 
-import asyncio
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ import pytest
 from hfdemo.door.door import make_door
 from hfdemo.page.page import launch
 from hfdemo.settings import Settings
-from tests.conftest import free_port, wait_until
+from tests.conftest import free_port, run_async, wait_until
 from tests.integration.local import Local, loaded
 from tests.integration.test_docs import ADDRESS, run
 from tests.written import block, in_english, in_korean
@@ -203,7 +202,7 @@ def test_huggingface_hubs_own_client(url, model):
             stream = await client.chat_completion([QUESTION], temperature=0, max_tokens=20, stream=True)
             return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
-    assert asyncio.run(ask()) == "The capital of France is Paris."
+    assert run_async(ask()) == "The capital of France is Paris."
 
 
 def test_langchain(url, model):

@@ -1,6 +1,5 @@
 """The chat as a tool, by Gradio's MCP server: off unless the host says so, and nobody gets another's conversation."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,7 +8,7 @@ import pytest
 from gradio_client import Client
 
 from hfdemo.page.page import launch
-from tests.conftest import free_port
+from tests.conftest import free_port, run_async
 from tests.fakes import ScriptedEngine, scripted_page
 
 
@@ -59,4 +58,4 @@ def test_the_official_client_calls_the_chat(monkeypatch):
             assert refused.isError and "Write a message first" in refused.content[0].text
 
     with served(engine) as url:
-        asyncio.run(call(url))
+        run_async(call(url))
