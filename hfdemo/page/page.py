@@ -58,11 +58,13 @@ SCRIPTS = (
 
 SCRIPT_WORDS = (
     "bad_in_address",
+    "chat_deleted",
     "chats",
     "close",
     "copied",
     "copy_message",
     "copy_refused",
+    "delete_chat",
     "kept_for_tab",
     "keys",
     "lost",
