@@ -49,6 +49,34 @@ def test_the_box_is_in_view_whatever_comes(scripted, scripted_chat, size):
     assert page.evaluate("document.documentElement.scrollHeight <= innerHeight"), "only the transcript scrolls"
 
 
+SHIFTS = """window.shifted = 0;
+    new PerformanceObserver((list) => list.getEntries().forEach(({ value }) => { window.shifted += value; }))
+        .observe({ type: "layout-shift", buffered: true });"""
+ANSWER = "# Title\n\n" + "some words of a paragraph " * 20 + "\n\n- one\n- two\n\n```python\nprint()\n```\n\n$$\\frac{a}{b}$$"
+
+
+@pytest.mark.parametrize("size", [(360, 640), (1280, 800)])
+@pytest.mark.parametrize("base_model", [False, True])
+def test_nothing_moves_after_the_first_paint_also_with_a_kept_chat(scripted, browser, size, base_model):
+    scripted.engine.now = Status("ready", model=NAME, device="CPU", base_model=base_model)
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, is_mobile=size[0] < 500)
+    context.add_init_script(SHIFTS)
+    chat = ChatPage(context.new_page())
+    chat.open(scripted.url)
+    chat.page.wait_for_timeout(500)
+    assert chat.page.evaluate("shifted") < 0.02
+    for _ in range(12):
+        scripted.engine.enqueue(ANSWER)
+        chat.send("a question")
+        chat.wait_for_reply()
+    chat.page.wait_for_timeout(600)
+    chat.page.reload()
+    expect(chat.replies.last).to_be_in_viewport()
+    chat.page.wait_for_timeout(500)
+    assert chat.page.evaluate(FOLLOWS)
+    assert chat.page.evaluate("shifted") < 0.02
+
+
 NAME = "an-organisation/a-model-with-quite-a-long-name-1.7B-Instruct"
 SMALL = """() => [...document.querySelectorAll("button, #settings .head input")]
     .filter((each) => each.checkVisibility({ opacityProperty: true }) && !each.closest(".thought-group"))
