@@ -49,6 +49,7 @@ SCRIPTS = (
     "chats",
     "keeping",
     "scrolling",
+    "keyboard",
     "copies",
     "header",
     "keys",
