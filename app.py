@@ -34,7 +34,7 @@ os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # plain downloads can be cance
 gc.set_threshold(50_000, 20, 100)
 
 from hfdemo.errors import SettingsError
-from hfdemo.settings import Settings, from_env, unknown_variables
+from hfdemo.settings import Settings, from_env, notes_on_variables
 from hfdemo.variables import mend_variables
 from hfdemo.words import language_of_terminal
 
@@ -45,7 +45,7 @@ try:
     SETTINGS = from_env(os.environ)  # before gradio, which reads some of the variables when it is imported
 except SettingsError as error:
     sys.exit(error.text(language_of_terminal(os.environ)))
-for sentence in unknown_variables(os.environ, language_of_terminal(os.environ)):
+for sentence in notes_on_variables(os.environ, language_of_terminal(os.environ)):
     logging.warning("%s", sentence)
 
 from hfdemo.answering import Answering

@@ -23,6 +23,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks.keeping import lost_connections, reloads, restarts
 from benchmarks.processes import model_files
 from benchmarks.report import describe_machine, percentile, progress, put_between_marks, table
 from benchmarks.soak import ask, run
@@ -330,6 +331,9 @@ def rows(share: float) -> dict[str, tuple[str, str, Callable[[], str]]]:
             lambda: tests(f"{integration}isolation.py"),
         ),
         "G19": ("Soak: memory within the plan, threads constant", "10 %", soak_row),
+        "G20": ("The server is killed in the midst of a turn", "20 of 20 chats whole", lambda: restarts(many(20))),
+        "G21": ("The page is loaded again in the midst of a turn", "20 of 20", lambda: reloads(many(20))),
+        "G22": ("The connection is lost for 5 s in a turn", "10 of 10", lambda: lost_connections(many(10))),
     }
 
 

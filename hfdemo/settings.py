@@ -2,7 +2,6 @@
 
 import difflib
 import ipaddress
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,8 +11,6 @@ from urllib.parse import urlsplit
 from hfdemo.errors import SettingsError
 from hfdemo.variables import PORTS, refuse_proxies
 from hfdemo.words import LANGUAGES, Language, say
-
-logger = logging.getLogger(__name__)
 
 Platform = Literal["local", "colab", "space", "zerogpu"]
 """Where this runs: on the host's own machine, in a Google Colab notebook, on a Space, or on a Space with ZeroGPU."""
@@ -142,7 +139,7 @@ class Settings:
     """`HFDEMO_MAX_REQUEST_MB`: how large a message may be, with the conversation that the page sends with it."""
 
     title: str = "hfdemo"
-    """`HFDEMO_TITLE`: what stands above the page."""
+    """`HFDEMO_TITLE`: the page's name, in the tab of the browser and as an installed app."""
 
     language: Language | None = None
     """`HFDEMO_LANGUAGE`: the language of what is said in the terminal; None is the system's."""
@@ -265,14 +262,18 @@ def _read(environ: Mapping[str, str], defaults: Settings) -> Settings:
     )
 
 
-def unknown_variables(environ: Mapping[str, str], language: Language) -> list[str]:
-    """Return a sentence for each variable that is named like a setting and is none, as a mistyped one is."""
+def notes_on_variables(environ: Mapping[str, str], language: Language) -> list[str]:
+    """Return a sentence for each variable that has an old name, or is named like a setting and is none."""
     empty = _Asked()
     from_env(empty)
     known = {name.removeprefix(PREFIX): name for name in empty.names if name.startswith(PREFIX)}
+    new_names = {old: new for new, old in OLD_NAMES.items()}
     found = []
     for name in environ:
-        if name.upper().startswith(PREFIX) and name not in known.values():
+        if name in new_names:
+            if environ[name].strip():
+                found.append(say("settings.renamed", language, old=name, new=new_names[name]))
+        elif name.upper().startswith(PREFIX) and name not in known.values():
             near = difflib.get_close_matches(name.upper().removeprefix(PREFIX), known, 1)
             found.append(
                 say("settings.misspelt", language, name=name, near=known[near[0]])
@@ -397,12 +398,9 @@ def _words(environ: Mapping[str, str], name: str) -> list[str]:
 
 
 def _renamed(environ: Mapping[str, str], name: str) -> str:
-    """Return the variable to read for a renamed setting: the old one if only that is set, with a note in the log."""
+    """Return the variable to read for a renamed setting: the old one if only that is set."""
     old = OLD_NAMES[name]
-    if not environ.get(old, "").strip():
-        return name
-    logger.warning("%s", say("settings.renamed", old=old, new=name))
-    return name if environ.get(name, "").strip() else old
+    return old if environ.get(old, "").strip() and not environ.get(name, "").strip() else name
 
 
 T = TypeVar("T", bound=str)

@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict, replace
 
 from hfdemo.commands.endpoint import endpoint_lines
-from hfdemo.commands.terminal import exit_status, prepare_terminal, warn_of_misspelt
+from hfdemo.commands.terminal import exit_status, prepare_terminal, warn_of_variables
 from hfdemo.errors import HfdemoError
 from hfdemo.models.plan import Plan
 from hfdemo.models.plan_text import card_lines
@@ -26,7 +26,7 @@ def run(named: str, context: int | None, quantize: Quantize | None, language: La
     """
     prepare_terminal()
     language = language or language_of_terminal(os.environ)
-    warn_of_misspelt(language)
+    warn_of_variables(language)
     try:
         settings = from_env(os.environ)
         settings = replace(settings, context=context or settings.context, quantize=quantize or settings.quantize)

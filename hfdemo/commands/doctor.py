@@ -10,7 +10,7 @@ from typing import Any
 
 from hfdemo.commands.check import table, try_template
 from hfdemo.commands.endpoint import endpoint_lines
-from hfdemo.commands.terminal import exit_status, prepare_terminal, warn_of_misspelt
+from hfdemo.commands.terminal import exit_status, prepare_terminal, warn_of_variables
 from hfdemo.errors import HfdemoError, ModelLoadError
 from hfdemo.models.plan import Machine
 from hfdemo.models.plan_text import gigabytes_text
@@ -32,7 +32,7 @@ def run(named: str | None, language: Language | None) -> int:
     """
     prepare_terminal()
     language = language or language_of_terminal(os.environ)
-    warn_of_misspelt(language)
+    warn_of_variables(language)
     try:
         settings = from_env(os.environ)
         try:

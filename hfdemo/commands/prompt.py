@@ -14,7 +14,7 @@ from hfdemo.chat.messages import Message, read_reply_start, read_system_prompt, 
 from hfdemo.chat.options import LIMITS, Options, read_options
 from hfdemo.chat.prompt import Prompt, PromptBuilder
 from hfdemo.chat.reply_reader import THOUGHT_FIELD
-from hfdemo.commands.terminal import prepare_terminal, warn_of_misspelt
+from hfdemo.commands.terminal import prepare_terminal, warn_of_variables
 from hfdemo.errors import HfdemoError, InvalidInput
 from hfdemo.settings import from_env
 from hfdemo.words import language_of_terminal
@@ -45,7 +45,7 @@ def run(source: str, model: str | None, as_json: bool, wishes: PromptWishes = Pr
         wishes: what else is asked for.
     """
     prepare_terminal()
-    warn_of_misspelt(language_of_terminal(os.environ))
+    warn_of_variables(language_of_terminal(os.environ))
     try:
         print(_describe(source, model, as_json, wishes))  # noqa: T201
     except HfdemoError as error:

@@ -5,7 +5,7 @@ import os
 import sys
 
 from hfdemo.errors import HfdemoError
-from hfdemo.settings import unknown_variables
+from hfdemo.settings import notes_on_variables
 from hfdemo.variables import mend_variables
 from hfdemo.words import Language
 
@@ -113,7 +113,7 @@ def prepare_terminal() -> None:
         sys.stdout.reconfigure(encoding="utf-8")  # on Windows, redirected output supports few characters
 
 
-def warn_of_misspelt(language: Language) -> None:
-    """Name on standard error the variables that have no effect."""
-    for sentence in unknown_variables(os.environ, language):
+def warn_of_variables(language: Language) -> None:
+    """Name on standard error the variables that have no effect, or an old name."""
+    for sentence in notes_on_variables(os.environ, language):
         print(sentence, file=sys.stderr)  # noqa: T201

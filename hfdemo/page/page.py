@@ -49,6 +49,7 @@ SCRIPTS = (
     "chats",
     "keeping",
     "scrolling",
+    "keyboard",
     "copies",
     "header",
     "keys",
@@ -58,11 +59,13 @@ SCRIPTS = (
 
 SCRIPT_WORDS = (
     "bad_in_address",
+    "chat_deleted",
     "chats",
     "close",
     "copied",
     "copy_message",
     "copy_refused",
+    "delete_chat",
     "kept_for_tab",
     "keys",
     "lost",

@@ -102,10 +102,10 @@ class SignIn:
         elif self._hub and path in (BEGIN, RETURN) and scope["method"] == "GET":
             await (await self._sign_in_with_hub(self._hub, scope, receive))(scope, receive, send)
         elif path == "/login":  # a form that was wrong, opened again
-            await RedirectResponse("./", 303)(scope, receive, send)
+            await _to_page(scope)(scope, receive, send)
         elif path == "/logout":
             self._sessions.end(secret)
-            await self._without_cookies(RedirectResponse("./", 303))(scope, receive, send)
+            await self._without_cookies(_to_page(scope))(scope, receive, send)
         elif self._is_signed_in(scope, secret) or callers_of(scope["path"]) == "anyone":
             await self._app({**scope, VISITORS_TOKEN: self._sessions.token(secret)}, receive, send)
         elif path == "" and scope["method"] in ("GET", "HEAD"):
@@ -163,7 +163,7 @@ class SignIn:
             self._throttle.failed(address)
             return self._form(scope, "wrong_password", 401) if from_page else refusal("wrong_password", 401, scope)
         self._throttle.succeeded(address)
-        answer = RedirectResponse("./", 303) if from_page else JSONResponse({"success": True})
+        answer = _to_page(scope) if from_page else JSONResponse({"success": True})
         return self._with_cookies(answer, self._sessions.begin(name))
 
     def _secret(self, scope: Scope) -> str:
@@ -197,6 +197,11 @@ class SignIn:
         ways = "\n".join(self._ways).format(**text)
         page = _FORM.format(language=language, problem=sentence, ways=ways, title=text["title"])
         return HTMLResponse(page, status, {"content-security-policy": POLICY, "cache-control": "no-store"})
+
+
+def _to_page(scope: Scope) -> RedirectResponse:
+    """Lead to the page, at whatever sub-path the browser sees it; `/login/` is one step below `/login`."""
+    return RedirectResponse("../" if scope["path"].endswith("/") else "./", 303)
 
 
 def _address(scope: Scope) -> str:

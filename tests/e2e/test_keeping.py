@@ -4,12 +4,14 @@ import json
 import os
 import signal
 
+import pytest
 from playwright.sync_api import Browser, expect
 
 from hfdemo.words import say
 from tests.e2e.conftest import ChatPage
 
 WORDS = [f"w{number}" for number in range(200)]
+KEPT_CHATS = "#chats button:first-child"
 DOT = "getComputedStyle(document.querySelector('#status .stage'), '::before').color"
 
 
@@ -61,6 +63,87 @@ def test_a_new_tab_finds_the_chat_and_forget_forgets_it(counting):
     assert other.page.evaluate("[...Object.keys(localStorage), ...Object.keys(sessionStorage)]") == []
 
 
+STORED = "[...Object.keys(localStorage), ...Object.keys(sessionStorage)]"
+
+
+def test_what_one_tab_forgets_is_forgotten_by_those_that_are_open_out_of_sight_or_replying(counting):
+    ask(counting, "2")
+    replying, left, forgets = (new_tab(counting, 1) for _ in range(3))
+    ask(left, "3")
+    left.page.goto("about:blank")
+    replying.send("90")
+    wait_for_words(replying, 3)
+    counting.box.fill("half a thought")
+    forgets.open_settings()
+    forgets.page.locator("#forget").click()
+    forgets.starters.first.wait_for()
+    for tab in (counting, replying):
+        tab.starters.first.wait_for()
+        expect(tab.users).to_have_count(0)
+        expect(tab.box).to_have_value("")
+    left.page.go_back()
+    left.starters.first.wait_for()
+    expect(left.users).to_have_count(0)
+    tabs = (counting, replying, left, forgets)
+    assert [tab.page.evaluate(STORED) for tab in tabs] == [[]] * len(tabs)
+    ask(counting, "1")
+    assert replies(counting) == [WORDS[:1]]
+    for tab in tabs:
+        tab.page.reload()
+        expect(tab.replies).to_have_count(1)
+
+
+@pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
+def test_one_chat_can_be_deleted_and_brought_back(server, browser: Browser, locale):
+    language = locale[:2]
+    chat = ChatPage(browser.new_context(locale=locale).new_page())
+    chat.open(server.url)
+    for text in ("2", "1", "$& <b>three</b>"):
+        if chat.users.count():
+            chat.new_chat.click()
+        ask(chat, text)
+    chat.open_settings()
+    kept = chat.page.locator(KEPT_CHATS)
+    expect(kept).to_have_text(["1", "2"])
+    chat.page.get_by_role("button", name=say("page.delete_chat", language, chat="1"), exact=True).click()
+    bring_back = chat.page.get_by_role("button", name=say("page.chat_deleted", language), exact=True)
+    expect(bring_back).to_be_focused()
+    chat.page.keyboard.press("Enter")
+    expect(kept).to_have_text(["1", "2"])
+    expect(kept.first).to_be_focused()
+    chat.page.get_by_role("button", name=say("page.delete_chat", language, chat="1"), exact=True).click()
+    chat.page.reload()
+    expect(chat.replies).to_have_count(1)
+    expect(kept).to_have_text(["2"])
+    assert chat.page.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('hfdemo_chat')).length") == 2
+    chat.new_chat.click()
+    name = say("page.delete_chat", language, chat="$& <b>three</b>")
+    expect(chat.page.get_by_role("button", name=name, exact=True)).to_be_visible()
+
+
+def test_with_a_chat_go_its_earlier_states_that_other_tabs_kept(counting):
+    ask(counting, "2")
+    other = new_tab(counting, 1)
+    ask(other, "3")  # the same chat with a turn more, beside the one that the first tab keeps
+    ask(counting, "1")
+    other.new_chat.click()
+    counting.new_chat.click()
+    counting.page.wait_for_timeout(400)
+    counting.page.reload()
+    counting.starters.first.wait_for()
+    counting.open_settings()  # they stay so
+    kept = counting.page.locator(KEPT_CHATS)
+    expect(kept).to_have_count(2)
+    delete = counting.page.locator("#chats button + button")
+    delete.first.click()
+    counting.page.reload()
+    expect(kept).to_have_count(1)
+    delete.first.click()
+    counting.page.reload()
+    expect(counting.page.locator("#settings.open")).to_be_in_viewport()
+    expect(counting.page.locator("#chats h2")).to_have_count(0)
+
+
 def new_tab(chat: ChatPage, replies_there: int) -> ChatPage:
     tab = ChatPage(chat.page.context.new_page())
     tab.page.goto(chat.page.url)
@@ -86,7 +169,7 @@ def test_two_tabs_lose_nothing_of_each_other_and_the_settings_lead_from_one_chat
     third = new_tab(counting, 2)
     assert replies(third) == [WORDS[:2], WORDS[:1]], "what was kept last"
     third.open_settings()
-    chats = third.page.locator("#chats button")
+    chats = third.page.locator(KEPT_CHATS)
     expect(chats).to_have_text(["2"])
     third.new_chat.click()
     expect(chats).to_have_text(["2", "2"])
@@ -103,7 +186,7 @@ def test_after_new_chat_a_new_tab_is_empty_and_the_chat_before_is_kept(counting)
     counting.page.wait_for_timeout(400)
     other = new_tab(counting, 0)
     other.open_settings()
-    other.page.locator("#chats button").click()
+    other.page.locator(KEPT_CHATS).click()
     expect(other.replies).to_have_count(1)
 
 

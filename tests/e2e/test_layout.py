@@ -49,6 +49,69 @@ def test_the_box_is_in_view_whatever_comes(scripted, scripted_chat, size):
     assert page.evaluate("document.documentElement.scrollHeight <= innerHeight"), "only the transcript scrolls"
 
 
+SHIFTS = """window.shifted = 0;
+    new PerformanceObserver((list) => list.getEntries().forEach(({ value }) => { window.shifted += value; }))
+        .observe({ type: "layout-shift", buffered: true });"""
+ANSWER = f"# Title\n\n{'some words ' * 50}\n\n- one\n- two\n\n```python\nprint()\n```\n\n$$\\frac{{a}}{{b}}$$"
+
+
+@pytest.mark.parametrize("size", [(360, 640), (1280, 800)])
+@pytest.mark.parametrize("base_model", [False, True])
+def test_nothing_moves_after_the_first_paint_also_with_a_kept_chat(scripted, browser, size, base_model):
+    scripted.engine.now = Status("ready", model=NAME, device="CPU", base_model=base_model)
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, is_mobile=size[0] < 500)
+    context.add_init_script(SHIFTS)
+    chat = ChatPage(context.new_page())
+    chat.open(scripted.url)
+    chat.page.wait_for_timeout(500)
+    assert chat.page.evaluate("shifted") < 0.02
+    for _ in range(12):
+        scripted.engine.enqueue(ANSWER)
+        chat.send("a question")
+        chat.wait_for_reply()
+    chat.page.wait_for_timeout(600)
+    chat.page.reload()
+    expect(chat.replies.last).to_be_in_viewport()
+    chat.page.wait_for_timeout(500)
+    assert chat.page.evaluate(FOLLOWS)
+    assert chat.page.evaluate("shifted") < 0.02
+
+
+@pytest.mark.parametrize("size", [(360, 320), (180, 320), (640, 200)])
+def test_the_box_is_in_view_beside_a_keyboard_at_200_percent(scripted, browser, size):
+    scripted.engine.now = Status("ready", model=NAME, device="CPU", base_model=True)
+    context = browser.new_context(
+        locale="ko-KR", has_touch=True, is_mobile=True, viewport={"width": size[0], "height": size[1]}
+    )
+    chat = ChatPage(context.new_page())
+    chat.open(scripted.url)
+    scripted.engine.enqueue("words " * 200, 30.0)
+    for text in ("", "one line", "many lines\n" * 20):
+        chat.box.fill(text)
+        assert in_view(chat, "#message textarea") and in_view(chat, "#message .submit-button"), text
+    chat.send_button.tap()
+    expect(chat.replies.last).to_contain_text("words")
+    assert in_view(chat, "#message .stop-button")
+    chat.page.evaluate("hfdemo.sayOverBox(hfdemo.say('lost'))")
+    chat.stop_button.tap()
+    expect(chat.page.locator("#continue")).to_be_visible()
+    assert in_view(chat, "#message textarea") and in_view(chat, "#message .submit-button")
+
+
+def test_what_a_keyboard_leaves_of_the_page_has_the_box_in_it(scripted, browser):
+    context = browser.new_context(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844})
+    chat = ChatPage(context.new_page())
+    chat.open(scripted.url)
+    cover = """(height) => {
+        Object.defineProperty(visualViewport, "height", { configurable: true, get: () => height });
+        visualViewport.dispatchEvent(new Event("resize"));
+    }"""
+    above = "document.querySelector('#under-box').getBoundingClientRect().bottom"
+    for height, most in ((420, 420), (830, 844), (844, 844)):
+        chat.page.evaluate(cover, height)
+        assert height - 20 < chat.page.evaluate(above) <= most
+
+
 NAME = "an-organisation/a-model-with-quite-a-long-name-1.7B-Instruct"
 SMALL = """() => [...document.querySelectorAll("button, #settings .head input")]
     .filter((each) => each.checkVisibility({ opacityProperty: true }) && !each.closest(".thought-group"))

@@ -8,7 +8,7 @@ import pytest
 
 from hfdemo import settings
 from hfdemo.errors import SettingsError
-from hfdemo.settings import Settings, from_env, unknown_variables
+from hfdemo.settings import Settings, from_env, notes_on_variables
 
 
 def test_an_empty_environment_gives_the_defaults():
@@ -103,24 +103,29 @@ def test_visitors_pay_only_where_they_can():
             from_env(OAUTH | PROVIDER | elsewhere)
 
 
-def test_the_old_name_of_the_scheduling_works_and_names_the_new_one(caplog):
-    assert from_env({"HFDEMO_ENGINE": "batched"}).scheduling == "batched"
-    [note] = caplog.records
-    assert (note.name, note.levelname) == ("hfdemo.settings", "WARNING")
-    assert note.getMessage() == (
-        "HFDEMO_ENGINE is now called HFDEMO_SCHEDULING. The old name still works; please use the new one."
-    )
+RENAMED = {
+    "en": "HFDEMO_ENGINE is now called HFDEMO_SCHEDULING. The old name still works; please use the new one.",
+    "ko": "HFDEMO_ENGINE의 이름이 HFDEMO_SCHEDULING으로 바뀌었습니다. 예전 이름도 아직 쓸 수 있지만 새 이름을 쓰세요.",
+}
 
 
-def test_the_new_name_of_the_scheduling_wins(caplog):
-    assert from_env({"HFDEMO_ENGINE": "batched", "HFDEMO_SCHEDULING": "single"}).scheduling == "single"
-    assert len(caplog.records) == 1
+@pytest.mark.parametrize("language", RENAMED)
+def test_the_old_name_of_the_scheduling_works_and_the_new_one_is_named(language, caplog):
+    environ = {"HFDEMO_ENGINE": "batched"}
+    assert from_env(environ).scheduling == "batched"
+    assert caplog.records == [], "whoever starts the program says it, once"
+    assert notes_on_variables(environ, language) == [RENAMED[language]]
+
+
+def test_the_new_name_of_the_scheduling_wins():
+    both = {"HFDEMO_ENGINE": "batched", "HFDEMO_SCHEDULING": "single"}
+    assert from_env(both).scheduling == "single"
+    assert notes_on_variables(both, "en") == [RENAMED["en"]]
 
 
 @pytest.mark.parametrize("environ", [{}, {"HFDEMO_ENGINE": " "}, {"HFDEMO_SCHEDULING": "single"}])
-def test_nothing_is_noted_where_the_old_name_is_not_used(environ, caplog):
-    from_env(environ)
-    assert caplog.records == []
+def test_nothing_is_noted_where_the_old_name_is_not_used(environ):
+    assert notes_on_variables(environ, "en") == []
 
 
 @pytest.mark.parametrize("name", ["HFDEMO_SCHEDULING", "HFDEMO_ENGINE"])
@@ -131,18 +136,18 @@ def test_a_wrong_scheduling_is_refused_by_the_name_that_was_used(name):
 
 def test_a_mistyped_variable_is_named_with_the_nearest_that_there_is():
     typed = {"HFDEMO_MODLE": "secret", "PATH": "/bin", "HFDEMO_MODEL": "a/b", "hfdemo_title": "x", "HFDEMO_ZZZ": "y"}
-    assert unknown_variables(typed, "en") == [
+    assert notes_on_variables(typed, "en") == [
         "HFDEMO_MODLE is not a setting of hfdemo, so it has no effect. Did you mean HFDEMO_MODEL?",
         "hfdemo_title is not a setting of hfdemo, so it has no effect. Did you mean HFDEMO_TITLE?",
         "HFDEMO_ZZZ is not a setting of hfdemo, so it has no effect. docs/settings.en.md lists the settings.",
     ]
-    assert "HFDEMO_MODEL을" in unknown_variables(typed, "ko")[0]
+    assert "HFDEMO_MODEL을" in notes_on_variables(typed, "ko")[0]
 
 
 def test_no_variable_that_is_read_is_called_mistyped():
     read = set(re.findall(r'"(HFDEMO_[A-Z_]+)"', inspect.getsource(settings)))
     assert {"HFDEMO_MODEL", "HFDEMO_PRIVATE", "HFDEMO_ENGINE"} <= read
-    assert unknown_variables(dict.fromkeys(read, "?"), "en") == []
+    assert notes_on_variables(dict.fromkeys(read, "?"), "en") == [RENAMED["en"]]
 
 
 def test_the_password_is_not_shown_with_the_settings():

@@ -204,8 +204,16 @@ def test_a_strange_cookie_is_no_session(cookie, door):
     assert status == 401
 
 
-def test_a_form_that_is_opened_again_leads_to_the_page(door):
-    assert browser(door).get("/login").headers["location"] == "./"
+@pytest.mark.parametrize("path", ["/login", "/login/", "/login//", "/logout", "/logout/"])
+def test_a_form_that_is_opened_again_leads_to_the_page(door, path):
+    answer = TestClient(door).get(path)
+    assert answer.url.path == "/" and answer.status_code == 200
+    assert "<form" in answer.text
+
+
+def test_whoever_signs_in_behind_a_slash_is_led_to_the_page(door):
+    sent = {"username": "hfdemo", "password": "open sesame", "from_page": "1"}
+    assert TestClient(door).post("/login/", data=sent).url.path == "/"
 
 
 def test_a_web_socket_needs_a_session(door):

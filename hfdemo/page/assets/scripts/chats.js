@@ -2,12 +2,14 @@
 // settings lead to the others.
 (() => {
   const CHAT = "hfdemo_chat"; // a tab's own, in its storage; in the lasting one each has its id behind that
+  const SIGN = "hfdemo_sign"; // of all that was kept since everything was forgotten, and forgotten with it
   const MOST = 20;
   const { hfdemo } = window;
   // The address of a share link is somebody else's later, who would find what was kept under it.
   const isLent = /\.gradio\.live$/.test(location.hostname);
   const tab = hfdemo.storage("sessionStorage");
-  const lasting = isLent ? null : hfdemo.storage("localStorage");
+  const ofAllTabs = hfdemo.storage("localStorage");
+  const lasting = isLent ? null : ofAllTabs;
   const write = (storage, key, text) => { try { storage.setItem(key, text); return true; } catch { return false; } };
   const parse = (text) => { try { return JSON.parse(text) ?? {}; } catch { return {}; } };
   const newId = () => `_${Math.random().toString(36).slice(2)}`;
@@ -22,8 +24,8 @@
     return Array.isArray(kept?.turns) && kept.turns.every(isTurn) && known.has(kept.head);
   };
   const read = (text) => {
-    const { at = 0, id, conversation, settings = {}, lent = {}, draft = "" } = parse(text);
-    return { at, id, text, conversation: isConversation(conversation) ? conversation : { turns: [], head: null }, settings, lent, draft };
+    const { at = 0, id, since = null, conversation, settings = {}, lent = {}, draft = "" } = parse(text);
+    return { at, id, since, text, conversation: isConversation(conversation) ? conversation : { turns: [], head: null }, settings, lent, draft };
   };
   const keptChats = () => Object.keys(lasting ?? {}).filter((key) => key.startsWith(CHAT))
     .map((key) => ({ key, ...read(lasting.getItem(key)) })).sort((one, other) => other.at - one.at);
@@ -31,11 +33,20 @@
 
   let isOpen = false;
   let id = newId();
+  let since = null; // the sign when this tab's chat was kept
   let content = ""; // of this tab's chat, as it was read or written last
   let lasts = null; // what this tab read or wrote last in the lasting storage
   let keptAs = "lasting";
 
-  hfdemo.chatOfTab = () => read(tab?.getItem(CHAT));
+  const sign = () => ofAllTabs?.getItem(SIGN) ?? null;
+  const newSign = () => { const next = newId(); return write(ofAllTabs, SIGN, next) ? next : null; };
+  const isForgotten = (chat) => chat.since !== null && chat.since !== sign() && !lasting?.getItem(CHAT + chat.id);
+  hfdemo.chatOfTab = () => {
+    const own = read(tab?.getItem(CHAT));
+    if (!isForgotten(own)) return own;
+    tab.removeItem(CHAT);
+    return read(null);
+  };
   // The page has opened: returns its chat; a new tab goes on with the one that was kept last.
   hfdemo.openChat = () => {
     const own = hfdemo.chatOfTab();
@@ -44,6 +55,7 @@
     if (!own.text && !chat.conversation.turns.length) chat.lent = {}; // there is no chat to which it was lent
     content = contentOf(chat);
     lasts = chat.text;
+    since = lasts && sign();
     if (lasts) write(tab, CHAT, lasts);
     isOpen = true;
     return chat;
@@ -53,7 +65,8 @@
     if (!isOpen || contentOf(chat) === content) return keptAs;
     content = contentOf(chat);
     if (![null, lasts].includes(lasting?.getItem(CHAT + id) ?? null)) id = newId(); // another tab went on with that one
-    const text = JSON.stringify({ id, at: Date.now(), ...chat });
+    since ??= sign() ?? newSign();
+    const text = JSON.stringify({ id, at: Date.now(), since, ...chat });
     const inTab = write(tab, CHAT, text);
     if (!lasting?.getItem(CHAT + id)) keptChats().slice(MOST - 1).forEach(({ key }) => lasting.removeItem(key));
     let written = write(lasting, CHAT + id, text);
@@ -70,6 +83,16 @@
   hfdemo.beginChat = () => { if (hfdemo.conversation.turns.length) id = newId(); };
   // What happens until the page is gone is kept no more.
   hfdemo.closeChat = () => { isOpen = false; };
+  // Everything was forgotten in another tab: this one begins anew, too.
+  const forgetToo = () => {
+    hfdemo.closeChat();
+    tab?.removeItem(CHAT);
+    location.assign(location.pathname);
+  };
+  addEventListener("storage", ({ key, newValue }) => {
+    if (isOpen && since !== null && newValue === null && [SIGN, null].includes(key)) forgetToo();
+  });
+  addEventListener("pageshow", ({ persisted }) => { if (persisted && isOpen && isForgotten({ id, since })) forgetToo(); });
 
   // The other chats, in the settings: those of which something isn't shown here already.
   const others = () => {
@@ -88,18 +111,48 @@
     write(tab, CHAT, text);
     location.reload();
   };
+  // Deletes a chat, with the earlier states of it that other tabs had kept; returns what brings them back. A tab in which
+  // it is open shows it still, and keeps it again only if somebody goes on with it there.
+  const deleteChat = (chat) => {
+    const turns = new Set(hfdemo.path(chat.conversation).map((turn) => turn.id));
+    const isOfIt = ({ key, conversation }) => {
+      const path = hfdemo.path(conversation);
+      return key !== CHAT + id && path.length && path.every((turn) => turns.has(turn.id));
+    };
+    const deleted = keptChats().filter(isOfIt);
+    deleted.forEach(({ key }) => lasting.removeItem(key));
+    return () => {
+      deleted.forEach(({ key, text }) => write(lasting, key, text));
+      hfdemo.drawChats();
+      document.querySelector("#chats button")?.focus();
+    };
+  };
+  const button = (textContent, onClick) => {
+    const made = Object.assign(document.createElement("button"), { type: "button", textContent });
+    made.addEventListener("click", onClick);
+    return made;
+  };
   hfdemo.drawChats = () => {
     const forget = document.querySelector("#forget");
     if (!forget) return;
     const list = document.querySelector("#chats") ?? Object.assign(document.createElement("div"), { id: "chats" });
     if (!list.isConnected) forget.before(list);
-    const buttons = others().map((chat) => {
-      const button = Object.assign(document.createElement("button"), { type: "button", textContent: hfdemo.path(chat.conversation)[0].content.slice(0, 200) });
-      button.title = new Date(chat.at).toLocaleString(hfdemo.language);
-      button.addEventListener("click", () => goTo(chat));
-      return button;
+    const lines = others().map((chat) => {
+      const begins = hfdemo.path(chat.conversation)[0].content.slice(0, 200);
+      const line = Object.assign(document.createElement("div"), { className: "kept-chat" });
+      const open = button(begins, () => goTo(chat));
+      open.title = new Date(chat.at).toLocaleString(hfdemo.language);
+      const remove = button("×", () => {
+        const bringBack = button(hfdemo.say("chat_deleted"), deleteChat(chat));
+        line.replaceChildren(bringBack);
+        bringBack.focus();
+      });
+      remove.title = hfdemo.say("delete_chat", { chat: begins.slice(0, 60) });
+      remove.setAttribute("aria-label", remove.title);
+      line.append(open, remove);
+      return line;
     });
     const title = Object.assign(document.createElement("h2"), { textContent: hfdemo.say("chats") });
-    list.replaceChildren(...(buttons.length ? [title, ...buttons] : []));
+    list.replaceChildren(...(lines.length ? [title, ...lines] : []));
   };
 })();

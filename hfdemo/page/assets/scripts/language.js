@@ -33,7 +33,7 @@
   }
   document.documentElement.lang = hfdemo.language;
   hfdemo.say = (name, values = {}) =>
-    Object.entries(values).reduce((text, [key, value]) => text.replaceAll(`{${key}}`, value), hfdemo.given.words[hfdemo.language][name]);
+    Object.entries(values).reduce((text, [key, value]) => text.replaceAll(`{${key}}`, () => value), hfdemo.given.words[hfdemo.language][name]);
 
   // Labels change when the page loads; what is open is kept over the load.
   hfdemo.changeLanguage = (next) => {

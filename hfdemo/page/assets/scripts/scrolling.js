@@ -40,8 +40,32 @@
     if (distance(event.target) < NEAR_PX && leftAt === Infinity) follows = true;
     draw();
   }, true);
+  // At first the transcript is out of sight: until what was kept is drawn, and its end reached, as the height of what is
+  // there is known only when it has been in view. So nothing moves before the reader's eyes.
+  const STILL_FRAMES = 3;
+  const LONGEST_WAIT_MS = 4000;
+  let isShown = false;
+  let isWaiting = false;
+  const show = () => {
+    isShown = true;
+    document.documentElement.style.setProperty("--transcript", "visible");
+  };
+  const showWhenStill = (height, frames = 0) => {
+    if (isShown) return;
+    toEnd();
+    const { scrollHeight } = scroller();
+    if (frames === STILL_FRAMES) show();
+    else requestAnimationFrame(() => showWhenStill(scrollHeight, scrollHeight === height ? frames + 1 : 0));
+  };
+  const showWhenDrawn = () => {
+    if (isShown || isWaiting) return;
+    const drawn = hfdemo.path().length ? "#transcript .message-row" : "#transcript button.example";
+    isWaiting = [drawn, "#status .stage"].every((part) => document.querySelector(part)); // notices take room from it, too
+    if (isWaiting) showWhenStill();
+  };
+  setTimeout(show, LONGEST_WAIT_MS);
   let asked = 0;
-  const soon = () => { asked ||= requestAnimationFrame(() => { asked = 0; toEnd(); }); };
+  const soon = () => { asked ||= requestAnimationFrame(() => { asked = 0; toEnd(); showWhenDrawn(); }); };
   const isInTranscript = ({ target }) => (target.closest ? target : target.parentElement)?.closest("#transcript");
   new MutationObserver((changes) => { if (changes.some(isInTranscript)) soon(); })
     .observe(document, { subtree: true, childList: true, characterData: true });
