@@ -129,7 +129,8 @@ class Server:
                 return response
             await response.aclose()
             if not _is_same_place(request.url, onward.url) or onward.method != request.method:
-                raise GenerationFailed("endpoint_moved", host=self._address.host, other=str(onward.url))
+                other = onward.url.copy_with(userinfo=b"", query=None, fragment=None)  # a key may stand in these
+                raise GenerationFailed("endpoint_moved", host=self._address.host, other=str(other))
             request = onward
         raise httpx2.TooManyRedirects("too many redirects", request=request)
 
