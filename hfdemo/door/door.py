@@ -22,7 +22,6 @@ from hfdemo.door.openapi import DOCUMENT
 from hfdemo.door.responses import ResponseForm, read_response
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import Busy, GenerationFailed, HfdemoError, InvalidInput, ModelLoadError, NoGpu, explain_failure
-from hfdemo.web.bodies import MOST_LARGE, may_be_large
 from hfdemo.web.keys import KEY_NAME
 from hfdemo.web.refusals import error_body, refusal
 from hfdemo.words import Language, choose_language
@@ -82,7 +81,6 @@ def make_door(answering: Answering) -> ASGIApp:
 class _Door:
     def __init__(self, answering: Answering) -> None:
         self._answering = answering
-        self._large = asyncio.Semaphore(MOST_LARGE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].rstrip("/")
@@ -121,7 +119,7 @@ class _Door:
 
     async def _serve(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            body = await self._read_body(scope, receive)
+            body = _parse(await Request(scope, receive).body())
             asked = operation.read(Fields(body), self._answering.status())
             key = cache_key(scope[KEY_NAME], asked.request)
             # Whoever has a key counts as an address does: many people may be behind a program.
@@ -137,18 +135,6 @@ class _Door:
         finally:
             gone.cancel()
             answer.stop.set()
-
-    async def _read_body(self, scope: Scope, receive: Receive) -> dict[str, Any]:
-        """Return the request's JSON object. Of large ones, a few are read at a time.
-
-        Raises:
-            InvalidInput: it is none.
-        """
-        request = Request(scope, receive)
-        if may_be_large(scope):
-            async with self._large:
-                return _parse(await request.body())
-        return _parse(await request.body())
 
 
 class _Reply:
