@@ -9,9 +9,8 @@ import httpx
 import pytest
 
 from hfdemo.answering import Answering
-from hfdemo.chat.messages import Message
+from hfdemo.chat.messages import Message, ToolCall
 from hfdemo.chat.reply import Delta, Token
-from hfdemo.chat.tool_calls import ToolCall
 from hfdemo.door.door import make_door
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import Busy, GenerationFailed, InvalidInput
@@ -344,6 +343,20 @@ def test_calls_are_streamed_each_with_its_place(api):
     assert chunks[-1]["finish_reason"] == "tool_calls"
 
 
+def test_calls_that_another_server_told_are_told(api):
+    calls = (ToolCall("look", '{"city": "서울"}', "c1"), ToolCall("see", "{}", "functions.see:1"))
+    for stream, limit in ((False, None), (True, None), (False, False), (True, False)):
+        api.engine.enqueue("Let me look.", Delta(calls=calls))
+        answer = api.chat(tools=TOOLS, stream=stream, parallel_tool_calls=limit)
+        choices = [one["choices"][0] for one in (events(answer) if stream else [answer.json()])]
+        told = [call for one in choices for call in (one.get("message") or one["delta"]).get("tool_calls", [])]
+        assert [(call["id"], call["function"]["arguments"]) for call in told] == [
+            (call.id, call.arguments) for call in calls[: 1 if limit is False else 2]
+        ]
+        assert choices[-1]["finish_reason"] == "tool_calls"
+        assert not stream or [call["index"] for call in told] == [*range(len(told))]
+
+
 def test_one_call_at_most_if_that_is_asked_for(api):
     for stream in (False, True):
         api.engine.enqueue(CALL + CALL)
@@ -390,6 +403,17 @@ def test_calls_and_results_go_back_to_the_model(api):
     _, asked, result = api.engine.requests[0].messages
     assert asked == Message("assistant", "", calls=(ToolCall("look", '{"city": "서울"}', "c1"),))
     assert result == Message("tool", "blue", answers=asked.calls[0])
+
+
+def test_halves_of_characters_in_tools_and_calls_reach_no_model(api):
+    half = {**PARAMETERS, "description": "\ud800"}
+    tool = {"type": "function", "function": {"name": "look", "description": "\udc00", "parameters": half}}
+    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"city": "\\ud83d"}'}}
+    api.chat([*HELLO, {"role": "assistant", "tool_calls": [call]}, *HELLO], tools=[tool])
+    [request] = api.engine.requests
+    assert json.loads(request.tools)[0]["function"]["parameters"]["description"] == "\ufffd"
+    assert json.loads(request.messages[1].calls[0].arguments) == {"city": "\ufffd"}
+    request.tools.encode()
 
 
 def test_a_text_is_gone_on_with(api):
