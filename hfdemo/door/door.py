@@ -27,7 +27,8 @@ from hfdemo.web.refusals import error_body, refusal
 from hfdemo.words import Language, choose_language
 
 SILENT_S = 10.0
-"""After so long without an event a comment is sent, so that no proxy takes the connection for dead."""
+"""After so long without an event a comment is sent, so that no proxy takes the connection for dead; before the first
+event, the answer begins."""
 
 STATUSES: dict[type[HfdemoError], int] = {
     InvalidInput: 400,
@@ -91,10 +92,8 @@ class _Door:
             answer = Response('data: {"status": "ready", "cached": true}\n\n', media_type="text/event-stream")
         elif KEY_NAME not in scope:
             answer = refusal("invalid_api_key", 401, scope)
-        elif path == "/v1/openapi.json":
-            answer = JSONResponse(DOCUMENT)
         elif operation is None:
-            answer = self._models(scope, path)
+            answer = self._read(scope, path)
         elif scope["method"] != "POST":
             answer = refusal("wrong_method", 405, scope, {"allow": "POST"}, allowed="POST")
         else:
@@ -103,10 +102,12 @@ class _Door:
         if answer:
             await answer(scope, receive, send)
 
-    def _models(self, scope: Scope, path: str) -> Response:
-        """Return the list of models: the one that answers; or that alone, by its name."""
+    def _read(self, scope: Scope, path: str) -> Response:
+        """Return what describes the API, or its models: a list of the one that answers, or that alone, by its name."""
         if scope["method"] not in ("GET", "HEAD"):
             return refusal("wrong_method", 405, scope, {"allow": "GET"}, allowed="GET")
+        if path == "/v1/openapi.json":
+            return JSONResponse(DOCUMENT)
         status = self._answering.status()
         served = [_model(status)] if status.model else []
         name = path.removeprefix("/v1/models").removeprefix("/")
@@ -170,12 +171,16 @@ class _Reply:
                     await JSONResponse(body)(self._scope, _nothing, self._send)
 
     async def _stream(self) -> None:
+        begun_at = asyncio.get_running_loop().time()
         async with aclosing(self._answer.deltas()) as deltas:
             async for delta in deltas:
-                events = [] if self._started else [*self._form.begin()]
-                events += self._form.add(delta)
+                events = [*self._form.add(delta)]
                 if delta.receipt:
                     events += self._form.end(delta.receipt)
+                if not self._started:
+                    if not events and asyncio.get_running_loop().time() - begun_at < SILENT_S:
+                        continue  # an error may still have a status, by which programs know whether to ask again
+                    events = [*self._form.begin(), *events]
                 await self._put(events)
                 if delta.receipt:
                     await self._finish()

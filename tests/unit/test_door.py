@@ -496,6 +496,8 @@ def test_other_addresses_and_methods(api):
     assert error(api.send("GET", "/v1/nowhere"))[::3] == (404, "no_such_route")
     assert error(api.send("GET", CHAT))[::3] == (405, "wrong_method")
     assert error(api.send("DELETE", "/v1/models/org/scripted"))[::3] == (405, "wrong_method")
+    assert error(api.send("POST", "/v1/openapi.json"))[::3] == (405, "wrong_method")
+    assert api.send("GET", "/v1/openapi.json").json()["info"]["title"] == "hfdemo"
 
 
 def test_what_transformers_own_chat_asks_first_needs_no_key(api):
@@ -537,6 +539,25 @@ def test_errors_before_the_first_piece_have_a_status(api, problem, status, code,
     assert error(answer)[::3] == (status, code)
     assert answer.headers.get("retry-after") == retry
     assert "secret words" not in answer.text + caplog.text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_error_that_takes_its_time_has_a_status_too(api, stream):
+    api.engine.enqueue(0.6, GenerationFailed("endpoint_busy_for", host="h", seconds=9))
+    answer = api.chat(stream=stream)
+    assert error(answer)[::3] == (429, "endpoint_busy_for") and answer.headers["retry-after"] == "9"
+
+
+def test_while_nothing_comes_the_connection_is_not_silent(api, monkeypatch):
+    monkeypatch.setattr("hfdemo.door.door.SILENT_S", 0.4)
+    api.engine.enqueue(1.5, "ok")
+    answer = api.chat(stream=True)
+    assert answer.text.startswith('data: {"id"') and "\n\n: the reply is coming\n\n" in answer.text
+    first, *_, last = events(answer)
+    assert (first["choices"][0]["delta"], last["choices"][0]["finish_reason"]) == (
+        {"role": "assistant", "content": ""},
+        "stop",
+    )
 
 
 def test_an_error_in_the_midst_is_the_last_event(api):
