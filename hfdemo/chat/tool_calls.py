@@ -2,7 +2,7 @@
 
 Models write a call as text, each family in its own form. Sources: the chat templates of Qwen2.5, Qwen3-Coder and
 Hermes 2 Pro, of Llama 3.1, of Mistral's models (https://docs.mistral.ai/capabilities/function_calling), of DeepSeek R1
-and V3.1, GLM 4.6 and 4.7, Kimi K2, MiniMax M2, and of others.
+and V3.1, GLM 4.6 and 4.7, Kimi K2, MiniMax M2, Seed-OSS, and of others.
 """
 
 import json
@@ -22,6 +22,7 @@ CLOSINGS = {
     "<｜tool▁calls▁begin｜>": "<｜tool▁calls▁end｜>",  # DeepSeek
     "<|tool_calls_section_begin|>": "<|tool_calls_section_end|>",  # Kimi
     "<minimax:tool_call>": "</minimax:tool_call>",
+    "<seed:tool_call>": "</seed:tool_call>",
 }
 """What opens a call, or several, and what closes it; nothing where the reply ends behind it."""
 

@@ -89,6 +89,11 @@ READ = {
         "",
         [WEATHER, ADD],
     ),
+    "Seed": (
+        "<seed:tool_call>\n<function=get_weather>\n<parameter=city>서울</parameter>\n</function>\n</seed:tool_call>",
+        "",
+        [WEATHER],
+    ),
     "Apriel": (f"<tool_calls>[{CALL}]</tool_calls>", "", [WEATHER]),
     "JSON in JSON": ('<tool_call>{"name": "add", "arguments": "{\\"a\\": 1, \\"b\\": [2]}"}</tool_call>', "", [ADD]),
     "no arguments": ('<tool_call>{"name": "add"}</tool_call>', "", [("add", {})]),
