@@ -71,6 +71,7 @@ def test_a_chat_needs_neither_torch_nor_transformers_and_little_memory(app, endp
         highest_kb = re.search(r"VmHWM:\s+(\d+)", status.read_text())
         assert highest_kb is not None and int(highest_kb[1]) < MOST_MB * 1024
     assert "Hello" not in app.log()
+    assert "/v1/" not in app.log(), "addresses may hold keys"
 
 
 def test_a_refusal_reaches_a_program_in_its_language(app, endpoint):
