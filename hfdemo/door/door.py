@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -22,6 +23,7 @@ from hfdemo.door.openapi import DOCUMENT
 from hfdemo.door.responses import ResponseForm, read_response
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import Busy, GenerationFailed, HfdemoError, InvalidInput, ModelLoadError, NoGpu, explain_failure
+from hfdemo.web.bodies import SMALL_BYTES
 from hfdemo.web.keys import KEY_NAME
 from hfdemo.web.refusals import error_body, refusal
 from hfdemo.words import Language, choose_language
@@ -120,8 +122,10 @@ class _Door:
 
     async def _serve(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            body = _parse(await Request(scope, receive).body())
-            asked = operation.read(Fields(body), self._answering.status())
+            body = await Request(scope, receive).body()
+            read = partial(_read_asked, operation, body, self._answering.status())
+            # A conversation of many thousand messages takes a second, in which others are served.
+            asked = await asyncio.to_thread(read) if len(body) > SMALL_BYTES else read()
             key = cache_key(scope[KEY_NAME], asked.request)
             # Whoever has a key counts as an address does: many people may be behind a program.
             answer = self._answering.answer(replace(asked.request, cache_key=key), address=f"key {scope[KEY_NAME]}")
@@ -217,6 +221,15 @@ async def _stop_when_gone(receive: Receive, answer: Answer) -> None:
 
 async def _nothing() -> Any:
     raise RuntimeError("the body is read already")
+
+
+def _read_asked(operation: Operation, body: bytes, status: Status) -> Asked:
+    """Return what is asked for; not a matter for the event loop if it is long.
+
+    Raises:
+        InvalidInput: it can't be read; the text says why.
+    """
+    return operation.read(Fields(_parse(body)), status)
 
 
 def _parse(body: bytes) -> dict[str, Any]:

@@ -62,19 +62,18 @@ def read_calls(message: Fields) -> tuple[ToolCall, ...]:
     return tuple(map(_read_call, message.objects("tool_calls"))) if message.has("tool_calls") else ()
 
 
-def read_result(message: Fields, content: str, said: list[Message]) -> Message:
+def read_result(message: Fields, content: str, calls: Mapping[str, ToolCall]) -> Message:
     """Return what a tool said.
 
     Args:
         message: the tool's.
         content: its text.
-        said: the conversation before it.
+        calls: those before it in the conversation, by id.
 
     Raises:
         InvalidInput: nobody asked for it.
     """
     wanted = message.text("tool_call_id")
-    calls = {call.id: call for earlier in said for call in earlier.calls}
     if wanted not in calls:
         raise InvalidInput("bad_field", name=message.name("tool_call_id"))
     return Message("tool", content, answers=calls[wanted])

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -403,6 +404,18 @@ def test_calls_and_results_go_back_to_the_model(api):
     _, asked, result = api.engine.requests[0].messages
     assert asked == Message("assistant", "", calls=(ToolCall("look", '{"city": "서울"}', "c1"),))
     assert result == Message("tool", "blue", answers=asked.calls[0])
+
+
+def test_a_conversation_with_very_many_calls_is_read_and_keeps_nobody_waiting(api):
+    said = list(HELLO)
+    for number in range(8000):
+        call = {"id": f"c{number}", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+        said.append({"role": "assistant", "tool_calls": [call]})
+        said.append({"role": "tool", "tool_call_id": f"c{number}", "content": "x"})
+    begun = time.process_time()
+    assert api.chat(said).status_code == 200
+    assert time.process_time() - begun < 4  # each result once looked through all calls before it: 10 s and more
+    assert api.engine.requests[0].messages[-1].answers == ToolCall("look", "{}", "c7999")
 
 
 def test_halves_of_characters_in_tools_and_calls_reach_no_model(api):
