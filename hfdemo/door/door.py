@@ -46,6 +46,7 @@ OTHER_STATUSES = {
     "busy": 503,
     "closing": 503,
     "template": 400,
+    "endpoint_refused": 400,
     "endpoint_too_long": 400,
     "endpoint_busy": 429,
     "endpoint_busy_for": 429,

@@ -541,6 +541,7 @@ def test_a_large_conversation_is_taken_and_a_huge_one_is_not():
         (InvalidInput("credit_sign_in"), 403, "credit_sign_in", None),
         (GenerationFailed("generation"), 500, "generation", None),
         (GenerationFailed("endpoint_busy_for", host="h", seconds=9), 429, "endpoint_busy_for", "9"),
+        (GenerationFailed("endpoint_refused", host="h", said="no tools"), 400, "endpoint_refused", None),
         (GenerationFailed("endpoint_no_credit", host="h"), 502, "endpoint_no_credit", None),
         (RuntimeError("secret words"), 500, "generation", None),
     ],
