@@ -505,6 +505,29 @@ def test_a_limit_says_when(endpoint, header):
     assert "17" in fail(make(endpoint))[1].text("ko")
 
 
+@pytest.mark.parametrize("header", ["Wed, 21 Oct 2099 07:28:00 GMT", "9999999999", "soon", "-5", ""])
+def test_a_limit_that_says_nothing_sensible_says_nothing(endpoint, header):
+    endpoint.refuse(429, {"error": "slow down"}, Retry_After=header)
+    assert fail(make(endpoint))[1].key == "endpoint_busy"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"detail": [{"loc": None}]}, {"detail": [{"loc": "x"}, 5]}, {"error": {"param": ["seed"]}}, {"detail": {}}],
+)
+def test_a_refusal_in_an_odd_form_is_one(endpoint, body):
+    for _ in range(3):
+        endpoint.refuse(422, body)
+    assert fail(make(endpoint))[1].key == "endpoint_refused"
+
+
+def test_entries_that_name_no_model_are_none(endpoint):
+    endpoint.offer({"id": ""}, {"id": 5}, {"id": "org/model"})
+    engine = make(endpoint)
+    read(engine)
+    assert (engine.status().model, [choice.name for choice in made[-1].choices()]) == ("org/model", ["org/model"])
+
+
 INSIDE = {
     "as an object": ({"error": {"message": "boom", "code": 500}}, "endpoint_failed"),
     "TGI": ({"error": "boom", "error_type": "generation"}, "endpoint_failed"),

@@ -87,7 +87,8 @@ def refused_parameters(said: str, body: Mapping[str, Any], sent: Mapping[str, An
     named = [str(error["param"]).split(".")[0]] if isinstance(error, dict) and error.get("param") else []
     details = body.get("detail")
     for detail in details if isinstance(details, list) else []:
-        named += [str(part) for part in detail.get("loc", ())] if isinstance(detail, dict) else []
+        place = detail.get("loc") if isinstance(detail, dict) else None
+        named += map(str, place) if isinstance(place, list) else []
     found = {name for name in named if name in known}
     found = found or {name for name in known if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", said)}
     if not found and _ABOUT_SYSTEM.search(said) and "messages" in sent and sent["messages"][0]["role"] == SYSTEM:

@@ -156,6 +156,7 @@ async def find_served(server: Server, address: Address, timeout_s: float) -> Ser
 async def _complete(server: Server, address: Address, listed: list[Any]) -> Served:
     """Return what a list of models says, with what a server for one model tells beside it."""
     entries = [entry for entry in listed if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+    entries = [entry for entry in entries if entry["id"].strip()]
     program = next((str(entry["owned_by"]) for entry in entries if entry.get("owned_by")), "")
     models = [ServedModel(entry["id"], _limit(entry)) for entry in entries]
     if len(models) == 1 and models[0].context_limit is None and not address.is_router:
