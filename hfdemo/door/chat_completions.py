@@ -8,7 +8,7 @@ from hfdemo.chat.messages import ToolCall
 from hfdemo.chat.reply import Delta, Receipt, Token
 from hfdemo.door.asked import MAX_LIKELIEST, Asked, check_model, go_on, read_conversation, read_sampling, read_schema
 from hfdemo.door.fields import Fields
-from hfdemo.door.forms import Event, Told, new_id, now, usage
+from hfdemo.door.forms import Event, Told, logprob, new_id, now, usage
 from hfdemo.door.tools import CallsTold, read_tools
 from hfdemo.engines.protocol import Status
 
@@ -114,4 +114,4 @@ class ChatForm:
 
 
 def _token(token: Token) -> dict[str, Any]:
-    return {"token": token.text, "logprob": token.logprob, "bytes": list(token.data)}
+    return {"token": token.text, "logprob": logprob(token), "bytes": list(token.data)}

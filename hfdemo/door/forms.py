@@ -92,6 +92,15 @@ class Told:
         return Piece(text, thought, delta.tokens)
 
 
+def logprob(token: Token) -> float:
+    """Return how likely a token was, as the API tells it: JSON has no infinity.
+
+    Source: https://platform.openai.com/docs/api-reference/chat/object, "the value -9999.0 is used to signify that the
+    token is very unlikely".
+    """
+    return max(token.logprob, -9999.0)
+
+
 def finish_word(reason: FinishReason) -> str:
     """Return why a reply ended, as the API calls it."""
     return "stop" if reason in ("end_of_turn", "stop_text") else "length"

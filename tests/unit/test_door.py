@@ -303,6 +303,17 @@ def test_probabilities_of_tokens(api):
     assert api.chat().json()["choices"][0]["logprobs"] is None
 
 
+def test_a_token_that_cannot_be_is_very_unlikely(api):
+    never = Token("x", b"x", float("-inf"))
+    reply = Delta("x", tokens=(replace(never, others=(never,)),))
+    api.engine.stream = lambda request, stop: iter([reply, Delta(receipt=api.engine.receipt)])
+    [told] = api.chat(logprobs=True, top_logprobs=1).json()["choices"][0]["logprobs"]["content"]
+    assert (told["logprob"], told["top_logprobs"][0]["logprob"]) == (-9999, -9999)
+    assert "Infinity" not in api.chat(logprobs=True, stream=True).text
+    text = api.complete(logprobs=1).json()["choices"][0]["logprobs"]
+    assert (text["token_logprobs"], text["top_logprobs"]) == ([-9999], [{"x": -9999}])
+
+
 def test_how_many_likely_tokens_are_wanted_reaches_the_model(api):
     api.chat(logprobs=True, top_logprobs=3)
     api.chat(logprobs=True)

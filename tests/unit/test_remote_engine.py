@@ -270,7 +270,8 @@ def test_how_likely_tokens_were_is_told_by_both_apis(endpoint):
     lists = {"tokens": ["o", "k"], "token_logprobs": [-0.5, 0], "top_logprobs": [{"o": -0.5, "a": -3.0}, None]}
     assert tokens_of(lists, completes=True) == expected
     assert endpoint.chats[-1].body["logprobs"] == 2
-    for odd in (None, {}, [], {"content": None}, {"tokens": ["o"]}, {"tokens": 1, "token_logprobs": {}}):
+    unsure = {"content": [{"token": "o", "logprob": float("nan")}, {"token": "k", "logprob": float("inf")}]}
+    for odd in (unsure, None, {}, [], {"content": None}, {"tokens": ["o"]}, {"tokens": 1, "token_logprobs": {}}):
         assert tokens_of(odd) == []
 
 

@@ -6,6 +6,7 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 import codecs
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -214,7 +215,7 @@ def _tokens_of_text(told: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _read_token(told: object) -> Token | None:
-    if not isinstance(told, dict) or not isinstance(told.get("token"), str) or not _is_number(told.get("logprob")):
+    if not isinstance(told, dict) or not isinstance(told.get("token"), str) or not _is_logprob(told.get("logprob")):
         return None
     text = replace_surrogates(told["token"])
     values = _list(told.get("bytes"))
@@ -237,8 +238,10 @@ def _read_call(told: Mapping[str, Any]) -> CallPiece:
     return CallPiece(place if is_place else None, _text(told.get("id")), _text(facts.get("name")), _text(arguments))
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_logprob(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return value == -math.inf or -1e300 < value <= 1  # NaN is neither
 
 
 def _read_usage(usage: object) -> Usage | None:
