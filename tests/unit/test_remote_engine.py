@@ -710,6 +710,18 @@ def test_the_key_is_in_no_message(endpoint):
     assert "sk-mine" not in repr(engine._settings) + repr(engine._host.address)
 
 
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://[::1]:8000/v1", "[::1]:8000"),
+        ("http://me:secret@Host:80/v1?key=secret", "host:80"),
+        ("https://api.example.com", "api.example.com"),
+    ],
+)
+def test_people_are_told_the_endpoints_host_alone(url, host):
+    assert find_address(Settings(endpoint=url), None).host == host
+
+
 def test_a_provider_is_asked_by_the_hubs_router_with_its_token():
     settings = Settings(model="org/name:groq")
     assert settings.is_remote
