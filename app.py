@@ -39,7 +39,8 @@ from hfdemo.variables import mend_variables
 from hfdemo.words import language_of_terminal
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
-logging.getLogger("httpx").setLevel(logging.WARNING)
+for library in ("httpx", "httpx2"):  # they log addresses, with what may stand in them that is secret
+    logging.getLogger(library).setLevel(logging.WARNING)
 mend_variables(os.environ)
 try:
     SETTINGS = from_env(os.environ)  # before gradio, which reads some of the variables when it is imported

@@ -34,6 +34,9 @@ RECEIPT = Receipt(
 """Any receipt; tests replace what they are about."""
 
 
+Piece = str | Exception | float | Delta
+
+
 class ScriptedEngine:
     """Answers with the replies that were enqueued, in pieces; remembers what it was asked."""
 
@@ -43,9 +46,9 @@ class ScriptedEngine:
         self.now = Status("ready", model="scripted", device="nowhere", context_limit=100)
         self.receipt = RECEIPT
         self.stop: StopSignal | None = None
-        self._replies: deque[list[str | Exception | float]] = deque()
+        self._replies: deque[list[Piece]] = deque()
 
-    def enqueue(self, *pieces: str | Exception | float) -> None:
+    def enqueue(self, *pieces: Piece) -> None:
         """Add a reply: a text is a piece, a thought between <think> tags; a number is a wait, an error is raised."""
         self._replies.append(list(pieces))
 
@@ -66,6 +69,8 @@ class ScriptedEngine:
                 while time.monotonic() < end and not stop.is_set():
                     yield Delta()
                     stop.wait(min(0.25, max(0.0, end - time.monotonic())))
+            elif isinstance(piece, Delta):
+                yield piece
             elif piece.startswith("<think>"):
                 yield Delta(thought=piece.removeprefix("<think>").removesuffix("</think>"), used_tokens=40)
             else:

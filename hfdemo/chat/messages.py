@@ -2,10 +2,10 @@
 
 import json
 import math
-from dataclasses import dataclass
-from typing import Literal
+import secrets
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from hfdemo.chat.tool_calls import ToolCall
 from hfdemo.errors import InvalidInput
 
 Role = Literal["user", "assistant", "tool"]
@@ -13,6 +13,25 @@ Role = Literal["user", "assistant", "tool"]
 
 MAX_MESSAGE_CHARS = 10_000_000
 """More than this can't be meant for a language model; the context limit refuses most texts far earlier."""
+
+
+def new_call_id() -> str:
+    """Return an id that no other call has; Mistral's templates take nine letters and digits only."""
+    return secrets.token_hex(5)[:9]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a tool that a model asks for."""
+
+    name: str
+    arguments: str
+    """A JSON object."""
+    id: str = field(default_factory=new_call_id)
+
+    def as_openai(self) -> dict[str, Any]:
+        """Return the call as OpenAI's API tells it."""
+        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from hfdemo.chat.encoder import ControlTokens, EncodeText, find_control_tokens, make_text_encoder
-from hfdemo.chat.messages import Message
+from hfdemo.chat.messages import Message, ToolCall
 from hfdemo.chat.notes import Note, make_note
 from hfdemo.chat.options import Options, Thinking
 from hfdemo.chat.reply_format import find_reply_format
@@ -25,7 +25,7 @@ from hfdemo.chat.reply_reader import THOUGHT_FIELD
 from hfdemo.chat.request import ShownToken
 from hfdemo.chat.template import PLACEHOLDER, ChatTemplate, make_placeholder
 from hfdemo.chat.token_bytes import TokenBytes, unfinished
-from hfdemo.chat.tool_calls import MARKS, CallReader, ToolCall
+from hfdemo.chat.tool_calls import MARKS, CallReader
 from hfdemo.errors import GenerationFailed, InvalidInput, ModelLoadError
 
 CHEAP_TO_ENCODE_CHARS = 100_000
@@ -356,7 +356,8 @@ class PromptBuilder:
                 written = whole.removeprefix(prompt) if whole.startswith(prompt) else whole
                 break
         reader = CallReader({call.name: parameters})
-        read = [*reader.add(self._control_tokens.without_last(written, MARKS))[1], *reader.end()[1]]
+        answer = self.reply_format.call_in(self._control_tokens.without_last(written, MARKS), prompt)
+        read = [*reader.add(answer)[1], *reader.end()[1]]
         return [(one.name, one.arguments) for one in read] == [(call.name, call.arguments)]
 
     def _veil(self, content: str, hold: Callable[[str], str]) -> str:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from threading import Event, Lock
 from typing import Literal, get_args
 
+from hfdemo.chat.messages import ToolCall
+
 FinishReason = Literal["end_of_turn", "max_new_tokens", "stopped", "stop_text", "time_limit", "model_changed"]
 """Why a reply ended: the model ended it, it reached `max_new_tokens`, somebody stopped it, a stop text came, the
 host's time limit passed, or somebody chose another model."""
@@ -97,6 +99,8 @@ class Delta:
     """Whether all that came as answer before this piece was thought: only now a mark told so."""
     tokens: tuple[Token, ...] = ()
     """The tokens that were written, if the request asks for them; their text may come later, or not at all."""
+    calls: tuple[ToolCall, ...] = ()
+    """The tools that the model asks for, as another server tells it; where a model runs here, they are in the text."""
 
     def added_to(self, text: str, thought: str) -> tuple[str, str]:
         """Return the answer and the thought so far, with this piece behind them."""
@@ -115,6 +119,7 @@ class Delta:
             later.receipt,
             self.answer_was_thought or later.answer_was_thought,
             self.tokens + later.tokens,
+            self.calls + later.calls,
         )
 
 

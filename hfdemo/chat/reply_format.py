@@ -91,15 +91,29 @@ class ReplyFormat:
     """Control tokens that can stand inside the model's turn."""
     call_marks: Mapping[int, str] = field(default_factory=dict)
     """What marks a call of a tool, of what are control tokens, by id."""
+    tells_calls: bool = False
+    """Whether calls of tools stay in the answer."""
 
     @property
     def reads_calls(self) -> bool:
         """Whether calls of tools are text in the answer, as `tool_calls.CallReader` reads them."""
-        return self.channels is None and self.tokenizer is None
+        return self.tokenizer is None
 
     def with_calls(self) -> "ReplyFormat":
         """Return the same for replies that may ask for tools: what marks a call stays in the answer."""
-        return replace(self, symbols={**self.symbols, **self.call_marks})
+        return replace(self, symbols={**self.symbols, **self.call_marks}, tells_calls=True)
+
+    def call_in(self, written: str, asked: str) -> str:
+        """Return a call of a tool as `with_calls` gives it.
+
+        Args:
+            written: the call as the template writes it.
+            asked: what the template writes before it; see `opening`.
+        """
+        if not self.channels:
+            return written
+        reader = self.with_calls().reader(self.opening(asked))
+        return reader.add(self._symbolised(written)).then(reader.end()).text
 
     def reader(self, opening: str = "") -> ReplyReader:
         """Return what reads one reply.
@@ -111,7 +125,7 @@ class ReplyFormat:
             parser = self.tokenizer.get_response_parser(self.declared, prefix=self._named(opening))
             return DeclaredReader(parser, self.names)
         if self.channels:
-            return ChannelReader(self.channels, opening)
+            return ChannelReader(self.channels, opening, self.tells_calls)
         return MarkReader(self.marks, opening) if self.marks.thoughts or self.marks.answers else PlainReader()
 
     def opening(self, asked: str) -> str:

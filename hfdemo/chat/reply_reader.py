@@ -264,16 +264,25 @@ class Channels:
     """The symbols that end a message."""
 
 
+_CALLED = re.compile(r"\bto=functions\.([\w.-]+)")
+"""To which tool a message of gpt-oss is; the recipient stands before its channel or behind it."""
+
+_CALL_BEGINS, _CALL_ENDS = '<tool_call>{"name": "%s", "arguments": ', "}</tool_call>"
+
+
 class ChannelReader:
     """Reads replies whose messages name a channel: what isn't meant for the user is thought.
 
     Args:
         channels: the control tokens.
         opening: how the prompt begins the reply, in most cases with `<|start|>assistant`.
+        tells_calls: whether what is written to a tool is answer, as a call in the form of most models.
     """
 
-    def __init__(self, channels: Channels, opening: str = "") -> None:
+    def __init__(self, channels: Channels, opening: str = "", tells_calls: bool = False) -> None:
         self._channels = channels
+        self._tells_calls = tells_calls
+        self._in_call = False
         self._header: str | None = None
         self._in_thought = False
         self._thought = self._answer = ""
@@ -292,7 +301,7 @@ class ChannelReader:
         """Return what was held back: a reply without any channel is all answer."""
         header, self._header = self._header or "", None
         text = SYMBOLS.sub("", header.removeprefix(self._prompt_header))
-        return Delta() if self._settled or not text else self._tell(text)
+        return self._end_call() if self._settled or not text else self._tell(text)
 
     @property
     def answer_may_be_thought(self) -> bool:
@@ -307,12 +316,14 @@ class ChannelReader:
     def _take(self, part: str) -> Delta:
         if part == self._channels.start:
             self._header = ""
+            return self._end_call()
         elif part == self._channels.channel:
             self._header = (self._header or "") + part
         elif part == self._channels.message:
             return self._begin(self._header or "")
         elif part and part in self._channels.ends:
             self._in_thought, self._header = False, None
+            return self._end_call()
         elif SYMBOLS.match(part) or not part:
             return Delta()
         elif self._header is not None:
@@ -325,13 +336,25 @@ class ChannelReader:
         """Begin a message."""
         self._header = None
         channel = header.partition(self._channels.channel)[2]
-        self._in_thought = channel.strip().startswith("analysis") or " to=" in header
+        called = _CALLED.search(header) if self._tells_calls else None
+        self._in_thought = not called and (channel.strip().startswith("analysis") or " to=" in header)
         was_thought = bool(channel and self._answer) and not (self._settled or self._in_thought)
         if was_thought:
             self._thought, self._answer = self._answer, ""
         self._settled = True
         self._apart = bool(self._thought if self._in_thought else self._answer)
-        return Delta(answer_was_thought=was_thought)
+        begun = Delta(answer_was_thought=was_thought)
+        if not called:
+            return begun
+        self._in_call = True
+        return begun.then(self._tell(_CALL_BEGINS % called[1]))
+
+    def _end_call(self) -> Delta:
+        """End the call that comes, if one does."""
+        if not self._in_call:
+            return Delta()
+        self._in_call = False
+        return self._tell(_CALL_ENDS)
 
     def _tell(self, text: str) -> Delta:
         if self._apart:

@@ -1,53 +1,76 @@
 """Tools that a model may ask for: what it is told of them, and how what it asks for is read from its answer; pure.
 
 Models write a call as text, each family in its own form. Sources: the chat templates of Qwen2.5, Qwen3-Coder and
-Hermes 2 Pro, of Llama 3.1, of Mistral's models (https://docs.mistral.ai/capabilities/function_calling), and of others.
+Hermes 2 Pro, of Llama 3.1, of Mistral's models (https://docs.mistral.ai/capabilities/function_calling), of DeepSeek R1
+and V3.1, GLM 4.6 and 4.7, Kimi K2, MiniMax M2, Seed-OSS, and of others.
 """
 
 import json
 import re
-import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hfdemo.chat.messages import ToolCall
 from hfdemo.chat.reply_reader import hold_back
 
 CLOSINGS = {
-    "<tool_call>": "</tool_call>",  # Hermes, Qwen, Granite 4
+    "<tool_call>": "</tool_call>",  # Hermes, Qwen, Granite 4, GLM; `ChannelReader` writes gpt-oss's calls like this
     "<tool_calls>": "</tool_calls>",  # Apriel, MiniMax-M1
     "<TOOLCALL>": "</TOOLCALL>",  # Nemotron Nano 2
     "<|python_tag|>": "",  # Llama 3.1, which may also begin its answer with the JSON itself
     "[TOOL_CALLS]": "",  # Mistral
+    "<｜tool▁calls▁begin｜>": "<｜tool▁calls▁end｜>",  # DeepSeek
+    "<|tool_calls_section_begin|>": "<|tool_calls_section_end|>",  # Kimi
+    "<minimax:tool_call>": "</minimax:tool_call>",
+    "<seed:tool_call>": "</seed:tool_call>",
 }
 """What opens a call, or several, and what closes it; nothing where the reply ends behind it."""
 
-MARKS = (*CLOSINGS, *filter(None, CLOSINGS.values()), "[ARGS]", "[CALL_ID]")
+MARKS = (
+    *(*CLOSINGS, *filter(None, CLOSINGS.values()), "[ARGS]", "[CALL_ID]"),
+    *("<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"),
+    *("<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"),
+    *("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
+)
 """What is control tokens in some models, and text in others."""
 
 _NAMED = re.compile(r"\s*([\w.-]+)(?:\[CALL_ID\]\w+)?(?:\[ARGS\])?\s*(?=\{)")
 """The call of a newer model of Mistral's: `[TOOL_CALLS]name[ARGS]{...}`."""
 
-_FUNCTION = re.compile(r"\s*<function=([\w.-]+)>(.*?)</function>\s*", re.DOTALL)
-_PARAMETER = re.compile(r"\s*<parameter=([^>]+)>\n?(.*?)\n?</parameter>\s*", re.DOTALL)
-"""How Qwen3-Coder writes a call, whose values are text."""
+_TAGGED = tuple(
+    (re.compile(call, re.DOTALL), re.compile(argument, re.DOTALL))
+    for call, argument in (
+        (  # Qwen3-Coder
+            r"\s*<function=([\w.-]+)>(.*?)</function>\s*",
+            r"\s*<parameter=([^>]+)>\n?(.*?)\n?</parameter>\s*",
+        ),
+        (  # MiniMax
+            r'\s*<invoke name="([\w.-]+)">(.*?)</invoke>\s*',
+            r'\s*<parameter name="([^"]+)">\n?(.*?)\n?</parameter>\s*',
+        ),
+        (  # GLM
+            r"\s*([\w.-]+)\s*((?:<arg_key>.*</arg_value>)?)\s*",
+            r"\s*<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>\s*",
+        ),
+    )
+)
+"""How a call is written whose arguments are text, each with its name, and how an argument is."""
+
+_MARKED = tuple(
+    re.compile(form, re.DOTALL | re.VERBOSE)
+    for form in (
+        r"""\s* <｜tool▁call▁begin｜> function <｜tool▁sep｜> (?P<name>[\w.-]+) \s*
+        ```json \s* (?P<arguments>\{.*?\}) \s* ``` \s* <｜tool▁call▁end｜> \s*""",  # DeepSeek R1
+        r"""\s* <｜tool▁call▁begin｜> (?P<name>[\w.-]+) <｜tool▁sep｜>
+        (?P<arguments>\{.*?\}) \s* <｜tool▁call▁end｜> \s*""",  # DeepSeek V3.1
+        r"""\s* <\|tool_call_begin\|> \s* (?P<id>(?:functions\.)?(?P<name>[\w.-]+):\d+) \s*
+        <\|tool_call_argument_begin\|> \s* (?P<arguments>\{.*?\}) \s*
+        <\|tool_call_end\|> \s*""",  # Kimi, whose template expects its own id again
+    )
+)
+"""How a call is written of which marks tell the name, and the arguments as JSON."""
 
 _BETWEEN = re.compile(r"[\s,;]*")
-
-
-def new_call_id() -> str:
-    """Return an id that no other call has; Mistral's templates take nine letters and digits only."""
-    return secrets.token_hex(5)[:9]
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A call of a tool that a model asks for."""
-
-    name: str
-    arguments: str
-    """A JSON object."""
-    id: str = field(default_factory=new_call_id)
 
 
 class CallReader:
@@ -112,24 +135,25 @@ class CallReader:
         calls: list[ToolCall] = []
         parts = written.split(opening)[1:] if opening else [written]
         for part in parts:
-            read = self._read_function(part) or _read_calls(part.removesuffix(CLOSINGS.get(opening, "")))
+            inner = part.removesuffix(CLOSINGS.get(opening, ""))
+            read = self._read_tagged(inner) or _read_marked(inner) or _read_calls(inner)
             if not read or any(call.name not in self._tools for call in read):
                 return []
             calls += read
         return calls
 
-    def _read_function(self, written: str) -> list[ToolCall]:
-        """Return the call in Qwen3-Coder's form, its values of the types that the tool's schema says."""
-        found = _FUNCTION.match(written)
-        if not found or _PARAMETER.sub("", found[2]).strip():
-            return []
-        properties = self._tools.get(found[1], {}).get("properties")
+    def _read_tagged(self, written: str) -> list[ToolCall]:
+        """Return calls whose arguments are text, of the types that the tools' schemas say."""
+        for call, argument in _TAGGED:
+            found = _all_of(call, written)
+            if found and not any(argument.sub("", one[2]).strip() for one in found):
+                return [self._typed_call(one[1], argument.findall(one[2])) for one in found]
+        return []
+
+    def _typed_call(self, name: str, arguments: Sequence[tuple[str, str]]) -> ToolCall:
+        properties = self._tools.get(name, {}).get("properties")
         known = properties if isinstance(properties, dict) else {}
-        return [
-            ToolCall(
-                found[1], _dump({name: _typed(value, known.get(name)) for name, value in _PARAMETER.findall(found[2])})
-            )
-        ]
+        return ToolCall(name, _dump({key.strip(): _typed(value, known.get(key.strip())) for key, value in arguments}))
 
     def _show(self, text: str) -> str:
         self._in_text = self._in_text or bool(text.strip())
@@ -145,6 +169,28 @@ def _typed(value: str, schema: object) -> Any:
         return json.loads(value)
     except (ValueError, RecursionError):
         return value
+
+
+def _all_of(form: re.Pattern[str], written: str) -> list[re.Match[str]]:
+    """Return how often a form stands in a text; not at all if anything else does."""
+    found, place = list[re.Match[str]](), 0
+    while one := form.match(written, place):
+        found.append(one)
+        place = one.end()
+    return found if place == len(written) else []
+
+
+def _read_marked(written: str) -> list[ToolCall]:
+    for form in _MARKED:
+        if found := _all_of(form, written):
+            values = [_read_values(one["arguments"]) for one in found]
+            if all(len(each) == 1 for each in values):
+                ids = [{"id": one["id"]} if "id" in form.groupindex else {} for one in found]
+                return [
+                    ToolCall(one["name"], _dump(each[0]), **more)
+                    for one, each, more in zip(found, values, ids, strict=True)
+                ]
+    return []
 
 
 def _read_calls(written: str) -> list[ToolCall]:

@@ -39,28 +39,42 @@ class Grammar:
             raise InvalidInput("no_grammar_library", name=field) from None
         try:
             grammar = LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
-            self._matcher = LLMatcher(_form_of(tokenizer, end_ids), grammar)
+            self._matcher = LLMatcher(_form_of(tokenizer, end_ids), grammar, log_level=0)  # its warnings quote
         except ValueError as error:
             raise InvalidInput("bad_schema", name=field, problem=_first_line(str(error))) from None
-        if problem := self._matcher.get_error():
-            raise InvalidInput("bad_schema", name=field, problem=_first_line(problem))
+        self._field = field
+        self._check()
         self._end_ids = frozenset(end_ids)
         self.is_complete = False
         """Whether nothing can follow."""
 
     def allowed(self, logits: Tensor) -> Tensor:
-        """Return logits of shape [vocabulary] in which what can't follow is minus infinity."""
+        """Return logits of shape [vocabulary] in which what can't follow is minus infinity.
+
+        Raises:
+            InvalidInput: nothing can follow: nothing follows the schema, or it is too much for llguidance.
+        """
         bits = numpy.frombuffer(self._matcher.compute_bitmask(), dtype=numpy.uint8)
+        self._check()
         allowed = torch.from_numpy(numpy.unpackbits(bits, bitorder="little")).bool()[: len(logits)]
         padded = torch.zeros(len(logits), dtype=torch.bool)
         padded[: len(allowed)] = allowed
         return logits.masked_fill(~padded.to(logits.device), -torch.inf)
 
     def take(self, token_id: int) -> None:
-        """Take the token that was chosen."""
+        """Take the token that was chosen.
+
+        Raises:
+            InvalidInput: the schema is too much for llguidance.
+        """
         if token_id not in self._end_ids:
             self._matcher.consume_token(token_id)
+            self._check()
             self.is_complete = self._matcher.is_stopped()
+
+    def _check(self) -> None:
+        if problem := self._matcher.get_error():
+            raise InvalidInput("bad_schema", name=self._field, problem=_first_line(problem))
 
 
 def _form_of(tokenizer: Any, end_ids: Sequence[int]) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hfdemo.chat.messages import Message
+from hfdemo.chat.messages import Message, ToolCall
 from hfdemo.chat.options import LIMITS, MAX_STOP_TEXT_CHARS, MAX_STOP_TEXTS, RECOMMENDED, Options, Thinking
 from hfdemo.chat.request import ChatRequest
 from hfdemo.door.fields import Fields
@@ -132,6 +132,7 @@ def read_conversation(messages: Sequence[Fields], field: str, system_prompt: str
     """
     system = [system_prompt] if system_prompt else []
     said: list[Message] = []
+    calls: dict[str, ToolCall] = {}
     for message in messages:
         role = message.choice("role", ("system", "developer", "user", "assistant", "tool", "function"))
         if role == "function":
@@ -141,9 +142,11 @@ def read_conversation(messages: Sequence[Fields], field: str, system_prompt: str
             said.append(Message("user", content))
         elif role == "assistant":
             thought = message.text("reasoning_content") or message.text("reasoning")
-            said.append(Message("assistant", content, thought, read_calls(message)))
+            asked_for = read_calls(message)
+            calls |= {call.id: call for call in asked_for}
+            said.append(Message("assistant", content, thought, asked_for))
         elif role == "tool":
-            said.append(read_result(message, content, said))
+            said.append(read_result(message, content, calls))
         elif said or not role:  # templates have one place for it
             raise message.not_one_of("role", ("user", "assistant"))
         else:

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from hfdemo.chat.messages import ToolCall
 from hfdemo.chat.reply import Delta, Receipt, Token
-from hfdemo.chat.tool_calls import ToolCall
 from hfdemo.door.asked import MAX_LIKELIEST, Asked, check_model, go_on, read_conversation, read_sampling, read_schema
 from hfdemo.door.fields import Fields
-from hfdemo.door.forms import Event, Told, new_id, now, usage
-from hfdemo.door.tools import CallsTold, call_form, read_tools
+from hfdemo.door.forms import Event, Told, logprob, new_id, now, usage
+from hfdemo.door.tools import CallsTold, read_tools
 from hfdemo.engines.protocol import Status
 
 
@@ -32,6 +32,7 @@ def read_chat(fields: Fields, status: Status) -> Asked:
         schema=tools.schema or read_schema(fields.object("response_format")),
         schema_field="tool_choice" if tools.schema else "response_format",
         tools=tools.definitions,
+        must_call=tools.must_call,
     )
     tells_usage = fields.object("stream_options").flag("include_usage")
     one_call = fields.has("parallel_tool_calls") and not fields.flag("parallel_tool_calls")
@@ -60,7 +61,7 @@ class ChatForm:
     def add(self, delta: Delta) -> Iterator[Event]:
         """Take the next piece and yield its event, if there is anything to tell."""
         piece = self._told.add(delta)
-        yield from self._tell(piece.thought, self._calls.add(piece.text), piece.tokens)
+        yield from self._tell(piece.thought, self._calls.add(piece.text, delta.calls), piece.tokens)
 
     def end(self, receipt: Receipt) -> Iterator[Event]:
         """Yield why the reply ended, and what it took if that is asked for."""
@@ -73,13 +74,13 @@ class ChatForm:
     def whole(self, receipt: Receipt) -> dict[str, Any]:
         """Return the reply."""
         told = CallsTold(self._asked.request.tools, self._asked.one_call)
-        (text, calls), (rest, more) = told.add(self._told.text), told.end()
+        (text, calls), (rest, more) = told.add(self._told.text, self._told.calls), told.end()
         message: dict[str, Any] = {"role": "assistant", "content": text + rest, "refusal": None}
         if self._told.thought:
             message["reasoning_content"] = self._told.thought
         if calls or more:
             message["content"] = message["content"].strip() or None
-            message["tool_calls"] = [call_form(call) for call in (*calls, *more)]
+            message["tool_calls"] = [call.as_openai() for call in (*calls, *more)]
         choice = {
             "index": 0,
             "message": message,
@@ -113,4 +114,4 @@ class ChatForm:
 
 
 def _token(token: Token) -> dict[str, Any]:
-    return {"token": token.text, "logprob": token.logprob, "bytes": list(token.data)}
+    return {"token": token.text, "logprob": logprob(token), "bytes": list(token.data)}

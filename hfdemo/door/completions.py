@@ -9,7 +9,7 @@ from hfdemo.chat.reply import Delta, Receipt, Token
 from hfdemo.chat.request import ChatRequest
 from hfdemo.door.asked import MAX_LIKELIEST, Asked, check_model, read_sampling, read_schema
 from hfdemo.door.fields import Fields
-from hfdemo.door.forms import Event, Told, finish_word, new_id, now, usage
+from hfdemo.door.forms import Event, Told, finish_word, logprob, new_id, now, usage
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import InvalidInput
 
@@ -92,8 +92,8 @@ class CompletionForm:
             self._offset += len(token.text)
         return {
             "tokens": [token.text for token in tokens],
-            "token_logprobs": [token.logprob for token in tokens],
-            "top_logprobs": [{other.text: other.logprob for other in token.others} for token in tokens],
+            "token_logprobs": [logprob(token) for token in tokens],
+            "top_logprobs": [{other.text: logprob(other) for other in token.others} for token in tokens],
             "text_offset": offsets,
         }
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -22,13 +23,14 @@ from hfdemo.door.openapi import DOCUMENT
 from hfdemo.door.responses import ResponseForm, read_response
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import Busy, GenerationFailed, HfdemoError, InvalidInput, ModelLoadError, NoGpu, explain_failure
-from hfdemo.web.bodies import MOST_LARGE, may_be_large
+from hfdemo.web.bodies import SMALL_BYTES
 from hfdemo.web.keys import KEY_NAME
 from hfdemo.web.refusals import error_body, refusal
 from hfdemo.words import Language, choose_language
 
 SILENT_S = 10.0
-"""After so long without an event a comment is sent, so that no proxy takes the connection for dead."""
+"""After so long without an event a comment is sent, so that no proxy takes the connection for dead; before the first
+event, the answer begins."""
 
 STATUSES: dict[type[HfdemoError], int] = {
     InvalidInput: 400,
@@ -44,6 +46,7 @@ OTHER_STATUSES = {
     "busy": 503,
     "closing": 503,
     "template": 400,
+    "endpoint_refused": 400,
     "endpoint_too_long": 400,
     "endpoint_busy": 429,
     "endpoint_busy_for": 429,
@@ -82,7 +85,6 @@ def make_door(answering: Answering) -> ASGIApp:
 class _Door:
     def __init__(self, answering: Answering) -> None:
         self._answering = answering
-        self._large = asyncio.Semaphore(MOST_LARGE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].rstrip("/")
@@ -93,10 +95,8 @@ class _Door:
             answer = Response('data: {"status": "ready", "cached": true}\n\n', media_type="text/event-stream")
         elif KEY_NAME not in scope:
             answer = refusal("invalid_api_key", 401, scope)
-        elif path == "/v1/openapi.json":
-            answer = JSONResponse(DOCUMENT)
         elif operation is None:
-            answer = self._models(scope, path)
+            answer = self._read(scope, path)
         elif scope["method"] != "POST":
             answer = refusal("wrong_method", 405, scope, {"allow": "POST"}, allowed="POST")
         else:
@@ -105,10 +105,12 @@ class _Door:
         if answer:
             await answer(scope, receive, send)
 
-    def _models(self, scope: Scope, path: str) -> Response:
-        """Return the list of models: the one that answers; or that alone, by its name."""
+    def _read(self, scope: Scope, path: str) -> Response:
+        """Return what describes the API, or its models: a list of the one that answers, or that alone, by its name."""
         if scope["method"] not in ("GET", "HEAD"):
             return refusal("wrong_method", 405, scope, {"allow": "GET"}, allowed="GET")
+        if path == "/v1/openapi.json":
+            return JSONResponse(DOCUMENT)
         status = self._answering.status()
         served = [_model(status)] if status.model else []
         name = path.removeprefix("/v1/models").removeprefix("/")
@@ -121,8 +123,10 @@ class _Door:
 
     async def _serve(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            body = await self._read_body(scope, receive)
-            asked = operation.read(Fields(body), self._answering.status())
+            body = await Request(scope, receive).body()
+            read = partial(_read_asked, operation, body, self._answering.status())
+            # A conversation of many thousand messages takes a second, in which others are served.
+            asked = await asyncio.to_thread(read) if len(body) > SMALL_BYTES else read()
             key = cache_key(scope[KEY_NAME], asked.request)
             # Whoever has a key counts as an address does: many people may be behind a program.
             answer = self._answering.answer(replace(asked.request, cache_key=key), address=f"key {scope[KEY_NAME]}")
@@ -137,18 +141,6 @@ class _Door:
         finally:
             gone.cancel()
             answer.stop.set()
-
-    async def _read_body(self, scope: Scope, receive: Receive) -> dict[str, Any]:
-        """Return the request's JSON object. Of large ones, a few are read at a time.
-
-        Raises:
-            InvalidInput: it is none.
-        """
-        request = Request(scope, receive)
-        if may_be_large(scope):
-            async with self._large:
-                return _parse(await request.body())
-        return _parse(await request.body())
 
 
 class _Reply:
@@ -184,12 +176,16 @@ class _Reply:
                     await JSONResponse(body)(self._scope, _nothing, self._send)
 
     async def _stream(self) -> None:
+        begun_at = asyncio.get_running_loop().time()
         async with aclosing(self._answer.deltas()) as deltas:
             async for delta in deltas:
-                events = [] if self._started else [*self._form.begin()]
-                events += self._form.add(delta)
+                events = [*self._form.add(delta)]
                 if delta.receipt:
                     events += self._form.end(delta.receipt)
+                if not self._started:
+                    if not events and asyncio.get_running_loop().time() - begun_at < SILENT_S:
+                        continue  # an error may still have a status, by which programs know whether to ask again
+                    events = [*self._form.begin(), *events]
                 await self._put(events)
                 if delta.receipt:
                     await self._finish()
@@ -226,6 +222,15 @@ async def _stop_when_gone(receive: Receive, answer: Answer) -> None:
 
 async def _nothing() -> Any:
     raise RuntimeError("the body is read already")
+
+
+def _read_asked(operation: Operation, body: bytes, status: Status) -> Asked:
+    """Return what is asked for; not a matter for the event loop if it is long.
+
+    Raises:
+        InvalidInput: it can't be read; the text says why.
+    """
+    return operation.read(Fields(_parse(body)), status)
 
 
 def _parse(body: bytes) -> dict[str, Any]:

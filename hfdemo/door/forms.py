@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from hfdemo.chat.messages import ToolCall
 from hfdemo.chat.reply import Delta, FinishReason, Receipt, Token
 from hfdemo.chat.request import ChatRequest
 
@@ -62,6 +63,7 @@ class Told:
         self._all_text = self._all_thought = ""
         self._text_told, self._thought_told = self._start, self._thought_start
         self.tokens: list[Token] = []
+        self.calls: list[ToolCall] = []
 
     @property
     def text(self) -> str:
@@ -83,10 +85,20 @@ class Told:
             self._start = self._text_told = 0
             self._thought_told = len(self._all_thought)
         self.tokens += delta.tokens
+        self.calls += delta.calls
         text, thought = self._all_text[self._text_told :], self._all_thought[self._thought_told :]
         self._text_told = max(self._text_told, len(self._all_text))
         self._thought_told = max(self._thought_told, len(self._all_thought))
         return Piece(text, thought, delta.tokens)
+
+
+def logprob(token: Token) -> float:
+    """Return how likely a token was, as the API tells it: JSON has no infinity.
+
+    Source: https://platform.openai.com/docs/api-reference/chat/object, "the value -9999.0 is used to signify that the
+    token is very unlikely".
+    """
+    return max(token.logprob, -9999.0)
 
 
 def finish_word(reason: FinishReason) -> str:

@@ -3,12 +3,13 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from hfdemo.chat.messages import Message
+from hfdemo.chat.messages import Message, ToolCall, replace_surrogates
 from hfdemo.chat.reply import FinishReason
-from hfdemo.chat.tool_calls import CallReader, ToolCall
+from hfdemo.chat.tool_calls import CallReader
 from hfdemo.door.fields import Fields
 from hfdemo.door.forms import finish_word
 from hfdemo.errors import InvalidInput
@@ -28,6 +29,8 @@ class Tools:
     """As JSON; empty if there is nothing."""
     schema: str = ""
     """The JSON schema that the answer has to follow, as JSON, where it has to be a call."""
+    must_call: tuple[str, ...] = ()
+    """Of which ones it has to be, by their names."""
 
 
 def read_tools(fields: Fields) -> Tools:
@@ -39,14 +42,15 @@ def read_tools(fields: Fields) -> Tools:
     listed = [_read_tool(tool) for tool in fields.objects("tools")] if fields.has("tools") else []
     if len(listed) > MAX_TOOLS:
         raise InvalidInput("bad_field", name="tools")
+    definitions = replace_surrogates(json.dumps(listed, ensure_ascii=False)) if listed else ""
     wanted = _read_choice(fields, _parameters(listed))
     if wanted is None:
-        return Tools(json.dumps(listed, ensure_ascii=False) if listed else "")
+        return Tools(definitions)
     if not wanted:
         return Tools()
     if fields.has("response_format"):
         raise InvalidInput("unsupported_parameter", name="response_format")
-    return Tools(json.dumps(listed, ensure_ascii=False), json.dumps(_call_schema(wanted)))
+    return Tools(definitions, json.dumps(_call_schema(wanted)), tuple(wanted))
 
 
 def read_calls(message: Fields) -> tuple[ToolCall, ...]:
@@ -58,19 +62,18 @@ def read_calls(message: Fields) -> tuple[ToolCall, ...]:
     return tuple(map(_read_call, message.objects("tool_calls"))) if message.has("tool_calls") else ()
 
 
-def read_result(message: Fields, content: str, said: list[Message]) -> Message:
+def read_result(message: Fields, content: str, calls: Mapping[str, ToolCall]) -> Message:
     """Return what a tool said.
 
     Args:
         message: the tool's.
         content: its text.
-        said: the conversation before it.
+        calls: those before it in the conversation, by id.
 
     Raises:
         InvalidInput: nobody asked for it.
     """
     wanted = message.text("tool_call_id")
-    calls = {call.id: call for earlier in said for call in earlier.calls}
     if wanted not in calls:
         raise InvalidInput("bad_field", name=message.name("tool_call_id"))
     return Message("tool", content, answers=calls[wanted])
@@ -89,35 +92,36 @@ class CallsTold:
         self._most = 1 if one_call else MAX_TOOLS
         self._found = self._numbered = 0
 
-    def add(self, text: str) -> tuple[str, list[ToolCall]]:
-        """Take the next piece; return the text in what is known by now, and the calls."""
-        return self._count(self._reader.add(text)) if self._reader else (text, [])
+    def add(self, text: str, calls: Sequence[ToolCall] = ()) -> tuple[str, list[ToolCall]]:
+        """Take the next piece; return the text in what is known by now, and the calls.
+
+        Args:
+            text: in which calls may be written.
+            calls: what came as calls already.
+        """
+        told, found = self._reader.add(text) if self._reader else (text, [])
+        return told, self._count([*found, *calls])
 
     def end(self) -> tuple[str, list[ToolCall]]:
         """Return what was held back."""
-        return self._count(self._reader.end()) if self._reader else ("", [])
+        told, found = self._reader.end() if self._reader else ("", [])
+        return told, self._count(found)
 
     def numbered(self, calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
         """Return calls as a stream tells them, each with its place."""
         self._numbered += len(calls)
         first = self._numbered - len(calls)
-        return [{"index": first + place, **call_form(call)} for place, call in enumerate(calls)]
+        return [{"index": first + place, **call.as_openai()} for place, call in enumerate(calls)]
 
     def finish_word(self, reason: FinishReason) -> str:
         """Return why the reply ended, as the API calls it."""
         word = finish_word(reason)
         return "tool_calls" if self._found and word == "stop" else word
 
-    def _count(self, read: tuple[str, list[ToolCall]]) -> tuple[str, list[ToolCall]]:
-        text, calls = read
+    def _count(self, calls: list[ToolCall]) -> list[ToolCall]:
         calls = calls[: self._most - self._found]
         self._found += len(calls)
-        return text, calls
-
-
-def call_form(call: ToolCall) -> dict[str, Any]:
-    """Return a call as the API tells it."""
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        return calls
 
 
 def _parameters(tools: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -174,12 +178,13 @@ def _call_schema(tools: Mapping[str, Any]) -> dict[str, Any]:
 def _read_call(call: Fields) -> ToolCall:
     function = call.object("function")
     name, arguments = function.text("name"), function.text("arguments")
-    try:
-        is_object = isinstance(json.loads(arguments or "{}"), dict)
-    except (ValueError, RecursionError):
-        is_object = False
-    if not is_object:
+    found = None
+    with suppress(ValueError, RecursionError):
+        found = json.loads(arguments or "{}")
+    if not isinstance(found, dict):
         raise InvalidInput("bad_field", name=function.name("arguments"))
     if not name:
         raise InvalidInput("bad_field", name=function.name("name"))
-    return ToolCall(name, arguments or "{}", call.text("id"))
+    written = json.dumps(found, ensure_ascii=False)
+    clean = replace_surrogates(written)  # JSON has them as escapes
+    return ToolCall(name, arguments or "{}" if clean == written else clean, call.text("id"))

@@ -19,7 +19,8 @@ from gradio import component_meta, networking, oauth, queueing, routes, state_ho
 from gradio.components.chatbot import ChatbotDataMessages
 from gradio.context import LocalContext
 from gradio.i18n import I18nData
-from starlette.types import ASGIApp
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hfdemo.answering import Answering
 from hfdemo.web.events import Event, EventTable
@@ -254,6 +255,19 @@ async def _leave(event: Any) -> None:
     while event in _running_events(queue):
         await asyncio.sleep(0.05)
     event.alive = False
+
+
+def with_visitors_token(app: ASGIApp) -> ASGIApp:
+    """Return an app in whose requests `spaces` finds whose quota of ZeroGPU pays, as it does in Gradio's events.
+
+    It looks for the header X-IP-Token of the request that Gradio keeps in the context of an event.
+    """
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        LocalContext.request.set(gr.Request(Request(scope)))
+        await app(scope, receive, send)
+
+    return serve
 
 
 def is_one_call(session: str, headers: Mapping[str, str]) -> bool:

@@ -7,7 +7,6 @@ would take a browser long, or crash it, is drawn as plain text.
 """
 
 import re
-import sys
 import unicodedata
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, replace
@@ -70,9 +69,14 @@ _TASK = re.compile(r"\[([ xX])\](?= )")
 _CONTROL = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0: 0xFFFD}
 
 
+MARKS_PLANES = (range(0x300, 0x20000), range(0xE0000, 0xE0200))
+"""Where Unicode has marks: to look through all of it at each start takes longer than most imports."""
+
+
 def _combining_marks() -> str:
     """Return, as ranges for a character class, all marks that stand over, under or around a letter."""
-    marks = [code for code in range(0x300, sys.maxunicode + 1) if unicodedata.category(chr(code)) in ("Mn", "Me")]
+    codes = (code for plane in MARKS_PLANES for code in plane)
+    marks = [code for code in codes if unicodedata.category(chr(code)) in ("Mn", "Me")]
     runs = (list(run) for _, run in groupby(enumerate(marks), lambda numbered: numbered[1] - numbered[0]))
     return "".join(f"{chr(run[0][1])}-{chr(run[-1][1])}" for run in runs)
 

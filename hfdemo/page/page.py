@@ -200,6 +200,8 @@ def launch(
     gradio_private.keep_sessions_lean()
     logging.getLogger("uvicorn.error").addFilter(few_a_second)
     settings = settings or Settings()
+    if door and settings.platform == "zerogpu":
+        door = gradio_private.with_visitors_token(door)
     guarded = Guarded(
         settings,
         gradio_private.event_table(page),

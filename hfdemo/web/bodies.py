@@ -8,6 +8,7 @@ import re
 from typing import NoReturn
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hfdemo.web.refusals import refusal
@@ -16,7 +17,10 @@ SMALL_BYTES = 64 * 1024
 """More than any request needs that brings no conversation."""
 
 MOST_LARGE = 2
-"""How many bodies that aren't small are read at one time; others wait unread."""
+"""How many bodies that aren't small are parsed at one time; others wait."""
+
+MOST_BYTES = 128 * 1024 * 1024
+"""How much of them may be there at one time, before and while they are parsed."""
 
 CHUNK_WAITS_S = 20.0
 """How long the next part of a body may take."""
@@ -125,29 +129,71 @@ class _Body:
 class FewLargeBodies:
     """ASGI middleware: serves a few requests with large bodies at a time.
 
+    It is a body's turn when all of it is there, so that nobody waits for a slow sender.
+
     Args:
         app: what it guards.
-        most: how many are read at one time.
+        most: how many are served at one time.
         waits_s: how long another one waits for its turn.
+        most_bytes: how much of large bodies may be there at one time.
     """
 
-    def __init__(self, app: ASGIApp, most: int = MOST_LARGE, waits_s: float = CHUNK_WAITS_S) -> None:
+    def __init__(
+        self, app: ASGIApp, most: int = MOST_LARGE, waits_s: float = CHUNK_WAITS_S, most_bytes: int = MOST_BYTES
+    ) -> None:
         self._app = app
         self._turns = asyncio.Semaphore(most)
         self._waits_s = waits_s
+        self._most_bytes = most_bytes
+        self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not may_be_large(scope):
+        if scope["type"] != "http" or not _may_be_large(scope):
             await self._app(scope, receive, send)
             return
+        body = bytearray()
+        try:
+            came = await self._read(receive, body)
+            if came and await self._is_its_turn():
+                await self._hand_on(scope, body, receive, send)
+            else:
+                await refusal("too_many_large", 503, scope, {"retry-after": "5"})(scope, receive, send)
+        except ClientDisconnect:
+            pass  # nobody waits for an answer
+        finally:
+            self._bytes -= len(body)
+
+    async def _read(self, receive: Receive, body: bytearray) -> bool:
+        """Read a body; tell whether there is room for it."""
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            part = message.get("body", b"")
+            body += part
+            self._bytes += len(part)
+            if self._bytes > self._most_bytes:
+                return False
+            more = message.get("more_body", False)
+        return True
+
+    async def _is_its_turn(self) -> bool:
         try:
             await asyncio.wait_for(self._turns.acquire(), self._waits_s)
         except TimeoutError:
-            await refusal("too_many_large", 503, scope, {"retry-after": "5"})(scope, receive, send)
-            return
+            return False
+        return True
+
+    async def _hand_on(self, scope: Scope, body: bytearray, receive: Receive, send: Send) -> None:
+        whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+        async def read() -> Message:
+            return whole.pop() if whole else await receive()
+
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, read, send)
         finally:
             self._turns.release()
 
@@ -157,7 +203,7 @@ def _told_bytes(scope: Scope) -> int:
     return int(told) if told.isdecimal() and len(told) < 18 else 2**63
 
 
-def may_be_large(scope: Scope) -> bool:
+def _may_be_large(scope: Scope) -> bool:
     """Tell whether a request may have a body that isn't small."""
     headers = Headers(scope=scope)
     return "transfer-encoding" in headers or _told_bytes(scope) > SMALL_BYTES

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hfdemo.settings import Settings
-from hfdemo.web.bodies import BodyLimits, FewLargeBodies
+from hfdemo.web.bodies import MOST_BYTES, MOST_LARGE, BodyLimits, FewLargeBodies
 from hfdemo.web.events import Events, EventTable
 from hfdemo.web.failures import Failures
 from hfdemo.web.headers import GUARDED, SafeHeaders
@@ -52,7 +52,7 @@ def guard(app: ASGIApp, guarded: Guarded) -> ASGIApp:
     settings = guarded.settings
     app = _Marked(app)
     app = Events(app, guarded.table)
-    app = FewLargeBodies(app)
+    app = FewLargeBodies(app, most_bytes=max(MOST_BYTES, MOST_LARGE * settings.max_request_bytes))
     app = FewStreams(app)
     app = Routes(app)
     app = MetricsRoute(app, guarded.metrics)

@@ -144,7 +144,9 @@ class Hosts:
 
     def _as_sent(self, scope: Scope) -> Scope:
         """Return a request as a trusted proxy tells that it got it, or without what another sender tells."""
-        peer = (scope.get("client") or ("", 0))[0]
+        peer, port = scope.get("client") or ("", 0)
+        peer = _as_ipv4(peer)
+        scope = {**scope, "client": (peer, port)}
         headers = Headers(scope=scope)
         if not self._rules.believes(peer):
             told = {name.encode() for name in FORWARDING}
@@ -165,7 +167,7 @@ class Hosts:
         Each proxy adds the address that it saw, so the right end is true, and the left end may be the visitor's word.
         Where every address is a proxy's (a Space), those inside the platform are left out.
         """
-        hops = [hop.strip() for part in forwarded for hop in part.split(",")]
+        hops = [_as_ipv4(hop.strip()) for part in forwarded for hop in part.split(",")]
         for hop in reversed(hops):
             if not _is_address(hop):
                 break
@@ -199,6 +201,19 @@ def _same(one: str, other: str) -> bool:
 
 def _without_usual_port(authority: str) -> str:
     return authority.lower().removesuffix(":80").removesuffix(":443")
+
+
+def _as_ipv4(address: str) -> str:
+    """Return an IPv4 address as one, also where a listener for both kinds tells it as `::ffff:192.0.2.1`.
+
+    All of these are one network of IPv6, and would count as one client.
+    """
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return str(mapped or address)
 
 
 def _is_address(name: str) -> bool:

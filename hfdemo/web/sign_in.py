@@ -150,13 +150,14 @@ class SignIn:
 
     async def _sign_in(self, scope: Scope, receive: Receive) -> Response:
         address = _address(scope)
-        if wait_s := self._throttle.wait_s(address):
-            seconds = int(wait_s) + 1
-            return refusal("sign_in_slow", 429, scope, {"retry-after": str(seconds)}, seconds=seconds)
+        if self._throttle.wait_s(address):
+            return self._slow(scope)
         try:
             form = await Request(scope, receive).form(max_files=0, max_fields=10, max_part_size=4096)
         except (HTTPException, MultiPartException, ClientDisconnect, ValueError):
             return refusal("bad_form", 400, scope)
+        if self._throttle.wait_s(address):  # many forms may have been begun before the first one was wrong
+            return self._slow(scope)
         name, password = (str(form.get(field, "")).strip() for field in ("username", "password"))
         from_page = "from_page" in form
         if not self._accounts.holds(name, password):
@@ -165,6 +166,10 @@ class SignIn:
         self._throttle.succeeded(address)
         answer = _to_page(scope) if from_page else JSONResponse({"success": True})
         return self._with_cookies(answer, self._sessions.begin(name))
+
+    def _slow(self, scope: Scope) -> Response:
+        seconds = int(self._throttle.wait_s(_address(scope))) + 1
+        return refusal("sign_in_slow", 429, scope, {"retry-after": str(seconds)}, seconds=seconds)
 
     def _secret(self, scope: Scope) -> str:
         cookies: SimpleCookie = SimpleCookie()

@@ -1,4 +1,4 @@
-"""Tools by OpenAI's own client: models of three families ask for one, and answer when they have its result."""
+"""Tools by OpenAI's own client: models of each family ask for one, and answer when they have its result."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from hfdemo.page.page import launch
 from hfdemo.settings import Settings
 from tests.conftest import free_port
 from tests.integration.local import loaded
-from tests.unit.scripted_models import CONTROL, END, TEMPLATE, TOOL_TEMPLATES, save_scripted_model
+from tests.unit.scripted_models import CONTROL, END, TEMPLATE, TOOL_CONTROL, TOOL_TEMPLATES, save_scripted_model
 
 openai = pytest.importorskip("openai")
 
@@ -25,6 +25,25 @@ REPLIES = {
     "Hermes": ("<tool_call>", '{"name": "get_weather", ', f'"arguments": {ARGUMENTS}', "}", "</tool_call>", END),
     "Llama": ("<|python_tag|>", '{"name": "get_weather", ', f'"parameters": {ARGUMENTS}', "}", END),
     "Mistral": ("[TOOL_CALLS]", '[{"name": "get_weather", ', f'"arguments": {ARGUMENTS}', "}]", END),
+    "GLM": (
+        "<tool_call>",
+        "get_weather\n<arg_key>",
+        "city</arg_key>\n<arg_value>",
+        "서울</arg_value>\n</tool_call>",
+        END,
+    ),
+    "DeepSeek": (
+        *("<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>", "get_weather", "<｜tool▁sep｜>"),
+        *(ARGUMENTS, "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>", END),
+    ),
+    "Kimi": (
+        *("<|tool_calls_section_begin|>", "<|tool_call_begin|>", "functions.get_weather:0"),
+        *("<|tool_call_argument_begin|>", ARGUMENTS, "<|tool_call_end|>", "<|tool_calls_section_end|>", END),
+    ),
+    "gpt-oss": (
+        *("<|channel|>", "commentary to=functions.get_weather ", "<|constrain|>", "json"),
+        *("<|message|>", ARGUMENTS, "<|call|>", END),
+    ),
 }
 
 
@@ -42,8 +61,7 @@ def client_of(folder: Path) -> Iterator[tuple[openai.OpenAI, str]]:
 @pytest.mark.parametrize("family", REPLIES)
 def test_a_model_asks_for_a_tool_and_reads_its_result(family, tmp_path):
     reply = REPLIES[family]
-    control = (*CONTROL, "<|tool|>", "[TOOL_CALLS]", "<|python_tag|>")
-    save_scripted_model(tmp_path, reply, TOOL_TEMPLATES[family], control)
+    save_scripted_model(tmp_path, reply, TOOL_TEMPLATES[family], (*CONTROL, *TOOL_CONTROL[family]))
     with client_of(tmp_path) as (client, model):
         asked = {"model": model, "messages": [QUESTION], "tools": [TOOL], "max_tokens": 30}
         choice = client.chat.completions.create(**asked).choices[0]

@@ -41,6 +41,8 @@ sys.meta_path.insert(0, Missing())
 
 MOST_MB = 250
 
+KEY = "key-of-the-laptop-1"
+
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[Endpoint]:
@@ -52,7 +54,9 @@ def endpoint() -> Iterator[Endpoint]:
 def app(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     folder = tmp_path_factory.mktemp("remote")
     (folder / "sitecustomize.py").write_text(WITHOUT)
-    app = start_app(folder, HFDEMO_ENDPOINT=endpoint.url.removeprefix("http://"), PYTHONPATH=str(folder))
+    keys = f"laptop:{KEY}"
+    there = endpoint.url.removeprefix("http://")
+    app = start_app(folder, HFDEMO_ENDPOINT=there, HFDEMO_API_KEYS=keys, PYTHONPATH=str(folder))
     yield app
     app.stop()
 
@@ -71,6 +75,37 @@ def test_a_chat_needs_neither_torch_nor_transformers_and_little_memory(app, endp
         highest_kb = re.search(r"VmHWM:\s+(\d+)", status.read_text())
         assert highest_kb is not None and int(highest_kb[1]) < MOST_MB * 1024
     assert "Hello" not in app.log()
+    assert "/v1/" not in app.log(), "addresses may hold keys"
+
+
+def test_tools_go_to_the_endpoint_and_its_calls_come_back_by_openais_own_client(app, endpoint):
+    openai = pytest.importorskip("openai")
+    endpoint.reset()
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}]
+    begun = {"index": 0, "id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"city"'}}
+    more = {"index": 0, "function": {"arguments": ': "서울"}'}}
+    calling = (delta(tool_calls=[begun]), delta(tool_calls=[more]), delta(finish="tool_calls"), usage(12, 9), DONE)
+    question: dict[str, Any] = {"role": "user", "content": "How is it?"}
+    with openai.OpenAI(base_url=f"{app.url}/v1", api_key=KEY, max_retries=0, timeout=30) as client:
+        asked: dict[str, Any] = {"model": "org/model", "messages": [question], "tools": tools}
+        endpoint.enqueue(*calling)
+        choice = client.chat.completions.create(**asked, tool_choice="required").choices[0]
+        [call] = choice.message.tool_calls
+        assert (choice.finish_reason, call.id, call.function.arguments) == ("tool_calls", "c1", '{"city": "서울"}')
+        assert endpoint.chats[-1].body["tools"] == tools and endpoint.chats[-1].body["tool_choice"] == "required"
+        endpoint.enqueue(*calling)
+        with client.chat.completions.stream(**asked) as stream:
+            streamed = stream.get_final_completion().choices[0].message.tool_calls
+        assert [(one.id, one.function.arguments) for one in streamed] == [("c1", call.function.arguments)]
+        result = {"role": "tool", "tool_call_id": "c1", "content": "blue"}
+        later = client.chat.completions.create(**asked | {"messages": [question, choice.message, result]})
+        assert later.choices[0].message.content == "Hello"
+        _, told, last = endpoint.chats[-1].body["messages"]
+        assert told["tool_calls"][0]["id"] == last["tool_call_id"] == "c1"
+        endpoint.refuse(400, {"error": {"message": "tools need --enable-auto-tool-choice", "param": "tools"}})
+        endpoint.refuse(400, {"error": {"message": "tools need --enable-auto-tool-choice", "param": "tools"}})
+        with pytest.raises(openai.BadRequestError, match="enable-auto-tool-choice"):
+            client.chat.completions.create(**asked)
 
 
 def test_a_refusal_reaches_a_program_in_its_language(app, endpoint):

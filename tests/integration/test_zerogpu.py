@@ -34,6 +34,7 @@ from tests.zerogpu.scheduler import is_alive, kill
 
 CAPITAL = "What is the capital of France?"
 STORY = "Write a long story about a fox who finds a map."
+KEY = "key-of-the-laptop-1"
 KOREAN = {"Accept-Language": "ko-KR,ko;q=0.9"}
 
 
@@ -42,7 +43,8 @@ def open_space(model: Path | str, folder: Path) -> Iterator[tuple[App, Scheduler
     """Run the chat as a Space with a scheduler of its own."""
     scheduler = Scheduler()
     with serve(scheduler, folder) as environ:
-        app = start_app(folder, timeout_s=200, HFDEMO_MODEL=str(model), **environ)  # the model comes first
+        started = {"HFDEMO_MODEL": str(model), "HFDEMO_API_KEYS": f"laptop:{KEY}"} | environ
+        app = start_app(folder, timeout_s=200, **started)  # the model comes first
         try:
             yield app, scheduler
         finally:
@@ -114,6 +116,27 @@ def test_a_reply_streams_and_its_gpu_is_given_back(space, scheduler):
     wait_until(lambda: not scheduler.lent, 2, "the GPU is given back")
     (loan,) = scheduler.loans
     assert not loan.failed and loan.token == token_of("ann")
+
+
+def test_a_program_with_a_key_is_answered_and_its_own_quota_pays(space, scheduler):
+    headers = {"Authorization": f"Bearer {KEY}", "X-IP-Token": token_of("ann")}
+    asked = {"messages": [{"role": "user", "content": CAPITAL}], "temperature": 0, "max_tokens": 24}
+    answer = httpx.post(f"{space.url}/v1/chat/completions", headers=headers, json=asked, timeout=60)
+    assert answer.json()["choices"][0]["message"]["content"] == "The capital of France is Paris."
+    headers["X-IP-Token"] = token_of("ben")
+    answer = httpx.post(f"{space.url}/v1/chat/completions", headers=headers, json=asked | {"stream": True}, timeout=60)
+    assert "Paris" in answer.text and answer.text.endswith("data: [DONE]\n\n")
+    assert [loan.token for loan in scheduler.loans] == [token_of("ann"), token_of("ben")]
+
+
+def test_a_program_reads_why_it_gets_no_gpu(space, scheduler):
+    scheduler.refusal = QUOTA
+    headers = {"Authorization": f"Bearer {KEY}", "X-IP-Token": token_of("ann")}
+    asked = {"messages": [{"role": "user", "content": CAPITAL}]}
+    for stream in (False, True):
+        answer = httpx.post(f"{space.url}/v1/chat/completions", headers=headers, json=asked | {"stream": stream})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "gpu_quota")
+    scheduler.refusal = None
 
 
 def test_text_is_what_the_local_engine_writes(space, embedded_model, monkeypatch):

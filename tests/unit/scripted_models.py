@@ -44,8 +44,58 @@ TOOL_TEMPLATES = {
         "[TOOL_CALLS][{% for call in message.tool_calls %}{{ dict(call.function, id=call.id) | tojson }}{% endfor %}]",
         '{"content": {{ message.content }}, "call_id": "{{ message.tool_call_id }}"}',
     ),
+    "GLM": _TURNS
+    % (
+        "{% for call in message.tool_calls %}<tool_call>{{ call.function.name }}\n"
+        "{% for key, value in call.function.arguments.items() %}<arg_key>{{ key }}</arg_key>\n"
+        "<arg_value>{{ value if value is string else value | tojson }}</arg_value>\n{% endfor %}"
+        "</tool_call>{% endfor %}",
+        "<tool_response>\n{{ message.content }}\n</tool_response>",
+    ),
+    "DeepSeek": _TURNS
+    % (
+        "<｜tool▁calls▁begin｜>{% for call in message.tool_calls %}<｜tool▁call▁begin｜>{{ call.function.name }}"
+        "<｜tool▁sep｜>{{ call.function.arguments | tojson }}<｜tool▁call▁end｜>{% endfor %}<｜tool▁calls▁end｜>",
+        "{{ message.content }}",
+    ),
+    "Kimi": _TURNS
+    % (
+        "<|tool_calls_section_begin|>{% for call in message.tool_calls %}<|tool_call_begin|>"
+        "functions.{{ call.function.name }}:{{ loop.index0 }}<|tool_call_argument_begin|>"
+        "{{ call.function.arguments | tojson }}<|tool_call_end|>{% endfor %}<|tool_calls_section_end|>",
+        "## Return of {{ message.tool_call_id }}\n{{ message.content }}",
+    ),
+    "gpt-oss": (
+        "{% if tools %}<|start|>developer<|message|>{% for tool in tools %}{{ tool | tojson }}{% endfor %}<|end|>"
+        "{% endif %}{% for message in messages %}{% if message.tool_calls %}"
+        "<|start|><|assistant|> to=functions.{{ message.tool_calls[0].function.name }}<|channel|>commentary json"
+        "<|message|>{{ message.tool_calls[0].function.arguments | tojson }}<|call|>"
+        "{% elif message.role == 'tool' %}<|start|>functions.{{ message.name }} to=assistant<|channel|>commentary"
+        "<|message|>{{ message.content | tojson }}<|end|>"
+        "{% elif message.role == 'assistant' %}"
+        "<|start|><|assistant|><|channel|>final<|message|>{{ message.content }}<|end|>"
+        "{% else %}<|start|>{{ message.role }}<|message|>{{ message.content }}<|end|>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|start|><|assistant|>{% endif %}"
+    ),
 }
 """Templates that show tools, their calls and what they said as the families' own do."""
+
+TOOL_CONTROL: dict[str, tuple[str, ...]] = {
+    "Hermes": (),
+    "Llama": ("<|tool|>", "<|python_tag|>"),
+    "Mistral": ("<|tool|>", "[TOOL_CALLS]"),
+    "GLM": ("<|tool|>",),
+    "DeepSeek": (
+        *("<|tool|>", "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"),
+        *("<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"),
+    ),
+    "Kimi": (
+        *("<|tool|>", "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"),
+        *("<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"),
+    ),
+    "gpt-oss": ("<|start|>", "<|channel|>", "<|message|>", "<|return|>", "<|call|>", "<|constrain|>"),
+}
+"""Their control tokens, besides `CONTROL`."""
 
 
 def save_scripted_model(

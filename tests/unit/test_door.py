@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,8 @@ import httpx
 import pytest
 
 from hfdemo.answering import Answering
-from hfdemo.chat.messages import Message
+from hfdemo.chat.messages import Message, ToolCall
 from hfdemo.chat.reply import Delta, Token
-from hfdemo.chat.tool_calls import ToolCall
 from hfdemo.door.door import make_door
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import Busy, GenerationFailed, InvalidInput
@@ -303,6 +303,17 @@ def test_probabilities_of_tokens(api):
     assert api.chat().json()["choices"][0]["logprobs"] is None
 
 
+def test_a_token_that_cannot_be_is_very_unlikely(api):
+    never = Token("x", b"x", float("-inf"))
+    reply = Delta("x", tokens=(replace(never, others=(never,)),))
+    api.engine.stream = lambda request, stop: iter([reply, Delta(receipt=api.engine.receipt)])
+    [told] = api.chat(logprobs=True, top_logprobs=1).json()["choices"][0]["logprobs"]["content"]
+    assert (told["logprob"], told["top_logprobs"][0]["logprob"]) == (-9999, -9999)
+    assert "Infinity" not in api.chat(logprobs=True, stream=True).text
+    text = api.complete(logprobs=1).json()["choices"][0]["logprobs"]
+    assert (text["token_logprobs"], text["top_logprobs"]) == ([-9999], [{"x": -9999}])
+
+
 def test_how_many_likely_tokens_are_wanted_reaches_the_model(api):
     api.chat(logprobs=True, top_logprobs=3)
     api.chat(logprobs=True)
@@ -342,6 +353,20 @@ def test_calls_are_streamed_each_with_its_place(api):
     calls = [call for chunk in chunks for call in chunk["delta"].get("tool_calls", [])]
     assert [(call["index"], call["function"]["name"]) for call in calls] == [(0, "look"), (1, "see")]
     assert chunks[-1]["finish_reason"] == "tool_calls"
+
+
+def test_calls_that_another_server_told_are_told(api):
+    calls = (ToolCall("look", '{"city": "서울"}', "c1"), ToolCall("see", "{}", "functions.see:1"))
+    for stream, limit in ((False, None), (True, None), (False, False), (True, False)):
+        api.engine.enqueue("Let me look.", Delta(calls=calls))
+        answer = api.chat(tools=TOOLS, stream=stream, parallel_tool_calls=limit)
+        choices = [one["choices"][0] for one in (events(answer) if stream else [answer.json()])]
+        told = [call for one in choices for call in (one.get("message") or one["delta"]).get("tool_calls", [])]
+        assert [(call["id"], call["function"]["arguments"]) for call in told] == [
+            (call.id, call.arguments) for call in calls[: 1 if limit is False else 2]
+        ]
+        assert choices[-1]["finish_reason"] == "tool_calls"
+        assert not stream or [call["index"] for call in told] == [*range(len(told))]
 
 
 def test_one_call_at_most_if_that_is_asked_for(api):
@@ -390,6 +415,29 @@ def test_calls_and_results_go_back_to_the_model(api):
     _, asked, result = api.engine.requests[0].messages
     assert asked == Message("assistant", "", calls=(ToolCall("look", '{"city": "서울"}', "c1"),))
     assert result == Message("tool", "blue", answers=asked.calls[0])
+
+
+def test_a_conversation_with_very_many_calls_is_read_and_keeps_nobody_waiting(api):
+    said = list(HELLO)
+    for number in range(8000):
+        call = {"id": f"c{number}", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+        said.append({"role": "assistant", "tool_calls": [call]})
+        said.append({"role": "tool", "tool_call_id": f"c{number}", "content": "x"})
+    begun = time.process_time()
+    assert api.chat(said).status_code == 200
+    assert time.process_time() - begun < 4  # each result once looked through all calls before it: 10 s and more
+    assert api.engine.requests[0].messages[-1].answers == ToolCall("look", "{}", "c7999")
+
+
+def test_halves_of_characters_in_tools_and_calls_reach_no_model(api):
+    half = {**PARAMETERS, "description": "\ud800"}
+    tool = {"type": "function", "function": {"name": "look", "description": "\udc00", "parameters": half}}
+    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"city": "\\ud83d"}'}}
+    api.chat([*HELLO, {"role": "assistant", "tool_calls": [call]}, *HELLO], tools=[tool])
+    [request] = api.engine.requests
+    assert json.loads(request.tools)[0]["function"]["parameters"]["description"] == "\ufffd"
+    assert json.loads(request.messages[1].calls[0].arguments) == {"city": "\ufffd"}
+    request.tools.encode()
 
 
 def test_a_text_is_gone_on_with(api):
@@ -472,6 +520,8 @@ def test_other_addresses_and_methods(api):
     assert error(api.send("GET", "/v1/nowhere"))[::3] == (404, "no_such_route")
     assert error(api.send("GET", CHAT))[::3] == (405, "wrong_method")
     assert error(api.send("DELETE", "/v1/models/org/scripted"))[::3] == (405, "wrong_method")
+    assert error(api.send("POST", "/v1/openapi.json"))[::3] == (405, "wrong_method")
+    assert api.send("GET", "/v1/openapi.json").json()["info"]["title"] == "hfdemo"
 
 
 def test_what_transformers_own_chat_asks_first_needs_no_key(api):
@@ -502,6 +552,7 @@ def test_a_large_conversation_is_taken_and_a_huge_one_is_not():
         (InvalidInput("credit_sign_in"), 403, "credit_sign_in", None),
         (GenerationFailed("generation"), 500, "generation", None),
         (GenerationFailed("endpoint_busy_for", host="h", seconds=9), 429, "endpoint_busy_for", "9"),
+        (GenerationFailed("endpoint_refused", host="h", said="no tools"), 400, "endpoint_refused", None),
         (GenerationFailed("endpoint_no_credit", host="h"), 502, "endpoint_no_credit", None),
         (RuntimeError("secret words"), 500, "generation", None),
     ],
@@ -513,6 +564,25 @@ def test_errors_before_the_first_piece_have_a_status(api, problem, status, code,
     assert error(answer)[::3] == (status, code)
     assert answer.headers.get("retry-after") == retry
     assert "secret words" not in answer.text + caplog.text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_error_that_takes_its_time_has_a_status_too(api, stream):
+    api.engine.enqueue(0.6, GenerationFailed("endpoint_busy_for", host="h", seconds=9))
+    answer = api.chat(stream=stream)
+    assert error(answer)[::3] == (429, "endpoint_busy_for") and answer.headers["retry-after"] == "9"
+
+
+def test_while_nothing_comes_the_connection_is_not_silent(api, monkeypatch):
+    monkeypatch.setattr("hfdemo.door.door.SILENT_S", 0.4)
+    api.engine.enqueue(1.5, "ok")
+    answer = api.chat(stream=True)
+    assert answer.text.startswith('data: {"id"') and "\n\n: the reply is coming\n\n" in answer.text
+    first, *_, last = events(answer)
+    assert (first["choices"][0]["delta"], last["choices"][0]["finish_reason"]) == (
+        {"role": "assistant", "content": ""},
+        "stop",
+    )
 
 
 def test_an_error_in_the_midst_is_the_last_event(api):

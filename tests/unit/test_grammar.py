@@ -64,6 +64,21 @@ def test_a_tool_that_has_to_be_called_is_called(seed):
     assert set(found := json.loads(call.arguments)) == {"age"} and 0 <= found["age"] <= 99
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},  # nothing follows it
+        {"type": "object", "properties": {f"field {number}": {"type": "string"} for number in range(700)}},
+    ],
+    ids=["endless", "too much"],
+)
+def test_a_schema_that_turns_out_to_be_none_ends_no_reply_as_if_it_were_whole(schema, capfd):
+    with pytest.raises(InvalidInput) as refused:
+        write(json.dumps(schema), 1)
+    assert refused.value.key == "bad_schema" and refused.value.fields["name"] == "response_format"
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("schema", ['{"type": "nothing"}', '{"$ref": "#/nowhere"}'])
 def test_a_schema_that_is_none_is_refused(schema):
     with pytest.raises(InvalidInput) as refused:

@@ -1,7 +1,9 @@
 """What is displayed can draw text and nothing else, has the characters that were written, and is never too much."""
 
 import re
+import sys
 import time
+import unicodedata
 from html.parser import HTMLParser
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from hfdemo.page.markdown import (
     FORMULA_MARKS,
+    MARKS_PLANES,
     MAX_ELEMENTS,
     MAX_INLINE_NESTING,
     MAX_MARKS,
@@ -253,6 +256,12 @@ def test_what_is_nested_too_deep_is_plain_text_and_nothing_is_lost(kind):
     assert html.count(NOTE) == 1
     assert plain in text_of(html)
     assert "<p>before</p>" in html and "after <strong>this</strong>" in html
+
+
+def test_no_mark_of_unicode_is_elsewhere_than_where_marks_are_looked_for():
+    within = {code for plane in MARKS_PLANES for code in plane}
+    marks = (code for code in range(0x300, sys.maxunicode + 1) if unicodedata.category(chr(code)) in ("Mn", "Me"))
+    assert [hex(code) for code in marks if code not in within] == []
 
 
 def test_marks_beyond_what_a_letter_can_have_are_not_drawn():

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from hfdemo.chat.messages import Message
+from hfdemo.chat.messages import Message, ToolCall
 from hfdemo.chat.options import Options
-from hfdemo.chat.reply import Delta, Receipt, StopSignal
+from hfdemo.chat.reply import Delta, Receipt, StopSignal, Token
 from hfdemo.chat.request import ChatRequest
 from hfdemo.engines.remote.address import find_address
 from hfdemo.engines.remote.engine import RemoteEngine
@@ -255,6 +255,26 @@ def test_the_servers_reason_is_told(endpoint, finish, reason):
     assert read(make(endpoint))[2].finish_reason == reason
 
 
+def test_how_likely_tokens_were_is_told_by_both_apis(endpoint):
+    def tokens_of(logprobs: object, **fields: object) -> list[Token]:
+        choice = {"delta": {"content": "ok"}, "text": "ok", "logprobs": logprobs, "finish_reason": "stop"}
+        endpoint.enqueue(event({"choices": [choice]}), DONE)
+        return [token for told in read_all(make(endpoint), ask(likeliest=2, **fields))[3] for token in told.tokens]
+
+    others = (Token("o", b"o", -0.5), Token("a", b"a", -3.0))
+    expected = [Token("o", b"o", -0.5, others), Token("k", b"k", 0.0)]
+    top = [{"token": "o", "logprob": -0.5}, {"token": "a", "logprob": -3.0}]
+    said = [{"token": "o", "logprob": -0.5, "top_logprobs": top}, {"token": "k", "logprob": 0}]
+    assert tokens_of({"content": said}) == expected
+    assert endpoint.chats[-1].body["top_logprobs"] == 2
+    lists = {"tokens": ["o", "k"], "token_logprobs": [-0.5, 0], "top_logprobs": [{"o": -0.5, "a": -3.0}, None]}
+    assert tokens_of(lists, completes=True) == expected
+    assert endpoint.chats[-1].body["logprobs"] == 2
+    unsure = {"content": [{"token": "o", "logprob": float("nan")}, {"token": "k", "logprob": float("inf")}]}
+    for odd in (unsure, None, {}, [], {"content": None}, {"tokens": ["o"]}, {"tokens": 1, "token_logprobs": {}}):
+        assert tokens_of(odd) == []
+
+
 def test_a_stop_text_ends_the_answer_and_not_the_thought(endpoint):
     endpoint.enqueue(delta("<think>a END b</think>ok E"), delta("ND no"), 30)
     text, thought, receipt = read(make(endpoint), ask(stop_texts=("END",)))
@@ -486,6 +506,29 @@ def test_a_limit_says_when(endpoint, header):
     assert "17" in fail(make(endpoint))[1].text("ko")
 
 
+@pytest.mark.parametrize("header", ["Wed, 21 Oct 2099 07:28:00 GMT", "9999999999", "soon", "-5", ""])
+def test_a_limit_that_says_nothing_sensible_says_nothing(endpoint, header):
+    endpoint.refuse(429, {"error": "slow down"}, Retry_After=header)
+    assert fail(make(endpoint))[1].key == "endpoint_busy"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"detail": [{"loc": None}]}, {"detail": [{"loc": "x"}, 5]}, {"error": {"param": ["seed"]}}, {"detail": {}}],
+)
+def test_a_refusal_in_an_odd_form_is_one(endpoint, body):
+    for _ in range(3):
+        endpoint.refuse(422, body)
+    assert fail(make(endpoint))[1].key == "endpoint_refused"
+
+
+def test_entries_that_name_no_model_are_none(endpoint):
+    endpoint.offer({"id": ""}, {"id": 5}, {"id": "org/model"})
+    engine = make(endpoint)
+    read(engine)
+    assert (engine.status().model, [choice.name for choice in made[-1].choices()]) == ("org/model", ["org/model"])
+
+
 INSIDE = {
     "as an object": ({"error": {"message": "boom", "code": 500}}, "endpoint_failed"),
     "TGI": ({"error": "boom", "error_type": "generation"}, "endpoint_failed"),
@@ -650,12 +693,33 @@ def test_a_redirect_leads_neither_key_nor_words_to_another_place(endpoint, statu
         assert other.gets == other.chats == []
 
 
+def test_what_else_stands_in_an_address_is_in_no_message(endpoint):
+    with serve_endpoint() as other:
+        onward = other.url.replace("//", "//me:secret@") + "/v1/chat/completions?api-key=secret#secret"
+        endpoint.answers.append(Answer([""], 308, {"Location": onward}))
+        _, error = fail(make(endpoint, path="/v1?api-key=secret"), ask("my words"))
+        assert f"{other.url}/v1/chat/completions" in error.text("en") and "secret" not in error.text("en")
+        assert endpoint.chats[-1].path.endswith("?api-key=secret")
+
+
 def test_the_key_is_in_no_message(endpoint):
     for _ in range(3):
         endpoint.refuse(400, {"error": {"message": "Bad key sk-mine"}})
     engine = make(endpoint, endpoint_key="sk-mine")
     assert "sk-mine" not in fail(engine)[1].text("en")
     assert "sk-mine" not in repr(engine._settings) + repr(engine._host.address)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://[::1]:8000/v1", "[::1]:8000"),
+        ("http://me:secret@Host:80/v1?key=secret", "host:80"),
+        ("https://api.example.com", "api.example.com"),
+    ],
+)
+def test_people_are_told_the_endpoints_host_alone(url, host):
+    assert find_address(Settings(endpoint=url), None).host == host
 
 
 def test_a_provider_is_asked_by_the_hubs_router_with_its_token():
@@ -797,6 +861,119 @@ def test_others_are_told_that_the_host_pays(endpoint, monkeypatch):
         assert endpoint.chats[-1].headers["Authorization"] == "Bearer hf_TokenOfTheHost"
 
 
-def test_tools_are_refused_before_anything_is_asked(endpoint):
-    _, error = fail(make(endpoint), ask(tools="[]"), names_host=False)
-    assert (error.key, endpoint.chats) == ("no_tools_elsewhere", [])
+def tool(name: str) -> dict[str, object]:
+    return {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
+
+
+def piece(arguments: str = "", **fields: object) -> dict[str, object]:
+    """Return a piece of a call as OpenAI's server tells it."""
+    name = {"name": fields.pop("name")} if "name" in fields else {}
+    return {**fields, "function": {**name, "arguments": arguments}}
+
+
+def calling(*pieces: dict[str, object], finish: str = "tool_calls") -> list[str]:
+    """Return the events of a reply in which a model asks for tools."""
+    return [*(delta(tool_calls=[one]) for one in pieces), delta(finish=finish), DONE]
+
+
+CITY = ToolCall("look", '{"city": "서울"}', "c1")
+SEEN = ToolCall("see", "{}", "c2")
+
+
+def calls_of(engine: RemoteEngine, **fields: object) -> list[ToolCall]:
+    told = read_all(engine, ask(tools=json.dumps([tool("look"), tool("see")]), **fields))[3]
+    return [call for one in told for call in one.calls]
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [
+            piece(index=0, id="c1", type="function", name="look"),
+            piece('{"city"', index=0),
+            piece(': "서울"}', index=0),
+            piece("{}", index=1, id="c2", name="see"),
+        ],
+        [piece(CITY.arguments, index=0, id="c1", name="look"), piece("{}", index=0, id="c2", name="see")],
+        [piece(CITY.arguments, id="c1", name="look"), piece("{}", id="c2", name="see")],
+        [piece(id="c1", name="look"), piece('{"city": '), piece('"서울"}'), piece("{}", id="c2", name="see")],
+        [piece(text, index=0, id="c1", name="look") for text in ('{"city": ', '"서울"}', "")]
+        + [piece(index=1, id="c2", name="see")],
+        [{"id": "c1", "function": {"name": "look", "arguments": {"city": "서울"}}}, {"id": "c2", **piece(name="see")}],
+    ],
+    ids=["numbered", "all of one number", "without numbers", "in pieces without", "all told again", "as objects"],
+)
+@pytest.mark.parametrize("finish", ["tool_calls", "stop"])
+def test_calls_of_tools_are_told_as_calls(endpoint, pieces, finish):
+    endpoint.enqueue(*calling(*pieces, finish=finish))
+    assert calls_of(make(endpoint)) == [CITY, SEEN]
+
+
+def test_calls_without_ids_get_some_and_one_that_is_told_whole_at_once_is_read(endpoint):
+    endpoint.enqueue(*calling(piece("{}", index=0, name="see"), piece("{}", index=0, name="see")))
+    one, other = calls_of(make(endpoint))
+    assert (one.name, other.name) == ("see", "see") and len({one.id, other.id, ""}) == 3
+    message = {"role": "assistant", "content": None, "tool_calls": [piece("{}", id="c2", name="see")]}
+    endpoint.answers.append(json_answer({"choices": [{"message": message, "finish_reason": "tool_calls"}]}))
+    assert calls_of(make(endpoint)) == [SEEN]
+
+
+@pytest.mark.parametrize("calls", [None, [], {}, "x", [None], ["x"], [{}], [{"function": "look"}], [piece("{}")]])
+def test_odd_calls_are_none(endpoint, calls):
+    endpoint.enqueue(delta("Hi", tool_calls=calls), delta(finish="stop"), DONE)
+    engine = make(endpoint)
+    text, _, receipt, deltas = read_all(engine, ask(tools=json.dumps([tool("look")])))
+    assert (text, receipt and receipt.finish_reason) == ("Hi", "end_of_turn")
+    assert not any(one.calls for one in deltas)
+
+
+def test_of_calls_that_are_cut_off_only_the_whole_ones_are_told(endpoint):
+    endpoint.enqueue(
+        *calling(
+            piece(CITY.arguments, index=0, id="c1", name="look"),
+            piece('{"a', index=1, id="c2", name="see"),
+            finish="length",
+        )
+    )
+    assert calls_of(make(endpoint)) == [CITY]
+
+
+def test_what_the_model_got_wrong_is_told_as_it_is(endpoint):
+    endpoint.enqueue(*calling(piece('{"a', index=0, id="c2", name="see")))
+    assert calls_of(make(endpoint)) == [ToolCall("see", '{"a', "c2")]
+
+
+def test_tools_their_calls_and_results_go_to_the_endpoint(endpoint):
+    engine = make(endpoint)
+    said = (Message("user", "Hi"), Message("assistant", "", calls=(CITY, SEEN)))
+    results = (Message("tool", "blue", answers=CITY), Message("tool", "a cat", answers=SEEN))
+    calls_of(engine, messages=(*said, *results))
+    body = endpoint.chats[-1].body
+    assert (body["tools"], body.get("tool_choice"), body.get("response_format")) == (
+        [tool("look"), tool("see")],
+        None,
+        None,
+    )
+    _, asked, blue, cat = body["messages"]
+    assert asked == {"role": "assistant", "content": "", "tool_calls": [call.as_openai() for call in (CITY, SEEN)]}
+    assert asked["tool_calls"][0]["function"] == {"name": "look", "arguments": CITY.arguments}
+    assert blue == {"role": "tool", "content": "blue", "tool_call_id": "c1"}
+    assert cat == {"role": "tool", "content": "a cat", "tool_call_id": "c2"}
+
+
+@pytest.mark.parametrize(
+    ("names", "choice"),
+    [(("look", "see"), "required"), (("see",), {"type": "function", "function": {"name": "see"}})],
+)
+def test_a_call_that_has_to_come_is_asked_for_by_the_protocols_own_word(endpoint, names, choice):
+    calls_of(make(endpoint), must_call=names, schema='{"anyOf": []}', schema_field="tool_choice")
+    body = endpoint.chats[-1].body
+    assert body["tool_choice"] == choice and "response_format" not in body
+
+
+def test_tools_are_never_left_out(endpoint):
+    for _ in range(2):
+        endpoint.refuse(400, {"error": {"message": "model does not support tools", "param": "tools"}})
+    _, error = fail(make(endpoint), ask(tools=json.dumps([tool("look")])))
+    assert error.key == "endpoint_refused" and "does not support tools" in str(error)
+    assert all("tools" in asked.body for asked in endpoint.chats)

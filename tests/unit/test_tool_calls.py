@@ -42,6 +42,58 @@ READ = {
         "Ok.",
         [ADD],
     ),
+    "Qwen3-Coder, two in one": (
+        "<tool_call><function=get_weather><parameter=city>서울</parameter></function>\n"
+        "<function=add><parameter=a>1</parameter><parameter=b>[2]</parameter></function></tool_call>",
+        "",
+        [WEATHER, ADD],
+    ),
+    "GLM": (
+        "Ok.\n<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>서울</arg_value>\n</tool_call>\n"
+        "<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n<arg_key>b</arg_key>\n<arg_value>[2]"
+        "</arg_value>\n</tool_call>",
+        "Ok.\n",
+        [WEATHER, ADD],
+    ),
+    "newer GLM": (
+        "<tool_call>get_weather<arg_key>city</arg_key><arg_value>서울</arg_value></tool_call>"
+        "<tool_call>add</tool_call>",
+        "",
+        [WEATHER, ("add", {})],
+    ),
+    "DeepSeek R1": (
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n"
+        '```json\n{"city": "서울"}\n```<｜tool▁call▁end｜>\n'
+        "<｜tool▁call▁begin｜>function<｜tool▁sep｜>add\n"
+        '```json\n{\n  "a": 1,\n  "b": [2]\n}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>',
+        "",
+        [WEATHER, ADD],
+    ),
+    "DeepSeek V3.1": (
+        'Ok.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>{"city": "서울"}<｜tool▁call▁end｜>'
+        '<｜tool▁call▁begin｜>add<｜tool▁sep｜>{"a": 1, "b": [2]}<｜tool▁call▁end｜><｜tool▁calls▁end｜>',
+        "Ok.",
+        [WEATHER, ADD],
+    ),
+    "Kimi": (
+        "Ok.<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>"
+        '{"city": "서울"}<|tool_call_end|><|tool_call_begin|>functions.add:1<|tool_call_argument_begin|>'
+        '{"a": 1, "b": [2]}<|tool_call_end|><|tool_calls_section_end|>',
+        "Ok.",
+        [WEATHER, ADD],
+    ),
+    "MiniMax": (
+        '<minimax:tool_call>\n<invoke name="get_weather">\n<parameter name="city">서울</parameter>\n</invoke>\n'
+        '<invoke name="add">\n<parameter name="a">1</parameter>\n<parameter name="b">[2]</parameter>\n</invoke>\n'
+        "</minimax:tool_call>",
+        "",
+        [WEATHER, ADD],
+    ),
+    "Seed": (
+        "<seed:tool_call>\n<function=get_weather>\n<parameter=city>서울</parameter>\n</function>\n</seed:tool_call>",
+        "",
+        [WEATHER],
+    ),
     "Apriel": (f"<tool_calls>[{CALL}]</tool_calls>", "", [WEATHER]),
     "JSON in JSON": ('<tool_call>{"name": "add", "arguments": "{\\"a\\": 1, \\"b\\": [2]}"}</tool_call>', "", [ADD]),
     "no arguments": ('<tool_call>{"name": "add"}</tool_call>', "", [("add", {})]),
@@ -54,6 +106,16 @@ TEXTS = {
     "JSON that is no object of a tool": '{"name": "Anna", "arguments": {}}',
     "a tool that there is not": '<tool_call>{"name": "rm", "arguments": {}}</tool_call>',
     "Qwen3-Coder, broken": "<tool_call><function=add>a=1</function></tool_call>",
+    "GLM, broken": "<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>1</tool_call>",
+    "GLM, words between": "<tool_call>add <arg_key>a</arg_key> is <arg_value>1</arg_value></tool_call>",
+    "DeepSeek, one of two broken": (
+        '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>add<｜tool▁sep｜>{"a": 1}<｜tool▁call▁end｜>'
+        "<｜tool▁call▁begin｜>add<｜tool▁sep｜>{a: 1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>"
+    ),
+    "Kimi, a tool that there is not": (
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.rm:0<|tool_call_argument_begin|>{}<|tool_call_end|>"
+        "<|tool_calls_section_end|>"
+    ),
     "no JSON": "<tool_call>get_weather(서울)</tool_call>",
     "words behind": f"{CALL} is how I would call it.",
     "half a mark": "a < b <tool",
@@ -69,7 +131,8 @@ def read(pieces: list[str]) -> tuple[str, list[tuple[str, dict]]]:
     told = [*map(reader.add, pieces), reader.end()]
     calls = [call for _, found in told for call in found]
     assert len({call.id for call in calls}) == len(calls)
-    assert all(len(call.id) == 9 and call.id.isalnum() for call in calls), "as Mistral's templates want them"
+    own = [call for call in calls if not call.id.startswith("functions.")]
+    assert all(len(call.id) == 9 and call.id.isalnum() for call in own), "as Mistral's templates want them"
     return "".join(text for text, _ in told), [(call.name, json.loads(call.arguments)) for call in calls]
 
 
@@ -88,6 +151,12 @@ def test_what_is_no_call_stays_text(kind, size):
     pieces = [written[start : start + size] for start in range(0, len(written), size)]
     text, calls = read(pieces)
     assert calls == [] and text in (written, written.strip())
+
+
+def test_kimis_calls_keep_the_ids_that_its_template_knows():
+    reader = CallReader(TOOLS)
+    _, calls = reader.add(READ["Kimi"][0])
+    assert [call.id for call in calls] == ["functions.get_weather:0", "functions.add:1"]
 
 
 def test_text_before_a_call_comes_at_once():

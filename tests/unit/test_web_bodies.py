@@ -137,6 +137,47 @@ def test_large_bodies_take_turns_and_small_ones_do_not_wait_for_them(headers, mo
     assert app.most == most
 
 
+def test_slow_senders_keep_nobody_waiting():
+    inside = Recorder()
+    app = FewLargeBodies(inside, most=1, waits_s=0.3)
+    chunked = scope_of("/", "POST", {"transfer-encoding": "chunked"})
+
+    async def ask() -> tuple[list[int], list[bytes]]:
+        slow = [asyncio.ensure_future(send_request(app, chunked, (b"slow", 0.6, b" one"))) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        status, _, _ = await send_request(app, chunked, (b"quick", b" one"))
+        first = list(inside.bodies)
+        return [status, *(one[0] for one in await asyncio.gather(*slow))], first
+
+    statuses, first = asyncio.run(ask())
+    assert (statuses, first) == ([200] * 4, [b"quick one"])
+    assert inside.bodies == [b"quick one"] + [b"slow one"] * 3
+
+
+def test_what_large_bodies_take_is_bounded_and_given_back():
+    app = FewLargeBodies(Recorder(), most_bytes=10)
+    chunked = scope_of("/", "POST", {"transfer-encoding": "chunked"})
+
+    async def ask(*bodies: bytes) -> list[int]:
+        asked = (send_request(app, chunked, (body, 0.05)) for body in bodies)
+        return sorted(status for status, _, _ in await asyncio.gather(*asked))
+
+    assert asyncio.run(ask(b"123456", b"123456")) == [200, 503]
+    assert asyncio.run(ask(b"12345", b"12345")) == [200, 200]
+
+
+def test_who_hangs_up_while_sending_is_not_served():
+    inside = Recorder()
+    app = FewLargeBodies(inside, most=1)
+    coming = iter([{"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive() -> dict:
+        return next(coming)
+
+    asyncio.run(app(scope_of("/", "POST", {"transfer-encoding": "chunked"}), receive, inside))
+    assert inside.bodies == [] and ask_together(app, 1, **{"transfer-encoding": "chunked"}) == [200]
+
+
 def test_whoever_waits_too_long_is_told_so():
     app = Counter()
     statuses = ask_together(FewLargeBodies(app, most=1, waits_s=0.01), 3, **{"content-length": "100000"})

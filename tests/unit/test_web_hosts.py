@@ -174,6 +174,8 @@ def test_a_visitor_cannot_name_another_host_through_a_known_proxy():
         ("6.6.6.6, 1.2.3.4, 10.0.0.3", "1.2.3.4"),
         ("10.0.0.4", "10.0.0.4"),
         ("2001:db8::1", "2001:db8::1"),
+        ("::ffff:1.2.3.4", "1.2.3.4"),  # a listener for both kinds of addresses
+        ("1.2.3.4, ::ffff:10.0.0.3", "1.2.3.4"),
         ("nonsense", "10.0.0.9"),
         ("1.2.3.4, nonsense", "10.0.0.9"),
         ("", "10.0.0.9"),
@@ -182,6 +184,12 @@ def test_a_visitor_cannot_name_another_host_through_a_known_proxy():
 def test_the_visitor_is_the_last_address_that_is_no_known_proxy(forwarded, address):
     _, _, app = ask(PROXIED, {"host": "chat.example.com", "x-forwarded-for": forwarded}, **BY_PROXY)
     assert app.scopes[0]["client"][0] == address
+
+
+def test_addresses_in_the_form_of_the_other_kind_are_the_same():
+    headers = {"host": "chat.example.com", "x-forwarded-for": "1.2.3.4"}
+    assert ask(PROXIED, headers, client=("::ffff:10.0.0.9", 1))[2].scopes[0]["client"][0] == "1.2.3.4"
+    assert ask(PROXIED, headers, client=("::ffff:5.6.7.8", 1))[2].scopes[0]["client"] == ("5.6.7.8", 1)
 
 
 def test_on_a_space_the_visitor_is_the_last_public_address():

@@ -11,7 +11,7 @@ from hfdemo.web.routes import ROUTES
 from hfdemo.web.sessions import LASTS_S, MAX_SESSIONS, Accounts, Sessions
 from hfdemo.web.sign_in import SignIn
 from hfdemo.web.throttle import FORGOTTEN_AFTER_S, LONGEST_WAIT_S, MAX_CLIENTS, Throttle
-from tests.unit.web import Recorder, request, scope_of
+from tests.unit.web import Recorder, request, scope_of, send_request
 
 PASSWORDS = {"hfdemo": "open sesame", "anna": "비밀"}
 
@@ -228,6 +228,17 @@ def test_five_wrong_passwords_are_free_then_even_the_right_one_waits(door):
     answer = client.post("/login", data={"username": "hfdemo", "password": "open sesame"})
     assert answer.status_code == 429 and answer.headers["retry-after"] == "1"
     assert answer.json()["error"] == "Too many wrong passwords. Try again in 1 s."
+
+
+def test_forms_that_were_begun_at_one_time_are_slowed_too(door):
+    form = {"content-type": "application/x-www-form-urlencoded"}
+
+    async def guess() -> list[int]:
+        body = (0.05, b"username=hfdemo&password=no")
+        tries = [send_request(door, scope_of("/login", "POST", form), body) for _ in range(20)]
+        return sorted(status for status, _, _ in await asyncio.gather(*tries))
+
+    assert asyncio.run(guess()) == [401] * 5 + [429] * 15
 
 
 def test_the_wait_doubles_up_to_its_limit():

@@ -32,8 +32,7 @@ class Address:
     @property
     def host(self) -> str:
         """The name that people are told."""
-        parts = urlsplit(self.base)
-        return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+        return urlsplit(self.base).netloc.rpartition("@")[2].lower()
 
     @property
     def is_router(self) -> bool:

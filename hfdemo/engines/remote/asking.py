@@ -139,7 +139,7 @@ class Asking:
         except SaidError as error:
             raise read_said(error) from None
         self._finish = chunk.finish or self._finish
-        if not self._begun and (chunk.text or chunk.thought or chunk.finish):
+        if not self._begun and (chunk.says_something or chunk.finish):
             self._begin()
         if chunk != Chunk():
             self._put(chunk)

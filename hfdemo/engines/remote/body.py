@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
 from hfdemo.chat.request import ChatRequest
 
@@ -23,6 +24,9 @@ EXTRAS = (
 
 SYSTEM = "system"
 """The system message, as something that may be refused: then its text stands before the first message."""
+
+NEVER_LEFT_OUT = {"model", "messages", "prompt", "stream", "response_format", "tools", "tool_choice"}
+"""Without one of these, the reply would be another than what is asked for."""
 
 OTHER_NAMES = {"max_tokens": "max_completion_tokens"}
 """What takes the place of a parameter that is refused."""
@@ -78,12 +82,13 @@ def refused_parameters(said: str, body: Mapping[str, Any], sent: Mapping[str, An
         body: all of its answer.
         sent: the body that it refused.
     """
-    known = (set(sent) - {"model", "messages", "prompt", "stream", "response_format"}) | set(_ALIASES)
+    known = (set(sent) - NEVER_LEFT_OUT) | set(_ALIASES)
     error = body.get("error")
     named = [str(error["param"]).split(".")[0]] if isinstance(error, dict) and error.get("param") else []
     details = body.get("detail")
     for detail in details if isinstance(details, list) else []:
-        named += [str(part) for part in detail.get("loc", ())] if isinstance(detail, dict) else []
+        place = detail.get("loc") if isinstance(detail, dict) else None
+        named += map(str, place) if isinstance(place, list) else []
     found = {name for name in named if name in known}
     found = found or {name for name in known if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", said)}
     if not found and _ABOUT_SYSTEM.search(said) and "messages" in sent and sent["messages"][0]["role"] == SYSTEM:
@@ -119,7 +124,7 @@ def _parameters(ask: Ask) -> dict[str, Any]:
         "max_tokens": min(options.max_new_tokens, max(1, limit // 2)) if limit else options.max_new_tokens,
         "seed": ask.seed,
         **_likeliest(ask.request),
-        **({"response_format": _schema_format(ask.request.schema)} if ask.request.schema else {}),
+        **_form(ask.request),
         "stream_options": {"include_usage": True}
         | ({"continuous_usage_stats": True} if ask.server == "vllm" else {}),  # a stopped reply has a receipt, too
         **({} if ask.request.completes else _thinking(ask.request)),
@@ -134,6 +139,19 @@ def _likeliest(request: ChatRequest) -> dict[str, Any]:
     if request.completes:
         return {"logprobs": request.likeliest}
     return {"logprobs": True, "top_logprobs": request.likeliest}
+
+
+def _form(request: ChatRequest) -> dict[str, Any]:
+    """Return which tools the reply may ask for, or which schema it has to follow."""
+    tools = json.loads(request.tools) if request.tools else []
+    form: dict[str, Any] = {"tools": tools} if tools else {}
+    if request.must_call:
+        is_any = len(request.must_call) == len(tools)  # llama.cpp's server knows no names
+        named = {"type": "function", "function": {"name": request.must_call[0]}}
+        form["tool_choice"] = "required" if is_any else named
+    elif request.schema:
+        form["response_format"] = _schema_format(request.schema)
+    return form
 
 
 def _schema_format(schema: str) -> dict[str, Any]:
@@ -166,11 +184,8 @@ def _goes_on(request: ChatRequest) -> bool:
     return bool(request.reply_start or request.thought_start)
 
 
-def _messages(request: ChatRequest, folds_system: bool, dropped: int) -> list[dict[str, str]]:
-    said: Sequence[dict[str, str]] = [
-        {"role": message.role, "content": message.content} for message in request.messages[dropped:]
-    ]
-    messages = list(said)
+def _messages(request: ChatRequest, folds_system: bool, dropped: int) -> list[dict[str, Any]]:
+    messages = [_message(message) for message in request.messages[dropped:]]
     if request.system_prompt and folds_system:
         messages[0] = messages[0] | {"content": f"{request.system_prompt}\n\n{messages[0]['content']}"}
     elif request.system_prompt:
@@ -179,3 +194,12 @@ def _messages(request: ChatRequest, folds_system: bool, dropped: int) -> list[di
         start = request.reply_start or f"<think>\n{request.thought_start}"
         messages.append({"role": "assistant", "content": start})
     return messages
+
+
+def _message(message: Message) -> dict[str, Any]:
+    said: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.calls:
+        said["tool_calls"] = [call.as_openai() for call in message.calls]
+    if message.answers:
+        said["tool_call_id"] = message.answers.id
+    return said

@@ -15,7 +15,7 @@ from hfdemo.engines.remote.asking import Asking
 from hfdemo.engines.remote.events import Chunk
 from hfdemo.engines.remote.host import RemoteHost
 from hfdemo.engines.remote.reply import RemoteReply
-from hfdemo.errors import GenerationFailed, HfdemoError, InvalidInput, explain_failure
+from hfdemo.errors import GenerationFailed, HfdemoError, explain_failure
 from hfdemo.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -45,8 +45,6 @@ class RemoteEngine:
 
     def stream(self, request: ChatRequest, stop: StopSignal) -> Iterator[Delta]:
         """Yield the reply to a request; see `protocol.Engine.stream`."""
-        if request.tools or any(message.role == "tool" or message.calls for message in request.messages):
-            raise InvalidInput("no_tools_elsewhere", name="tools")
         events: SimpleQueue[Event] = SimpleQueue()
         seed = request.options.seed if request.options.seed >= 0 else secrets.randbelow(2**31)
         asking = Asking(self._host, request, seed, events.put)

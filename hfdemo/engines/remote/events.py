@@ -6,9 +6,11 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 import codecs
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from hfdemo.chat.messages import replace_surrogates
@@ -30,6 +32,17 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class CallPiece:
+    """A piece of a call of a tool."""
+
+    place: int | None
+    """Which of the calls it belongs to, where the server numbers them."""
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A piece of a reply, as the server sent it."""
 
@@ -41,6 +54,13 @@ class Chunk:
     model: str = ""
     tokens: tuple[Token, ...] = ()
     """The tokens that were written, where the server tells of them."""
+    calls: tuple[CallPiece, ...] = ()
+    """What it tells of the tools that the model asks for."""
+
+    @property
+    def says_something(self) -> bool:
+        """Whether there is anything of the reply itself in it."""
+        return bool(self.text or self.thought or self.calls)
 
 
 class SaidError(Exception):
@@ -133,6 +153,7 @@ def read_chunk(data: str) -> Chunk:
         _read_usage(body.get("usage")),
         _text(body.get("model")),
         _read_tokens(choice.get("logprobs")),
+        _read_calls(told.get("tool_calls")) if isinstance(told, dict) else (),
     )
 
 
@@ -176,12 +197,25 @@ def _parts(content: object) -> tuple[str, str]:
 
 def _read_tokens(told: object) -> tuple[Token, ...]:
     """Return the tokens that a choice tells of, as far as they can be read."""
-    found = _list(told.get("content")) if isinstance(told, dict) else []
+    if not isinstance(told, dict):
+        return ()
+    found = _list(told.get("content")) or _tokens_of_text(told)
     return tuple(token for token in map(_read_token, found) if token)
 
 
+def _tokens_of_text(told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the tokens as the API for conversations tells them; the one for plain texts has a list for each fact."""
+    found = []
+    facts = (_list(told.get(name)) for name in ("tokens", "token_logprobs", "top_logprobs"))
+    for text, logprob, others in zip_longest(*facts):
+        likeliest = others.items() if isinstance(others, dict) else ()
+        top = [{"token": other, "logprob": its} for other, its in likeliest]
+        found.append({"token": text, "logprob": logprob, "top_logprobs": top})
+    return found
+
+
 def _read_token(told: object) -> Token | None:
-    if not isinstance(told, dict) or not isinstance(told.get("token"), str) or not _is_number(told.get("logprob")):
+    if not isinstance(told, dict) or not isinstance(told.get("token"), str) or not _is_logprob(told.get("logprob")):
         return None
     text = replace_surrogates(told["token"])
     values = _list(told.get("bytes"))
@@ -190,8 +224,24 @@ def _read_token(told: object) -> Token | None:
     return Token(text, bytes(values) if is_bytes else text.encode(), float(told["logprob"]), others)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _read_calls(told: object) -> tuple[CallPiece, ...]:
+    return tuple(_read_call(call) for call in _list(told) if isinstance(call, dict))
+
+
+def _read_call(told: Mapping[str, Any]) -> CallPiece:
+    place, function = told.get("index"), told.get("function")
+    facts = function if isinstance(function, dict) else {}
+    arguments = facts.get("arguments")
+    if isinstance(arguments, dict):  # some servers tell them as they are
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    is_place = isinstance(place, int) and not isinstance(place, bool)
+    return CallPiece(place if is_place else None, _text(told.get("id")), _text(facts.get("name")), _text(arguments))
+
+
+def _is_logprob(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return value == -math.inf or -1e300 < value <= 1  # NaN is neither
 
 
 def _read_usage(usage: object) -> Usage | None:

@@ -17,6 +17,8 @@ from hfdemo.errors import GenerationFailed, HfdemoError
 
 MAX_SAID_CHARS = 200
 
+LONGEST_WAIT_S = 24 * 3600.0
+
 
 class Refusal(Exception):
     """An endpoint answered a request with something else than a reply.
@@ -116,6 +118,12 @@ def _root_problem(error: BaseException) -> str:
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return how long a server wants to be left alone; None if it doesn't tell, or nothing that can be meant."""
+    seconds = _told_seconds(headers)
+    return seconds if seconds is not None and seconds <= LONGEST_WAIT_S else None
+
+
+def _told_seconds(headers: Mapping[str, str]) -> float | None:
     """Return the seconds of `Retry-After`, which may be a date, or of the Hub's `RateLimit`."""
     value = headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d+(?:\.\d+)?", value):

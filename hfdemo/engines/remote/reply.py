@@ -8,6 +8,7 @@ from hfdemo.chat.reply import Delta, FinishReason, Receipt
 from hfdemo.chat.reply_format import PLAIN, usual_format
 from hfdemo.chat.request import ChatRequest
 from hfdemo.chat.stop_texts import StopTexts
+from hfdemo.engines.remote.calls import CallsComing
 from hfdemo.engines.remote.events import Chunk, Usage
 
 FILTERED = "content_filter"
@@ -39,6 +40,7 @@ class RemoteReply:
         self._first_at = self._last_at = self._answer_at = 0.0
         self._pieces = 0
         self._usage: Usage | None = None
+        self._calls = CallsComing()
         self.finish = self.model = ""
         """Why the reply ended, in the server's word, and the model that it names."""
 
@@ -69,7 +71,8 @@ class RemoteReply:
         """Take what the server sent and return what it adds."""
         self.finish, self.model = chunk.finish or self.finish, chunk.model or self.model
         self._usage = chunk.usage or self._usage
-        if chunk.text or chunk.thought:
+        self._calls.add(chunk.calls)
+        if chunk.says_something:
             self._last_at = time.monotonic()
             self._first_at = self._first_at or self._last_at
             self._pieces += 1
@@ -86,7 +89,8 @@ class RemoteReply:
         rest = self._maybe_echo + replace_surrogates(self._half)
         self._maybe_echo = self._half = ""
         told = self._shown(self._reader.add(rest).then(self._reader.end()))
-        return told.then(Delta(self._stop_texts.end(), used_tokens=self.used_tokens))
+        calls = self._calls.read(is_whole=self.finish_reason() == "end_of_turn" and bool(self.finish))
+        return told.then(Delta(self._stop_texts.end(), used_tokens=self.used_tokens, calls=calls))
 
     def finish_reason(self) -> FinishReason:
         """Return why the server ended the reply."""

@@ -129,7 +129,8 @@ class Server:
                 return response
             await response.aclose()
             if not _is_same_place(request.url, onward.url) or onward.method != request.method:
-                raise GenerationFailed("endpoint_moved", host=self._address.host, other=str(onward.url))
+                other = onward.url.copy_with(userinfo=b"", query=None, fragment=None)  # a key may stand in these
+                raise GenerationFailed("endpoint_moved", host=self._address.host, other=str(other))
             request = onward
         raise httpx2.TooManyRedirects("too many redirects", request=request)
 
@@ -155,6 +156,7 @@ async def find_served(server: Server, address: Address, timeout_s: float) -> Ser
 async def _complete(server: Server, address: Address, listed: list[Any]) -> Served:
     """Return what a list of models says, with what a server for one model tells beside it."""
     entries = [entry for entry in listed if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+    entries = [entry for entry in entries if entry["id"].strip()]
     program = next((str(entry["owned_by"]) for entry in entries if entry.get("owned_by")), "")
     models = [ServedModel(entry["id"], _limit(entry)) for entry in entries]
     if len(models) == 1 and models[0].context_limit is None and not address.is_router:
