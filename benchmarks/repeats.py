@@ -13,18 +13,18 @@ from benchmarks.replies import Answer, Ask, measure
 from benchmarks.report import parse_arguments, progress, publish, spread, table
 
 SENTENCES = TEXT.replace("\n\n", " ").split(". ")
-TO_COPY = ". ".join(SENTENCES[:5]) + "."
+SHOWN, COPIED = (". ".join(part) + "." for part in (SENTENCES[5:8], SENTENCES[:5]))
 TASKS = {
-    "repeats half of its prompt": (f"Repeat this text word for word, and write nothing else:\n\n{TO_COPY}", False),
-    "repeats half of its prompt, sampled": (
-        f"Repeat this text word for word, and write nothing else:\n\n{TO_COPY}",
-        True,
-    ),
-    "says something new": (f"{QUESTION}{TO_COPY}", False),
-    "says something new, sampled": (f"{QUESTION}{TO_COPY}", True),
+    "repeats half of its prompt": [
+        {"role": "user", "content": f"Repeat this text word for word: {SHOWN}"},
+        {"role": "assistant", "content": SHOWN},
+        {"role": "user", "content": f"Repeat this text word for word: {COPIED}"},
+    ],
+    "says something new": [{"role": "user", "content": f"{QUESTION}{COPIED}"}],
 }
-"""What is asked, and whether the reply is sampled."""
+"""The conversations. The first turns of one show a small model what is wanted."""
 
+WAYS = {"greedy": False, "sampled": True}
 NEW_TOKENS = 256
 FASTER, NOT_SLOWER = 1.5, 0.98
 
@@ -36,13 +36,15 @@ def main() -> None:
     """Measure, and keep the table."""
     runs = parse_arguments(__doc__).runs
     engine = start_engine(model_files()["model"])
-    measured: dict[str, list[Pair]] = {task: [] for task in TASKS}
+    measured: dict[str, list[Pair]] = {f"{task}, {way}": [] for task in TASKS for way in WAYS}
     for run in range(runs):
-        for task, (message, sampled) in TASKS.items():
-            ask = Ask([{"role": "user", "content": message}], NEW_TOKENS, sampled, seed=run + 1)
-            measured[task].append(_pair(engine, ask, drafts_first=run % 2 == 0))
-            progress(f"run {run + 1}, {task}: {_rate(measured[task][-1]):.2f}")
-    raw = {task: [[asdict(answer) for answer in pair] for pair in pairs] for task, pairs in measured.items()}
+        for task, messages in TASKS.items():
+            for way, sampled in WAYS.items():
+                pairs = measured[f"{task}, {way}"]
+                ask = Ask(messages, NEW_TOKENS, sampled, seed=run + 1)
+                pairs.append(_pair(engine, ask, drafts_first=run % 2 == 0))
+                progress(f"run {run + 1}, {task}, {way}: {_ratio(pairs[-1]):.2f}")
+    raw = {case: [[asdict(answer) for answer in pair] for pair in pairs] for case, pairs in measured.items()}
     publish("repeats", _table(measured), raw, runs)
 
 
@@ -59,21 +61,21 @@ def _pair(engine: Any, ask: Ask, drafts_first: bool) -> Pair:
     return answers[True], answers[False]
 
 
-def _rate(pair: Pair) -> float:
+def _ratio(pair: Pair) -> float:
     return pair[0].tokens_per_s / pair[1].tokens_per_s
 
 
 def _table(measured: dict[str, list[Pair]]) -> str:
     rows = []
-    for task, pairs in measured.items():
-        to_reach = FASTER if task.startswith("repeats") else NOT_SLOWER
+    for case, pairs in measured.items():
+        to_reach = FASTER if case.startswith("repeats") else NOT_SLOWER
         rows.append(
             [
-                task,
+                case,
                 spread(pair[0].new_tokens for pair in pairs).text(0),
                 spread(pair[0].tokens_per_s for pair in pairs).text(1),
                 spread(pair[1].tokens_per_s for pair in pairs).text(1),
-                spread(map(_rate, pairs)).text(),
+                spread(map(_ratio, pairs)).text(),
                 f"≥ {to_reach}",
                 "yes" if all(with_drafts.text == without.text for with_drafts, without in pairs) else "no",
             ]

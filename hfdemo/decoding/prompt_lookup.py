@@ -24,8 +24,9 @@ MOST_LOST = 0.01
 RECENT = 9
 """How many times are remembered; their median counts, whatever else the machine does now and then."""
 
-UNKNOWN_SLOPE = 0.5
-"""What one more token of a step is taken to cost, in steps of one token, until it is measured."""
+GUESSED_SLOPES = (0.5, 0.5)
+"""What one more token of a step costs, in steps of one token, before it is measured. It takes more than two
+measurements to outvote the guess, since a machine may be busy with something else during one."""
 
 
 class PromptLookup:
@@ -93,7 +94,7 @@ class Speculation:
         self._foretold: tuple[int, int, list[int]] | None = None  # its place, its kind, and the tokens
         self._right = dict.fromkeys(SIZES, 0.0)
         self._alone_s: deque[float] = deque(maxlen=RECENT)
-        self._slopes: deque[float] = deque(maxlen=RECENT)
+        self._slopes = deque(GUESSED_SLOPES, maxlen=RECENT)
         self._spent_s = self._saved_s = 0.0
         self._first_at = 0
         self.is_over = False
@@ -137,7 +138,7 @@ class Speculation:
 
     @property
     def _slope(self) -> float:
-        return median(self._slopes) if self._slopes else UNKNOWN_SLOPE
+        return median(self._slopes)
 
     def _pays(self, length: int, right: float) -> bool:
         """Tell whether a draft of some length will save time, and may be wrong once more."""

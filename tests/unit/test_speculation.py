@@ -13,7 +13,7 @@ from hfdemo.chat.options import Options
 from hfdemo.chat.prompt import Prompt
 from hfdemo.chat.reply import Receipt, StopSignal, Token
 from hfdemo.chat.reply_format import ReplyFormat
-from hfdemo.compute.chat_cache import ChatCache
+from hfdemo.compute.chat_cache import ROOM_TOKENS, ChatCache
 from hfdemo.compute.fast_step import FastStep, make_fast_step
 from hfdemo.compute.thread import CallingThread
 from hfdemo.decoding.loop import Loop
@@ -136,6 +136,7 @@ def untimed(receipt: Receipt) -> Receipt:
         SAMPLED,
         replace(SAMPLED, temperature=1.5, seed=6),
         replace(SAMPLED, top_k=0, min_p=0.05, repetition_penalty=1.1),
+        replace(SAMPLED, max_new_tokens=ROOM_TOKENS + 40),
         *(replace(GREEDY, max_new_tokens=most) for most in (1, 2, 3, 4, 5, 6, 7)),
     ],
 )
