@@ -7,7 +7,6 @@ in one step, and what it then chooses itself is written, so that a wrong draft c
 
 from collections import deque
 from collections.abc import Sequence
-from statistics import median
 
 SIZES = (3, 2)
 """How many of the last tokens must have stood in the same order before; more of them foretell better."""
@@ -16,17 +15,16 @@ SHORTEST, LONGEST = 2, 4
 """How many tokens a draft has."""
 
 CONSIDERED_TOKENS = 64
-"""After so many tokens with drafts, these must have saved time, or no more are made."""
+"""After so many tokens from the first draft on, drafts must not lose time, or no more are made."""
 
 MOST_LOST = 0.01
 """The share of the time that drafts may lose."""
 
 RECENT = 9
-"""How many times are remembered; their median counts, whatever else the machine does now and then."""
+"""How many times are remembered; the shortest counts, so that other work on the machine changes nothing."""
 
-GUESSED_SLOPES = (0.5, 0.5)
-"""What one more token of a step costs, in steps of one token, before it is measured. It takes more than two
-measurements to outvote the guess, since a machine may be busy with something else during one."""
+GUESSED_SLOPE, MEASURED_STEPS = 0.5, 3
+"""What one more token of a step is taken to cost, in steps of one token, until so many steps were measured."""
 
 
 class PromptLookup:
@@ -94,7 +92,7 @@ class Speculation:
         self._foretold: tuple[int, int, list[int]] | None = None  # its place, its kind, and the tokens
         self._right = dict.fromkeys(SIZES, 0.0)
         self._alone_s: deque[float] = deque(maxlen=RECENT)
-        self._slopes = deque(GUESSED_SLOPES, maxlen=RECENT)
+        self._slopes: deque[float] = deque(maxlen=RECENT)
         self._spent_s = self._saved_s = 0.0
         self._first_at = 0
         self.is_over = False
@@ -106,7 +104,7 @@ class Speculation:
         Args:
             most: how many tokens it may have.
         """
-        if self._saved_s < 0 and len(self._ids) - self._first_at >= CONSIDERED_TOKENS:
+        if not self._is_affordable and len(self._ids) - self._first_at >= CONSIDERED_TOKENS:
             self.is_over = True
         if self.is_over:
             return []
@@ -132,18 +130,22 @@ class Speculation:
         if not drafted:
             self._alone_s.append(seconds)
             return
-        alone_s = median(self._alone_s)
+        alone_s = min(self._alone_s)
         self._slopes.append((seconds / alone_s - 1) / drafted)
         self._saved_s += (written - 1 - drafted * self._slope) * alone_s
 
     @property
     def _slope(self) -> float:
-        return median(self._slopes)
+        return min(self._slopes) if len(self._slopes) >= MEASURED_STEPS else GUESSED_SLOPE
+
+    @property
+    def _is_affordable(self) -> bool:
+        """Whether a draft may be wrong once more."""
+        return self._saved_s >= -MOST_LOST * self._spent_s
 
     def _pays(self, length: int, right: float) -> bool:
-        """Tell whether a draft of some length will save time, and may be wrong once more."""
-        affordable = self._saved_s >= -MOST_LOST * self._spent_s
-        return bool(self._alone_s) and affordable and min(right, length) > length * self._slope
+        """Tell whether a draft of some length is expected to save time."""
+        return bool(self._alone_s) and self._is_affordable and min(right, length) > length * self._slope
 
     def _look_back(self) -> None:
         """See how many tokens of a draft were right, once that is known."""
