@@ -131,8 +131,11 @@ class Speculation:
             self._alone_s.append(seconds)
             return
         alone_s = min(self._alone_s)
-        self._slopes.append((seconds / alone_s - 1) / drafted)
-        self._saved_s += (written - 1 - drafted * self._slope) * alone_s
+        slope = (seconds / alone_s - 1) / drafted
+        self._slopes.append(slope)
+        if len(self._slopes) >= MEASURED_STEPS:
+            slope = self._slope
+        self._saved_s += (written - 1 - drafted * min(slope, 1)) * alone_s  # it costs no more than one by one
 
     @property
     def _slope(self) -> float:
