@@ -1,4 +1,4 @@
-"""Drafts from the prompt: how much faster a reply is that repeats half of its prompt, and what others lose by them.
+"""Drafts from the prompt: how much faster a reply is that repeats its prompt, and what others lose by them.
 
 `python -m benchmarks.repeats` lets the engine write each reply with drafts and without, in turn, in one process.
 """
@@ -13,16 +13,19 @@ from benchmarks.replies import Answer, Ask, measure
 from benchmarks.report import parse_arguments, progress, publish, spread, table
 
 SENTENCES = TEXT.replace("\n\n", " ").split(". ")
-SHOWN, COPIED = (". ".join(part) + "." for part in (SENTENCES[5:8], SENTENCES[:5]))
+ONE, OTHER, COPIED = (". ".join(part) + "." for part in (SENTENCES[5:7], SENTENCES[8:10], SENTENCES[:5]))
+COPY = "Repeat this text word for word: "
 TASKS = {
-    "repeats half of its prompt": [
-        {"role": "user", "content": f"Repeat this text word for word: {SHOWN}"},
-        {"role": "assistant", "content": SHOWN},
-        {"role": "user", "content": f"Repeat this text word for word: {COPIED}"},
+    "repeats its prompt": [
+        {"role": "user", "content": COPY + ONE},
+        {"role": "assistant", "content": ONE},
+        {"role": "user", "content": COPY + OTHER},
+        {"role": "assistant", "content": OTHER},
+        {"role": "user", "content": COPY + COPIED},
     ],
     "says something new": [{"role": "user", "content": f"{QUESTION}{COPIED}"}],
 }
-"""The conversations. The first turns of one show a small model what is wanted."""
+"""The conversations. The first turns of one show a small model what is wanted; greedily, it then copies well."""
 
 WAYS = {"greedy": False, "sampled": True}
 NEW_TOKENS = 256
