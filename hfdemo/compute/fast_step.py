@@ -49,6 +49,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 """By their names in configurations."""
 
+MOST_AHEAD = 4
+"""How many tokens it is tried to read in one step behind the one that was written last."""
+
 WARM_UP = 3
 """After so many runs, PyTorch has optimized a recording."""
 
@@ -304,6 +307,7 @@ class FastStep:
         self._decoder = _Decoder(model, weights, rotated)
         self._kinds = max(self._decoder.angles_of) + 1
         self._cos = self._sin = torch.empty(0, 0)
+        self.tokens_ahead = 0
         self._one: Operation = self._decoder
         self._is_recorded = False  # kept bound, `_by_layer` would make a cycle, which waits for the garbage collector
         self._attend: Operation = _attend
@@ -318,15 +322,16 @@ class FastStep:
 
     def __call__(self, tokens: Tensor, caches: Sequence[ChatCache]) -> Tensor:
         """Read one token of each chat; see `step.Step`."""
-        for cache in caches:
-            cache.room_for(cache.tokens + 1)
+        ends = _ends(caches)
+        for cache, end in zip(caches, ends, strict=True):
+            cache.room_for(end)
         self._extend_angles(max(cache.buffer.shape[2] for cache in caches))
-        cos, sin = self._angles([cache.tokens for cache in caches])
-        views = [cache.buffer[:, :, : cache.tokens + 1] for cache in caches]
+        cos, sin = self._angles([end - 1 for end in ends])
+        views = [cache.buffer[:, :, :end] for cache, end in zip(caches, ends, strict=True)]
         by_layer = self._is_recorded and len(caches) > 1
         logits: Tensor = (self._by_layer if by_layer else self._one)(tokens, cos, sin, *views)
-        for cache in caches:
-            cache.set_tokens(cache.tokens + 1)
+        for cache, end in zip(caches, ends, strict=True):
+            cache.set_tokens(end)
         return logits
 
     def record(self, cache: ChatCache, most: int) -> None:
@@ -351,6 +356,25 @@ class FastStep:
             caches = [cache, *(cache.copy() for _ in range(1, chats))]
             for _ in range(WARM_UP):
                 self(token.expand(chats), caches)
+
+    def look_ahead(self, cache: ChatCache) -> None:
+        """Find out how many tokens of one chat may be read ahead; products of more rows may round in another way.
+
+        Args:
+            cache: of any conversation; it holds some more tokens afterwards.
+        """
+        ids = torch.arange(MOST_AHEAD + 1) * 7919 % len(self._decoder.embedding)
+        held = cache.tokens
+        one_by_one = torch.cat([self(token[None], [cache]) for token in ids])
+        read = cache.buffer[:, :, held : cache.tokens].clone()
+        self.tokens_ahead = 0
+        for rows in range(2, len(ids) + 1):
+            cache.set_tokens(held)
+            logits = self(ids[:rows], [cache] * rows)
+            found = cache.buffer[:, :, held : cache.tokens]
+            if not torch.equal(logits, one_by_one[:rows]) or not torch.equal(found, read[:, :, :rows]):
+                return
+            self.tokens_ahead = rows - 1
 
     def _by_layer(self, tokens: Tensor, cos: Tensor, sin: Tensor, *views: Tensor) -> Tensor:
         """Do what `_Decoder` does for several chats, with the recordings."""
@@ -412,6 +436,16 @@ class FastStep:
     def nbytes(self) -> int:
         """The bytes of the packed weights."""
         return sum(module.nbytes for module in self._decoder.modules() if isinstance(module, PackedWeight))
+
+
+def _ends(caches: Sequence[ChatCache]) -> list[int]:
+    """Return how many tokens each cache will hold with its token; one that comes again has one more then."""
+    held = {id(cache): cache.tokens for cache in caches}
+    ends = []
+    for cache in caches:
+        held[id(cache)] += 1
+        ends.append(held[id(cache)])
+    return ends
 
 
 def _record(module: nn.Module, **examples: tuple[Tensor, ...]) -> Any:
@@ -482,6 +516,7 @@ def make_fast_step(model: Any, weights: CpuWeights, chats: int = 1) -> FastStep 
         cache = step.new_cache()
         model(torch.zeros(1, 2, dtype=torch.long), cache=cache, use_cache=True)
         step.record(cache, chats)
+        step.look_ahead(cache)
         return step
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         logger.warning("the fast step doesn't work for this model: %s", type(error).__name__)

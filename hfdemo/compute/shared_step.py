@@ -34,6 +34,8 @@ class SharedStep:
         model: a causal language model on one device whose layers cache keys and values.
     """
 
+    tokens_ahead = 0  # the products and the attention that a model chooses round otherwise for several tokens
+
     def __init__(self, model: Any) -> None:
         self._model = model
 

@@ -16,6 +16,10 @@ bfloat16 at other points causes 0.06 in 30 layers; a wrong operation causes 0.5 
 class Step(Protocol):
     """Reads one token of each chat, and returns the logits of the next ones."""
 
+    tokens_ahead: int
+    """How many tokens of one chat may be read in one step with the one before them, so that everything computed for
+    each is the same to the bit as if it were read alone; 0 where that isn't so."""
+
     def new_cache(self) -> ChatCache:
         """Return an empty cache for the keys and values of a chat."""
         ...
@@ -25,7 +29,8 @@ class Step(Protocol):
 
         Args:
             tokens: of shape [chats].
-            caches: of the chats; each must hold at least one token, and holds one more afterwards.
+            caches: of the chats; each must hold at least one token, and holds one more afterwards. One that comes
+                several times reads its tokens one behind the other, if `tokens_ahead` allows.
 
         Returns:
             The logits of the next token, of shape [chats, vocabulary].

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from hfdemo.chat.reply import FinishReason
+from hfdemo.compute.step import Step
 from hfdemo.compute.thread import Compute
 from hfdemo.decoding.generate import write_whole_reply
 from hfdemo.decoding.piece_size import PieceSize
@@ -163,10 +164,32 @@ class Loop:
             return
         step = writing[0].model.step
         assert step is not None
+        if len(self._running) == 1 and step.tokens_ahead:
+            self._decode_ahead(writing[0], step)
+            return
         tokens = torch.tensor([reply.last_id for reply in writing])
         logits = step(tokens, [reply.cache for reply in writing])
         for reply, scores in zip(writing, logits, strict=True):
             self._write(reply, scores)
+
+    def _decode_ahead(self, reply: RunningReply, step: Step) -> None:
+        """Write the next token of the only reply, and those behind it that a draft foretold.
+
+        Each is chosen from its own logits, as if there were no draft.
+        """
+        draft = reply.draft(step.tokens_ahead)
+        tokens = torch.tensor([reply.last_id, *draft])
+        held, began = reply.cache.tokens, time.perf_counter()
+        logits = step(tokens, [reply.cache] * len(tokens))
+        step_s = time.perf_counter() - began
+        written = 0
+        for scores, foretold in zip(logits, (*draft, None), strict=True):
+            written += 1
+            reply.cache.set_tokens(held + written)  # what is behind was read for nothing if the draft is wrong here
+            self._write(reply, scores)
+            if reply not in self._running or reply.last_id != foretold:
+                break
+        reply.took(len(draft), written, step_s)
 
     def _write(self, reply: RunningReply, logits: Tensor) -> None:
         try:

@@ -25,6 +25,7 @@ from hfdemo.compute.transformers_private import takes_dynamic_cache
 from hfdemo.decoding.grammar import Grammar
 from hfdemo.decoding.likely_tokens import describe
 from hfdemo.decoding.prefix_cache import CachedReply
+from hfdemo.decoding.prompt_lookup import Speculation
 from hfdemo.decoding.request import DecodeRequest, make_streamer
 from hfdemo.decoding.sampling import Sampler, make_sampler
 from hfdemo.decoding.streamer import TokenStreamer
@@ -59,6 +60,7 @@ class RunningReply:
     _ids: list[int] = field(default_factory=list)
     _grammar: Grammar | None = None
     _sampler: Sampler | None = None
+    _speculation: Speculation | None = None
     _told: Token | None = None  # of the token that was chosen
     _started: float = 0.0
 
@@ -76,6 +78,7 @@ class RunningReply:
         self.seed = options.seed if options.seed >= 0 else secrets.randbits(32)
         self._sampler = make_sampler(options, self.seed)
         self._ids = list(self.request.prompt.ids)
+        self._speculation = Speculation(self._ids)
         self.cache = usable_cache(self.model, self.cache, self.cached_tokens)
         self.cached_tokens = int(self.cache.get_seq_length()) if self.cache is not None else 0
         self.unread = self._ids[self.cached_tokens :]
@@ -107,6 +110,21 @@ class RunningReply:
     def last_id(self) -> int:
         """The last token that was written; the model has not read it yet."""
         return self._ids[-1]
+
+    def draft(self, most: int) -> list[int]:
+        """Return what the next tokens may be, if checking that pays; no more of them than may be written.
+
+        Args:
+            most: how many tokens the step may read beside the last one.
+        """
+        assert self._speculation is not None
+        left = self.request.options.max_new_tokens - len(self.written)
+        return self._speculation.draft(min(most, left - 1))
+
+    def took(self, drafted: int, written: int, seconds: float) -> None:
+        """Learn what a step took that read a draft of some length, and how many tokens were written after it."""
+        assert self._speculation is not None
+        self._speculation.took(drafted, written, seconds)
 
     @property
     def written(self) -> Sequence[int]:

@@ -96,7 +96,7 @@ def test_a_few_runs_are_shown_and_not_kept(folder, capsys):
 def test_the_readme_has_a_place_for_each_benchmark_that_keeps_a_table():
     page = (report.FOLDER / "README.md").read_text("utf-8")
     sources = [path.read_text("utf-8") for path in report.FOLDER.glob("*.py")]
-    for name in ("single", "turns", "crowd", "page", "start", "memory", "prediction", "quality"):
+    for name in ("single", "turns", "crowd", "page", "start", "memory", "prediction", "quality", "repeats"):
         assert put_between_marks(page, name, "x") != page
         assert any("publish(" in source and f'"{name}"' in source for source in sources), name
 
