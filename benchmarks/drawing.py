@@ -45,7 +45,7 @@ def main() -> int:
         browser.close()
     page.close()
     worst = sorted(took, reverse=True)
-    rows = [[f"{kind}, {size:,} characters", f"{ms:,.0f}"] for ms, kind, size in worst[:WORST]]
+    rows = [[f"{kind}, {size:,} bytes", f"{ms:,.0f}"] for ms, kind, size in worst[:WORST]]
     progress(f"\n{table([f'The worst {WORST} of {len(took)} replies', 'Longest task, ms'], rows)}")
     progress(f"\n{describe_machine(f'Chromium {version}')}")
     return int(worst[0][0] > BAR_MS)

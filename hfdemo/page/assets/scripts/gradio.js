@@ -57,11 +57,14 @@
     if (changes.some(({ attributeName, target, addedNodes }) => attributeName ? target.hasAttribute("aria-label") : addedNodes.length)) rename();
   }).observe(document, { subtree: true, childList: true, attributeFilter: ["aria-label"] });
 
-  // A reply is read out once, when it has ended.
+  // A reply is read out once, when it has ended; as much of it as one listens to, and as can be laid out in a moment.
+  const MOST_READ_OUT = 10_000;
+  const MARKS_ON_A_LETTER = /(\p{M}{8})\p{M}+/gu;
   hfdemo.announceReply = () => {
     const region = document.querySelector("#announcement") ?? document.body.appendChild(Object.assign(document.createElement("div"), { id: "announcement" }));
     region.setAttribute("aria-live", "polite");
     const last = hfdemo.path().at(-1);
-    region.textContent = last?.role === "assistant" ? last.content : "";
+    const said = last?.role === "assistant" ? last.content.slice(0, MOST_READ_OUT) : "";
+    region.textContent = said.replace(MARKS_ON_A_LETTER, "$1");
   };
 })();
