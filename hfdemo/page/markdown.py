@@ -135,6 +135,8 @@ class MarkdownDrawing:
         self._plain: list[str] = []  # its end, where that is drawn as plain text
         self._room = _Room()
         self._last, self._last_html = "", ""  # how the part after it was drawn
+        self._unsure: tuple[tuple[int, str], str | None, _Room] = ((0, ""), None, self._room)
+        """The block before the last by its place and source, its HTML, and the room behind it."""
 
     def draw(self, text: str) -> str:
         """Return the HTML of the text so far. One that doesn't begin as the text before is drawn anew."""
@@ -153,12 +155,33 @@ class MarkdownDrawing:
         lines = re.findall(r"[^\n]*\n|[^\n]+", rest)
         starts = [(tokens[0].map or [0])[0] for tokens in blocks]
         sources = ["".join(lines[start:end]) for start, end in pairwise([*starts, len(lines)])]
-        for tokens, source in zip(blocks[:-1], sources, strict=False):
+        # Until its first line is whole, the last block may yet turn out to belong to the one before it: `*` is a list,
+        # and `*a` goes on with a paragraph.
+        is_sure = len(blocks) == 1 or "\n" in sources[-1] or len(sources[-1]) > LONG_BLOCK_CHARS
+        sure = len(blocks) - (1 if is_sure else 2)
+        for tokens, source in zip(blocks[:sure], sources, strict=False):
             self._add(self._draw_block(tokens, self._room), source)
-        self._done += "".join(lines[: starts[-1]])
+        self._done += "".join(lines[: starts[sure]])
+        if not is_sure:
+            return self._draw_unsure(blocks[-2:], sources[-2:], tail)
         last = self._draw_block(blocks[-1], replace(self._room), self._growing)
         self._last, self._last_html = sources[-1] if last else "", last or ""
         return self._html(last, tail) if last else self._html(plain=sources[-1] + tail)
+
+    def _draw_unsure(self, blocks: list[list[Token]], sources: list[str], tail: str) -> str:
+        """Draw the last two blocks for now."""
+        self._last = self._last_html = ""
+        key = len(self._done), sources[0]
+        if self._unsure[0] != key:  # a long one is not drawn again for each word behind it
+            room = replace(self._room)
+            self._unsure = key, self._draw_block(blocks[0], room), room
+        _, before, room = self._unsure
+        last = self._draw_block(blocks[1], replace(room), self._growing)
+        chunks, plain = list(self._chunks), list(self._plain)
+        self._add(before, sources[0])
+        html = self._html(last, tail) if last else self._html(plain=sources[1] + tail)
+        self._chunks, self._plain = chunks, plain
+        return html
 
     def _is_near_last(self, rest: str) -> bool:
         """Tell whether a long block has grown so little that its end is drawn as text: else each word costs it all."""

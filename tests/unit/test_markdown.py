@@ -297,6 +297,16 @@ def test_a_text_that_grows_is_drawn_as_one_that_is_whole(at_once):
         assert growing.draw(text[:end]) == draw(text[:end])
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["- a\n*b", "one\n***b***", "1. x\n\n2. y", "> q\n#b", "- a\n\n```\ncode\n```\n\n- b", "- a\n1) b", "a\n---b\nc"],
+)
+def test_a_line_that_looked_like_a_block_at_first_goes_on_with_the_one_before(text):
+    growing = MarkdownDrawing("en", growing=True)
+    for end in range(len(text) + 1):
+        assert growing.draw(text[:end]) == draw(text[:end])
+
+
 @given(TEXTS)
 @settings(deadline=None, max_examples=50)
 def test_any_text_that_grows_is_drawn_as_one_that_is_whole(text):
