@@ -45,7 +45,7 @@ class StatusBar:
         # Hidden, not a State: the changes of a State are told only by events that go through the queue.
         self.in_use = gr.HTML(visible="hidden", elem_id="in-use")
         """The model this page was last told of and where it runs, empty after a failure; its `change` tells so."""
-        line = gr.HTML(status_html(answering.status(), "en"), elem_id="status")
+        line = gr.HTML(elem_id="status")  # what it was when the program began would only be changed at once
         with gr.Row(elem_id="status-buttons"):
             cancel = gr.Button(label("cancel"), visible=False, size="sm", elem_id="cancel")
             try_again = gr.Button(label("try_again"), visible=False, size="sm", elem_id="try-again")

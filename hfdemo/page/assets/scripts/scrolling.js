@@ -66,8 +66,8 @@
   setTimeout(show, LONGEST_WAIT_MS);
   let asked = 0;
   const soon = () => { asked ||= requestAnimationFrame(() => { asked = 0; toEnd(); showWhenDrawn(); }); };
-  const isInTranscript = ({ target }) => (target.closest ? target : target.parentElement)?.closest("#transcript");
-  new MutationObserver((changes) => { if (changes.some(isInTranscript)) soon(); })
+  const concerns = ({ target }) => (target.closest ? target : target.parentElement)?.closest("#transcript, #status");
+  new MutationObserver((changes) => { if (changes.some(concerns)) soon(); })
     .observe(document, { subtree: true, childList: true, characterData: true });
   addEventListener("resize", soon);
 })();
