@@ -8,6 +8,7 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +39,11 @@ def find_chromium() -> str | None:
     """Return the path of Chromium, or None for Playwright's own."""
     with FileLock(Path(tempfile.gettempdir(), "hfdemo-chromium.lock")):  # one of the test processes installs
         if not _first_of(WITHOUT_WINDOWS) and shutil.which("apt-get") and getattr(os, "geteuid", lambda: 1)() == 0:
-            subprocess.run(["apt-get", "update", "-qq"], check=False)
             packages = ["chromium-headless-shell", "fonts-noto-cjk", "fonts-noto-color-emoji"]
-            subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], check=False)
+            with suppress(subprocess.TimeoutExpired):  # without a network, what is there will do
+                subprocess.run(["apt-get", "update", "-qq"], check=False, timeout=120)
+                install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
+                subprocess.run(install, check=False, timeout=300)
         if found := _first_of(WITHOUT_WINDOWS + WITH_WINDOWS):
             return found
         if subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False).returncode:
