@@ -11,23 +11,15 @@ from playwright.sync_api import sync_playwright
 from benchmarks.report import describe_machine, progress, table
 from hfdemo.page.page import launch
 from tests.conftest import free_port
-from tests.e2e.conftest import ChatPage, find_chromium
+from tests.e2e.conftest import ChatPage, launch_chromium
 from tests.fakes import ScriptedEngine, scripted_page
-from tests.page_corpus import CORPUS
+from tests.page_corpus import CORPUS, LONGEST_TASK
 
 PIECES = 10
 PAUSE_S = 0.1
 SETTLED_MS = 1000
 BAR_MS = 1000.0
 WORST = 5
-
-WATCH = """() => {
-    window.longest = 0
-    new PerformanceObserver(list => list.getEntries().forEach(task => {
-        window.longest = Math.max(window.longest, task.duration)
-    })).observe({ type: "longtask" })
-}"""
-"""Tasks of less than 50 ms are not told."""
 
 
 def main() -> int:
@@ -36,10 +28,10 @@ def main() -> int:
     page = scripted_page(engine)
     launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox", "--disable-gpu"])
+        browser = launch_chromium(playwright, "--disable-gpu")
         chat = ChatPage(browser.new_page())
         chat.open(f"http://127.0.0.1:{port}")
-        chat.page.evaluate(WATCH)
+        chat.page.evaluate(LONGEST_TASK)
         took = [(longest_task_ms(chat, engine, text), kind, size) for (kind, size), text in CORPUS.items()]
         version = browser.version
         browser.close()

@@ -16,12 +16,15 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 from tests.conftest import free_port
-from tests.e2e.conftest import ChatPage, Server, find_chromium
+from tests.e2e.conftest import ChatPage, Server, launch_chromium
 
 WORDS = [f"w{number}" for number in range(30)]
 ASKED = str(len(WORDS))
 TURN_S = 3.5
 DRAFT = "and then"
+CAME_BACK = (ASKED, f"{ASKED}\n\n{DRAFT}")
+"""What the box has when the message is in it again, before what was typed since."""
+
 PATIENCE_S = 60.0
 
 
@@ -107,7 +110,7 @@ def _in_chat(url: str, times: int, trouble: Callable[[ChatPage], Any]) -> str:
     dice = random.Random(3)
     problems = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox", "--disable-gpu"])
+        browser = launch_chromium(playwright, "--disable-gpu")
         for number in range(times):
             if number % 5 == 0:  # chats of up to five turns
                 chat = ChatPage(browser.new_context().new_page())
@@ -135,10 +138,7 @@ def _turn(chat: ChatPage, after_s: float, trouble: Callable[[ChatPage], Any]) ->
                 break
             if chat.page.locator("#continue").is_visible():
                 chat.page.locator("#continue").click()
-            elif path == before and chat.box.input_value() in (
-                ASKED,
-                f"{ASKED}\n\n{DRAFT}",
-            ):  # it came back, before it
+            elif path == before and chat.box.input_value() in CAME_BACK:
                 chat.box.fill(ASKED)
                 chat.box.press("Enter")
                 draft = ""

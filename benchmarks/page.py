@@ -31,7 +31,7 @@ from benchmarks.replies import Ask, measure
 from benchmarks.report import parse_arguments, progress, publish, spread, table
 from hfdemo.models.load import load_prompts
 from tests.conftest import ROOT, App, free_port, start_app, wait_until
-from tests.e2e.conftest import ChatPage, find_chromium
+from tests.e2e.conftest import ChatPage, launch_chromium
 
 NEW_TOKENS = 400
 LENGTHS = (10, 1000, 8000)
@@ -72,8 +72,7 @@ def main() -> None:
     """Measure, and keep the tables."""
     runs = parse_arguments(__doc__).runs
     with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=arguments)
+        browser = launch_chromium(playwright, "--disable-gpu", "--disable-background-networking")
         engine = Hfdemo(**model_files())
         message = message_of(load_prompts(model_files()["model"]), 40)
         rates = []

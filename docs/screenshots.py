@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from hfdemo.models.embedded import ensure_embedded_model
 from tests.conftest import start_app
-from tests.e2e.conftest import ChatPage, find_chromium
+from tests.e2e.conftest import ChatPage, launch_chromium
 
 IMAGES = Path(__file__).parent / "images"
 QUESTION = "Give me three tips for a good night's sleep."
@@ -30,7 +30,7 @@ def main() -> None:
         app = start_app(home, HOME=folder, HFDEMO_MODEL=f"~/{model.name}")
         try:
             app.wait_for_log("CPU", timeout_s=300)
-            browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
+            browser = launch_chromium(playwright)
             _save(_answered_chat(browser, app.url), "chat-en.png")
             _save(_new_chat_on_a_phone(browser, app.url), "chat-ko.png")
             for language in ("en", "ko"):

@@ -1,5 +1,13 @@
 """Replies that a browser finds hard to draw: 20 kinds in three sizes, none longer than 100 kB."""
 
+LONGEST_TASK = """() => {
+    window.longest = 0
+    new PerformanceObserver(list => list.getEntries().forEach(task => {
+        window.longest = Math.max(window.longest, task.duration)
+    })).observe({ type: "longtask" })
+}"""
+"""Begins to keep in `longest` how many ms the longest task of the page took; less than 50 are not told."""
+
 SIZES = (1_000, 10_000, 100_000)
 
 

@@ -96,6 +96,15 @@ def read_text(name: str, value: object) -> str:
     return replace_surrogates(value)
 
 
+def read_object(written: str | bytes) -> dict[str, Any] | None:
+    """Return the JSON object in a text; None if it is anything else, or nested too deeply."""
+    try:
+        found = json.loads(written)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def shorten(value: object, chars: int = 40) -> str:
     """Show a refused value without sending all of a huge one back."""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 128:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hfdemo.answering import Answer, Answering
+from hfdemo.chat.messages import read_object
 from hfdemo.door.asked import Asked, cache_key
 from hfdemo.door.chat_completions import ChatForm, read_chat
 from hfdemo.door.completions import CompletionForm, read_completion
@@ -230,16 +231,10 @@ def _read_asked(operation: Operation, body: bytes, status: Status) -> Asked:
     Raises:
         InvalidInput: it can't be read; the text says why.
     """
-    return operation.read(Fields(_parse(body)), status)
-
-
-def _parse(body: bytes) -> dict[str, Any]:
-    found = None
-    with suppress(ValueError, RecursionError):
-        found = json.loads(body)
-    if not isinstance(found, dict):
+    found = read_object(body)
+    if found is None:
         raise InvalidInput("not_an_object")
-    return found
+    return operation.read(Fields(found), status)
 
 
 def _model(status: Status) -> dict[str, Any]:

@@ -3,11 +3,10 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from hfdemo.chat.messages import Message, ToolCall, replace_surrogates
+from hfdemo.chat.messages import Message, ToolCall, read_object, replace_surrogates
 from hfdemo.chat.reply import FinishReason
 from hfdemo.chat.tool_calls import CallReader
 from hfdemo.door.fields import Fields
@@ -178,10 +177,8 @@ def _call_schema(tools: Mapping[str, Any]) -> dict[str, Any]:
 def _read_call(call: Fields) -> ToolCall:
     function = call.object("function")
     name, arguments = function.text("name"), function.text("arguments")
-    found = None
-    with suppress(ValueError, RecursionError):
-        found = json.loads(arguments or "{}")
-    if not isinstance(found, dict):
+    found = read_object(arguments or "{}")
+    if found is None:
         raise InvalidInput("bad_field", name=function.name("arguments"))
     if not name:
         raise InvalidInput("bad_field", name=function.name("name"))

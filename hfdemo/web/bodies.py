@@ -187,15 +187,20 @@ class FewLargeBodies:
         return True
 
     async def _hand_on(self, scope: Scope, body: bytearray, receive: Receive, send: Send) -> None:
-        whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
-
-        async def read() -> Message:
-            return whole.pop() if whole else await receive()
-
         try:
-            await self._app(scope, read, send)
+            await self._app(scope, again(bytes(body), receive), send)
         finally:
             self._turns.release()
+
+
+def again(body: bytes, receive: Receive) -> Receive:
+    """Return what hands on a body that was read, and then what comes after it."""
+    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receiver() -> Message:
+        return first.pop() if first else await receive()
+
+    return receiver
 
 
 def _told_bytes(scope: Scope) -> int:

@@ -14,7 +14,8 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hfdemo.chat.messages import shorten
+from hfdemo.chat.messages import read_object, shorten
+from hfdemo.web.bodies import again
 from hfdemo.web.refusals import refusal
 
 MAX_NAME_CHARS = 100
@@ -105,7 +106,7 @@ class Events:
             if scope["method"] == "POST":
                 body = await _read_body(receive)
                 check(_parse(body))
-                receive = _again(body, receive)
+                receive = again(body, receive)
             else:
                 check({})
         except Refused as error:
@@ -224,23 +225,10 @@ async def _read_body(receive: Receive) -> bytes:
 
 
 def _parse(body: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+    found = read_object(body)
+    if found is None:
         raise Refused("bad_json")
     return found
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Return what hands on a body that was read, and then what comes after it."""
-    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receiver() -> Message:
-        return first.pop() if first else await receive()
-
-    return receiver
 
 
 class _RunSender:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from playwright.sync_api import ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, expect
 
 from hfdemo.page.page import launch
 from tests.conftest import ROOT, App, free_port, wait_until
@@ -50,6 +50,11 @@ def find_chromium() -> str | None:
             advice = "On Debian and Ubuntu: sudo apt install chromium"
             pytest.exit(f"The browser tests need Chromium. {advice}", returncode=1)
     return None
+
+
+def launch_chromium(playwright: Playwright, *arguments: str) -> Browser:
+    """Return Chromium for what is no test; see `browser_type_launch_args` for why without a sandbox."""
+    return playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox", *arguments])
 
 
 def _first_of(names: tuple[str, ...]) -> str | None:

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from hfdemo.words import say
 from tests.e2e.conftest import ChatPage
-from tests.page_corpus import KINDS
+from tests.page_corpus import KINDS, LONGEST_TASK
 
 FORBIDDEN = "script, svg:has(a), iframe, form, input, img, video, audio, object, embed, style, link, details, base"
 
@@ -272,14 +272,6 @@ def test_what_is_wide_scrolls_in_its_own_box(scripted, scripted_chat, width):
     lines = page.locator("th").first.evaluate("th => th.getClientRects().length && getComputedStyle(th).wordBreak")
     assert lines == "keep-all"
     expect(page.locator("#transcript .message [data-testid][aria-label]")).to_have_count(0)
-
-
-LONGEST_TASK = """() => {
-    window.longest = 0
-    new PerformanceObserver(list => list.getEntries().forEach(task => {
-        window.longest = Math.max(window.longest, task.duration)
-    })).observe({ type: "longtask" })
-}"""
 
 
 @pytest.mark.parametrize("kind", ["fractions in each other", "bold that never ends", "directions", "combining marks"])

@@ -12,6 +12,7 @@ from tests.e2e.conftest import ChatPage
 
 WORDS = [f"w{number}" for number in range(200)]
 KEPT_CHATS = "#chats button:first-child"
+STORED = "[...Object.keys(localStorage), ...Object.keys(sessionStorage)]"
 DOT = "getComputedStyle(document.querySelector('#status .stage'), '::before').color"
 
 
@@ -60,10 +61,7 @@ def test_a_new_tab_finds_the_chat_and_forget_forgets_it(counting):
     other.page.locator("#open-settings").click()
     other.page.locator("#forget").click()
     other.starters.first.wait_for()
-    assert other.page.evaluate("[...Object.keys(localStorage), ...Object.keys(sessionStorage)]") == []
-
-
-STORED = "[...Object.keys(localStorage), ...Object.keys(sessionStorage)]"
+    assert other.page.evaluate(STORED) == []
 
 
 def test_what_one_tab_forgets_is_forgotten_by_those_that_are_open_out_of_sight_or_replying(counting):

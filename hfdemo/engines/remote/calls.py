@@ -1,10 +1,9 @@
 """The tools that a model asks for, from the pieces in which a server tells of them; pure."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hfdemo.chat.messages import ToolCall, new_call_id, replace_surrogates
+from hfdemo.chat.messages import ToolCall, new_call_id, read_object, replace_surrogates
 from hfdemo.engines.remote.events import CallPiece
 
 
@@ -42,7 +41,7 @@ class CallsComing:
         return tuple(
             ToolCall(call.name, replace_surrogates(call.arguments) or "{}", call.id or new_call_id())
             for call in self._calls
-            if call.name and (is_whole or _is_object(call.arguments))
+            if call.name and (is_whole or read_object(call.arguments) is not None)
         )
 
     def _begun(self, piece: CallPiece) -> _Coming | None:
@@ -53,12 +52,8 @@ class CallsComing:
         last = same_place[-1] if same_place else None
         if last is None or (piece.place is None and not piece.id):
             return None
-        is_other = last.id != piece.id if last.id and piece.id else bool(piece.name) and _is_object(last.arguments)
+        if last.id and piece.id:
+            is_other = last.id != piece.id
+        else:
+            is_other = bool(piece.name) and read_object(last.arguments) is not None
         return None if is_other and (piece.id or piece.arguments) else last
-
-
-def _is_object(arguments: str) -> bool:
-    try:
-        return isinstance(json.loads(arguments), dict)
-    except (ValueError, RecursionError):
-        return False

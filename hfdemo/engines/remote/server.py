@@ -153,10 +153,13 @@ async def find_served(server: Server, address: Address, timeout_s: float) -> Ser
         raise httpx2.ReadTimeout("no list of models") from None
 
 
+def _is_name(told: object) -> bool:
+    return isinstance(told, str) and bool(told.strip())
+
+
 async def _complete(server: Server, address: Address, listed: list[Any]) -> Served:
     """Return what a list of models says, with what a server for one model tells beside it."""
-    entries = [entry for entry in listed if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
-    entries = [entry for entry in entries if entry["id"].strip()]
+    entries = [entry for entry in listed if isinstance(entry, dict) and _is_name(entry.get("id"))]
     program = next((str(entry["owned_by"]) for entry in entries if entry.get("owned_by")), "")
     models = [ServedModel(entry["id"], _limit(entry)) for entry in entries]
     if len(models) == 1 and models[0].context_limit is None and not address.is_router:
