@@ -28,7 +28,6 @@ from hfdemo.words import Language, as_language
 # What a click does in the browser, before the server hears of it; see `assets/scripts/`.
 SEND = "() => window.hfdemo.send()"
 LOCK = "() => window.hfdemo.lock()"
-UNLOCK = "() => window.hfdemo.unlock()"
 STOP = "(conversation) => window.hfdemo.stopReply(conversation)"
 UNLESS_REVERTED = "(conversation) => window.hfdemo.unlessReverted(conversation)"
 LOCK_UNLESS_REVERTED = "(conversation) => { window.hfdemo.unlessReverted(conversation); return window.hfdemo.lock(); }"
@@ -156,9 +155,8 @@ class ChatPage(BareChatInterface):
         """Let a reply follow an event, and give the box back when it has ended, however it did."""
         outputs = [self.textbox, self.chatbot, self.conversation, self.continue_button, self.meter, self.cache_key]
         reply: Dependency = trigger(function, inputs, [*outputs, *more], concurrency_limit=None, **QUEUED)
-        reply.then(None, self.conversation, None, js=REPLY_ENDED)
-        # After an error `then` is silent.
-        reply.failure(None, None, self.textbox, js=UNLOCK).then(None, self.conversation, None, js=REPLY_ENDED)
+        for end in (reply.success, reply.failure):
+            end(None, self.conversation, self.textbox, js=REPLY_ENDED)
 
     async def _send(
         self, visitor: gr.Request, message: object, conversation: object, key: str, language: object, *options: object

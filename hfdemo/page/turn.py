@@ -153,14 +153,16 @@ class TurnView:
         return meter_text(tokens, self._status().context_limit, self.language)
 
     def _rest(self, conversation: Conversation, draft: str = "") -> Update:
-        """Return the page when a message can be sent; the draft goes back into the box, before what is there."""
+        """Return the page without a reply that comes; the draft goes back into the box, before what is there.
+
+        The box is unlocked in the browser, when the event has ended.
+        """
         path = conversation.path
         receipt = next((turn.receipt for turn in reversed(path) if turn.receipt), None)
-        ready = gr.update(submit_btn=True, stop_btn=False)
         can_continue = gr.update(visible=_can_continue(conversation.reply))
         used = receipt.used_tokens if receipt else 0
         data = to_data(conversation) | ({"draft": draft} if draft else {})
-        return ready, draw(path, self.language), data, can_continue, self._meter(used)
+        return gr.skip(), draw(path, self.language), data, can_continue, self._meter(used)
 
 
 async def stream_turn(

@@ -91,6 +91,19 @@ def test_what_one_tab_forgets_is_forgotten_by_those_that_are_open_out_of_sight_o
         expect(tab.replies).to_have_count(1)
 
 
+def test_what_a_tab_kept_before_it_heard_that_all_is_forgotten_is_forgotten_too(counting):
+    ask(counting, "2")
+    counting.open_settings()
+    counting.page.evaluate("""
+        const kept = Object.entries(localStorage).filter(([key]) => key.startsWith("hfdemo_chat"));
+        addEventListener("pagehide", () => kept.forEach(([key, text]) => localStorage.setItem(key, text)));
+    """)
+    counting.page.locator("#forget").click()
+    counting.starters.first.wait_for()
+    expect(counting.users).to_have_count(0)
+    assert counting.page.evaluate(STORED) == []
+
+
 @pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
 def test_one_chat_can_be_deleted_and_brought_back(server, browser: Browser, locale):
     language = locale[:2]

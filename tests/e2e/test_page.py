@@ -183,6 +183,27 @@ def test_failure_in_the_midst_keeps_what_was_written(scripted, scripted_chat):
     expect(scripted_chat.box).to_be_editable()
 
 
+SEND_AS_SOON_AS_SEND_IS_THERE = """(texts) => {
+    const box = document.querySelector("#message textarea");
+    new MutationObserver(() => {
+        if (!document.querySelector("#message .submit-button") || box.value || !texts.length) return;
+        hfdemo.setBox(texts.shift());
+        setTimeout(() => {
+            const key = { key: "Enter", code: "Enter", keyCode: 13, bubbles: true, cancelable: true };
+            if (box.dispatchEvent(new KeyboardEvent("keydown", key))) box.dispatchEvent(new KeyboardEvent("keypress", key));
+        });
+    }).observe(document.querySelector("#message"), { subtree: true, childList: true });
+}"""
+
+
+def test_a_message_can_be_sent_as_soon_as_send_is_there(scripted, scripted_chat):
+    texts = [f"message {number}" for number in range(6)]
+    scripted_chat.page.evaluate(SEND_AS_SOON_AS_SEND_IS_THERE, texts[1:])
+    scripted_chat.send(texts[0])
+    expect(scripted_chat.replies).to_have_count(len(texts))
+    assert [messages[-1].content for messages in said(scripted.engine)] == texts
+
+
 def test_closing_the_tab_ends_the_generation(scripted, context):
     def closing_s() -> float:
         chat = ChatPage(context.new_page())

@@ -33,7 +33,7 @@ class Page:
         self.box = self.transcript = self.conversation = self.can_continue = self.meter = None
         self.draft: str | None = None
         """What goes back into the box."""
-        self.locked: bool | None = None
+        self.locked = False
         self.keys: list[str] = []
         self.updates = 0
 
@@ -42,8 +42,8 @@ class Page:
         self.updates += 1
         assert "value" not in box and "interactive" not in box, "what is being typed there is the visitor's"
         if "stop_btn" in box:
-            self.locked = box["stop_btn"]
-            assert box["submit_btn"] is not self.locked
+            assert box["stop_btn"] and not box["submit_btn"], "the browser unlocks it, when the event has ended"
+            self.locked = True
         self.transcript = transcript
         if data != gr.skip():
             self.conversation, self.draft = read_conversation(data), data.get("draft")
@@ -100,7 +100,7 @@ def test_the_message_is_in_the_conversation_with_the_first_piece():
     assert [turn.content for turn in page.conversation.path] == ["Hi"]
 
 
-def test_a_whole_turn_ends_with_its_receipt_and_the_box_open():
+def test_a_whole_turn_ends_with_its_receipt():
     engine = ScriptedEngine()
     engine.enqueue("<think>Hm.</think>", "Hel", "lo")
     page = run(engine, asked())
@@ -108,7 +108,7 @@ def test_a_whole_turn_ends_with_its_receipt_and_the_box_open():
     assert (question.content, question.receipt) == ("Hi", None)
     assert (reply.content, reply.thought, reply.receipt, reply.parent) == ("Hello", "Hm.", RECEIPT, question.id)
     assert page.transcript == draw(page.conversation.path, "en")
-    assert (page.draft, page.locked, page.can_continue, page.meter) == (None, False, False, "40 of 100 tokens")
+    assert (page.draft, page.can_continue, page.meter) == (None, False, "40 of 100 tokens")
     assert engine.requests == [replace(request_of(page.conversation.path[:1], OPTIONS), cache_key="key")]
 
 
@@ -198,7 +198,7 @@ def test_a_message_without_any_reply_goes_back_into_the_box():
     with pytest.raises(GenerationFailed) as failed:
         run(engine, asked("More", answered()))
     page = failed.value.page
-    assert (page.draft, page.locked) == ("More", False)
+    assert page.draft == "More"
     assert page.transcript == draw(answered().path, "en")
     assert [turn.content for turn in page.conversation.path] == ["Hi", "Hel"]
 
@@ -210,7 +210,7 @@ def test_what_came_before_an_error_stays_and_can_be_continued():
         run(engine, asked())
     page = failed.value.page
     assert [turn.content for turn in page.conversation.path] == ["Hi", "half"]
-    assert (page.draft, page.locked, page.can_continue) == (None, False, True)
+    assert (page.draft, page.can_continue) == (None, True)
 
 
 def test_a_failed_retry_leaves_the_reply_that_was_there():
@@ -219,7 +219,7 @@ def test_a_failed_retry_leaves_the_reply_that_was_there():
     with pytest.raises(GenerationFailed) as failed:
         run(engine, PageTurn(before, before.at(before.path[0].id)))
     page = failed.value.page
-    assert page.conversation == before and page.draft is None and page.locked is False
+    assert page.conversation == before and page.draft is None
 
 
 @pytest.mark.parametrize("reason", ["end_of_turn", "max_new_tokens"])
@@ -239,7 +239,7 @@ def test_a_reply_that_ends_before_a_word_gives_the_message_back(reason):
     engine.receipt = replace(RECEIPT, finish_reason=reason, new_tokens=0)
     engine.enqueue("")
     page = run(engine, asked())
-    assert (page.draft, page.locked, page.shown, page.conversation) == ("Hi", False, [], Conversation())
+    assert (page.draft, page.shown, page.conversation) == ("Hi", [], Conversation())
 
 
 def test_a_reply_that_is_all_thought_stays():

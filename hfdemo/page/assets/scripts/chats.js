@@ -27,8 +27,13 @@
     const { at = 0, id, since = null, conversation, settings = {}, lent = {}, draft = "" } = parse(text);
     return { at, id, since, text, conversation: isConversation(conversation) ? conversation : { turns: [], head: null }, settings, lent, draft };
   };
-  const keptChats = () => Object.keys(lasting ?? {}).filter((key) => key.startsWith(CHAT))
-    .map((key) => ({ key, ...read(lasting.getItem(key)) })).sort((one, other) => other.at - one.at);
+  const sign = () => ofAllTabs?.getItem(SIGN) ?? null;
+  const newSign = () => { const next = newId(); return write(ofAllTabs, SIGN, next) ? next : null; };
+  // Where there is no sign, a tab wrote it that had not heard yet that everything was forgotten.
+  const isLeftOver = (chat) => chat.since !== null && sign() === null;
+  const allChats = () => Object.keys(lasting ?? {}).filter((key) => key.startsWith(CHAT))
+    .map((key) => ({ key, ...read(lasting.getItem(key)) }));
+  const keptChats = () => allChats().filter((chat) => !isLeftOver(chat)).sort((one, other) => other.at - one.at);
   const contentOf = ({ conversation, settings, lent, draft }) => JSON.stringify({ conversation, settings, lent, draft });
 
   let isOpen = false;
@@ -38,9 +43,8 @@
   let lasts = null; // what this tab read or wrote last in the lasting storage
   let keptAs = "lasting";
 
-  const sign = () => ofAllTabs?.getItem(SIGN) ?? null;
-  const newSign = () => { const next = newId(); return write(ofAllTabs, SIGN, next) ? next : null; };
-  const isForgotten = (chat) => chat.since !== null && chat.since !== sign() && !lasting?.getItem(CHAT + chat.id);
+  const isForgotten = (chat) => isLeftOver(chat)
+    || (chat.since !== null && chat.since !== sign() && !lasting?.getItem(CHAT + chat.id));
   hfdemo.chatOfTab = () => {
     const own = read(tab?.getItem(CHAT));
     if (!isForgotten(own)) return own;
@@ -49,6 +53,7 @@
   };
   // The page has opened: returns its chat; a new tab goes on with the one that was kept last.
   hfdemo.openChat = () => {
+    for (const { key } of allChats().filter(isLeftOver)) lasting.removeItem(key);
     const own = hfdemo.chatOfTab();
     const chat = own.text ? own : keptChats()[0] ?? own;
     if (typeof chat.id === "string") ({ id } = chat);
@@ -87,6 +92,7 @@
   const forgetToo = () => {
     hfdemo.closeChat();
     tab?.removeItem(CHAT);
+    lasting?.removeItem(CHAT + id); // it may have been kept a moment after
     location.assign(location.pathname);
   };
   addEventListener("storage", ({ key, newValue }) => {

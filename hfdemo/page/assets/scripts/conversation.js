@@ -61,8 +61,8 @@
     sent = { text, turns: hfdemo.path().length };
     return box;
   };
-  hfdemo.unlock = () => READY();
-  // A reply's event has ended. Typing goes on without a click; on a phone the keyboard would jump up, so not there.
+  // A reply's event has ended, and a message can be sent. Typing goes on without a click; on a phone the keyboard would
+  // jump up, so not there.
   hfdemo.replyEnded = (conversation) => {
     locked = false;
     hfdemo.keep({ ...conversation, draft: undefined });
@@ -71,6 +71,7 @@
     waiting.splice(0).forEach((resolve) => resolve());
     const { activeElement } = document;
     if (matchMedia("(hover: hover)").matches && (activeElement === document.body || !activeElement?.isConnected)) area().focus();
+    return READY();
   };
   // Ends the reply that comes, and waits until its event has ended: then nothing more of it is drawn.
   hfdemo.stopReply = async (conversation) => {
