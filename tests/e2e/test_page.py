@@ -190,7 +190,8 @@ SEND_AS_SOON_AS_SEND_IS_THERE = """(texts) => {
         hfdemo.setBox(texts.shift());
         setTimeout(() => {
             const key = { key: "Enter", code: "Enter", keyCode: 13, bubbles: true, cancelable: true };
-            if (box.dispatchEvent(new KeyboardEvent("keydown", key))) box.dispatchEvent(new KeyboardEvent("keypress", key));
+            const press = (type) => box.dispatchEvent(new KeyboardEvent(type, key));
+            if (press("keydown")) press("keypress");
         });
     }).observe(document.querySelector("#message"), { subtree: true, childList: true });
 }"""
