@@ -35,8 +35,9 @@ ROWS_TRIED = (1, 2, 4, 8, 16, 32)
 TRIED_SIZE = 2048
 """The inputs and outputs of the weight for which that is measured."""
 
-CHUNK_ROWS = 4096
-"""How many rows are packed at once; packing needs 32 bit for each weight. A multiple of the kernel's block size."""
+CHUNK_ROWS = 256
+"""How many rows are packed at once, which needs 32 bit for each weight several times: so few that they stay in a
+core's cache. A multiple of the kernel's block size."""
 
 WRONG = 0.3
 """From this error on, relative to the product, a packed weight isn't used. 4 bit causes 0.1, 8 bit 0.01."""
@@ -256,11 +257,10 @@ def _pack_int8(weight: Tensor, group: int) -> list[Tensor]:
     """Return a weight packed with its scales and zeros, twice: 16 times its upper 4 bits, and its lower 4 bits."""
     groups = weight.float().view(len(weight), -1, group)
     step = (groups.abs().amax(-1, keepdim=True) / 127).clamp_min(1e-9).bfloat16().float()  # as the kernel rounds it
-    quantized = (groups / step).round_().clamp_(-128, 127) + 128
-    upper = (quantized / 16).floor()
+    quantized = (groups / step).round_().clamp_(-128, 127).to(torch.int32) + 128
+    upper, lower = _to_kernel_layout(quantized >> 4), _to_kernel_layout(quantized & 15)
     scales = [torch.cat([16 * step, 0 * step], -1), torch.cat([step, 8 * step], -1)]
-    lower = quantized - 16 * upper
-    return [_to_kernel_layout(upper), scales[0].bfloat16(), _to_kernel_layout(lower), scales[1].bfloat16()]
+    return [upper, scales[0].bfloat16(), lower, scales[1].bfloat16()]
 
 
 def _to_kernel_layout(quantized: Tensor) -> Tensor:
