@@ -172,6 +172,7 @@ class ChatPage:
 
     def open(self, url: str) -> None:
         self.page.goto(url)
+        self.page.locator("#status .stage").wait_for()  # on a busy machine, the starters may be there sooner
         self.starters.first.wait_for()
 
     @property
