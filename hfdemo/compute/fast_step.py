@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hfdemo.compute.architectures import FAST_ARCHITECTURES, Architecture
-from hfdemo.compute.chat_cache import ROOM_TOKENS, ChatCache
+from hfdemo.compute.chat_cache import ChatCache
 from hfdemo.compute.cpu_weights import PackedWeight, pack
 from hfdemo.compute.faster import faster
 from hfdemo.compute.step import TOLERANCE, agrees
@@ -305,9 +305,10 @@ class FastStep:
         self._kinds = max(self._decoder.angles_of) + 1
         self._cos = self._sin = torch.empty(0, 0)
         self.tokens_ahead = 0
-        self._one: Operation = self._decoder
-        self._is_recorded = False  # kept bound, `_by_layer` would make a cycle, which waits for the garbage collector
+        self._is_recorded = False
         self._attend: Operation = _attend
+        self._whole: dict[int, Operation] = {}
+        """Recordings of the step of one chat, by how many of its tokens are read."""
         self._records: dict[int, list[tuple[Operation, Operation]]] = {}
         packed = [module for module in self._decoder.layers.modules() if isinstance(module, PackedWeight)]
         self._few_rows = sorted({weight.few_rows for weight in packed if weight.few_rows})
@@ -319,36 +320,47 @@ class FastStep:
 
     def __call__(self, tokens: Tensor, caches: Sequence[ChatCache]) -> Tensor:
         """Read one token of each chat; see `step.Step`."""
+        return self._step(tokens, caches)
+
+    def _step(self, tokens: Tensor, caches: Sequence[ChatCache], operation: Operation | None = None) -> Tensor:
+        """Read tokens; by default with the operation that is fastest for these chats."""
         ends = _ends(caches)
         for cache, end in zip(caches, ends, strict=True):
             cache.room_for(end)
         self._extend_angles(max(cache.buffer.shape[2] for cache in caches))
         cos, sin = self._angles([end - 1 for end in ends])
-        views = [cache.buffer[:, :, :end] for cache, end in zip(caches, ends, strict=True)]
-        by_layer = self._is_recorded and len(caches) > 1
-        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
-            logits: Tensor = (self._by_layer if by_layer else self._one)(tokens, cos, sin, *views)
+        inputs = (tokens, cos, sin, *(cache.buffer[:, :, :end] for cache, end in zip(caches, ends, strict=True)))
+        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]  # see `record`
+            logits: Tensor = (operation or self._operation(caches, inputs))(*inputs)
         for cache, end in zip(caches, ends, strict=True):
             cache.set_tokens(end)
         return logits
 
+    def _operation(self, caches: Sequence[ChatCache], inputs: tuple[Tensor, ...]) -> Operation:
+        """Return what reads a token of each of some chats, or several of one, which is recorded when first needed."""
+        if not self._is_recorded:
+            return self._decoder
+        if any(cache is not caches[0] for cache in caches):
+            return self._by_layer
+        if len(caches) not in self._whole:
+            self._whole[len(caches)] = _record(self._decoder, forward=inputs)
+        return self._whole[len(caches)]
+
     def record(self, cache: ChatCache, most: int) -> None:
         """Record the operations as TorchScript, so that Python takes no time between them.
 
-        The step of one chat becomes one recording. For several chats, each layer has two, and attention loops over the
-        chats. TorchScript's own optimizations would make the first two steps as long as 20 (measured with PyTorch 2.13
-        and a model of 30 layers), and those after them not shorter: there is nothing left to fuse.
+        The step of one chat becomes one recording, for each number of its tokens that are read at once. For several
+        chats, each layer has two, and attention loops over the chats. TorchScript's own optimizations would make the
+        first two steps as long as 20 (measured with PyTorch 2.13 and a model of 30 layers), and those after them not
+        shorter: there is nothing left to fuse.
 
         Args:
             cache: of any conversation; it holds some more tokens afterwards.
             most: how many chats there will be at once.
         """
-        token = torch.zeros(1, dtype=torch.long)
-        self._extend_angles(cache.tokens + ROOM_TOKENS)
-        example = (token, *self._angles([0]), cache.buffer[:, :, : cache.tokens + 1])
-        self._one = _record(self._decoder, forward=example)
         self._attend = _script(_attend)
         self._is_recorded = True
+        token = torch.zeros(1, dtype=torch.long)
         for chats in (1, 2, *(few + 1 for few in self._few_rows)):
             if chats > most:
                 break
@@ -367,7 +379,7 @@ class FastStep:
         self.tokens_ahead = 0
         for rows in range(2, len(ids) + 1):
             cache.set_tokens(held)
-            logits = self(ids[:rows], [cache] * rows)
+            logits = self._step(ids[:rows], [cache] * rows, self._decoder)  # what will be needed isn't known
             found = cache.buffer[:, :, held : cache.tokens]
             if not torch.equal(logits, one_by_one[:rows]) or not torch.equal(found, read[:, :, :rows]):
                 return

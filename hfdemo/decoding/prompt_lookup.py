@@ -17,8 +17,9 @@ SHORTEST, LONGEST = 2, 4
 CONSIDERED_TOKENS = 64
 """After so many tokens from the first draft on, drafts must not lose time, or no more are made."""
 
-MOST_LOST = 0.01
-"""The share of the time that drafts may lose."""
+MOST_LOST, LENT_STEPS = 0.01, 1.0
+"""The share of the time that drafts may lose, and how many steps more: without these, the first wrong draft of a reply
+would mostly be its last one."""
 
 RECENT = 9
 """How many times are remembered; the shortest counts, so that other work on the machine changes nothing."""
@@ -144,7 +145,8 @@ class Speculation:
     @property
     def _is_affordable(self) -> bool:
         """Whether a draft may be wrong once more."""
-        return self._saved_s >= -MOST_LOST * self._spent_s
+        alone_s = min(self._alone_s, default=0.0)
+        return self._saved_s >= -MOST_LOST * self._spent_s - LENT_STEPS * alone_s
 
     def _pays(self, length: int, right: float) -> bool:
         """Tell whether a draft of some length is expected to save time."""
