@@ -6,22 +6,25 @@ from dataclasses import dataclass
 
 from hfdemo.errors import hide_tokens
 
-SHAPES = {
-    "Hugging Face": r"hf_(?:oauth_|jwt_)?[A-Za-z0-9]{20,}|api_org_[A-Za-z0-9]{20,}",
-    "OpenAI, Anthropic": r"sk-[A-Za-z0-9_-]{20,}",
-    "GitHub": r"gh[opsur]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}",
-    "GitLab": r"glpat-[A-Za-z0-9_-]{20,}",
-    "AWS": r"AKIA[0-9A-Z]{16}(?![0-9A-Z])",
-    "Google": r"AIza[0-9A-Za-z_-]{35}",
-    "Slack": r"xox[abeoprs]-[A-Za-z0-9-]{10,}",
-    "PEM": r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----",
+SHAPES: dict[str, dict[str, str]] = {
+    "Hugging Face": {"hf_": "(?:oauth_|jwt_)?[A-Za-z0-9]{20,}", "api_org_": "[A-Za-z0-9]{20,}"},
+    "OpenAI, Anthropic": {"sk-": "[A-Za-z0-9_-]{20,}"},
+    "GitHub": {f"gh{kind}_": "[A-Za-z0-9]{30,}" for kind in "opsur"} | {"github_pat_": "[A-Za-z0-9_]{30,}"},
+    "GitLab": {"glpat-": "[A-Za-z0-9_-]{20,}"},
+    "AWS": {"AKIA": "[0-9A-Z]{16}(?![0-9A-Z])"},
+    "Google": {"AIza": "[0-9A-Za-z_-]{35}"},
+    "Slack": {"xox": "[abeoprs]-[A-Za-z0-9-]{10,}"},
+    "PEM": {"-----BEGIN ": "(?:[A-Z]+ )*PRIVATE KEY-----"},
 }
-"""Whose key it is, and its shape."""
+"""Whose key it is, how it begins, and its shape behind that."""
 
 SHORTEST_KNOWN = 8
 """Values shorter than this are not searched for: `1` or `yes` would be everywhere."""
 
-_ANY = {maker: re.compile(rf"(?<![A-Za-z0-9_-])(?:{shape})") for maker, shape in SHAPES.items()}
+_ANY = {
+    maker: re.compile(rf"(?<![A-Za-z0-9_-])(?:{'|'.join(re.escape(start) + rest for start, rest in shapes.items())})")
+    for maker, shapes in SHAPES.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +67,7 @@ def mask(text: str, known: Mapping[str, str]) -> str:
 
 def _kinds(text: str, known: Mapping[str, str]) -> Iterator[str]:
     yield from (name for name, value in known.items() if len(value) >= SHORTEST_KNOWN and value in text)
-    yield from (maker for maker, pattern in _ANY.items() if pattern.search(text))
+    for maker, shapes in SHAPES.items():
+        # Finding a beginning takes a hundredth of the time, and there is seldom one.
+        if any(start in text for start in shapes) and _ANY[maker].search(text):
+            yield maker
