@@ -6,13 +6,14 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
 import pytest
 
 from tests import ROOT
@@ -104,6 +105,13 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def is_up(url: str) -> bool:
+    """Tell whether an address answers well. To ask again and again, httpx is dear: each time it reads certificates."""
+    with suppress(OSError):
+        return urllib.request.urlopen(url, timeout=5).status == 200
+    return False
+
+
 def start_app(folder: Path, port: int | None = None, timeout_s: float = 120, **environ: str) -> App:
     """Start the chat and wait until its page answers."""
     port = port or free_port()
@@ -116,10 +124,7 @@ def start_app(folder: Path, port: int | None = None, timeout_s: float = 120, **e
 
     def answers() -> bool:
         assert process.poll() is None, app.log()
-        try:
-            return httpx.get(app.url, timeout=5).status_code == 200
-        except httpx.TransportError:
-            return False
+        return is_up(app.url)
 
     wait_until(answers, timeout_s, "the page")
     return app

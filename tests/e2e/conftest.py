@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from filelock import FileLock
 from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, expect
 
 from hfdemo.page.page import launch
-from tests.conftest import ROOT, App, free_port, wait_until
+from tests.conftest import ROOT, App, free_port, is_up, wait_until
 from tests.fakes import ScriptedEngine, ScriptedHost, scripted_page
 
 expect.set_options(timeout=15_000)  # the check's machine may be busy; what is there at once takes no longer
@@ -110,13 +109,7 @@ class Server:
     def start(self) -> None:
         command = [sys.executable, "-m", "tests.scripted_server", str(self.port)]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(self._answers, 60, "the server answers")
-
-    def _answers(self) -> bool:
-        try:
-            return urllib.request.urlopen(f"{self.url}/healthz", timeout=1).status == 200
-        except OSError:
-            return False
+        wait_until(lambda: is_up(f"{self.url}/healthz"), 60, "the server answers")
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)

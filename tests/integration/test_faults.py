@@ -72,8 +72,8 @@ EVERYWHERE: dict[str, Callable] = {
 }
 
 WITH_STEP: dict[str, Callable] = {
-    "first step": lambda model: (model.step, "_one", 1),
-    "fifth step": lambda model: (model.step, "_one", 5),
+    "first step": lambda model: (model.step, "_step", 1),
+    "fifth step": lambda model: (model.step, "_step", 5),
 }
 
 ON_DETOUR: dict[str, Callable] = {
@@ -151,10 +151,10 @@ def fail_once(place: str, served: Served, client: Client, monkeypatch, caplog) -
 def test_a_hundred_failures_in_a_row_leave_nothing_behind(served, client, monkeypatch):
     right = right_reply(client)
     step = served.local.model.step
-    write = step._one
+    write = step._step
     with monkeypatch.context() as patch:
         for at_call in range(100):
-            patch.setattr(step, "_one", failing(write, 1 + at_call % 7))
+            patch.setattr(step, "_step", failing(write, 1 + at_call % 7))
             with pytest.raises(AppError, match=re.escape(say("error.generation"))):
                 ask(client)
     assert_nothing_left(served)
@@ -169,7 +169,7 @@ def test_out_of_memory_is_said_and_survived(served, client, monkeypatch):
     right = right_reply(client)
     step = served.local.model.step
     with monkeypatch.context() as patch:
-        patch.setattr(step, "_one", failing(step._one, 2, torch.OutOfMemoryError))
+        patch.setattr(step, "_step", failing(step._step, 2, torch.OutOfMemoryError))
         with pytest.raises(AppError, match=re.escape(say("error.out_of_memory"))):
             ask(client)
     assert ask(client) == right

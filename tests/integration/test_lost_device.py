@@ -2,7 +2,6 @@
 
 import os
 
-import httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
@@ -10,7 +9,7 @@ from gradio_client.exceptions import AppError
 from app import DEVICE_LOST
 from hfdemo.errors import is_device_lost
 from hfdemo.words import say
-from tests.conftest import free_port, wait_until
+from tests.conftest import free_port, is_up, wait_until
 from tests.warm import the_warm_python
 
 PROGRAM = """
@@ -49,14 +48,8 @@ def test_the_program_ends_with_an_error_after_it_told_the_visitor(tiny, tmp_path
         process = the_warm_python().begin(["-c", PROGRAM], environ, files)
     url = f"http://127.0.0.1:{port}"
 
-    def is_ready() -> bool:
-        try:
-            return httpx.get(f"{url}/readyz").status_code == 200
-        except httpx.TransportError:
-            return False
-
     try:
-        wait_until(is_ready, 60)
+        wait_until(lambda: is_up(f"{url}/readyz"), 60)
         with pytest.raises(AppError) as caught:
             Client(url, verbose=False).predict(message="Hi", api_name="/chat")
         assert str(caught.value) == say("error.device_lost")

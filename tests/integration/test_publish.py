@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from compileall import compile_dir
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, DynamicCache, Gen
 
 @pytest.fixture(scope="module")
 def python(served: Hub, shared_home: Path) -> Iterator[WarmPython]:
+    compile_dir(ROOT / "hfdemo", quiet=1)  # copies of it needn't be compiled, then
     quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}  # which a command says before it imports anything
     with warm_python(IMPORTS, environ_of(served, shared_home, **quiet)) as warm:
         yield warm

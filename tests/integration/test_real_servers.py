@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from hfdemo.chat.messages import Message
@@ -21,7 +20,7 @@ from hfdemo.engines.remote.engine import RemoteEngine
 from hfdemo.engines.remote.host import RemoteHost
 from hfdemo.models.embedded import GGUF_IN_WHEEL, PACKAGE
 from hfdemo.settings import Settings
-from tests.conftest import free_port, start_app, wait_until
+from tests.conftest import free_port, is_up, start_app, wait_until
 
 QUESTION = "What is the capital of France?"
 ANSWER = "The capital of France is Paris."
@@ -142,10 +141,3 @@ def test_llama_cpps_server(tmp_path):
         told, receipt = ask(engine)
         assert "Paris" in told.text and receipt.model
         assert ask(engine, stop_after=5)[1].finish_reason in ("stopped", "end_of_turn")
-
-
-def is_up(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).status_code == 200
-    except httpx.TransportError:
-        return False

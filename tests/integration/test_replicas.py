@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -24,7 +23,7 @@ from hfdemo.engines.remote.engine import RemoteEngine
 from hfdemo.engines.remote.host import RemoteHost
 from hfdemo.errors import GenerationFailed
 from hfdemo.settings import Settings
-from tests.conftest import ROOT, free_port, start_app, wait_until
+from tests.conftest import ROOT, free_port, is_up, start_app, wait_until
 from tests.e2e.conftest import ChatPage, browser_type_launch_args  # noqa: F401  # the same Chromium here
 
 WORDS = 40
@@ -53,17 +52,11 @@ def router(*workers: str) -> Iterator[str]:
     more = ["--prometheus-port", str(free_port()), "--worker-urls", *workers]
     process = subprocess.Popen([*command, *more], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: answers(f"http://127.0.0.1:{port}/v1/models"), 60, "the router")
+        wait_until(lambda: is_up(f"http://127.0.0.1:{port}/v1/models"), 60, "the router")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.kill()
         process.wait()
-
-
-def answers(url: str) -> bool:
-    with suppress(httpx.TransportError):
-        return httpx.get(url, timeout=2).status_code == 200
-    return False
 
 
 @dataclass
