@@ -11,7 +11,8 @@ import torch
 from transformers import DynamicCache
 
 from hfdemo.compute.architectures import FAST_ARCHITECTURES, Architecture
-from hfdemo.compute.fast_step import ROOM_TOKENS, ChatCache, FastStep, forget_records, make_fast_step
+from hfdemo.compute.chat_cache import ROOM_TOKENS, ChatCache
+from hfdemo.compute.fast_step import FastStep, forget_records, make_fast_step
 from hfdemo.models.plan import Machine, make_plan, usual_facts
 from tests.unit.tiny_models import tiny_model
 

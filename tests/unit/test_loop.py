@@ -128,8 +128,7 @@ def test_a_step_that_fails_ends_all_and_the_next_reply_is_written(model, monkeyp
         raise GenerationFailed("out_of_memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(model.step, "_by_layer", broken)
-        patch.setattr(model.step, "_one", broken)
+        patch.setattr(model.step, "_step", broken)
         for reply in replies:
             loop.add(reply)
         for reply in replies:
