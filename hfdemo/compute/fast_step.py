@@ -49,7 +49,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 """By their names in configurations."""
 
-MOST_AHEAD = 4
+LEAST_AHEAD, MOST_AHEAD = 2, 4
 """How many tokens it is tried to read in one step behind the one that was written last."""
 
 Operation = Callable[..., Any]
@@ -379,11 +379,14 @@ class FastStep:
         self.tokens_ahead = 0
         for rows in range(2, len(ids) + 1):
             cache.set_tokens(held)
-            logits = self._step(ids[:rows], [cache] * rows, self._decoder)  # what will be needed isn't known
+            logits = self._step(ids[:rows], [cache] * rows, self._decoder)
             found = cache.buffer[:, :, held : cache.tokens]
             if not torch.equal(logits, one_by_one[:rows]) or not torch.equal(found, read[:, :, :rows]):
-                return
+                break
             self.tokens_ahead = rows - 1
+        for rows in range(LEAST_AHEAD + 1, self.tokens_ahead + 2):  # else the first draft would wait for a recording
+            cache.set_tokens(held)
+            self(ids[:rows], [cache] * rows)
 
     def _by_layer(self, tokens: Tensor, cos: Tensor, sin: Tensor, *views: Tensor) -> Tensor:
         """Do what `_Decoder` does for several chats, with the recordings."""
