@@ -31,7 +31,7 @@ from hfdemo.compute.architectures import FAST_ARCHITECTURES, Architecture
 from hfdemo.compute.chat_cache import ChatCache
 from hfdemo.compute.cpu_weights import PackedWeight, pack
 from hfdemo.compute.faster import faster
-from hfdemo.compute.step import TOLERANCE, agrees
+from hfdemo.compute.step import LONGEST_DRAFT, SHORTEST_DRAFT, TOLERANCE, agrees
 from hfdemo.compute.torch_private import forget_recorded_modules
 from hfdemo.settings import CpuWeights
 
@@ -48,9 +48,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
 }
 """By their names in configurations."""
-
-LEAST_AHEAD, MOST_AHEAD = 2, 4
-"""How many tokens it is tried to read in one step behind the one that was written last."""
 
 Operation = Callable[..., Any]
 
@@ -372,7 +369,7 @@ class FastStep:
         Args:
             cache: of any conversation; it holds some more tokens afterwards.
         """
-        ids = torch.arange(MOST_AHEAD + 1) * 7919 % len(self._decoder.embedding)
+        ids = torch.arange(LONGEST_DRAFT + 1) * 7919 % len(self._decoder.embedding)
         held = cache.tokens
         one_by_one = torch.cat([self(token[None], [cache]) for token in ids])
         read = cache.buffer[:, :, held : cache.tokens].clone()
@@ -384,7 +381,9 @@ class FastStep:
             if not torch.equal(logits, one_by_one[:rows]) or not torch.equal(found, read[:, :, :rows]):
                 break
             self.tokens_ahead = rows - 1
-        for rows in range(LEAST_AHEAD + 1, self.tokens_ahead + 2):  # else the first draft would wait for a recording
+        for rows in range(
+            SHORTEST_DRAFT + 1, self.tokens_ahead + 2
+        ):  # else the first draft would wait for a recording
             cache.set_tokens(held)
             self(ids[:rows], [cache] * rows)
 

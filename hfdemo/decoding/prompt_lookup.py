@@ -8,11 +8,10 @@ in one step, and what it then chooses itself is written, so that a wrong draft c
 from collections import deque
 from collections.abc import Sequence
 
+from hfdemo.compute.step import LONGEST_DRAFT, SHORTEST_DRAFT
+
 SIZES = (3, 2)
 """How many of the last tokens must have stood in the same order before; more of them foretell better."""
-
-SHORTEST, LONGEST = 2, 4
-"""How many tokens a draft has."""
 
 CONSIDERED_TOKENS = 64
 """After so many tokens from the first draft on, drafts must not lose time, or no more are made."""
@@ -109,12 +108,12 @@ class Speculation:
             self.is_over = True
         if self.is_over:
             return []
-        size, tokens = self._lookup.find(LONGEST)
+        size, tokens = self._lookup.find(LONGEST_DRAFT)
         self._look_back()
         if tokens and not self._foretold:
             self._foretold = (len(self._ids), size, tokens)
-        length = min(most, LONGEST, max(SHORTEST, round(self._right[size]))) if tokens else 0
-        if length < SHORTEST or not self._pays(length, self._right[size]):
+        length = min(most, LONGEST_DRAFT, max(SHORTEST_DRAFT, round(self._right[size]))) if tokens else 0
+        if length < SHORTEST_DRAFT or not self._pays(length, self._right[size]):
             return []
         self._first_at = self._first_at or len(self._ids)
         return tokens[:length]

@@ -24,7 +24,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from hfdemo import colab
 from hfdemo.words import say
-from tests.conftest import ROOT, free_port, wait_until
+from tests.conftest import ROOT, free_port, is_up, wait_until
 from tests.hub import BAD_TOKEN, GOOD_TOKEN, Hub, Model, serve
 from tests.integration.conftest import Tiny
 
@@ -285,11 +285,4 @@ def test_a_kernel_that_is_killed_leaves_nothing_behind(notebook, tiny):
     link = re.search(r"Share link: (\S+)", notebook.text())[1]
     os.kill(notebook.client.km.provisioner.process.pid, signal.SIGKILL)
     for address in (page, link):
-        wait_until(lambda address=address: not answers(address), 20, f"the end of {address}")
-
-
-def answers(address: str) -> bool:
-    try:
-        return httpx.get(address).is_success
-    except httpx.TransportError:
-        return False
+        wait_until(lambda address=address: not is_up(address), 20, f"the end of {address}")

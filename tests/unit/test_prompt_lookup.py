@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from hfdemo.decoding.prompt_lookup import CONSIDERED_TOKENS, LONGEST, PromptLookup, Speculation
+from hfdemo.compute.step import LONGEST_DRAFT
+from hfdemo.decoding.prompt_lookup import CONSIDERED_TOKENS, PromptLookup, Speculation
 
 
 def draft(ids: Sequence[int], tokens: int = 4) -> list[int]:
@@ -67,7 +68,7 @@ def write(prompt: Sequence[int], reply: Sequence[int], slope: float, busy_at: in
     end = len(ids) + len(reply)
     while len(ids) < end:
         left = reply[len(ids) - len(prompt) :]
-        found = speculation.draft(min(LONGEST, len(left) - 1))
+        found = speculation.draft(min(LONGEST_DRAFT, len(left) - 1))
         right = next((n for n, (one, other) in enumerate(zip(found, left, strict=False)) if one != other), len(found))
         drafts += bool(found)
         step_s = 1 + slope * len(found) + (9 if found and drafts == busy_at else 0)

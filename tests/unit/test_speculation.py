@@ -15,9 +15,10 @@ from hfdemo.chat.reply import Receipt, StopSignal, Token
 from hfdemo.chat.reply_format import ReplyFormat
 from hfdemo.compute.chat_cache import ROOM_TOKENS, ChatCache
 from hfdemo.compute.fast_step import FastStep, make_fast_step
+from hfdemo.compute.step import LONGEST_DRAFT
 from hfdemo.compute.thread import CallingThread
 from hfdemo.decoding.loop import Loop
-from hfdemo.decoding.prompt_lookup import LONGEST, Speculation
+from hfdemo.decoding.prompt_lookup import Speculation
 from hfdemo.decoding.request import DecodeRequest
 from hfdemo.decoding.running import RunningReply
 from hfdemo.models.load import LoadedModel
@@ -52,7 +53,7 @@ def make_model(weights: CpuWeights) -> LoadedModel:
     )
     with torch.inference_mode():
         step = make_fast_step(network, weights)
-    assert step is not None and step.tokens_ahead == LONGEST
+    assert step is not None and step.tokens_ahead == LONGEST_DRAFT
     return LoadedModel("tiny", pipeline, prompts, (), tuple(network.model.layers), "CPU", step)
 
 
@@ -108,7 +109,7 @@ def writer(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Write:
         with monkeypatch.context() as patch:
             patch.setattr(Speculation, "_pays", lambda self, *_: bool(self._alone_s))
             patch.setattr(Speculation, "took", counted)
-            patch.setattr(model.step, "tokens_ahead", LONGEST if drafts else 0)
+            patch.setattr(model.step, "tokens_ahead", LONGEST_DRAFT if drafts else 0)
             Loop(CallingThread()).add(reply)
         told = [token for delta in reply.streamer.deltas() for token in delta.tokens]
         return Written(reply, reply.done.result(0), told, *counts)
@@ -283,7 +284,7 @@ class TestTheStep:
         with torch.inference_mode():
             network(torch.zeros(1, 2, dtype=torch.long), cache=cache, use_cache=True)
             step.look_ahead(cache)
-            assert step.tokens_ahead == LONGEST
+            assert step.tokens_ahead == LONGEST_DRAFT
             monkeypatch.setattr("hfdemo.compute.fast_step.F.layer_norm", odd)
             step.look_ahead(cache)
         assert step.tokens_ahead == 2
