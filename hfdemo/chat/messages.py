@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from hfdemo.errors import InvalidInput
 
-Role = Literal["user", "assistant", "tool"]
-"""Who speaks; a tool speaks only to the model."""
+Role = Literal["user", "assistant", "tool", "system"]
+"""Who speaks; a tool speaks only to the model, and so does a program that puts a word in between (`system`)."""
 
 MAX_MESSAGE_CHARS = 10_000_000
 """More than this can't be meant for a language model; the context limit refuses most texts far earlier."""

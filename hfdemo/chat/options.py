@@ -65,7 +65,8 @@ class Options:
     min_p: float = LIMITS["min_p"].default
     """0 switches it off."""
     left_out: tuple[str, ...] = ()
-    """Options that nobody chose: the model that answers may have better values than the defaults."""
+    """Options that nobody chose: the model that answers, or the server that has it, may have better values than the
+    defaults."""
 
     def with_recommended(self, recommended: Mapping[str, float]) -> "Options":
         """Return these options with a model's recommended values, by name, in place of what was left out."""

@@ -142,7 +142,8 @@ class PromptBuilder:
             tools: that the model may ask for, as JSON; empty if there are none.
 
         Raises:
-            InvalidInput: there is no message, what may not fall out doesn't fit, or the model knows of no tools.
+            InvalidInput: there is no message, what may not fall out doesn't fit, or the template has no place for
+                tools or for a system message in between.
             GenerationFailed: the chat template refuses this conversation.
         """
         turns = normalise(messages)
@@ -275,7 +276,7 @@ class PromptBuilder:
         """Render the template around placeholders.
 
         Raises:
-            InvalidInput: there are tools, which the template doesn't show.
+            InvalidInput: there are tools or a system message in between, which the template doesn't show.
             GenerationFailed: the template refuses the conversation, or doesn't show its last message.
         """
         if self.base_model and (tools or any(turn.role == "tool" or turn.calls for turn in turns)):
@@ -306,7 +307,7 @@ class PromptBuilder:
         if system and self.template.takes_system:
             messages.insert(0, {"role": "system", "content": self._veil(system, hold)})
         given = self._as_data(json.loads(tools), hold) if tools else []
-        text = self.template.render(messages, add_generation_prompt=True, thinking=thinking, tools=given)
+        text = self._render(messages, thinking, given, [turn.role for turn in turns])
         if asked not in text:  # it shows no plain text, only the parts of multimodal messages
             raise GenerationFailed("template")
         if given and not self._shows_tools(text, messages, thinking):
@@ -318,6 +319,33 @@ class PromptBuilder:
             if self.base_model and not (reply_start or thought_start)[0].isspace():
                 text = _with_space_before(text, PLACEHOLDER.findall(text)[-1])
         return _Layout(text, contents, text.rpartition(asked)[2])
+
+    def _render(
+        self, messages: Sequence[dict[str, Any]], thinking: Thinking, tools: Sequence[Any], roles: Sequence[str]
+    ) -> str:
+        """Render a conversation before the model's turn.
+
+        Raises:
+            InvalidInput: a system message stands in between, which the template refuses, or leaves out.
+            GenerationFailed: the template refuses the conversation.
+        """
+        first = len(messages) - len(roles)
+        within = [first + index for index, role in enumerate(roles) if role == "system"]
+
+        def render(role: str = "system") -> str | None:
+            said = [one | {"role": role} if index in within else one for index, one in enumerate(messages)]
+            with suppress(GenerationFailed):
+                return self.template.render(said, add_generation_prompt=True, thinking=thinking, tools=tools)
+            return None
+
+        if not within:
+            return self.template.render(messages, add_generation_prompt=True, thinking=thinking, tools=tools)
+        text = render()
+        shown = text is not None and all(messages[index]["content"] in text for index in within)
+        # A template that knows only two roles may show it as what one of these said.
+        if text is None or not shown or text in (render("user"), render("assistant")):
+            raise InvalidInput("system_within", name="messages")
+        return text
 
     def _as_data(self, value: Any, hold: Callable[[str], str]) -> Any:
         """Return what a template sees of tools and their calls: all of it but control tokens, which stay text.

@@ -37,6 +37,8 @@ class ChatRequest:
     """The tools that the model may ask for, as JSON: a list in the form of OpenAI's API."""
     must_call: tuple[str, ...] = ()
     """The names of the tools of which it has to ask for one; `schema` says the same."""
+    one_call: bool = False
+    """Whether it may ask for one of them at most."""
     access_token: str = field(default="", repr=False)
     """The visitor's own at the Hub, whose credit pays for the reply; empty if the host's does."""
     likeliest: int | None = None

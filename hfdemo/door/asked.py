@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,8 +37,6 @@ class Asked:
     streams: bool = False
     tells_usage: bool = False
     """Whether a stream ends with what the reply took."""
-    one_call: bool = False
-    """Whether the reply may ask for one tool at most."""
 
 
 def check_model(fields: Fields, status: Status) -> str:
@@ -78,7 +76,7 @@ def read_sampling(fields: Fields, status: Status, lengths: Sequence[str]) -> Opt
         seed=-1 if seed is None or seed == -1 else seed % 2**32,
         stop_texts=_stop_texts(fields),
         thinking=_thinking(fields, status),
-        left_out=tuple(name for name in RECOMMENDED if name not in given),
+        left_out=tuple(_left_out(fields, given, bool(length))),
     )
 
 
@@ -147,8 +145,10 @@ def read_conversation(messages: Sequence[Fields], field: str, system_prompt: str
             said.append(Message("assistant", content, thought, asked_for))
         elif role == "tool":
             said.append(read_result(message, content, calls))
-        elif said or not role:  # templates have one place for it
+        elif not role:
             raise message.not_one_of("role", ("user", "assistant"))
+        elif said:
+            said.append(Message("system", content))
         else:
             system.append(content)
     if not any(message.role == "user" and message.content.strip() for message in said):
@@ -181,6 +181,15 @@ def cache_key(key_name: str, request: ChatRequest) -> str:
 
 def _is_given(fields: Fields, name: str) -> bool:
     return fields.has(name) and not (name == "top_k" and fields.raw(name) == -1)
+
+
+def _left_out(fields: Fields, given: Collection[str], has_length: bool) -> Iterator[str]:
+    """Yield the options of which a program says nothing."""
+    yield from (name for name in RECOMMENDED if name not in given)
+    if not has_length:
+        yield "max_new_tokens"
+    if not (fields.has("reasoning_effort") or fields.has("chat_template_kwargs")):
+        yield "thinking"
 
 
 def _length(fields: Fields, name: str) -> int:

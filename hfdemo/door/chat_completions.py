@@ -33,10 +33,10 @@ def read_chat(fields: Fields, status: Status) -> Asked:
         schema_field="tool_choice" if tools.schema else "response_format",
         tools=tools.definitions,
         must_call=tools.must_call,
+        one_call=fields.has("parallel_tool_calls") and not fields.flag("parallel_tool_calls"),
     )
     tells_usage = fields.object("stream_options").flag("include_usage")
-    one_call = fields.has("parallel_tool_calls") and not fields.flag("parallel_tool_calls")
-    return Asked(request, model, fields.flag("stream"), tells_usage, one_call)
+    return Asked(request, model, fields.flag("stream"), tells_usage)
 
 
 class ChatForm:
@@ -51,7 +51,7 @@ class ChatForm:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
         self._told = Told(asked.request)
-        self._calls = CallsTold(asked.request.tools, asked.one_call)
+        self._calls = CallsTold(asked.request)
         self._head = {"id": new_id("chatcmpl"), "created": now(), "model": asked.model}
 
     def begin(self) -> Iterator[Event]:
@@ -73,7 +73,7 @@ class ChatForm:
 
     def whole(self, receipt: Receipt) -> dict[str, Any]:
         """Return the reply."""
-        told = CallsTold(self._asked.request.tools, self._asked.one_call)
+        told = CallsTold(self._asked.request)
         (text, calls), (rest, more) = told.add(self._told.text, self._told.calls), told.end()
         message: dict[str, Any] = {"role": "assistant", "content": text + rest, "refusal": None}
         if self._told.thought:

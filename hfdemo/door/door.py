@@ -46,6 +46,10 @@ OTHER_STATUSES = {
     "credit_sign_in": 403,
     "busy": 503,
     "closing": 503,
+    "gpu_quota": 429,
+    "gpu_runs": 429,
+    "gpu_stranger": 429,
+    "gpu_pending": 429,
     "template": 400,
     "endpoint_refused": 400,
     "endpoint_too_long": 400,
@@ -243,10 +247,10 @@ def _model(status: Status) -> dict[str, Any]:
 
 
 def _error_answer(error: HfdemoError, language: Language) -> JSONResponse:
+    status = _status_of(error)
     seconds = error.fields.get("seconds", "1" if isinstance(error, Busy) else "")
-    return JSONResponse(
-        _error_body(error, language), _status_of(error), {"retry-after": seconds} if seconds.isdecimal() else {}
-    )
+    tells_when = status in (429, 503) and seconds.isdecimal()  # others tell how long they waited
+    return JSONResponse(_error_body(error, language), status, {"retry-after": seconds} if tells_when else {})
 
 
 def _error_body(error: HfdemoError, language: Language) -> dict[str, Any]:

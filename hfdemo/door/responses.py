@@ -138,7 +138,7 @@ class ResponseForm:
             "error": None,
             "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
             "instructions": self._asked.request.system_prompt or None,
-            "max_output_tokens": options.max_new_tokens,
+            "max_output_tokens": None if "max_new_tokens" in options.left_out else options.max_new_tokens,
             "model": (receipt.model if receipt else "") or self._asked.model,
             "output": output,
             "parallel_tool_calls": False,

@@ -8,6 +8,7 @@ from typing import Any
 
 from hfdemo.chat.messages import Message, ToolCall, read_object, replace_surrogates
 from hfdemo.chat.reply import FinishReason
+from hfdemo.chat.request import ChatRequest
 from hfdemo.chat.tool_calls import CallReader
 from hfdemo.door.fields import Fields
 from hfdemo.door.forms import finish_word
@@ -82,13 +83,12 @@ class CallsTold:
     """Takes the answer of a reply piece by piece, and knows which calls were told.
 
     Args:
-        tools: of the request; without any, all of the answer is text.
-        one_call: whether only the first call counts.
+        request: what is answered; without tools, all of the answer is text.
     """
 
-    def __init__(self, tools: str, one_call: bool = False) -> None:
-        self._reader = CallReader(_parameters(json.loads(tools))) if tools else None
-        self._most = 1 if one_call else MAX_TOOLS
+    def __init__(self, request: ChatRequest) -> None:
+        self._reader = CallReader(_parameters(json.loads(request.tools))) if request.tools else None
+        self._most = 1 if request.one_call else MAX_TOOLS
         self._found = self._numbered = 0
 
     def add(self, text: str, calls: Sequence[ToolCall] = ()) -> tuple[str, list[ToolCall]]:

@@ -50,8 +50,9 @@ class Status:
     """Whether the model has no chat template: it was not tuned for chat."""
     takes_system_prompt: bool = True
     """Whether the chat template has a place for a system prompt; if not, it goes before the first message."""
-    recommended: Mapping[str, float] = field(default_factory=dict)
-    """The values that the model's makers recommend for options that nobody chose, by name."""
+    recommended: Mapping[str, float] | None = field(default_factory=dict)
+    """The values that the model's makers recommend for options that nobody chose, by name; None where another server
+    knows them, which is asked for all that a page shows."""
     notes: tuple[Note, ...] = ()
     """What else people should know of the model."""
     instruct_sibling: str | None = None

@@ -225,10 +225,11 @@ class ChatPage(BareChatInterface):
     def _read_options(self, options: Sequence[object]) -> PageOptions:
         """Check the settings; a thinking mode that only the model before had is none."""
         *inputs, recommended = options
+        status = self._answering.status()
         thinking = self._controls.inputs.index(self._controls.thinking)
-        if inputs[thinking] not in self._answering.status().thinking_modes:
+        if inputs[thinking] not in status.thinking_modes:
             inputs[thinking] = "auto"
-        return read_page_options(inputs, recommended)
+        return read_page_options(inputs, recommended if status.recommended is not None else None)
 
     async def _stop(self, visitor: gr.Request) -> None:
         """Let the visitor's reply end with what it has."""

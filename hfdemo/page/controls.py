@@ -71,7 +71,8 @@ def read_page_options(values: Sequence[object], shown: object = None) -> PageOpt
     Args:
         values: in the order of the inputs.
         shown: what `Controls.recommended` holds, on a page. Where a visitor left a number as it was, nobody chose it:
-            the model that answers may have another one than the page knows. A program sends null for that.
+            the model that answers may have another one than the page knows. A program sends null for that. None where
+            what the page shows is to be asked for as it stands.
 
     Raises:
         InvalidInput: one of them can't be used; the text says which and why.

@@ -85,7 +85,7 @@ class StatusBar:
             gr.update(value=WHILE_BUSY_S if now.stage in BUSY else OTHERWISE_S),
             gr.update(visible=bool(now.thinking_modes), choices=modes, **stale),
             "" if now.stage in CAN_BE_TRIED_AGAIN else escape(f"{without_folders(now.model)} {now.device}".strip()),
-            *self._show_recommended(now.recommended, told, spoken),
+            *self._show_recommended(now.recommended or {}, told, spoken),
         )
 
     def _show_recommended(self, now: Mapping[str, float], told: object, language: Language) -> list[Any]:

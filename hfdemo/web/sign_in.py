@@ -7,7 +7,7 @@ Programs sign in as with Gradio: `Client(..., auth=(user, password))`, or with e
 
 import base64
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from http.cookies import SimpleCookie
 
@@ -23,9 +23,9 @@ from hfdemo.web.refusals import refusal
 from hfdemo.web.routes import callers_of
 from hfdemo.web.sessions import Accounts, Sessions
 from hfdemo.web.throttle import Throttle
-from hfdemo.words import choose_language, say
+from hfdemo.words import Language, choose_language, say
 
-FORM_WORDS = ("title", "user", "password", "button", "hub", "credit")
+FORM_WORDS = ("title", "user", "password", "button", "hub", "credit", "out")
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'"
 
@@ -41,7 +41,7 @@ body {{ font: 16px/1.5 system-ui, sans-serif; display: grid; place-items: center
 form {{ display: grid; gap: .5rem; width: min(20rem, 100%) }}
 input, button, a {{ font: inherit; padding: .5rem }}
 button, a {{ margin-top: .5rem; text-align: center }}
-</style></head><body><form method="post" action="login">
+</style></head><body><form method="post" action="{action}">
 <h1>{title}</h1>
 <p role="alert">{problem}</p>
 {ways}
@@ -52,6 +52,7 @@ _HUB = """<a href="login/huggingface" target="_blank" rel="noopener">{hub}</a>""
 _CREDIT = "<p>{credit}</p>"
 """In a tab of its own: in a frame, where a Space is shown, the Hub's page can't open."""
 
+_OUT = "<button>{out}</button>"
 _PASSWORD = """<label for="username">{user}</label>
 <input id="username" name="username" autocomplete="username" autocapitalize="none" required autofocus>
 <label for="password">{password}</label>
@@ -104,8 +105,7 @@ class SignIn:
         elif path == "/login":  # a form that was wrong, opened again
             await _to_page(scope)(scope, receive, send)
         elif path == "/logout":
-            self._sessions.end(secret)
-            await self._without_cookies(_to_page(scope))(scope, receive, send)
+            await self._sign_out(scope, secret)(scope, receive, send)
         elif self._is_signed_in(scope, secret) or callers_of(scope["path"]) == "anyone":
             await self._app({**scope, VISITORS_TOKEN: self._sessions.token(secret)}, receive, send)
         elif path == "" and scope["method"] in ("GET", "HEAD"):
@@ -167,6 +167,15 @@ class SignIn:
         answer = _to_page(scope) if from_page else JSONResponse({"success": True})
         return self._with_cookies(answer, self._sessions.begin(name))
 
+    def _sign_out(self, scope: Scope, secret: str) -> Response:
+        """End a session, if its visitor wants that. Any page can have a browser ask for this address, by a picture."""
+        if not self._sessions.user(secret):
+            return _to_page(scope)
+        if scope["method"] != "POST" and Headers(scope=scope).get("sec-fetch-site") not in ("same-origin", "none"):
+            return _draw_form(_language(scope), "logout", "out", [_OUT])
+        self._sessions.end(secret)
+        return self._without_cookies(_to_page(scope))
+
     def _slow(self, scope: Scope) -> Response:
         seconds = int(self._throttle.wait_s(_address(scope))) + 1
         return refusal("sign_in_slow", 429, scope, {"retry-after": str(seconds)}, seconds=seconds)
@@ -195,13 +204,24 @@ class SignIn:
         return answer
 
     def _form(self, scope: Scope, problem: str = "", status: int = 200, **facts: str) -> HTMLResponse:
-        """Return the form, with the sentence of a problem. Nothing in it depends on the page behind it."""
-        language = choose_language(Headers(scope=scope).get("accept-language"))
-        text = {key: escape(say(f"sign_in.{key}", language)) for key in FORM_WORDS}
+        """Return the form to sign in, with the sentence of a problem."""
+        language = _language(scope)
         sentence = escape(say(f"refused.{problem}", language, **facts)) if problem else ""
-        ways = "\n".join(self._ways).format(**text)
-        page = _FORM.format(language=language, problem=sentence, ways=ways, title=text["title"])
-        return HTMLResponse(page, status, {"content-security-policy": POLICY, "cache-control": "no-store"})
+        return _draw_form(language, "login", "title", self._ways, sentence, status)
+
+
+def _draw_form(
+    language: Language, action: str, title: str, parts: Sequence[str], problem: str = "", status: int = 200
+) -> HTMLResponse:
+    """Return a form. Nothing in it depends on the page behind it."""
+    text = {key: escape(say(f"sign_in.{key}", language)) for key in FORM_WORDS}
+    inner = "\n".join(parts).format(**text)
+    page = _FORM.format(language=language, action=action, title=text[title], problem=problem, ways=inner)
+    return HTMLResponse(page, status, {"content-security-policy": POLICY, "cache-control": "no-store"})
+
+
+def _language(scope: Scope) -> Language:
+    return choose_language(Headers(scope=scope).get("accept-language"))
 
 
 def _to_page(scope: Scope) -> RedirectResponse:

@@ -1,6 +1,6 @@
 """A Space lets in whom its host names, by their Hugging Face accounts; others get nothing of the host's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -63,8 +63,8 @@ class Browser:
         self.space = space
         self.cookies: dict[str, str] = {}
 
-    def get(self, url: str) -> httpx.Response:
-        headers = {"cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+    def get(self, url: str, more: Mapping[str, str] | None = None) -> httpx.Response:
+        headers = dict(more or {}) | {"cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
         headers["x-forwarded-proto"] = "https"
         answer = httpx.get(url, headers=headers, timeout=30)
         for line in answer.headers.get_list("set-cookie"):
@@ -96,7 +96,7 @@ def test_who_is_on_the_list_is_let_in(visitor, provider, user, organisations):
     answer = visitor.sign_in()
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     assert SECRET in visitor.get(visitor.space.url).text
-    assert visitor.get(f"{visitor.space.url}/logout").status_code == 303
+    assert visitor.get(f"{visitor.space.url}/logout", {"sec-fetch-site": "none"}).status_code == 303
     assert visitor.get(f"{visitor.space.url}/config").status_code == 401
 
 

@@ -122,7 +122,12 @@ def test_signing_in_opens_the_page_for_one_session(closed_page):
     anna = Client(closed_page.url, verbose=False, auth=("anna", "비밀"))
     other = Client(closed_page.url, verbose=False, auth=("anna", "비밀"))
     assert anna.predict("Hi", api_name="/chat") == "ok"
-    httpx.get(f"{closed_page.url}/logout", cookies=anna.cookies)
+    foreign = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}
+    httpx.get(f"{closed_page.url}/logout", cookies=anna.cookies, headers=foreign)
+    assert anna.predict("Hi", api_name="/chat") == "ok"
+    foreign["origin"] = "https://evil.example"
+    assert httpx.post(f"{closed_page.url}/logout", cookies=anna.cookies, headers=foreign).status_code == 403
+    assert httpx.post(f"{closed_page.url}/logout", cookies=anna.cookies).status_code == 303
     assert httpx.get(f"{closed_page.url}/config", cookies=anna.cookies).status_code == 401
     assert other.predict("Hi", api_name="/chat") == "ok"
 

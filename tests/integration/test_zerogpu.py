@@ -135,7 +135,8 @@ def test_a_program_reads_why_it_gets_no_gpu(space, scheduler):
     asked = {"messages": [{"role": "user", "content": CAPITAL}]}
     for stream in (False, True):
         answer = httpx.post(f"{space.url}/v1/chat/completions", headers=headers, json=asked | {"stream": stream})
-        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "gpu_quota")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (429, "gpu_quota")
+        assert answer.headers["retry-after"] == "3720"
     scheduler.refusal = None
 
 

@@ -11,10 +11,11 @@ import pytest
 
 from hfdemo.answering import Answering
 from hfdemo.chat.messages import Message, ToolCall
+from hfdemo.chat.options import RECOMMENDED
 from hfdemo.chat.reply import Delta, Token
 from hfdemo.door.door import make_door
 from hfdemo.engines.protocol import Status
-from hfdemo.errors import Busy, GenerationFailed, InvalidInput
+from hfdemo.errors import Busy, GenerationFailed, InvalidInput, NoGpu
 from hfdemo.settings import Settings
 from hfdemo.web.events import EventTable
 from hfdemo.web.guard import Guarded, guard
@@ -23,7 +24,7 @@ from tests.unit.web import Recorder
 
 KEY = "a-key-of-anna-0123"
 HELLO = [{"role": "user", "content": "Hello"}]
-CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+CHAT, TEXT, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 
 
 class Api:
@@ -153,7 +154,31 @@ def test_options_reach_the_model_and_what_is_left_out_is_the_models_own(api):
     options = request.options
     assert (options.temperature, options.top_p, options.top_k, options.max_new_tokens) == (0.3, 1, 0, 7)
     assert (options.seed, options.stop_texts) == (2**32 - 5, ("a", "b"))
-    assert set(options.left_out) == {"repetition_penalty", "min_p"}
+    assert set(options.left_out) == {"repetition_penalty", "min_p", "thinking"}
+
+
+@pytest.mark.parametrize(
+    ("path", "length"),
+    [(CHAT, "max_completion_tokens"), (CHAT, "max_tokens"), (TEXT, "max_tokens"), (RESPONSES, "max_output_tokens")],
+)
+def test_what_a_program_says_nothing_of_is_known(api, path, length):
+    asked = {CHAT: {"messages": HELLO}, TEXT: {"prompt": "Once"}, RESPONSES: {"input": "Hello"}}[path]
+    assert api.send("POST", path, asked).status_code == 200
+    assert set(api.engine.requests[-1].options.left_out) == {*RECOMMENDED, "max_new_tokens", "thinking"}
+    every = dict.fromkeys(RECOMMENDED, 1) | {length: 5, "chat_template_kwargs": {"enable_thinking": False}}
+    assert api.send("POST", path, asked | every).status_code == 200
+    assert api.engine.requests[-1].options.left_out == ()
+
+
+def test_a_system_message_may_stand_anywhere(api):
+    told = [{"role": "developer", "content": "Be brief."}, *HELLO, {"role": "assistant", "content": "Hi"}]
+    assert api.chat([*told, {"role": "system", "content": "In Korean."}, *HELLO]).status_code == 200
+    assert api.chat([*told, *HELLO, {"role": "developer", "content": "In Korean."}]).status_code == 200
+    first, last = api.engine.requests
+    said = (Message("user", "Hello"), Message("assistant", "Hi"))
+    assert first.system_prompt == last.system_prompt == "Be brief."
+    assert first.messages == (*said, Message("system", "In Korean."), Message("user", "Hello"))
+    assert last.messages == (*said, Message("user", "Hello"), Message("system", "In Korean."))
 
 
 def test_more_tokens_than_the_longest_reply_has_are_as_many_as_that(api):
@@ -199,7 +224,6 @@ def test_more_tokens_than_the_longest_reply_has_are_as_many_as_that(api):
         ({"messages": [{"role": "boss", "content": "Hello"}]}, "messages[0].role"),
         ({"messages": [{"content": "Hello"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
-        ({"messages": [*HELLO, {"role": "system", "content": "x"}]}, "messages[1].role"),
         ({"messages": [*HELLO, {"role": "tool", "content": "x"}]}, "messages[1].tool_call_id"),
         ({"messages": [*HELLO, {"role": "function", "content": "x"}]}, "messages[1].role"),
         ({"messages": [*HELLO, {"role": "assistant", "tool_calls": 5}]}, "messages[1].tool_calls"),
@@ -554,6 +578,13 @@ def test_a_large_conversation_is_taken_and_a_huge_one_is_not():
         (GenerationFailed("endpoint_busy_for", host="h", seconds=9), 429, "endpoint_busy_for", "9"),
         (GenerationFailed("endpoint_refused", host="h", said="no tools"), 400, "endpoint_refused", None),
         (GenerationFailed("endpoint_no_credit", host="h"), 502, "endpoint_no_credit", None),
+        (GenerationFailed("endpoint_stalled", host="h", seconds=60), 502, "endpoint_stalled", None),
+        (NoGpu("gpu_quota", asked=9, left=1, hours=1, minutes=0, seconds=3600), 429, "gpu_quota", "3600"),
+        (NoGpu("gpu_runs"), 429, "gpu_runs", None),
+        (NoGpu("gpu_stranger"), 429, "gpu_stranger", None),
+        (NoGpu("gpu_pending"), 429, "gpu_pending", None),
+        (NoGpu("gpu_none_free"), 503, "gpu_none_free", None),
+        (InvalidInput("system_within", name="messages"), 400, "system_within", None),
         (RuntimeError("secret words"), 500, "generation", None),
     ],
 )

@@ -52,6 +52,11 @@ def test_the_numbers_of_a_quota_are_told(wait, english, korean):
     assert "57초" in error.text("ko") and "12초" in error.text("ko") and korean in error.text("ko")
 
 
+def test_a_program_is_told_when_to_come_again():
+    error = explain_refusal(refused("quota exceeded", QUOTA.format(whose="ZeroGPU", wait="1 day, 0:00:01")))
+    assert error.fields["seconds"] == str(24 * 3600 + 60)
+
+
 def test_a_quota_below_nothing_is_nothing():
     text = QUOTA.format(whose="free ZeroGPU", wait="1:00:00").replace("12s", "-3s")
     assert "you have 0 s" in explain_refusal(refused("quota exceeded", text)).text("en")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from hfdemo.chat.messages import Message, ToolCall
-from hfdemo.chat.options import Options
+from hfdemo.chat.options import RECOMMENDED, Options
 from hfdemo.chat.reply import Delta, Receipt, StopSignal, Token
 from hfdemo.chat.request import ChatRequest
 from hfdemo.engines.remote.address import find_address
@@ -119,6 +119,37 @@ def test_greedy_is_asked_without_what_has_no_effect_then(endpoint):
     read(make(endpoint), ask(temperature=0))
     assert endpoint.chats[0].body["temperature"] == 0
     assert not {"top_p", "top_k", "min_p"} & set(endpoint.chats[0].body)
+
+
+def test_what_nobody_chose_is_the_servers_own(endpoint):
+    engine, everything = make(endpoint), (*RECOMMENDED, "max_new_tokens", "thinking")
+    usual = {"model", "messages", "stream", "stream_options", "seed"}
+    read(engine, ask(left_out=everything))
+    assert set(endpoint.chats[-1].body) == usual
+    read(engine, ask(completes=True, left_out=everything))
+    assert set(endpoint.chats[-1].body) == usual - {"messages"} | {"prompt"}
+    for name, value in {"temperature": 0.5, "top_p": 0.8, "top_k": 7, "min_p": 0.1, "repetition_penalty": 1.1}.items():
+        read(engine, ask(**{name: value}, left_out=[other for other in everything if other != name]))
+        assert set(endpoint.chats[-1].body) == usual | {name} and endpoint.chats[-1].body[name] == value
+
+
+@pytest.mark.parametrize("greedy", ["temperature", "top_p"])
+def test_greedy_is_asked_where_nothing_else_was_chosen(endpoint, greedy):
+    read(make(endpoint), ask(**{greedy: 0}, left_out=[name for name in RECOMMENDED if name != greedy]))
+    assert endpoint.chats[-1].body["temperature"] == 0
+    assert {"top_p", "top_k", "min_p", "repetition_penalty"}.isdisjoint(endpoint.chats[-1].body)
+
+
+def test_a_reply_that_goes_on_thinks_no_more_whoever_chose_that(endpoint):
+    read(make(endpoint), ask(reply_start="Once", continues=True, left_out=("thinking",)))
+    assert endpoint.chats[-1].body["chat_template_kwargs"]["enable_thinking"] is False
+
+
+def test_a_page_knows_that_the_server_has_values_of_its_own(endpoint):
+    engine = make(endpoint)
+    assert engine.status().recommended is None
+    read(engine)
+    assert engine.status().stage == "ready" and engine.status().recommended is None
 
 
 def test_top_k_of_0_is_off_everywhere(endpoint):
@@ -969,6 +1000,28 @@ def test_a_call_that_has_to_come_is_asked_for_by_the_protocols_own_word(endpoint
     calls_of(make(endpoint), must_call=names, schema='{"anyOf": []}', schema_field="tool_choice")
     body = endpoint.chats[-1].body
     assert body["tool_choice"] == choice and "response_format" not in body
+
+
+def test_one_call_at_most_is_asked_for_and_is_nothing_that_must_be_taken(endpoint):
+    engine = make(endpoint)
+    for one_call in (False, True):
+        calls_of(engine, one_call=one_call)
+        assert endpoint.chats[-1].body.get("parallel_tool_calls") == (False if one_call else None)
+    endpoint.refuse(400, {"error": {"message": "parallel_tool_calls is not supported"}})
+    calls_of(engine, one_call=True)
+    assert "parallel_tool_calls" not in endpoint.chats[-1].body and engine.status().notes == ()
+    read(engine, ask(one_call=True))
+    assert "parallel_tool_calls" not in endpoint.chats[-1].body
+
+
+def test_a_system_message_in_between_goes_to_the_endpoint_as_it_is(endpoint):
+    said = (Message("user", "Hi"), Message("system", "Be brief."), Message("user", "Who are you?"))
+    read(make(endpoint), ask(messages=said, system_prompt="Be kind."))
+    assert [one["role"] for one in endpoint.chats[0].body["messages"]] == ["system", "user", "system", "user"]
+    for _ in range(3):  # it may be the first one, or what OpenAI's protocol doesn't have, that isn't taken
+        endpoint.refuse(400, {"error": {"message": "System message must be at the beginning."}})
+    _, error = fail(make(endpoint), ask(messages=said, system_prompt="Be kind."))
+    assert error.key == "endpoint_refused" and "must be at the beginning" in str(error)
 
 
 def test_tools_are_never_left_out(endpoint):

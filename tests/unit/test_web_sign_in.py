@@ -180,14 +180,40 @@ def test_a_form_in_parts_is_read_too(door):
 
 def test_signing_out_ends_one_session_only(door):
     here, there = sign_in(door), sign_in(door)
-    assert here.get("/logout").status_code == 303
+    assert here.post("/logout").status_code == 303
     assert (here.get("/config").status_code, there.get("/config").status_code) == (401, 200)
+
+
+@pytest.mark.parametrize("site", ["none", "same-origin"])
+def test_who_opens_the_address_is_signed_out(door, site):
+    client = sign_in(door)
+    answer = client.get("/logout", headers={"sec-fetch-site": site})
+    assert (answer.status_code, answer.headers["location"]) == (303, "./")
+    assert client.get("/config").status_code == 401
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "", None])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_a_foreign_page_signs_nobody_out(door, site, method):
+    client = sign_in(door)
+    answer = client.request(method, "/logout", headers={} if site is None else {"sec-fetch-site": site})
+    assert answer.status_code == 200 and "set-cookie" not in answer.headers
+    assert client.get("/config").status_code == 200
+
+
+def test_who_comes_from_elsewhere_is_asked_whether_to_sign_out(door):
+    client = sign_in(door)
+    answer = client.get("/logout", headers={"sec-fetch-site": "cross-site", "accept-language": "ko"})
+    assert 'method="post" action="logout"' in answer.text and "로그아웃</button>" in answer.text
+    assert "password" not in answer.text and "<script" not in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    assert "Sign out</button>" in client.get("/logout").text
 
 
 def test_an_ended_session_stays_ended_even_if_its_cookie_is_kept(door):
     client = sign_in(door)
     kept = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
-    client.get("/logout")
+    client.post("/logout")
     assert browser(door).get("/config", headers={"cookie": kept}).status_code == 401
 
 

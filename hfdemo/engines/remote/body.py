@@ -118,10 +118,9 @@ def droppable(request: ChatRequest) -> int:
 
 
 def _parameters(ask: Ask) -> dict[str, Any]:
-    options, limit = ask.request.options, ask.context_limit
     return {
-        **_sampling(options),
-        "max_tokens": min(options.max_new_tokens, max(1, limit // 2)) if limit else options.max_new_tokens,
+        **_sampling(ask.request.options),
+        **_length(ask.request.options, ask.context_limit),
         "seed": ask.seed,
         **_likeliest(ask.request),
         **_form(ask.request),
@@ -145,6 +144,8 @@ def _form(request: ChatRequest) -> dict[str, Any]:
     """Return which tools the reply may ask for, or which schema it has to follow."""
     tools = json.loads(request.tools) if request.tools else []
     form: dict[str, Any] = {"tools": tools} if tools else {}
+    if tools and request.one_call:
+        form["parallel_tool_calls"] = False
     if request.must_call:
         is_any = len(request.must_call) == len(tools)  # llama.cpp's server knows no names
         named = {"type": "function", "function": {"name": request.must_call[0]}}
@@ -159,21 +160,33 @@ def _schema_format(schema: str) -> dict[str, Any]:
 
 
 def _sampling(options: Options) -> dict[str, float]:
-    penalty = {"repetition_penalty": options.repetition_penalty}
-    if options.temperature == 0 or options.top_p == 0:  # most servers take no top_p of 0
-        return {"temperature": 0, **penalty}
-    return {
+    """Return the sampling options that somebody chose; the server has its own values for the others."""
+    is_greedy = options.temperature == 0 or options.top_p == 0  # most servers take no top_p of 0
+    chosen: dict[str, float] = {
         "temperature": options.temperature,
         "top_p": options.top_p,
         "top_k": options.top_k or int(NEUTRAL["top_k"]),
         "min_p": options.min_p,
-        **penalty,
+        "repetition_penalty": options.repetition_penalty,
     }
+    chosen = {name: value for name, value in chosen.items() if name not in options.left_out}
+    if is_greedy:
+        return {name: value for name, value in chosen.items() if name == "repetition_penalty"} | {"temperature": 0}
+    return chosen
+
+
+def _length(options: Options, context_limit: int | None) -> dict[str, int]:
+    if "max_new_tokens" in options.left_out:
+        return {}
+    half = max(1, context_limit // 2) if context_limit else options.max_new_tokens
+    return {"max_tokens": min(options.max_new_tokens, half)}
 
 
 def _thinking(request: ChatRequest) -> dict[str, Any]:
     """Return how thinking is asked for; templates call it by two names. An answer goes on without another thought."""
     mode = request.options.thinking
+    if "thinking" in request.options.left_out and not _goes_on(request):
+        return {}
     thinks = mode not in ("auto", "off") and not request.reply_start
     thinks = thinks or bool(request.thought_start and not request.reply_start)
     effort = {"reasoning_effort": mode} if mode in ("low", "medium", "high") else {}

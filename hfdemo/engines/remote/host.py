@@ -70,7 +70,7 @@ class RemoteHost:
         self._told: dict[str, frozenset[str]] = {}
         self._lock = Lock()
         self._finding: Future[None] | None = None
-        self._status = Status("resolving", model=self._chosen, device=address.host)
+        self._status = Status("resolving", model=self._chosen, device=address.host, recommended=None)
         in_thread(self.loop.run_forever, "endpoint")
 
     @property
@@ -166,6 +166,7 @@ class RemoteHost:
             device=self.address.host,
             context_limit=min(limits, default=None),
             thinking_modes=model.modes,
+            recommended=None,
             notes=notes,
         )
 

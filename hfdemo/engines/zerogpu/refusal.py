@@ -51,6 +51,7 @@ def _quota(text: str) -> NoGpu:
         in_all = 60 * (24 * days + hours) + minutes + (seconds > 0)  # in minutes, rounded up
         left = max(0, int(found["left"]))
         facts = {"asked": found["asked"], "left": left, "hours": in_all // 60, "minutes": in_all % 60}
+        facts["seconds"] = 60 * in_all  # for programs
         return NoGpu("gpu_quota", _more_quota(text), **facts)
     if "runs limit" in text:
         return NoGpu("gpu_runs")
