@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, Literal
 
 from hfdemo.chat.encoder import ControlTokens, EncodeText, find_control_tokens, make_text_encoder
 from hfdemo.chat.messages import Message, ToolCall
@@ -295,7 +295,8 @@ class PromptBuilder:
                 return dict(self._as_data(_result(turn), hold))
             message: dict[str, Any] = {"role": turn.role, "content": hold(turn.content) if turn.content else ""}
             message |= {THOUGHT_FIELD: hold(turn.thought)} if turn.thought else {}
-            return message | ({"tool_calls": self._as_data(_calls(turn.calls), hold)} if turn.calls else {})
+            calls = _calls(turn.calls, self._writes_calls == "as text") if turn.calls else []
+            return message | ({"tool_calls": self._as_data(calls, hold)} if calls else {})
 
         system = system_prompt if system_prompt.strip() else ""
         if system and not self.template.takes_system:  # it goes before the first message
@@ -362,16 +363,24 @@ class PromptBuilder:
 
     def _shows_tools(self, text: str, messages: Sequence[Mapping[str, Any]], thinking: Thinking) -> bool:
         """Tell whether a prompt with tools is another than without, and calls in the reply can be read."""
-        if not (self.reply_format.reads_calls and self._reads_calls):
+        if not self.reply_format.reads_calls or self._writes_calls is None:
             return False
         return text != self.template.render(messages, add_generation_prompt=True, thinking=thinking)
 
     @cached_property
-    def _reads_calls(self) -> bool:
-        """Whether a call of a tool, as the template writes it, is read as that call."""
+    def _writes_calls(self) -> Literal["as data", "as text"] | None:
+        """As what the template takes the arguments of a call, so that its call is read as that; None if neither is.
+
+        Most take data. Those of DeepSeek V3 to V3.1 take JSON.
+        """
+        forms: tuple[Literal["as data", "as text"], ...] = ("as data", "as text")
+        return next((form for form in forms if self._reads_calls(as_text=form == "as text")), None)
+
+    def _reads_calls(self, as_text: bool) -> bool:
+        """Tell whether a call of a tool, as the template writes it, is read as that call."""
         asked = {"role": "user", "content": make_placeholder()}
         call = ToolCall("look_up", '{"word": "tree"}')
-        calls = {"role": "assistant", "content": "", "tool_calls": _calls([call])}
+        calls = {"role": "assistant", "content": "", "tool_calls": _calls([call], as_text)}
         result = {"role": "tool", "content": make_placeholder(), "tool_call_id": call.id, "name": call.name}
         parameters = {"type": "object", "properties": {"word": {"type": "string", "description": "The word"}}}
         function = {"name": call.name, "description": "Looks up a word", "parameters": parameters}
@@ -532,8 +541,8 @@ def _with_space_before(text: str, word: str) -> str:
     return f"{before} {word}{behind}"
 
 
-def _calls(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
-    """Return calls of tools, as templates expect them.
+def _calls(calls: Sequence[ToolCall], as_text: bool) -> list[dict[str, Any]]:
+    """Return calls of tools, as templates expect them: their arguments as JSON, or as what that says.
 
     Source: https://huggingface.co/docs/transformers/chat_extras
     """
@@ -541,7 +550,7 @@ def _calls(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
         {
             "type": "function",
             "id": call.id,
-            "function": {"name": call.name, "arguments": json.loads(call.arguments)},
+            "function": {"name": call.name, "arguments": call.arguments if as_text else json.loads(call.arguments)},
         }
         for call in calls
     ]

@@ -1,15 +1,9 @@
 """Tools that a model may ask for: what it is told of them, and how what it asks for is read from its answer; pure.
 
-Models write a call as text, each family in its own form. Sources: the chat templates of Qwen2.5, Qwen3-Coder and
-Hermes 2 Pro, of Llama 3.1, of Mistral's models (https://docs.mistral.ai/capabilities/function_calling), of DeepSeek R1
-and V3.1, GLM 4.6 and 4.7, Kimi K2, MiniMax M2, Seed-OSS, and of others.
+Models write a call as text, each family in its own form (`call_forms`) between its own marks.
 """
 
-import json
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any
-
+from hfdemo.chat.call_forms import GEMMA_QUOTES, Schemas, read_calls
 from hfdemo.chat.messages import ToolCall
 from hfdemo.chat.reply_reader import hold_back
 
@@ -20,6 +14,12 @@ CLOSINGS = {
     "<|python_tag|>": "",  # Llama 3.1, which may also begin its answer with the JSON itself
     "[TOOL_CALLS]": "",  # Mistral
     "<｜tool▁calls▁begin｜>": "<｜tool▁calls▁end｜>",  # DeepSeek
+    "<｜DSML｜function_calls>": "</｜DSML｜function_calls>",  # DeepSeek V3.2
+    "<｜DSML｜tool_calls>": "</｜DSML｜tool_calls>",  # DeepSeek V4
+    "<|START_ACTION|>": "<|END_ACTION|>",  # Cohere
+    "<|tool_call>": "<tool_call|>",  # Gemma 4
+    "<start_function_call>": "<end_function_call>",  # FunctionGemma
+    "<|tool_call_start|>": "<|tool_call_end|>",  # LFM2
     "<|tool_calls_section_begin|>": "<|tool_calls_section_end|>",  # Kimi
     "<minimax:tool_call>": "</minimax:tool_call>",
     "<seed:tool_call>": "</seed:tool_call>",
@@ -31,46 +31,9 @@ MARKS = (
     *("<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"),
     *("<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"),
     *("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
+    *("｜DSML｜", *GEMMA_QUOTES),
 )
 """What is control tokens in some models, and text in others."""
-
-_NAMED = re.compile(r"\s*([\w.-]+)(?:\[CALL_ID\]\w+)?(?:\[ARGS\])?\s*(?=\{)")
-"""The call of a newer model of Mistral's: `[TOOL_CALLS]name[ARGS]{...}`."""
-
-_TAGGED = tuple(
-    (re.compile(call, re.DOTALL), re.compile(argument, re.DOTALL))
-    for call, argument in (
-        (  # Qwen3-Coder
-            r"\s*<function=([\w.-]+)>(.*?)</function>\s*",
-            r"\s*<parameter=([^>]+)>\n?(.*?)\n?</parameter>\s*",
-        ),
-        (  # MiniMax
-            r'\s*<invoke name="([\w.-]+)">(.*?)</invoke>\s*',
-            r'\s*<parameter name="([^"]+)">\n?(.*?)\n?</parameter>\s*',
-        ),
-        (  # GLM
-            r"\s*([\w.-]+)\s*((?:<arg_key>.*</arg_value>)?)\s*",
-            r"\s*<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>\s*",
-        ),
-    )
-)
-"""How a call is written whose arguments are text, each with its name, and how an argument is."""
-
-_MARKED = tuple(
-    re.compile(form, re.DOTALL | re.VERBOSE)
-    for form in (
-        r"""\s* <｜tool▁call▁begin｜> function <｜tool▁sep｜> (?P<name>[\w.-]+) \s*
-        ```json \s* (?P<arguments>\{.*?\}) \s* ``` \s* <｜tool▁call▁end｜> \s*""",  # DeepSeek R1
-        r"""\s* <｜tool▁call▁begin｜> (?P<name>[\w.-]+) <｜tool▁sep｜>
-        (?P<arguments>\{.*?\}) \s* <｜tool▁call▁end｜> \s*""",  # DeepSeek V3.1
-        r"""\s* <\|tool_call_begin\|> \s* (?P<id>(?:functions\.)?(?P<name>[\w.-]+):\d+) \s*
-        <\|tool_call_argument_begin\|> \s* (?P<arguments>\{.*?\}) \s*
-        <\|tool_call_end\|> \s*""",  # Kimi, whose template expects its own id again
-    )
-)
-"""How a call is written of which marks tell the name, and the arguments as JSON."""
-
-_BETWEEN = re.compile(r"[\s,;]*")
 
 
 class CallReader:
@@ -80,7 +43,7 @@ class CallReader:
         tools: the JSON schema of each tool's arguments, by its name. What looks like a call of another one is text.
     """
 
-    def __init__(self, tools: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, tools: Schemas) -> None:
         self._tools = tools
         self._held = ""
         self._begun = False  # whether there was a text or a call
@@ -136,103 +99,13 @@ class CallReader:
         parts = written.split(opening)[1:] if opening else [written]
         for part in parts:
             inner = part.removesuffix(CLOSINGS.get(opening, ""))
-            read = self._read_tagged(inner) or _read_marked(inner) or _read_calls(inner)
+            read = read_calls(inner, self._tools)
             if not read or any(call.name not in self._tools for call in read):
                 return []
             calls += read
         return calls
 
-    def _read_tagged(self, written: str) -> list[ToolCall]:
-        """Return calls whose arguments are text, of the types that the tools' schemas say."""
-        for call, argument in _TAGGED:
-            found = _all_of(call, written)
-            if found and not any(argument.sub("", one[2]).strip() for one in found):
-                return [self._typed_call(one[1], argument.findall(one[2])) for one in found]
-        return []
-
-    def _typed_call(self, name: str, arguments: Sequence[tuple[str, str]]) -> ToolCall:
-        properties = self._tools.get(name, {}).get("properties")
-        known = properties if isinstance(properties, dict) else {}
-        return ToolCall(name, _dump({key.strip(): _typed(value, known.get(key.strip())) for key, value in arguments}))
-
     def _show(self, text: str) -> str:
         self._in_text = self._in_text or bool(text.strip())
         self._begun = self._begun or self._in_text
         return text if self._in_text else ""
-
-
-def _typed(value: str, schema: object) -> Any:
-    """Return the value of an argument that a model wrote as text."""
-    if not isinstance(schema, dict) or schema.get("type", "string") == "string":
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return value
-
-
-def _all_of(form: re.Pattern[str], written: str) -> list[re.Match[str]]:
-    """Return how often a form stands in a text; not at all if anything else does."""
-    found, place = list[re.Match[str]](), 0
-    while one := form.match(written, place):
-        found.append(one)
-        place = one.end()
-    return found if place == len(written) else []
-
-
-def _read_marked(written: str) -> list[ToolCall]:
-    for form in _MARKED:
-        if found := _all_of(form, written):
-            values = [_read_values(one["arguments"]) for one in found]
-            if all(len(each) == 1 for each in values):
-                ids = [{"id": one["id"]} if "id" in form.groupindex else {} for one in found]
-                return [
-                    ToolCall(one["name"], _dump(each[0]), **more)
-                    for one, each, more in zip(found, values, ids, strict=True)
-                ]
-    return []
-
-
-def _read_calls(written: str) -> list[ToolCall]:
-    named = _NAMED.match(written)
-    values = _read_values(written[named.end() :] if named else written)
-    if named:
-        return [ToolCall(named[1], _dump(values[0]))] if len(values) == 1 and isinstance(values[0], dict) else []
-    calls = [call for value in values if (call := _read_call(value))]
-    return calls if len(calls) == len(values) else []
-
-
-def _read_values(written: str) -> list[Any]:
-    """Return the JSON values in a text, those of a list each by itself; none if there is anything else."""
-    decoder, values, place = json.JSONDecoder(), list[Any](), _skip(written, 0)
-    while place < len(written):
-        try:
-            value, place = decoder.raw_decode(written, place)
-        except (ValueError, RecursionError):
-            return []
-        values += value if isinstance(value, list) else [value]
-        place = _skip(written, place)
-    return values
-
-
-def _skip(written: str, place: int) -> int:
-    between = _BETWEEN.match(written, place)
-    return between.end() if between else place
-
-
-def _read_call(value: object) -> ToolCall | None:
-    if not isinstance(value, dict):
-        return None
-    inner = value.get("function")
-    facts = inner if isinstance(inner, dict) else value
-    name = facts.get("name") or (inner if isinstance(inner, str) else None)
-    arguments: Any = next((facts[key] for key in ("arguments", "parameters") if key in facts), {})
-    if isinstance(arguments, str):  # JSON within JSON
-        arguments = next(iter(_read_values(arguments)), None if arguments.strip() else {})
-    if not isinstance(name, str) or not isinstance(arguments, dict):
-        return None
-    return ToolCall(name, _dump(arguments))
-
-
-def _dump(arguments: object) -> str:
-    return json.dumps(arguments, ensure_ascii=False)

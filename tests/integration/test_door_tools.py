@@ -36,6 +36,24 @@ REPLIES = {
         *("<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>", "get_weather", "<｜tool▁sep｜>"),
         *(ARGUMENTS, "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>", END),
     ),
+    "DeepSeek V3.1": (
+        *("<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>", "get_weather", "<｜tool▁sep｜>"),
+        *(ARGUMENTS, "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>", END),
+    ),
+    "DeepSeek V3.2": (
+        *("<｜DSML｜function_calls>\n", '<｜DSML｜invoke name="get_weather">\n', '<｜DSML｜parameter name="city" '),
+        *('string="true">서울</｜DSML｜parameter>\n', "</｜DSML｜invoke>\n", "</｜DSML｜function_calls>", END),
+    ),
+    "Cohere": (
+        *("<|START_ACTION|>", '[\n    {"tool_call_id": "0", "tool_name": "get_weather", '),
+        *(f'"parameters": {ARGUMENTS}', "}\n]", "<|END_ACTION|>", END),
+    ),
+    "Gemma 4": ("<|tool_call>", "call:get_weather{city:", '<|"|>서울<|"|>', "}", "<tool_call|>", END),
+    "FunctionGemma": (
+        *("<start_function_call>", "call:get_weather{city:", "<escape>서울<escape>", "}"),
+        *("<end_function_call>", END),
+    ),
+    "LFM2": ("<|tool_call_start|>", "[get_weather(city=", "'서울'", ")]", "<|tool_call_end|>", END),
     "Kimi": (
         *("<|tool_calls_section_begin|>", "<|tool_call_begin|>", "functions.get_weather:0"),
         *("<|tool_call_argument_begin|>", ARGUMENTS, "<|tool_call_end|>", "<|tool_calls_section_end|>", END),

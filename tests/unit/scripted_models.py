@@ -58,6 +58,53 @@ TOOL_TEMPLATES = {
         "<｜tool▁sep｜>{{ call.function.arguments | tojson }}<｜tool▁call▁end｜>{% endfor %}<｜tool▁calls▁end｜>",
         "{{ message.content }}",
     ),
+    "DeepSeek V3.1": _TURNS
+    % (
+        "<｜tool▁calls▁begin｜>{% for call in message.tool_calls %}"
+        "{{ '<｜tool▁call▁begin｜>' + call.function.name + '<｜tool▁sep｜>' + call.function.arguments }}"
+        "<｜tool▁call▁end｜>{% endfor %}<｜tool▁calls▁end｜>",
+        "<｜tool▁output▁begin｜>{{ message.content }}<｜tool▁output▁end｜>",
+    ),
+    "DeepSeek V3.2": _TURNS
+    % (
+        "\n\n<｜DSML｜function_calls>\n{% for call in message.tool_calls %}"
+        '<｜DSML｜invoke name="{{ call.function.name }}">\n{% for key, value in call.function.arguments.items() %}'
+        "<｜DSML｜parameter name=\"{{ key }}\" string=\"{{ 'true' if value is string else 'false' }}\">"
+        "{{ value if value is string else value | tojson }}</｜DSML｜parameter>\n{% endfor %}</｜DSML｜invoke>\n"
+        "{% endfor %}</｜DSML｜function_calls>",
+        "\n\n<function_results>\n<result>{{ message.content }}</result>\n</function_results>",
+    ),
+    "Cohere": _TURNS
+    % (
+        "<|START_THINKING|>{{ message.reasoning_content }}<|END_THINKING|><|START_ACTION|>[\n"
+        '{% for call in message.tool_calls %}    {"tool_call_id": "{{ loop.index0 }}", '
+        '"tool_name": "{{ call.function.name }}", "parameters": {{ call.function.arguments | tojson }}}'
+        "{% if not loop.last %},{% endif %}\n{% endfor %}]<|END_ACTION|>",
+        '<|START_TOOL_RESULT|>[{"results": {"0": {{ message.content | tojson }}}}]<|END_TOOL_RESULT|>',
+    ),
+    "Gemma 4": _TURNS
+    % (
+        "{% for call in message.tool_calls %}{{ '<|tool_call>call:' + call.function.name + '{' }}"
+        "{% for key, value in call.function.arguments | dictsort %}{{ ',' if not loop.first }}{{ key }}:"
+        "{{ '<|\"|>' + value + '<|\"|>' if value is string else value }}{% endfor %}}<tool_call|>{% endfor %}",
+        '<|tool_response>response:{{ message.name }}{value:<|"|>{{ message.content }}<|"|>}<tool_response|>',
+    ),
+    "FunctionGemma": _TURNS
+    % (
+        "{% for call in message.tool_calls %}{{ '<start_function_call>call:' + call.function.name + '{' }}"
+        "{% for key, value in call.function.arguments | dictsort %}{{ ',' if not loop.first }}{{ key }}:"
+        "{{ '<escape>' + value + '<escape>' if value is string else value }}{% endfor %}}<end_function_call>"
+        "{% endfor %}",
+        "<start_function_response>response:{{ message.content }}<end_function_response>",
+    ),
+    "LFM2": _TURNS
+    % (
+        "<|tool_call_start|>[{% for call in message.tool_calls %}{{ call.function.name }}("
+        "{% for key, value in call.function.arguments.items() %}{{ ', ' if not loop.first }}{{ key }}="
+        '{{ "\'" + value + "\'" if value is string else value | string }}{% endfor %}){% endfor %}]'
+        "<|tool_call_end|>",
+        "<|tool_response_start|>{{ message.content }}<|tool_response_end|>",
+    ),
     "Kimi": _TURNS
     % (
         "<|tool_calls_section_begin|>{% for call in message.tool_calls %}<|tool_call_begin|>"
@@ -88,6 +135,24 @@ TOOL_CONTROL: dict[str, tuple[str, ...]] = {
     "DeepSeek": (
         *("<|tool|>", "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"),
         *("<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"),
+    ),
+    "DeepSeek V3.1": (
+        *("<|tool|>", "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", "<｜tool▁output▁begin｜>"),
+        *("<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>", "<｜tool▁output▁end｜>"),
+    ),
+    "DeepSeek V3.2": ("<|tool|>", "｜DSML｜"),
+    "Cohere": (
+        *("<|tool|>", "<|START_THINKING|>", "<|END_THINKING|>", "<|START_ACTION|>", "<|END_ACTION|>"),
+        *("<|START_TOOL_RESULT|>", "<|END_TOOL_RESULT|>"),
+    ),
+    "Gemma 4": ("<|tool|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>", '<|"|>'),
+    "FunctionGemma": (
+        *("<|tool|>", "<start_function_call>", "<end_function_call>", "<escape>"),
+        *("<start_function_response>", "<end_function_response>"),
+    ),
+    "LFM2": (
+        *("<|tool|>", "<|tool_call_start|>", "<|tool_call_end|>"),
+        *("<|tool_response_start|>", "<|tool_response_end|>"),
     ),
     "Kimi": (
         *("<|tool|>", "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"),

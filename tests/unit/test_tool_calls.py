@@ -75,6 +75,67 @@ READ = {
         "Ok.",
         [WEATHER, ADD],
     ),
+    "DeepSeek V3.2": (
+        'Ok.\n\n<｜DSML｜function_calls>\n<｜DSML｜invoke name="get_weather">\n'
+        '<｜DSML｜parameter name="city" string="true">서울</｜DSML｜parameter>\n</｜DSML｜invoke>\n'
+        '<｜DSML｜invoke name="add">\n<｜DSML｜parameter name="a" string="false">1</｜DSML｜parameter>\n'
+        '<｜DSML｜parameter name="b" string="false">[2]</｜DSML｜parameter>\n</｜DSML｜invoke>\n'
+        "</｜DSML｜function_calls>",
+        "Ok.\n\n",
+        [WEATHER, ADD],
+    ),
+    "DeepSeek V3.2, whose types count": (
+        '<｜DSML｜function_calls><｜DSML｜invoke name="add"><｜DSML｜parameter name="a" string="true">1'
+        '</｜DSML｜parameter><｜DSML｜parameter name="c" string="false">{"d": null}</｜DSML｜parameter>'
+        "</｜DSML｜invoke></｜DSML｜function_calls>",
+        "",
+        [("add", {"a": "1", "c": {"d": None}})],
+    ),
+    "DeepSeek V4": (
+        '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="get_weather">\n<｜DSML｜parameter name="city" string="true">서울'
+        "</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>",
+        "",
+        [WEATHER],
+    ),
+    "Cohere": (
+        '<|START_ACTION|>[\n    {"tool_call_id": "0", "tool_name": "get_weather", "parameters": {"city": "서울"}},\n'
+        '    {"tool_call_id": "1", "tool_name": "add", "parameters": {"a": 1, "b": [2]}}\n]<|END_ACTION|>',
+        "",
+        [WEATHER, ADD],
+    ),
+    "Gemma 4": (
+        'Ok.<|tool_call>call:get_weather{city:<|"|>서울<|"|>}<tool_call|><|tool_call>call:add{a:1,b:[2]}<tool_call|>',
+        "Ok.",
+        [WEATHER, ADD],
+    ),
+    "Gemma 4, within": (
+        '<|tool_call>call:add{a:{<|"|>x y<|"|>:True,n:{k:-1.5e3}},b:[<|"|>a,b:{"c"}]<|"|>,null,None,[]]}<tool_call|>',
+        "",
+        [("add", {"a": {"x y": True, "n": {"k": -1500.0}}, "b": ['a,b:{"c"}]', None, None, []]})],
+    ),
+    "Gemma 4, nothing to say": ("<|tool_call>call:add{}<tool_call|>", "", [("add", {})]),
+    "FunctionGemma": (
+        "<start_function_call>call:get_weather{city:<escape>서울<escape>}<end_function_call>"
+        "<start_function_call>call:add{a:1,b:[2]}<end_function_call>",
+        "",
+        [WEATHER, ADD],
+    ),
+    "LFM2": (
+        "<|tool_call_start|>[get_weather(city='서울'), add(a=1, b=[2])]<|tool_call_end|>Let me look.",
+        "Let me look.",
+        [WEATHER, ADD],
+    ),
+    "LFM2, within": (
+        """<|tool_call_start|>[add(a=-1, b=["it's", None, true, {"x": false, 'y': null}], c='\\d+\\n')]"""
+        "<|tool_call_end|>",
+        "",
+        [("add", {"a": -1, "b": ["it's", None, True, {"x": False, "y": None}], "c": "\\d+\n"})],
+    ),
+    "LFM2, as llama.cpp writes it": (
+        '<|tool_call_start|>[{"name": "get_weather", "arguments": {"city": "서울"}, "id": "x"}]<|tool_call_end|>',
+        "",
+        [WEATHER],
+    ),
     "Kimi": (
         "Ok.<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>"
         '{"city": "서울"}<|tool_call_end|><|tool_call_begin|>functions.add:1<|tool_call_argument_begin|>'
@@ -116,6 +177,24 @@ TEXTS = {
         "<|tool_calls_section_begin|><|tool_call_begin|>functions.rm:0<|tool_call_argument_begin|>{}<|tool_call_end|>"
         "<|tool_calls_section_end|>"
     ),
+    "DeepSeek V3.2, broken": (
+        '<｜DSML｜function_calls><｜DSML｜invoke name="add"><｜DSML｜parameter name="a">1</｜DSML｜parameter>'
+        "</｜DSML｜invoke></｜DSML｜function_calls>"
+    ),
+    "Cohere, a tool that there is not": '<|START_ACTION|>[{"tool_name": "rm", "parameters": {}}]<|END_ACTION|>',
+    "Gemma, words without quotes": "<|tool_call>call:get_weather{city:Paris}<tool_call|>",
+    "Gemma, a quote that stays open": '<|tool_call>call:get_weather{city:<|"|>Paris}<tool_call|>',
+    "Gemma, no call": "<|tool_call>call:get_weather<tool_call|>",
+    "LFM2, a program": "<|tool_call_start|>[get_weather(city=open('/etc/passwd').read())]<|tool_call_end|>",
+    "LFM2, words without quotes": "<|tool_call_start|>[get_weather(city=Paris)]<|tool_call_end|>",
+    "LFM2, without names": "<|tool_call_start|>[get_weather('Paris')]<|tool_call_end|>",
+    "LFM2, of a dictionary": "<|tool_call_start|>[get_weather(**{'city': 'Paris'})]<|tool_call_end|>",
+    "LFM2, one of two broken": "<|tool_call_start|>[add(a=1), add(a=)]<|tool_call_end|>",
+    "LFM2, bytes": "<|tool_call_start|>[add(a=b'1', b={1, 2}, c=...)]<|tool_call_end|>",
+    "LFM2, deep": "<|tool_call_start|>[add(a=" + "[" * 5000 + "]" * 5000 + ")]<|tool_call_end|>",
+    "LFM2, deeper": "<|tool_call_start|>[add(a=" + "-" * 100_000 + "1)]<|tool_call_end|>",
+    "LFM2, a number without end": "<|tool_call_start|>[add(a=" + "9" * 10_000 + ")]<|tool_call_end|>",
+    "Gemma, deep": "<|tool_call>call:add{a:" + "[" * 50_000 + "]" * 50_000 + "}<tool_call|>",
     "no JSON": "<tool_call>get_weather(서울)</tool_call>",
     "words behind": f"{CALL} is how I would call it.",
     "half a mark": "a < b <tool",
@@ -142,6 +221,13 @@ def test_a_call_is_read(form, size):
     written, text, calls = READ[form]
     pieces = [written[start : start + size] for start in range(0, len(written), size)]
     assert read(pieces) == (text, calls)
+
+
+@pytest.mark.parametrize("form", READ)
+def test_a_call_is_read_wherever_it_is_cut(form):
+    written, text, calls = READ[form]
+    for place in range(len(written)):
+        assert read([written[:place], written[place:]]) == (text, calls), written[:place]
 
 
 @pytest.mark.parametrize("kind", TEXTS)
