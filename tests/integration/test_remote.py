@@ -1,12 +1,16 @@
 """The chat over an endpoint: the page's own path, a program's, and a process without torch and transformers."""
 
 import asyncio
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from gradio_client import Client
 
@@ -21,7 +25,7 @@ from hfdemo.page.controls import PageOptions
 from hfdemo.page.page import create_page
 from hfdemo.page.turn import PageTurn, TurnView, stream_turn
 from hfdemo.settings import Settings
-from tests.conftest import App, start_app, wait_until
+from tests.conftest import App, free_port, is_up, start_app, wait_until
 from tests.endpoint import CUT, DONE, Endpoint, delta, serve_endpoint, usage
 
 MISSING = ("torch", "transformers", "tokenizers", "safetensors", "accelerate", "gguf", "psutil")
@@ -40,6 +44,7 @@ sys.meta_path.insert(0, Missing())
 """A `sitecustomize` that makes them missing."""
 
 MOST_MB = 250
+MOST_S = 3.0
 
 KEY = "key-of-the-laptop-1"
 
@@ -76,6 +81,19 @@ def test_a_chat_needs_neither_torch_nor_transformers_and_little_memory(app, endp
         assert highest_kb is not None and int(highest_kb[1]) < MOST_MB * 1024
     assert "Hello" not in app.log()
     assert "/v1/" not in app.log(), "addresses may hold keys"
+
+
+def test_it_is_ready_within_seconds(endpoint, tmp_path):
+    """What counts is the processor's time: other programs may take the machine's."""
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT)
+    here = {"HFDEMO_ENDPOINT": endpoint.url, "GRADIO_SERVER_PORT": str(free_port()), "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "app.py"], env=os.environ | here, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: is_up(f"http://127.0.0.1:{here['GRADIO_SERVER_PORT']}/readyz"), 60, "the page")
+            times = psutil.Process(process.pid).cpu_times()
+        finally:
+            process.kill()
+    assert times.user + times.system < MOST_S
 
 
 def test_tools_go_to_the_endpoint_and_its_calls_come_back_by_openais_own_client(app, endpoint):

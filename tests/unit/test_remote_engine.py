@@ -423,9 +423,18 @@ def test_each_server_is_asked_in_its_own_words(endpoint):
     endpoint.offer({"id": "a", "owned_by": "vllm", "max_model_len": 100})
     read(make(endpoint))
     assert endpoint.chats[0].body["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
-    endpoint.offer({"id": "a", "owned_by": "llamacpp"})
-    read(make(endpoint), ask(repetition_penalty=1.2))
-    assert endpoint.chats[1].body["repeat_penalty"] == 1.2
+
+
+@pytest.mark.parametrize("name", ["llamacpp", "me"])
+def test_llama_cpp_is_asked_in_its_own_words(endpoint, name):
+    """llama-cpp-python's server has 1.1 for its own name of the penalty, and takes no top_k of -1."""
+    endpoint.offer({"id": "a", "owned_by": name})
+    read(make(endpoint), ask(repetition_penalty=1.2, top_k=7))
+    assert (endpoint.chats[0].body["repeat_penalty"], endpoint.chats[0].body["top_k"]) == (1.2, 7)
+    read(make(endpoint), ask(top_k=0))
+    assert (endpoint.chats[1].body["repeat_penalty"], endpoint.chats[1].body["top_k"]) == (1, 0)
+    read(make(endpoint), ask(left_out=RECOMMENDED))
+    assert {"repeat_penalty", "top_k"}.isdisjoint(endpoint.chats[2].body)
 
 
 REFUSED = {

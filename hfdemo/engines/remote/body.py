@@ -31,6 +31,9 @@ NEVER_LEFT_OUT = {"model", "messages", "prompt", "stream", "response_format", "t
 OTHER_NAMES = {"max_tokens": "max_completion_tokens"}
 """What takes the place of a parameter that is refused."""
 
+LLAMA_CPP = ("llamacpp", "me")
+"""How llama.cpp's server and llama-cpp-python's are called by themselves."""
+
 _ABOUT_SYSTEM = re.compile(r"system (?:role|message|prompt)", re.I)
 _ALIASES = {"enable_thinking": "chat_template_kwargs", "repeat_penalty": "repetition_penalty"}
 _TOO_LONG = re.compile(
@@ -65,13 +68,19 @@ def make_body(ask: Ask, leaves_out: Collection[str] = (), dropped: int = 0) -> d
         if refused in leaves_out and refused in wanted:
             wanted[other] = wanted[refused]
     taken = {name: value for name, value in wanted.items() if name not in leaves_out}
-    if ask.server == "llamacpp" and "repetition_penalty" in taken:
-        taken["repeat_penalty"] = taken["repetition_penalty"]
+    if ask.server in LLAMA_CPP:
+        taken |= _in_words_of_llama_cpp(taken)
     if ask.request.completes:
         said: dict[str, Any] = {"prompt": ask.request.messages[-1].content}
     else:
         said = {"messages": _messages(ask.request, SYSTEM in leaves_out, dropped)}
     return {"model": ask.model, **said, "stream": True} | taken
+
+
+def _in_words_of_llama_cpp(taken: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what has another name or value there. What they don't know they ignore, with a default of their own."""
+    renamed = {"repeat_penalty": taken["repetition_penalty"]} if "repetition_penalty" in taken else {}
+    return renamed | ({"top_k": 0} if taken.get("top_k") == NEUTRAL["top_k"] else {})
 
 
 def refused_parameters(said: str, body: Mapping[str, Any], sent: Mapping[str, Any]) -> set[str]:
