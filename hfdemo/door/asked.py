@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,9 @@ LONGEST = int(LIMITS["max_new_tokens"].high)
 TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 """The parts of a message that are text."""
 
+_PATH = re.compile(r"[/~.]|[A-Za-z]:[/\\]")
+"""What the path of a model on this machine begins with; a model that is being loaded is known by it."""
+
 FROM_TRANSFORMERS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 
@@ -39,15 +43,20 @@ class Asked:
     """Whether a stream ends with what the reply took."""
 
 
+def served_name(status: Status) -> str:
+    """Return the model that answers, as programs know it: without the folders of this machine."""
+    return _without_folders(status.model)
+
+
 def check_model(fields: Fields, status: Status) -> str:
     """Return the model that is to answer.
 
     Raises:
         InvalidInput: another one is asked for than there is.
     """
-    asked, served = fields.text("model").strip(), status.model
+    asked, served = fields.text("model").strip(), served_name(status)
     known = {served.lower(), served.lower().rpartition("/")[2]}
-    if asked not in UNNAMED and served and asked.lower() not in known:
+    if asked not in UNNAMED and served and _without_folders(asked).lower() not in known:
         raise InvalidInput("unknown_model", name="model", model=asked, served=served)
     return served or asked
 
@@ -177,6 +186,10 @@ def cache_key(key_name: str, request: ChatRequest) -> str:
     """Return under which name the engine keeps what it read of a conversation: one for each that a key's owner has."""
     said = json.dumps([key_name, request.system_prompt, request.messages[0].content])
     return hashlib.sha256(said.encode()).hexdigest()
+
+
+def _without_folders(model: str) -> str:
+    return re.split(r"[/\\]", model.rstrip("/\\"))[-1] if _PATH.match(model) else model
 
 
 def _is_given(fields: Fields, name: str) -> bool:

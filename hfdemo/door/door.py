@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hfdemo.answering import Answer, Answering
 from hfdemo.chat.messages import read_object
-from hfdemo.door.asked import Asked, cache_key
+from hfdemo.door.asked import Asked, cache_key, served_name
 from hfdemo.door.chat_completions import ChatForm, read_chat
 from hfdemo.door.completions import CompletionForm, read_completion
 from hfdemo.door.fields import Fields
@@ -118,12 +118,13 @@ class _Door:
             return JSONResponse(DOCUMENT)
         status = self._answering.status()
         served = [_model(status)] if status.model else []
+        own_name = served_name(status)
         name = path.removeprefix("/v1/models").removeprefix("/")
         if not name:
             return JSONResponse({"object": "list", "data": served})
-        if name == status.model:
+        if name == own_name:
             return JSONResponse(served[0])
-        error = InvalidInput("unknown_model", name="model", model=name, served=status.model)
+        error = InvalidInput("unknown_model", name="model", model=name, served=own_name)
         return _error_answer(error, _language(scope))
 
     async def _serve(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
@@ -243,7 +244,7 @@ def _read_asked(operation: Operation, body: bytes, status: Status) -> Asked:
 
 def _model(status: Status) -> dict[str, Any]:
     limit = {"max_model_len": status.context_limit} if status.context_limit else {}  # as vLLM tells it
-    return {"id": status.model, "object": "model", "created": 0, "owned_by": "hfdemo", **limit}
+    return {"id": served_name(status), "object": "model", "created": 0, "owned_by": "hfdemo", **limit}
 
 
 def _error_answer(error: HfdemoError, language: Language) -> JSONResponse:

@@ -510,6 +510,17 @@ def test_what_is_no_object_is_refused(api, body):
     assert error(api.send("POST", CHAT, body)) == (400, "invalid_request_error", None, "not_an_object")
 
 
+@pytest.mark.parametrize("path", ["/home/anna/models/Tiny", "~/models/Tiny/", "./Tiny", r"C:\models\Tiny"])
+def test_no_program_is_told_a_folder_of_this_machine(api, path):
+    """A model that is being loaded is known by its path; later by its name."""
+    for model in (path, "Tiny"):
+        api.engine.now = Status("loading", model=model)
+        [listed] = api.send("GET", "/v1/models").json()["data"]
+        assert listed["id"] == "Tiny" and api.send("GET", "/v1/models/Tiny").status_code == 200
+        assert "anna" not in api.chat(model="another").text
+        assert [api.chat(model=name).status_code for name in ("Tiny", path, "tiny")] == [200] * 3
+
+
 def test_the_list_of_models(api):
     model = {"id": "org/scripted", "object": "model", "created": 0, "owned_by": "hfdemo", "max_model_len": 100}
     assert api.send("GET", "/v1/models").json() == {"object": "list", "data": [model]}
