@@ -224,8 +224,9 @@ def _thinking(fields: Fields, status: Status) -> Thinking:
     """Return how the model is to think: by OpenAI's effort, or as servers for open models pass it to the template."""
     variables = fields.object("chat_template_kwargs")
     wants = variables.flag("enable_thinking") or variables.flag("thinking")
-    efforts = ("none", "minimal", "low", "medium", "high")
+    efforts = ("none", "minimal", "low", "medium", "high", "xhigh")
     effort = fields.choice("reasoning_effort", efforts) or variables.choice("reasoning_effort", efforts)
+    effort = "high" if effort == "xhigh" else effort  # no open model has more
     for mode in ("low", "medium", "high"):
         if effort == mode and (mode in status.thinking_modes or status.stage != "ready"):
             return mode

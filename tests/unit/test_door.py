@@ -294,6 +294,8 @@ def test_a_thought_goes_on_as_hfdemo_itself_asks_for_it(api):
         ({"reasoning_effort": "none"}, ("off", "on"), "auto"),
         ({"reasoning_effort": "high"}, ("off", "on"), "on"),
         ({"reasoning_effort": "high"}, ("low", "medium", "high"), "high"),
+        ({"reasoning_effort": "xhigh"}, ("low", "medium", "high"), "high"),
+        ({"reasoning_effort": "xhigh"}, ("off", "on"), "on"),
         ({"chat_template_kwargs": {"enable_thinking": True}}, ("off", "on"), "on"),
         ({"chat_template_kwargs": {"enable_thinking": True}}, (), "auto"),
         ({"chat_template_kwargs": {"enable_thinking": False, "thinking": False}}, (), "auto"),

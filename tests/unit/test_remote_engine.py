@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import httpx2
 import pytest
 
 from hfdemo.chat.messages import Message, ToolCall
@@ -14,7 +15,9 @@ from hfdemo.chat.reply import Delta, Receipt, StopSignal, Token
 from hfdemo.chat.request import ChatRequest
 from hfdemo.engines.remote.address import find_address
 from hfdemo.engines.remote.engine import RemoteEngine
+from hfdemo.engines.remote.events import EventReader
 from hfdemo.engines.remote.host import Patience, RemoteHost
+from hfdemo.engines.remote.server import is_same_place
 from hfdemo.errors import GenerationFailed, HfdemoError
 from hfdemo.settings import Settings
 from tests.conftest import free_port, wait_until
@@ -352,7 +355,20 @@ def test_pieces_come_no_more_often_than_a_page_can_draw(endpoint):
     assert len(deltas) < 10
 
 
-PLACES = ["", "/", "/v1", "/v1/", "/v1/chat/completions", "/v1/chat/completions/", "/v1/models", "/v1/completions"]
+PLACES = [
+    "",
+    "/",
+    "/v1",
+    "/v1/",
+    "/V1",
+    "/v1//",
+    "/v1/embeddings",
+    "/V1/Chat/Completions",
+    "/v1/chat/completions",
+    "/v1/chat/completions/",
+    "/v1/models",
+    "/v1/completions",
+]
 
 
 @pytest.mark.parametrize("path", PLACES)
@@ -731,6 +747,43 @@ def test_a_redirect_leads_neither_key_nor_words_to_another_place(endpoint, statu
         assert error.key == "endpoint_moved"
         assert other.url in error.text("en")
         assert other.gets == other.chats == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "onward", "same"),
+    [
+        ("http://host/v1/models", "https://host/v1/models", True),
+        ("https://host/v1", "https://host/v1/", True),
+        ("http://host:8000/v1", "http://host:8000/v1/", True),
+        ("http://host:8000/v1", "https://host/v1", False),
+        ("http://host/v1", "https://host:8443/v1", False),
+        ("https://host/v1", "http://host/v1", False),
+        ("https://host/v1", "https://host.evil.example/v1", False),
+        ("https://host/v1", "https://sub.host/v1", False),
+    ],
+)
+def test_a_redirect_goes_on_only_where_the_host_said(asked, onward, same):
+    assert is_same_place(httpx2.URL(asked), httpx2.URL(onward)) is same
+
+
+DEEP = "[" * 100_000
+
+
+def test_what_is_nested_too_deeply_is_nothing_that_a_server_said(endpoint):
+    endpoint.enqueue(f"data: {DEEP}\ndata: {DEEP}\n\n", *HELLO)
+    assert read(make(endpoint))[0] == "Hello"
+    endpoint.refuse(401, DEEP)
+    assert fail(make(endpoint))[1].key == "endpoint_no_key"
+    endpoint.pages["/v1/models"] = json_answer(DEEP)
+    assert read(make(endpoint))[0] == "Hello"
+
+
+def test_a_long_line_keeps_nobody_waiting():
+    """4 MB in pieces took 7 s of the loop in which all replies come."""
+    reader, begun = EventReader(), time.process_time()
+    pieces = [b"data: ", *[b"x" * 4096] * 1024, b"\r", b"\n\r\n"]
+    assert [len(data) for piece in pieces for data in reader.add(piece)] == [4096 * 1024]
+    assert time.process_time() - begun < 1
 
 
 def test_what_else_stands_in_an_address_is_in_no_message(endpoint):

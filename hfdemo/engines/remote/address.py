@@ -10,8 +10,8 @@ from hfdemo.settings import Settings
 ROUTER = "https://router.huggingface.co/v1"
 """Where Hugging Face passes requests on to inference providers."""
 
-_OPERATION = re.compile(r"(?:/chat)?/completions\Z|/(?:models|responses|chat)\Z")
-_VERSION = re.compile(r"/v\d\w*\Z")
+_OPERATION = re.compile(r"(?:/chat)?/completions\Z|/(?:models|responses|chat|embeddings|messages)\Z", re.I)
+_VERSION = re.compile(r"/v\d\w*\Z", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,8 @@ def _bases(endpoint: str) -> tuple[str, str]:
     """Return where the operations of an endpoint should be, and where else they may be."""
     parts = urlsplit(endpoint)
     path = parts.path.rstrip("/")
-    written = _OPERATION.sub("", path)
+    written = _VERSION.sub(lambda version: version[0].lower(), _OPERATION.sub("", path))
     base = urlunsplit(parts._replace(path=written, fragment=""))
-    if written != path or _VERSION.search(written):
+    if written.lower() != path.lower() or _VERSION.search(written):
         return base, ""
     return urlunsplit(parts._replace(path=written + "/v1", fragment="")), base

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from hfdemo.chat.messages import replace_surrogates
+from hfdemo.chat.messages import read_object, replace_surrogates
 from hfdemo.chat.reply import Token
 from hfdemo.chat.reply_reader import THOUGHT_FIELDS
 
@@ -87,26 +87,26 @@ class EventReader:
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._text = ""
+        self._line: list[str] = []  # what came of the next line
+        self._half_end = ""  # a CR, which may be the first half of CRLF
         self._data: list[str] = []
         self._document: list[str] = []
         self._is_stream = False
 
     def add(self, piece: bytes) -> Iterator[str]:
         """Take the next bytes and yield the data of each event that is whole."""
-        self._text += self._decoder.decode(piece)
-        # A CR at the end may be the first half of CRLF.
-        whole = self._text[:-1] if self._text.endswith("\r") else self._text
-        start = 0
-        for found in _LINE_END.finditer(whole):
-            yield from self._take(whole[start : found.start()])
-            start = found.end()
-        self._text = self._text[start:]
+        text = self._half_end + self._decoder.decode(piece)
+        self._half_end = "\r" if text.endswith("\r") else ""
+        first, *lines = _LINE_END.split(text.removesuffix("\r"))
+        self._line.append(first)
+        for line in lines:
+            whole, self._line = "".join(self._line), [line]
+            yield from self._take(whole)
 
     def end(self) -> Iterator[str]:
         """Yield what stands behind the last blank line; some servers leave that out."""
-        rest = self._text + self._decoder.decode(b"", final=True)
-        self._text = ""
+        rest = "".join(self._line) + self._half_end + self._decoder.decode(b"", final=True)
+        self._line, self._half_end = [], ""
         yield from self._take(rest.rstrip("\r\n"))
         yield from self._take("")
         if not self._is_stream and (document := "\n".join(self._document).strip()):
@@ -135,11 +135,8 @@ def read_chunk(data: str) -> Chunk:
     Raises:
         SaidError: the server says that something went wrong.
     """
-    try:
-        body = json.loads(data)
-    except ValueError:
-        return Chunk()
-    if not isinstance(body, dict):
+    body = read_object(data)
+    if body is None:
         return Chunk()
     if said := find_error(body):
         raise said
@@ -262,7 +259,7 @@ _STATUSES = frozenset(map(str, range(400, 600)))
 def _is_whole(data: str) -> bool:
     try:
         json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return data == DONE
     return True
 

@@ -1,6 +1,5 @@
 """Why an endpoint doesn't answer, in words for people."""
 
-import json
 import re
 import time
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from typing import Any
 
 import httpx2
 
-from hfdemo.chat.messages import shorten
+from hfdemo.chat.messages import read_object, shorten
 from hfdemo.engines.remote.address import Address
 from hfdemo.engines.remote.body import is_too_long
 from hfdemo.engines.remote.events import SaidError, find_error
@@ -45,11 +44,8 @@ class Refusal(Exception):
 
 def read_refusal(status: int, headers: Mapping[str, str], content: bytes) -> Refusal:
     """Return what an answer with an error says."""
-    try:
-        body = json.loads(content)
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
+    body = read_object(content)
+    if body is None:
         text = content[: 4 * MAX_SAID_CHARS].decode("utf-8", "replace").strip()
         return Refusal(status, "" if "<" in text else text, {}, _retry_after_s(headers))
     error = find_error(body)

@@ -114,7 +114,7 @@ class Server:
                 body = json.loads(await response.aread())
                 found = {"data": body} if isinstance(body, list) else body
                 return {**found, "": str(response.url)} if isinstance(found, dict) else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         except Refusal as refusal:
             if refusal.status in (404, 405, 501):
@@ -128,7 +128,7 @@ class Server:
             if onward is None:
                 return response
             await response.aclose()
-            if not _is_same_place(request.url, onward.url) or onward.method != request.method:
+            if not is_same_place(request.url, onward.url) or onward.method != request.method:
                 other = onward.url.copy_with(userinfo=b"", query=None, fragment=None)  # a key may stand in these
                 raise GenerationFailed("endpoint_moved", host=self._address.host, other=str(other))
             request = onward
@@ -206,9 +206,12 @@ def _facts(model: ServedModel | None) -> tuple[Any, ...]:
     return (model.context_limit, model.modes) if model else ()
 
 
-def _is_same_place(asked: httpx2.URL, onward: httpx2.URL) -> bool:
-    """Tell whether a redirect stays where the host said, or only goes from http to https there."""
-    upgraded = asked.scheme == "http" and onward.scheme == "https" and onward.port is None
+def is_same_place(asked: httpx2.URL, onward: httpx2.URL) -> bool:
+    """Tell whether a redirect stays where the host said, or only goes from http to https there.
+
+    That is from the usual port to the usual port: behind another one may be another's server.
+    """
+    upgraded = (asked.scheme, onward.scheme) == ("http", "https") and asked.port is None and onward.port is None
     return asked.host == onward.host and (upgraded or (asked.scheme, asked.port) == (onward.scheme, onward.port))
 
 
