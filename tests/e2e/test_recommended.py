@@ -90,6 +90,15 @@ def test_a_message_takes_what_was_touched_as_it_is_and_leaves_out_the_rest(opene
     assert options == Options(min_p=0.2, left_out=tuple(name for name in RECOMMENDED if name != "min_p"))
 
 
+def test_of_a_server_with_values_of_its_own_all_that_is_shown_is_asked_for(opened, scripted):
+    change(opened, scripted, Status("ready", model="elsewhere", device="host", recommended=None))
+    shows(opened, temperature=0.7, top_p=0.9, top_k=50, repetition_penalty=1, min_p=0)
+    opened.send("hello")
+    opened.wait_for_reply()
+    assert scripted.engine.requests[-1].options == Options()
+    assert opened.problems == []
+
+
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_the_models_values_are_marked_as_its_own(browser, scripted, language):
     note = make_note("generation_off", fields="num_beams")
