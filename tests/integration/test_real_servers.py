@@ -1,5 +1,6 @@
 """The page's remote engine before servers that others wrote, and before hfdemo's own API."""
 
+import json
 import os
 import subprocess
 import sys
@@ -145,6 +146,8 @@ def test_llama_cpps_server(tmp_path):
         told, receipt = ask(engine)
         assert len(told.text) > 20 and told.text == answer["message"]["content"]  # what it says is its arithmetic's
         assert receipt.model and engine.status().notes == ()
+        schema = '{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}'
+        assert isinstance(json.loads(ask(engine, request_of("Hi", schema=schema))[0].text)["a"], int)
         ask(engine, request_of(QUESTION, options=Options(top_k=0, max_new_tokens=5)))
         assert engine.status().notes == () and not engine._host.left_out(engine.status().model)
         assert ask(engine, stop_after=5)[1].finish_reason in ("stopped", "end_of_turn")

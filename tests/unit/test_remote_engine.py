@@ -450,7 +450,10 @@ def test_llama_cpp_is_asked_in_its_own_words(endpoint, name):
     read(make(endpoint), ask(top_k=0))
     assert (endpoint.chats[1].body["repeat_penalty"], endpoint.chats[1].body["top_k"]) == (1, 0)
     read(make(endpoint), ask(left_out=RECOMMENDED))
-    assert {"repeat_penalty", "top_k"}.isdisjoint(endpoint.chats[2].body)
+    assert {"repeat_penalty", "top_k", "response_format"}.isdisjoint(endpoint.chats[2].body)
+    read(make(endpoint), ask(schema='{"type": "object"}'))
+    form = {"type": "json_object", "schema": {"type": "object"}}  # both take it, and only one the usual form
+    assert endpoint.chats[3].body["response_format"] == form
 
 
 REFUSED = {

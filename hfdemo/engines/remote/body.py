@@ -80,6 +80,9 @@ def make_body(ask: Ask, leaves_out: Collection[str] = (), dropped: int = 0) -> d
 def _in_words_of_llama_cpp(taken: Mapping[str, Any]) -> dict[str, Any]:
     """Return what has another name or value there. What they don't know they ignore, with a default of their own."""
     renamed = {"repeat_penalty": taken["repetition_penalty"]} if "repetition_penalty" in taken else {}
+    if "response_format" in taken:
+        schema = taken["response_format"]["json_schema"]["schema"]
+        renamed["response_format"] = {"type": "json_object", "schema": schema}
     return renamed | ({"top_k": 0} if taken.get("top_k") == NEUTRAL["top_k"] else {})
 
 
