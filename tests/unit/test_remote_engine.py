@@ -651,6 +651,15 @@ def test_a_server_that_loads_is_waited_for_and_shown(endpoint):
     assert len(endpoint.chats) == 3
 
 
+@pytest.mark.parametrize("steps", [(), (": ping\n\n",), (delta(role="assistant"),)], ids=["nothing", "ping", "role"])
+def test_an_answer_without_a_reply_is_called_that(endpoint, steps):
+    """So does llama-cpp-python's server answer a stream whose conversation is too long for it."""
+    for _ in range(2):
+        endpoint.enqueue(*steps)
+    assert fail(make(endpoint))[1].key == "endpoint_empty"
+    assert len(endpoint.chats) == 2  # it may have been an accident
+
+
 def test_a_server_that_isnt_there(endpoint):
     settings = Settings(endpoint=f"http://127.0.0.1:{free_port()}")
     host = RemoteHost(settings, find_address(settings, None), IMPATIENT)

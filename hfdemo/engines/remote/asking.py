@@ -22,6 +22,10 @@ from hfdemo.engines.remote.reply import FILTERED, ends_well
 from hfdemo.errors import GenerationFailed, HfdemoError
 
 
+class _NoEnd(httpx2.RemoteProtocolError):
+    """An answer stops without a reply's end, though the connection didn't break."""
+
+
 class Asking:
     """Asks for one reply; all of it runs in the host's event loop.
 
@@ -76,6 +80,8 @@ class Asking:
             if self._begun:
                 raise GenerationFailed("endpoint_cut", host=self._host.address.host) from None
             if not self._may_retry():
+                if isinstance(error, _NoEnd):
+                    raise GenerationFailed("endpoint_empty", host=self._host.address.host) from None
                 raise explain_unreachable(error, self._host.address) from None
             return False
 
@@ -131,7 +137,7 @@ class Asking:
         if self._finish == FILTERED:
             raise GenerationFailed("endpoint_filtered", host=self._host.address.host)
         if not (ends_well(self._finish) or (done and not self._finish)):
-            raise httpx2.RemoteProtocolError("the stream has no end")
+            raise _NoEnd("the stream has no end")
 
     def _take(self, data: str) -> None:
         try:
