@@ -75,4 +75,8 @@ class OfflinePage:
 
 
 def _texts(language: Language) -> dict[str, str]:
-    return {name: say(f"offline.{name}", language) for name in ("title", "text", "retry")}
+    return {
+        "title": say("offline.title", language),
+        "text": say("offline.text", language),
+        "retry": say("offline.retry", language),
+    }
