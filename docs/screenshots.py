@@ -1,24 +1,44 @@
-"""Retake the screenshots of the README and the tutorial: `python -m docs.screenshots`.
+"""Retake the screenshots of the READMEs and the tutorial: `python -m docs.screenshots`.
 
-It has the same requirements as the tests. The chat runs with the embedded model and greedy decoding, so the same page
-always gives the same pictures.
+It has the same requirements as the tests, and a Korean font. What is English comes from the embedded model with greedy
+decoding, at its real speed. The embedded model speaks no Korean, so the Korean answer is written here, and its receipt
+names no speed.
 """
 
 import io
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, ViewportSize, expect, sync_playwright
 
+from hfdemo.engines.protocol import Status
 from hfdemo.models.embedded import ensure_embedded_model
-from tests.conftest import start_app
+from hfdemo.page.page import launch
+from tests.conftest import free_port, start_app
 from tests.e2e.conftest import ChatPage, launch_chromium
+from tests.fakes import RECEIPT, ScriptedEngine, scripted_page
 
 IMAGES = Path(__file__).parent / "images"
 QUESTION = "Give me three tips for a good night's sleep."
 SYSTEM_PROMPT = "You are a travel guide. Keep it short."
 TRAVEL_QUESTION = "What is the capital of France?"
+KOREAN_QUESTION = "부산에서 하루를 보낸다면 어디에 가면 좋을까?"
+KOREAN_ANSWER = """바다와 시장, 골목을 하루에 다 볼 수 있는 길을 골랐습니다.
+
+| 시간 | 장소 | 할 일 |
+|---|---|---|
+| 오전 | 해운대 | 바닷가 산책, 동백섬 한 바퀴 |
+| 낮 | 자갈치시장 | 회와 생선구이(1인 15,000~30,000원) |
+| 오후 | 감천문화마을 | 골목길 구경, 전망대 |
+| 저녁 | 광안리 | 광안대교 야경 |
+
+**지하철**과 마을버스로 네 곳을 모두 다닐 수 있습니다.
+"""
+WIDE = {"width": 1280, "height": 800}
+NARROW = {"width": 390, "height": 800}
 
 
 def main() -> None:
@@ -31,35 +51,56 @@ def main() -> None:
         try:
             app.wait_for_log("CPU", timeout_s=300)
             browser = launch_chromium(playwright)
-            _save(_answered_chat(browser, app.url), "chat-en.png")
-            _save(_new_chat_on_a_phone(browser, app.url), "chat-ko.png")
+            for name, size in (("chat", WIDE), ("phone", NARROW)):
+                _save(_answered_chat(browser, app.url, size), f"{name}-en.png")
             for language in ("en", "ko"):
                 for name, picture in _tutorial(browser, app.url, language).items():
                     _save(picture, f"{name}-{language}.png")
+            _korean_chats(browser)
             browser.close()
         finally:
             app.stop()
 
 
-def _answered_chat(browser: Browser, url: str) -> bytes:
-    """Show one answered message and the settings, in English, with the light theme."""
-    page = browser.new_page(locale="en-US", color_scheme="light", viewport={"width": 1280, "height": 800})
-    chat = ChatPage(page)
-    chat.open(url)
+def _answered_chat(browser: Browser, url: str, size: ViewportSize) -> bytes:
+    """Show one answered message, in English; a wide page has the settings beside it."""
+    chat = _open(browser, url, "en-US", "light", size)
     chat.set_option("temperature", 0)
-    chat.send(QUESTION)
-    chat.wait_for_reply()
+    if size is NARROW:
+        chat.page.locator("#close-settings").click()
+    _ask(chat, QUESTION)
     return _picture(chat)
 
 
-def _new_chat_on_a_phone(browser: Browser, url: str) -> bytes:
-    """Show the starters, in Korean, with the dark theme, at phone width."""
-    page = browser.new_page(
-        locale="ko-KR", color_scheme="dark", viewport={"width": 390, "height": 844}, device_scale_factor=2
+def _korean_chats(browser: Browser) -> None:
+    """Show an answer that was written beforehand, in Korean, wide and with the dark theme of a phone."""
+    engine, port = ScriptedEngine(), free_port()
+    engine.now = Status("ready", model="미리 써 둔 답변", device="예시", context_limit=4096)
+    engine.receipt = replace(RECEIPT, new_tokens=168, tokens_per_s=0.0)
+    page = scripted_page(engine)
+    launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
+    for name, size, scheme in (("chat", WIDE, "light"), ("phone", NARROW, "dark")):
+        chat = _open(browser, f"http://127.0.0.1:{port}", "ko-KR", scheme, size)
+        engine.enqueue(KOREAN_ANSWER)
+        _ask(chat, KOREAN_QUESTION)
+        _save(_picture(chat), f"{name}-ko.png")
+    page.close()
+
+
+def _open(browser: Browser, url: str, locale: str, scheme: Literal["light", "dark"], size: ViewportSize) -> ChatPage:
+    narrow = size is NARROW
+    chat = ChatPage(
+        browser.new_page(locale=locale, color_scheme=scheme, viewport=size, is_mobile=narrow, has_touch=narrow)
     )
-    chat = ChatPage(page)
     chat.open(url)
-    return _picture(chat)
+    return chat
+
+
+def _ask(chat: ChatPage, question: str) -> None:
+    chat.box.fill(question)
+    chat.send_button.click()
+    expect(chat.box).to_have_value("")
+    chat.wait_for_reply()
 
 
 def _tutorial(browser: Browser, url: str, language: str) -> dict[str, bytes]:

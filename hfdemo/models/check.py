@@ -296,5 +296,5 @@ def _check_whole(files: ModelFiles, name: str, settings: Settings) -> None:
         return
     config = open_folder(files.folder)
     tensors = check_folder(files.folder, config, settings.allow_pickle)
-    if tensors and quantization_method(config) is None:
+    if tensors is not None and quantization_method(config) is None:
         check_tensors(name, config, tensors)

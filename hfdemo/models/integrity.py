@@ -64,13 +64,13 @@ def read_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def check_folder(folder: Path, config: Mapping[str, Any], allow_pickle: bool) -> dict[str, Tensor]:
-    """Check that a model's folder has all its files and each is whole, and return the tensors in them.
+def check_folder(folder: Path, config: Mapping[str, Any], allow_pickle: bool) -> dict[str, Tensor] | None:
+    """Check that a model's folder has all its files and each is whole, and return the tensors in them, if they tell.
 
     Args:
         folder: a folder as transformers saves one.
         config: its config.json.
-        allow_pickle: whether pickled weights may be loaded; nothing is known of their tensors.
+        allow_pickle: whether pickled weights may be loaded; nothing is known of their tensors (None).
 
     Raises:
         ModelLoadError: the text names what is missing or broken.
@@ -92,7 +92,7 @@ def check_folder(folder: Path, config: Mapping[str, Any], allow_pickle: bool) ->
             _refuse_broken_pickle(folder / name)
     if not any(fnmatch(name, pattern) for name in files for pattern in TOKENIZERS):
         raise ModelLoadError("no_tokenizer", folder=shown_path(folder))
-    return tensors
+    return tensors if all(name.endswith(".safetensors") for name in shards) else None
 
 
 def weight_files(names: Iterable[str], allow_pickle: bool, named: str = "") -> str | None:

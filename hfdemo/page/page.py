@@ -74,6 +74,7 @@ SCRIPT_WORDS = (
     "retry",
     "send",
     "settings",
+    "show_all",
     "stop",
     "theme_dark",
     "theme_light",

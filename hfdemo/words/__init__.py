@@ -69,7 +69,8 @@ def as_language(value: object) -> Language:
 
 def _fill(name: str, spec: str | None, conversion: str | None, fields: dict[str, object]) -> str:
     gap = name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
-    return f"{{{gap}}}".format(**fields)
+    text = f"{{{gap}}}".format(**fields)
+    return text.replace("\\\\", "\\") if conversion == "r" else text  # a path of Windows, as it was typed
 
 
 def _flatten(table: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

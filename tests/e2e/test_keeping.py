@@ -264,14 +264,17 @@ def test_a_message_whose_server_dies_before_the_first_word_is_back_in_the_box(co
     counting.wait_for_reply()
     os.kill(server.process.pid, signal.SIGSTOP)
     counting.submit("30")
+    expect(counting.stop_button).to_be_visible()
+    counting.box.press_sequentially(" and then")
     counting.page.wait_for_timeout(300)
     server.kill()
     expect(counting.line).to_contain_text("No connection")
     server.start()
     expect(counting.line).not_to_contain_text("No connection", timeout=20_000)
     expect(counting.send_button).to_be_visible()
-    expect(counting.box).to_have_value("30")
+    expect(counting.box).to_have_value("30\n\nand then")
     expect(counting.users).to_have_count(1)
+    counting.box.fill("30")
     counting.box.press("Enter")
     counting.wait_for_reply(15)
     assert replies(counting) == [WORDS[:2], WORDS[:30]]
@@ -312,7 +315,9 @@ def test_what_was_kept_is_checked_before_it_is_drawn(counting):
 
 
 def test_where_the_chat_cant_be_reached_a_page_says_what_to_do_and_opens_it_again(counting, server):
+    counting.page.evaluate("hfdemo.changeLanguage('ko')")
     counting.page.wait_for_function("navigator.serviceWorker.controller !== null")
+    expect(counting.page.locator("html")).to_have_attribute("lang", "ko")
     manifest = counting.page.evaluate("fetch('manifest.json').then((answer) => answer.json())")
     assert (manifest["name"], manifest["display"], len(manifest["icons"])) == ("hfdemo", "standalone", 1)
     icon = counting.page.evaluate("(at) => fetch(at).then((answer) => answer.status)", manifest["icons"][0]["src"])
@@ -322,9 +327,9 @@ def test_where_the_chat_cant_be_reached_a_page_says_what_to_do_and_opens_it_agai
     counting.page.wait_for_timeout(400)
     server.kill()
     counting.page.reload()
-    expect(counting.page.locator("main")).to_contain_text(say("offline.title"))
-    expect(counting.page.locator("main")).to_contain_text(say("offline.text"))
-    expect(counting.page.get_by_role("button", name=say("offline.retry"))).to_be_visible()
+    expect(counting.page.locator("main")).to_contain_text(say("offline.title", "ko"))
+    expect(counting.page.locator("main")).to_contain_text(say("offline.text", "ko"))
+    expect(counting.page.get_by_role("button", name=say("offline.retry", "ko"))).to_be_visible()
     server.start()
     expect(counting.replies).to_have_count(1, timeout=20_000)
     assert replies(counting) == [WORDS[:2]]

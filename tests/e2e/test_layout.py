@@ -96,6 +96,13 @@ def test_the_box_is_in_view_beside_a_keyboard_at_200_percent(scripted, browser, 
     chat.stop_button.tap()
     expect(chat.page.locator("#continue")).to_be_visible()
     assert in_view(chat, "#message textarea") and in_view(chat, "#message .submit-button")
+    assert chat.page.evaluate(FITS, "#header"), "no part of the header is scrolled to"
+
+
+FITS = """(selector) => {
+    const { scrollWidth, clientWidth, scrollHeight, clientHeight } = document.querySelector(selector);
+    return scrollWidth <= clientWidth && scrollHeight <= clientHeight;
+}"""
 
 
 def test_what_a_keyboard_leaves_of_the_page_has_the_box_in_it(scripted, browser):
@@ -158,6 +165,55 @@ def test_the_reader_who_scrolls_up_is_left_alone_until_the_button_leads_back(scr
     expect(page.locator("#to-end")).to_be_hidden()
     scripted_chat.wait_for_reply()
     page.wait_for_function(FOLLOWS, timeout=5000)
+
+
+def test_the_reader_whom_the_tab_key_leads_up_is_left_there(scripted, scripted_chat):
+    page = scripted_chat.page
+    for _ in range(6):
+        scripted.engine.enqueue("line\n\n" * 20)
+        scripted_chat.send("more")
+        scripted_chat.wait_for_reply()
+    page.wait_for_function(FOLLOWS, timeout=5000)
+    first = page.locator("#transcript .message-buttons button").first
+    first.focus()
+    expect(first).to_be_in_viewport()
+    page.wait_for_timeout(300)
+    expect(first).to_be_in_viewport()
+    expect(page.locator("#to-end")).to_be_visible()
+    scripted.engine.enqueue("next")
+    scripted_chat.send("one's own message leads to the end")
+    scripted_chat.wait_for_reply()
+    page.wait_for_function(FOLLOWS, timeout=5000)
+
+
+BESIDE = """() => {
+    const box = (selector) => [...document.querySelectorAll(selector)].at(-1).getBoundingClientRect();
+    const receipt = box("#transcript .thought-group .title"), actions = box("#transcript .message-buttons button");
+    const first = box("#transcript .message-buttons:last-child button:first-of-type");
+    const middle = (each) => (each.top + each.bottom) / 2;
+    return { apart: first.left - receipt.right, level: middle(actions) - middle(receipt) };
+}"""
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_actions_and_receipt_are_one_line_until_it_is_opened(scripted, browser, width):
+    context = browser.new_context(has_touch=width < 500, viewport={"width": width, "height": 640})
+    chat = ChatPage(context.new_page())
+    chat.open(scripted.url)
+    scripted.engine.enqueue("<think>Hm.</think>", "Hello")
+    chat.box.fill("hi")
+    chat.send_button.click()
+    expect(chat.box).to_have_value("")
+    chat.wait_for_reply()
+    beside = chat.page.evaluate(BESIDE)
+    assert beside["apart"] >= -1 and abs(beside["level"]) <= 6
+    chat.page.locator("#transcript .thought-group .title button").last.click()
+    expect(chat.page.locator("#transcript .thought-group .content").last).to_be_visible()
+    chat.page.wait_for_function("""() => {
+        const bottom = document.querySelector("#transcript .thought-group .content").getBoundingClientRect().bottom;
+        const buttons = [...document.querySelectorAll("#transcript .message-buttons")].at(-1);
+        return buttons.getBoundingClientRect().top >= bottom;
+    }""")
 
 
 def test_one_can_type_while_a_reply_comes(scripted, scripted_chat):
@@ -331,6 +387,16 @@ def test_a_notice_that_was_closed_stays_closed(scripted, scripted_chat):
     notice = page.locator("#status .notice")
     page.reload()
     expect(notice).to_contain_text(say("status.base_model"))
+    page.set_viewport_size({"width": 360, "height": 640})
+    opens = notice.get_by_role("button", name=say("page.show_all"))
+    one_line = notice.bounding_box()["height"]
+    opens.click()
+    expect(opens).to_have_attribute("aria-expanded", "true")
+    assert notice.bounding_box()["height"] > 1.5 * one_line
+    opens.click()
+    assert notice.bounding_box()["height"] == one_line < 48
+    page.set_viewport_size({"width": 1280, "height": 720})
+    expect(opens).to_be_hidden()  # there is no more of it
     notice.get_by_role("button", name=say("page.close")).click()
     expect(notice).to_be_hidden()
     page.reload()

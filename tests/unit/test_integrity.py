@@ -186,6 +186,9 @@ def test_a_head_a_layer_or_all_that_is_missing_is_named(folder, whole, tmp_path)
     nothing = Path(shutil.copytree(whole, tmp_path / "nothing"))
     without(nothing, "model.", "lm_head", unknown=torch.zeros(1))
     assert "(+" in refusal(nothing).fields["tensors"]
+    empty = Path(shutil.copytree(whole, tmp_path / "empty"))
+    without(empty, "model.", "lm_head")
+    assert "(+" in refusal(empty).fields["tensors"], "the file is whole and holds no tensor at all"
 
 
 def test_a_tied_head_needs_no_tensor(folder):

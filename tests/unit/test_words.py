@@ -134,6 +134,11 @@ def test_whoever_asks_for_a_text_brings_what_fills_its_gaps():
     assert {key: names for key, names in missing.items() if names} == {}
 
 
+def test_a_path_of_windows_is_said_as_it_was_typed_and_control_characters_are_seen():
+    assert r"'C:\models\x'" in say("error.no_such_model_path", model=r"C:\models\x")
+    assert r"'a\nb'" in say("error.no_such_model_path", model="a\nb")
+
+
 def test_gaps_are_filled():
     assert say("status.ahead", "en", ahead=2) == "2 ahead of you …"
     assert say("status.ahead", "ko", ahead=2) == "앞에 2명이 기다리고 있습니다 …"

@@ -66,6 +66,9 @@
   hfdemo.replyEnded = (conversation) => {
     locked = false;
     hfdemo.keep({ ...conversation, draft: undefined });
+    const typed = sent ? area().value.slice(sent.text.length) : "";
+    // What was typed behind a message that was not taken is the next one.
+    if (typed.trim() && area().value.startsWith(sent.text)) hfdemo.setBox([sent.text, typed.trimStart()].join("\n\n"));
     sent = null;
     hfdemo.announceReply();
     waiting.splice(0).forEach((resolve) => resolve());

@@ -57,18 +57,33 @@
   const MOST_CLOSED = 20;
   const readClosed = () => { try { return JSON.parse(kept?.getItem(CLOSED) ?? "[]"); } catch { return []; } };
   const closed = new Set([readClosed()].flat());
+  const button = (textContent, name, onClick) => {
+    const made = Object.assign(document.createElement("button"), { type: "button", textContent, title: hfdemo.say(name) });
+    made.setAttribute("aria-label", made.title);
+    made.addEventListener("click", onClick);
+    return made;
+  };
+  // It is one line; what doesn't fit in has a button that shows the rest.
+  const isShort = (notice) => {
+    notice.classList.remove("short");
+    return notice.scrollWidth <= notice.clientWidth;
+  };
+  const sizes = new ResizeObserver((changes) => changes.forEach(({ target }) => {
+    if (!target.matches(".whole")) target.classList.toggle("short", isShort(target));
+  }));
   const closeable = (notice) => {
     if (notice.querySelector("button")) return;
     const text = notice.textContent;
     notice.hidden = closed.has(text);
-    const button = Object.assign(document.createElement("button"), { type: "button", textContent: "×", title: hfdemo.say("close") });
-    button.setAttribute("aria-label", button.title);
-    button.addEventListener("click", () => {
+    const open = button("⌄", "show_all", () => open.setAttribute("aria-expanded", notice.classList.toggle("whole")));
+    open.className = "open-notice";
+    open.setAttribute("aria-expanded", "false");
+    notice.append(open, button("×", "close", () => {
       closed.add(text);
       notice.hidden = true;
       kept?.setItem(CLOSED, JSON.stringify([...closed].slice(-MOST_CLOSED)));
-    });
-    notice.append(button);
+    }));
+    sizes.observe(notice, { box: "border-box" });
   };
   new MutationObserver(() => document.querySelectorAll("#status .notice").forEach(closeable))
     .observe(document, { subtree: true, childList: true });

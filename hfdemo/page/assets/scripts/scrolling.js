@@ -3,6 +3,7 @@
   const { hfdemo } = window;
   const NEAR_PX = 48;
   let follows = true;
+  let seen = { top: 0, height: 0, room: 0 }; // of the transcript, when it was scrolled or grew last
   let leftAt = Infinity; // where the reader began to scroll up; Infinity once that has moved the transcript
   const scroller = () => document.querySelector("#transcript .bubble-wrap");
   const distance = (element) => element.scrollHeight - element.scrollTop - element.clientHeight;
@@ -18,9 +19,13 @@
     if (!button.isConnected) document.querySelector("#transcript").append(button);
     button.hidden = follows || distance(element) < NEAR_PX;
   };
+  const look = ({ scrollTop, scrollHeight, clientHeight }) => { seen = { top: scrollTop, height: scrollHeight, room: clientHeight }; };
   const toEnd = () => {
     const element = scroller();
-    if (element && follows) element.scrollTop = element.scrollHeight;
+    if (element && follows) {
+      element.scrollTop = element.scrollHeight;
+      look(element);
+    }
     draw();
   };
   hfdemo.follow = () => { follows = true; toEnd(); };
@@ -28,6 +33,9 @@
     if (follows) leftAt = scroller()?.scrollTop ?? Infinity;
     follows = false;
   };
+  // Up, and not because there is less: the Tab key, a search in the page or a screen reader led the reader there.
+  const wentUp = ({ scrollTop, scrollHeight, clientHeight }) =>
+    scrollTop < seen.top - 2 && scrollHeight >= seen.height && clientHeight <= seen.room;
   const detach = (event) => { if (event.target.closest?.("#transcript")) leave(); };
   document.addEventListener("wheel", (event) => { if (event.deltaY < 0) detach(event); }, { passive: true, capture: true });
   document.addEventListener("touchmove", detach, { passive: true, capture: true });
@@ -35,6 +43,8 @@
   document.addEventListener("pointerdown", (event) => { if (event.target === scroller()) leave(); }, true); // its scroll bar
   document.addEventListener("scroll", (event) => {
     if (event.target !== scroller()) return;
+    if (isShown && follows && wentUp(event.target) && distance(event.target) > NEAR_PX) follows = false;
+    look(event.target);
     if (event.target.scrollTop < leftAt) leftAt = Infinity;
     // What tells of our own last scrolling may come behind the reader's turn of the wheel.
     if (distance(event.target) < NEAR_PX && leftAt === Infinity) follows = true;
