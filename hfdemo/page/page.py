@@ -93,6 +93,7 @@ RESUME = "() => window.hfdemo.resume()"
 CHANGE_LANGUAGE = "(language) => window.hfdemo.changeLanguage(language)"
 
 
+@gradio_private.without_server_app()
 def create_page(
     answering: Answering,
     settings: Settings,
@@ -194,7 +195,8 @@ def launch(
         options: more arguments for `Blocks.launch`.
     """
     answering = page.answering
-    page.queue(api_open=False, max_size=64, default_concurrency_limit=None)
+    with gradio_private.without_server_app():
+        page.queue(api_open=False, max_size=64, default_concurrency_limit=None)
     gradio_private.set_queue_poll_interval(page, QUEUE_POLL_S)
     gradio_private.let_guard_read_proxies()
     gradio_private.log_failures_in_one_line()

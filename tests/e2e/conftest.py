@@ -60,6 +60,15 @@ def _first_of(names: tuple[str, ...]) -> str | None:
     return next(filter(None, map(shutil.which, names)), None)
 
 
+@pytest.fixture(autouse=True)
+def closed_pages(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Close what a test opened in the browser: the page of a server that is gone would ask for it to the end."""
+    browser = request.getfixturevalue("browser") if "browser" in request.fixturenames else None
+    yield
+    for context in browser.contexts if browser else ():
+        context.close()
+
+
 @pytest.fixture
 def chat(page: Page, app: App) -> Iterator["ChatPage"]:
     """The page, open and ready to be typed in; no error may appear in its console."""

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from hfdemo.chat.messages import Message, replace_surrogates
+from hfdemo.page.gradio_private import set_queue_poll_interval
 from hfdemo.page.page import launch
 from tests.conftest import free_port
 from tests.fakes import ScriptedEngine, scripted_page
@@ -19,6 +20,7 @@ def scripted() -> Iterator[tuple[ScriptedEngine, str]]:
     page = scripted_page(engine)
     port = free_port()
     launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
+    set_queue_poll_interval(page, 0.002)  # the events are many, and each would wait for 15 ms
     yield engine, f"http://127.0.0.1:{port}"
     page.close()
 

@@ -16,6 +16,8 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError, AuthenticationError
 
+from hfdemo import answering
+from hfdemo.page.gradio_private import set_queue_poll_interval
 from hfdemo.page.page import launch
 from hfdemo.page.program_clients import ProgramClients
 from hfdemo.settings import Settings
@@ -37,6 +39,7 @@ class Served:
         self.page = scripted_page(self.engine, settings)
         port = free_port()
         launch(self.page, settings, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
+        set_queue_poll_interval(self.page, 0.002)  # the events are many, and each would wait for 15 ms
         self.url = f"http://127.0.0.1:{port}"
         self.own = {"origin": self.url}
 
@@ -227,8 +230,9 @@ VALUES: list[Any] = [
 """What may be sent in the place of any value."""
 
 
-def test_no_private_event_fails_with_a_traceback_or_writes_a_visitors_words(open_page, log):
+def test_no_private_event_fails_with_a_traceback_or_writes_a_visitors_words(open_page, log, monkeypatch):
     """172 of 400 such events answered 500, with tracebacks that quoted what was sent."""
+    monkeypatch.setattr(answering, "STOP_WAITS_S", 0.02)  # no Stop of these has a reply to wait for
     events = [event for event in open_page.page.fns.values() if event.fn is not None]
     statuses: list[int] = []
     with httpx.Client(base_url=open_page.url, headers=open_page.own, timeout=30) as http:

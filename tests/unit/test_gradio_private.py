@@ -7,7 +7,7 @@ import time
 import gradio as gr
 import httpx
 import pytest
-from gradio import component_meta, networking, queueing, state_holder, tunneling
+from gradio import component_meta, networking, queueing, routes, state_holder, tunneling
 from gradio.components.chatbot import ChatbotDataMessages
 from gradio.context import LocalContext
 from gradio.i18n import I18nData
@@ -15,7 +15,9 @@ from gradio_client import Client
 
 from hfdemo.page import gradio_private
 from hfdemo.page.gradio_private import BareChatInterface
-from tests.conftest import run_program
+from hfdemo.page.page import launch
+from tests.conftest import free_port, run_program
+from tests.fakes import ScriptedEngine, scripted_page
 
 
 class Bare(BareChatInterface):
@@ -114,6 +116,22 @@ def test_stub_files_are_written_by_the_function_that_is_put_aside(tmp_path):
     with gradio_private.no_stub_files():
         assert component_meta.create_or_modify_pyi is not write
     assert component_meta.create_or_modify_pyi is write
+
+
+def test_one_app_is_made_for_a_page_and_that_when_it_is_served(monkeypatch):
+    made = []
+    make = routes.App.create_app
+
+    def create_app(*args: object, **options: object) -> routes.App:
+        made.append(make(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(routes.App, "create_app", staticmethod(create_app))
+    page = scripted_page(ScriptedEngine())
+    assert made == []
+    launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=free_port())
+    page.close()
+    assert made == [page.app]
 
 
 def test_the_queue_sleeps_between_two_looks_for_as_long_as_it_is_told():
