@@ -1,7 +1,7 @@
 """What is lost with weights in fewer bits on a CPU: how the next token's probabilities differ from those in bfloat16.
 
-`python -m benchmarks.quality` lets each model read a fixed text token by token, as it reads what it writes itself:
-only products with few rows use the packed weights. `--models` names more models, as folders.
+`python -m benchmarks.quality` lets each model read a fixed text token by token, as it reads what it writes itself.
+`--models` names more models, as folders.
 """
 
 import copy
@@ -30,8 +30,8 @@ def main() -> None:
         exact = _logits(model, ids)
         for mode in MODES:
             packed = copy.deepcopy(model)
-            added = pack_linears(packed, mode)
-            found = _compare(exact, _logits(packed, ids)) | {"model": name, "mode": mode, "added_bytes": added}
+            size = pack_linears(packed, mode)
+            found = _compare(exact, _logits(packed, ids)) | {"model": name, "mode": mode, "packed_bytes": size}
             raw.append(found)
             progress(str(found))
             rows.append(
@@ -41,10 +41,10 @@ def main() -> None:
                     f"{found['kl_mean']:.4f}",
                     f"{found['kl_max']:.3f}",
                     f"{100 * found['same_top']:.1f} %",
-                    f"{added / 1e6:.0f} MB",
+                    f"{size / 1e6:.0f} MB",
                 ]
             )
-    head = ["Model", "HFDEMO_CPU_WEIGHTS", "Mean KL, nats", "Greatest KL", "Same likeliest token", "Added memory"]
+    head = ["Model", "HFDEMO_CPU_WEIGHTS", "Mean KL, nats", "Greatest KL", "Same likeliest token", "Packed weights"]
     publish("quality", table(head, rows), raw)
 
 

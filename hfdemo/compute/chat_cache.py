@@ -34,9 +34,14 @@ class ChatCache(Cache):
         """How many tokens in the buffer are valid."""
         return self._held.tokens
 
-    def room_for(self, tokens: int) -> None:
-        """Make room for so many tokens in total; the cache must hold at least one."""
-        self._held.room_for(tokens)
+    def room_for(self, tokens: int, like: Tensor | None = None) -> None:
+        """Make room for so many tokens in total.
+
+        Args:
+            tokens: how many.
+            like: keys of shape [1, key heads, tokens, head size], needed if the cache is empty.
+        """
+        self._held.room_for(tokens, like)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Return how many tokens it holds; during a forward pass, one layer may hold more than another."""

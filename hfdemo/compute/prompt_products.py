@@ -65,13 +65,15 @@ def linears_on_cpu(model: Any) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
                 yield module, name, linear
 
 
+def prompt_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the type of numbers in which this CPU multiplies many rows of another type fastest."""
+    if dtype is torch.bfloat16 and faster(f"{MANY_ROWS} rows by a weight in bfloat16", _WAYS) == "in 32 bit":
+        return torch.float32
+    return dtype
+
+
 def _pays(weight: Tensor) -> bool:
-    return weight.dtype is torch.bfloat16 and _is_faster_wide()
-
-
-def _is_faster_wide() -> bool:
-    """Tell whether this CPU multiplies many rows faster in 32 bit."""
-    return faster(f"{MANY_ROWS} rows by a weight in bfloat16", _WAYS) == "in 32 bit"
+    return prompt_dtype(weight.dtype) is not weight.dtype
 
 
 def _multiply_wide(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

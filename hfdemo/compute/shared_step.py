@@ -43,6 +43,12 @@ class SharedStep:
         """Return a cache for the keys and values of a chat; layers with a sliding window keep all of theirs, too."""
         return ChatCache(self._model.config.get_text_config(decoder=True).num_hidden_layers)
 
+    def read(self, tokens: Tensor, cache: ChatCache) -> Tensor:
+        """Read the next tokens of a chat; see `step.Step`."""
+        ids = tokens.to(self._model.device)[None]
+        logits: Tensor = self._model(ids, cache=cache, use_cache=True, logits_to_keep=1).logits[0, -1]
+        return logits
+
     def __call__(self, tokens: Tensor, caches: Sequence[ChatCache]) -> Tensor:
         """Read one token of each chat; see `step.Step`."""
         device = self._model.device

@@ -1,4 +1,4 @@
-"""What computes the next token of each of several chats, and a check that it agrees with the model."""
+"""What reads prompts and computes the next tokens of chats, and a check that it agrees with the model."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ SHORTEST_DRAFT, LONGEST_DRAFT = 2, 4
 
 
 class Step(Protocol):
-    """Reads one token of each chat, and returns the logits of the next ones."""
+    """Reads the tokens of chats, and returns the logits of the next ones."""
 
     tokens_ahead: int
     """How many tokens of one chat may be read in one step with the one before them, so that everything computed for
@@ -25,6 +25,18 @@ class Step(Protocol):
 
     def new_cache(self) -> ChatCache:
         """Return an empty cache for the keys and values of a chat."""
+        ...
+
+    def read(self, tokens: Tensor, cache: ChatCache) -> Tensor:
+        """Read the next tokens of one chat, as many as there are.
+
+        Args:
+            tokens: of shape [tokens].
+            cache: of the chat; it holds so many more afterwards.
+
+        Returns:
+            The logits of the token behind them, of shape [vocabulary].
+        """
         ...
 
     def __call__(self, tokens: Tensor, caches: Sequence[ChatCache]) -> Tensor:
@@ -44,20 +56,27 @@ class Step(Protocol):
 def agrees(step: Step, model: Any) -> bool:
     """Tell whether a step and the model's own forward agree on two conversations of different lengths.
 
-    The step reads two tokens of both together, and then two more of each alone.
+    The step reads the beginning of each in two pieces, then two tokens of both together, and two more of each alone.
     """
     vocabulary = model.config.get_text_config(decoder=True).vocab_size
     ids = (torch.arange(13, device=model.device) * 7919 % vocabulary)[None]
     lengths = [3, 9]
     caches = [step.new_cache() for _ in lengths]
-    for length, cache in zip(lengths, caches, strict=True):
-        model(ids[:, :length], cache=cache, use_cache=True)
     expected = model(ids).logits[0].float()
+
+    def are_close(found: Tensor, at: list[int]) -> bool:
+        apart = (found.float() - expected[at]).norm(dim=1)
+        spread = (expected[at] - expected[at].mean(1, keepdim=True)).norm(dim=1)
+        return bool((apart <= TOLERANCE[model.dtype] * spread).all())
+
+    for length, cache in zip(lengths, caches, strict=True):
+        for piece in (ids[0, :2], ids[0, 2:length]):
+            logits = step.read(piece, cache)
+        if not are_close(logits[None], [length - 1]):
+            return False
     for present in ([0, 1], [0, 1], [0], [0], [1], [1]):
         at = [lengths[chat] for chat in present]
-        found = step(ids[0, at], [caches[chat] for chat in present]).float()
-        apart = (found - expected[at]).norm(dim=1) / (expected[at] - expected[at].mean(1, keepdim=True)).norm(dim=1)
-        if not bool((apart <= TOLERANCE[model.dtype]).all()):
+        if not are_close(step(ids[0, at], [caches[chat] for chat in present]), at):
             return False
         for chat in present:
             lengths[chat] += 1

@@ -228,15 +228,11 @@ def read(reply: RunningReply, ids: Sequence[int]) -> Tensor:
     The last token is read by the step that writes, so that a reply which is made again, or goes on where it was cut
     off, is computed as it was the first time.
     """
-    model, step = reply.model.pipeline.model, reply.model.step
+    step = reply.model.step
     assert step is not None
     prompt_ids = reply.request.prompt.ids
     last = len(ids) == len(prompt_ids) - reply.cache.get_seq_length()
     begin = ids[:-1] if last and len(prompt_ids) > 1 else ids
     if begin:
-        rows = torch.tensor([list(begin)], device=model.device)
-        output = model(rows, cache=reply.cache, use_cache=True, logits_to_keep=1)
-    if len(begin) == len(ids):
-        logits: Tensor = output.logits[0, -1]
-        return logits
-    return step(torch.tensor(ids[-1:]), [reply.cache])[0]
+        logits = step.read(torch.tensor(begin), reply.cache)
+    return logits if len(begin) == len(ids) else step(torch.tensor(ids[-1:]), [reply.cache])[0]

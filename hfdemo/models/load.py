@@ -13,7 +13,7 @@ from hfdemo.chat.prompt import Prompt, PromptBuilder
 from hfdemo.chat.template import ChatTemplate
 from hfdemo.compute.allocator import PACKING_BLOCK_BYTES, PROMPT_BLOCK_BYTES, free_at_once, reuse_freed, trim_freed
 from hfdemo.compute.cpu_weights import pack_linears
-from hfdemo.compute.fast_step import make_fast_step
+from hfdemo.compute.fast_step import FastStep, make_fast_step
 from hfdemo.compute.prompt_products import widen_linears
 from hfdemo.compute.recorded_step import make_recorded_step
 from hfdemo.compute.shared_step import make_shared_step
@@ -133,7 +133,7 @@ def load_model(
         name=name,
         pipeline=chat_pipeline,
         prompts=prompts,
-        layers=tuple(decoder_layers(model)),
+        layers=step.layers if isinstance(step, FastStep) else tuple(decoder_layers(model)),
         end_ids=end_ids,
         device=_where(plan),
         step=step,
@@ -153,7 +153,7 @@ def _make_step(model: Any, plan: Plan, chats: int) -> Step | None:
         step: Step | None = make_fast_step(model, plan.cpu_weights, chats) if on_cpu else None
         if step is None and on_cpu:
             pack_linears(model, plan.cpu_weights)
-        if on_cpu:
+        if step is None and on_cpu:
             widen_linears(model)
         if plan.way == "gpu" and plan.machine.platform != "zerogpu":  # there, each reply has a GPU of its own
             step = make_recorded_step(model)

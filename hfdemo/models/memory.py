@@ -16,15 +16,14 @@ QUANTIZED_BYTES: dict[QuantizedBits, float] = {"8bit": 1.0, "4bit": 0.5 + 1 / 64
 """Bytes of one weight that bitsandbytes quantized. 4 bit is NF4 with double quantization: each 64 weights share a
 scale of 8 bits, and each 256 scales one of 32. Source: QLoRA, section 3 (https://arxiv.org/abs/2305.14314)."""
 
-PACKED_BYTES: dict[CpuWeights, float] = {
-    "bf16": 0.0,
+PACKED_BYTES: dict[str, float] = {
     "int8": 1 + 8 / 64,
     "int4": 0.5 + 4 / 32,
     "auto": 1 + 8 / 64,
 }
-"""Bytes of one weight that is packed for the CPU, in addition to the original (`compute/cpu_weights.py`). In 4 bit,
-each 32 weights share a scale and a zero of 16 bits; in 8 bit, each 64 share two of them. `auto` is planned as 8 bit,
-because only the weights themselves tell which it will be."""
+"""Bytes of one weight that is packed for the CPU (`compute/cpu_weights.py`). In 4 bit, each 32 weights share a scale
+and a zero of 16 bits; in 8 bit, each 64 share two of them. `auto` is planned as 8 bit, because only the weights
+themselves tell which it will be."""
 
 PROGRAM_BYTES = 460_000_000
 """What Python, PyTorch, transformers and Gradio take in memory, without a model; measured."""
@@ -67,15 +66,30 @@ def loaded_bytes(facts: ModelFacts, machine: Machine, way: Way, dtype: str, quan
 
 
 def packed_bytes(facts: ModelFacts, dtype: str, cpu_weights: CpuWeights) -> tuple[int, int]:
-    """Return the bytes of the weights packed for the CPU, and those of the same weights unpacked.
+    """Return the bytes of the weights packed for the CPU, and those of the same weights as they came.
 
-    The head is in 8 bit, however few bits the others have.
+    The head is in 8 bit, however few bits the others have, and so is the embedding where the fast step reads it. Where
+    the model itself does, one that is also the head stays as it came beside the packed head.
     """
     if cpu_weights == "bf16":
         return 0, 0
     head = facts.vocabulary * facts.hidden
-    packed = int(facts.packable_parameters * PACKED_BYTES[cpu_weights] + head * PACKED_BYTES["int8"])
-    return packed, (facts.packable_parameters + head) * DTYPE_BYTES[dtype]
+    is_apart = facts.parameters - facts.packable_parameters >= 2 * head
+    is_fast = facts.model_type in FAST_ARCHITECTURES
+    eights = head * (2 if is_fast and is_apart else 1)
+    packed = int(facts.packable_parameters * PACKED_BYTES[cpu_weights] + eights * PACKED_BYTES["int8"])
+    return packed, (facts.packable_parameters + (eights if is_fast or is_apart else 0)) * DTYPE_BYTES[dtype]
+
+
+def loading_bytes(facts: ModelFacts, dtype: str, packed: int, unpacked: int) -> int:
+    """Return the bytes that loading takes beside what stays of the weights.
+
+    Where the file has the numbers as they are computed with, it is mapped into memory, where it takes no room that
+    anything else needs. Else all weights are there before the first of them is packed.
+    """
+    loading = 4 * facts.vocabulary * facts.hidden if facts.gguf else 0  # its embedding passes through float32
+    is_mapped = not facts.gguf and abs(facts.stored_bytes - weight_bytes(facts, dtype)) <= 0.1 * facts.stored_bytes
+    return loading if is_mapped else loading + max(0, unpacked - packed)
 
 
 def cache_bytes(facts: ModelFacts, context: int, dtype: str = "bfloat16", way: Way = "gpu") -> int:
@@ -88,15 +102,14 @@ def cache_bytes(facts: ModelFacts, context: int, dtype: str = "bfloat16", way: W
     return (facts.cache_bytes_per_token * context + windowed) * DTYPE_BYTES[dtype] // 2
 
 
-def activation_bytes(facts: ModelFacts, context: int, dtype: str, cache: int) -> int:
+def activation_bytes(facts: ModelFacts, context: int, dtype: str, cache: int, loading: int) -> int:
     """Return the bytes that are needed only while a prompt of `context` tokens is read, or while weights are loaded.
 
-    The gaps between these blocks and those of the cache are counted here.
+    The latter are `loading`. The gaps between these blocks and those of the cache are counted here.
     """
     vectors = ACTIVATION_HIDDEN * facts.hidden + ACTIVATION_INTERMEDIATE * facts.intermediate
     scores = SCORES_COPIES * facts.heads * context**2 if facts.eager_attention else 0
     reading = (context * vectors + scores) * DTYPE_BYTES[dtype]
-    loading = 4 * facts.vocabulary * facts.hidden if facts.gguf else 0  # its embedding passes through float32
     return max(reading + int(FRAGMENTATION * (reading + cache)), loading)
 
 

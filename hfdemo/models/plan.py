@@ -14,6 +14,7 @@ from hfdemo.models.memory import (
     free_bytes,
     has_room,
     loaded_bytes,
+    loading_bytes,
     more_chats,
     packed_bytes,
     prefix_bytes,
@@ -67,10 +68,8 @@ class Plan:
     context: int
     """For how many tokens memory is planned."""
     weights_bytes: int
-    packed_bytes: int
-    """Of the weights packed for the CPU, in addition to the others."""
     cpu_weights: CpuWeights
-    """How they are packed."""
+    """How they are packed for a CPU."""
     cache_bytes: int
     activation_bytes: int
     program_bytes: int
@@ -91,7 +90,7 @@ class Plan:
     @property
     def needed_bytes(self) -> int:
         """All the memory that one chat takes."""
-        return self.weights_bytes + self.packed_bytes + self.cache_bytes + self.activation_bytes + self.program_bytes
+        return self.weights_bytes + self.cache_bytes + self.activation_bytes + self.program_bytes
 
     @property
     def chats(self) -> int:
@@ -135,15 +134,15 @@ def make_plan(
     """Return the best way to run a model on a machine.
 
     In this order: whole on the GPU, there in 8 bit, in 4 bit, split between GPU and CPU, on the CPU with packed
-    weights beside the others, without them, there in 8 bit, in 4 bit. What the host asked for is never replaced.
+    weights or as they came, whichever is faster, then in 8 bit, in 4 bit. What the host asked for is never replaced.
 
     Args:
         facts: the model.
         machine: the machine.
         context: for how many tokens to plan memory; None is `USUAL_CONTEXT`. Never more than the model can hold.
         quantize: whether to quantize the weights; `auto` does where nothing else fits on the GPU or in memory.
-        cpu_weights: how to pack weights beside the others on a CPU, if there is room for both; `auto` does it where
-            that is faster.
+        cpu_weights: how to pack the weights on a CPU; `auto` does it where that is faster, or where they have no room
+            otherwise.
         prefix_cache_bytes: how much the prefix cache may take; it gets less where there is less room.
         batched: whether several chats are answered at once.
     """
@@ -177,10 +176,15 @@ def _ways(
         return
     if machine.gpu_name and None in bits:  # bitsandbytes quantizes nothing that stays on the CPU
         yield "split", None, "bf16"
-    pays = cpu_weights != "bf16" and (cpu_weights != "auto" or machine.packing_pays)
-    if None in bits and pays and facts.packable_parameters and not facts.own_quantization:
-        yield "cpu", None, cpu_weights
-    yield from (("cpu", fewer, "bf16") for fewer in bits)
+    packings: tuple[CpuWeights, ...] = ()
+    if None in bits and cpu_weights != "bf16" and facts.packable_parameters and not facts.own_quantization:
+        packings = ("auto", "int4") if cpu_weights == "auto" else (cpu_weights,)
+    if cpu_weights != "auto" or machine.packing_pays:
+        yield from (("cpu", None, packing) for packing in packings[:1])
+    if None in bits:
+        yield "cpu", None, "bf16"
+    yield from (("cpu", None, packing) for packing in packings)
+    yield from (("cpu", fewer, "bf16") for fewer in bits if fewer)
 
 
 def _bits(facts: ModelFacts, machine: Machine, quantize: Quantize) -> list[QuantizedBits | None]:
@@ -199,10 +203,11 @@ def _plan(
 ) -> Plan:
     """Return the plan for one way, whether there is room or not."""
     dtype = machine.cpu_dtype if way == "cpu" else choose_dtype_name(facts.model_type, machine)
-    weights = loaded_bytes(facts, machine, way, dtype, bits)
-    cache = cache_bytes(facts, context, dtype, way)
     packed, unpacked = packed_bytes(facts, dtype, cpu_weights)
-    rate = tokens_per_s(facts, machine, way, bits, weights, weights - unpacked + packed, cache)
+    weights = loaded_bytes(facts, machine, way, dtype, bits) - unpacked + packed
+    cache = cache_bytes(facts, context, dtype, way)
+    loading = loading_bytes(facts, dtype, packed, unpacked)
+    rate = tokens_per_s(facts, machine, way, bits, weights, cache)
     return Plan(
         facts=facts,
         machine=machine,
@@ -211,10 +216,9 @@ def _plan(
         quantize=bits,
         context=context,
         weights_bytes=weights,
-        packed_bytes=packed,
         cpu_weights=cpu_weights,
         cache_bytes=cache,
-        activation_bytes=activation_bytes(facts, context, dtype, cache),
+        activation_bytes=activation_bytes(facts, context, dtype, cache, loading),
         program_bytes=program_bytes(facts, machine, way),
         free_bytes=free_bytes(machine, way),
         download_bytes=facts.download_bytes,

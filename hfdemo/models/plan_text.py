@@ -28,7 +28,7 @@ def _memory_text(plan: Plan, language: Language) -> str:
         language,
         needed=size_text(plan.needed_bytes),
         free=size_text(plan.free_bytes),
-        weights=size_text(plan.weights_bytes + plan.packed_bytes),
+        weights=size_text(plan.weights_bytes),
         cache=size_text(plan.cache_bytes),
         tokens=plan.context,
         rest=size_text(plan.activation_bytes + plan.program_bytes),
@@ -40,7 +40,8 @@ def _memory_text(plan: Plan, language: Language) -> str:
 
 
 def _way_text(plan: Plan, language: Language) -> str:
-    numbers = say(f"fit.in_{plan.quantize}", language) if plan.quantize else plan.dtype
+    bits = plan.quantize or {"int8": "8bit", "auto": "8bit", "int4": "4bit"}.get(plan.cpu_weights)
+    numbers = say(f"fit.in_{bits}", language) if bits else plan.dtype
     return say(f"fit.way_{plan.way}", language, gpu=plan.machine.gpu_name or "", numbers=numbers)
 
 

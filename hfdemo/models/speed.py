@@ -38,7 +38,6 @@ def tokens_per_s(
     way: Way,
     quantize: QuantizedBits | None,
     weights_bytes: int,
-    read_bytes: int,
     cache_bytes: int,
 ) -> float:
     """Return how many tokens a second are written, in a chat half as long as planned.
@@ -48,13 +47,13 @@ def tokens_per_s(
         machine: the machine.
         way: where it runs.
         quantize: to how many bits it is quantized.
-        weights_bytes: of the weights; in a split, what doesn't fit on the GPU is sent there for every token.
-        read_bytes: of the weights, packed where there are packed ones, that a token would read if all were active.
+        weights_bytes: of the weights, which a token would read if all were active; in a split, what doesn't fit on the
+            GPU is sent there for every token.
         cache_bytes: of the keys and values of a chat as long as planned.
     """
     fast = way == "cpu" and facts.model_type in FAST_ARCHITECTURES
     passes, layer_s = (FAST_STEP_CACHE_PASSES, FAST_STEP_LAYER_S) if fast else (CACHE_PASSES[way], LAYER_S[way])
-    read = read_bytes * facts.active_share + passes * cache_bytes / 2
+    read = weights_bytes * facts.active_share + passes * cache_bytes / 2
     speed = CPU_BYTES_PER_S if way == "cpu" and machine.gpu_name else machine.bytes_per_s
     sent = max(0.0, weights_bytes - SHARE_USED * machine.gpu_free) * facts.active_share if way == "split" else 0.0
     seconds = (read - sent) / speed + sent / LINK_BYTES_PER_S + facts.layers * layer_s

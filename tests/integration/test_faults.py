@@ -61,8 +61,6 @@ EVERYWHERE: dict[str, Callable] = {
     "build the prompt": lambda model: (PromptBuilder, "build", 1),
     "make the streamer": lambda model: (running, "make_streamer", 1),
     "make the cache": lambda model: (running, "usable_cache", 1),
-    "read the prompt": lambda model: (model.pipeline.model, "forward", 1),
-    "layer": lambda model: (model.layers[-1], "forward", 1),
     "choose a token": lambda model: (running.RunningReply, "choose", 4),
     "decode": lambda model: (detokenizer.Detokenizer, "_decode", 4),
     "put a token": lambda model: (streamer.TokenStreamer, "add", 4),
@@ -72,11 +70,15 @@ EVERYWHERE: dict[str, Callable] = {
 }
 
 WITH_STEP: dict[str, Callable] = {
-    "first step": lambda model: (model.step, "_step", 1),
-    "fifth step": lambda model: (model.step, "_step", 5),
+    "read the prompt": lambda model: (type(model.step), "read", 1),
+    "layer": lambda model: (model.layers[-1].after, "forward", 1),
+    "first step": lambda model: (type(model.step), "__call__", 1),
+    "fifth step": lambda model: (type(model.step), "__call__", 5),
 }
 
 ON_DETOUR: dict[str, Callable] = {
+    "its forward": lambda model: (model.pipeline.model, "forward", 1),
+    "its last layer": lambda model: (model.layers[-1], "forward", 1),
     "preprocess": lambda model: (type(model.pipeline), "preprocess", 1),
     "generate": lambda model: (model.pipeline.model, "generate", 1),
     "generate writes nothing": lambda model: (model.pipeline.model, "generate", 1),
@@ -150,11 +152,11 @@ def fail_once(place: str, served: Served, client: Client, monkeypatch, caplog) -
 @pytest.mark.parametrize("served", STEPPED, indirect=True)
 def test_a_hundred_failures_in_a_row_leave_nothing_behind(served, client, monkeypatch):
     right = right_reply(client)
-    step = served.local.model.step
-    write = step._step
+    step = type(served.local.model.step)
+    write = step.__call__
     with monkeypatch.context() as patch:
         for at_call in range(100):
-            patch.setattr(step, "_step", failing(write, 1 + at_call % 7))
+            patch.setattr(step, "__call__", failing(write, 1 + at_call % 7))
             with pytest.raises(AppError, match=re.escape(say("error.generation"))):
                 ask(client)
     assert_nothing_left(served)
@@ -167,9 +169,9 @@ def test_out_of_memory_is_said_and_survived(served, client, monkeypatch):
     import torch
 
     right = right_reply(client)
-    step = served.local.model.step
+    step = type(served.local.model.step)
     with monkeypatch.context() as patch:
-        patch.setattr(step, "_step", failing(step._step, 2, torch.OutOfMemoryError))
+        patch.setattr(step, "__call__", failing(step.__call__, 2, torch.OutOfMemoryError))
         with pytest.raises(AppError, match=re.escape(say("error.out_of_memory"))):
             ask(client)
     assert ask(client) == right
@@ -183,7 +185,9 @@ def test_the_turn_after_one_without_memory_works_each_time(served, client, monke
     right = right_reply(client)
     model = served.local.model
     if where == "prefill":
-        target, attribute, at_call = model.pipeline.model, "forward", 1
+        target, attribute, at_call = (
+            (type(model.step), "read", 1) if model.step else (model.pipeline.model, "forward", 1)
+        )
     else:
         target, attribute, at_call = running.RunningReply, "choose", 2
     for _ in range(5):

@@ -118,11 +118,11 @@ def test_a_reply_cut_by_its_length_goes_on_as_if_it_had_never_been_cut(engine, c
 
 
 def test_a_stopped_reply_has_a_receipt_and_goes_on(engine):
-    whole, _ = run(engine, story(60))
-    begun, receipt = run(engine, story(60, cache_key="stop"), stop_after=3)
+    whole, _ = run(engine, story(400))
+    begun, receipt = run(engine, story(400, cache_key="stop"), stop_after=3)
     assert receipt.finish_reason == "stopped" and receipt.new_tokens >= 3
     assert whole.startswith(begun) and begun
-    rest = 60 - receipt.new_tokens
+    rest = 400 - receipt.new_tokens
     text, _ = run(engine, story(rest, cache_key="stop", reply_start=begun, continues=True))
     assert text == whole
 
@@ -212,7 +212,7 @@ def test_an_error_of_the_model_is_told_as_it_is(engine, monkeypatch, error, key)
     def broken(*args: Any, **kwargs: Any) -> None:
         raise error
 
-    monkeypatch.setattr(engine._host.model.pipeline.model, "forward", broken)
+    monkeypatch.setattr(type(engine._host.model.step), "read", broken)
     with pytest.raises(GenerationFailed) as raised:
         run(engine, story(4))
     assert raised.value.key == key

@@ -158,8 +158,8 @@ def test_time_limit_of_the_host_ends_a_reply(embedded_model):
 
 @pytest.mark.parametrize("temperature", [0, 1])
 def test_numbers_gone_wrong_end_the_reply_with_an_error(engine, monkeypatch, temperature):
-    step = engine.model.step
-    forward = step._step
+    step = type(engine.model.step)
+    forward = step.__call__
     calls = 0
 
     def broken(*args: object) -> torch.Tensor:
@@ -170,7 +170,7 @@ def test_numbers_gone_wrong_end_the_reply_with_an_error(engine, monkeypatch, tem
 
     options = Options(temperature=temperature, max_new_tokens=30)
     with monkeypatch.context() as patch:
-        patch.setattr(step, "_step", broken)
+        patch.setattr(step, "__call__", broken)
         with pytest.raises(GenerationFailed, match="NaN"):
             run(engine, story(30, options=options))
     assert calls == 4

@@ -5,8 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hfdemo.compute import cpu_weights
+from hfdemo.compute import cpu_weights, packing
 from hfdemo.compute.cpu_weights import PackedLinear, few_rows, pack, pack_linears
+from hfdemo.compute.packing import LAYOUTS, Layout
 from tests.unit.tiny_models import tiny_model
 
 
@@ -36,13 +37,21 @@ def test_a_product_is_as_exact_as_its_bits(bits, most, rows):
     assert error(packed(states), F.linear(states, weight)) <= most
 
 
-def test_more_rows_are_multiplied_by_the_weights_as_they_came():
-    weight = weight_of(64, 96)
-    for bits in ("int8", "int4"):
-        few = few_rows(bits, weight.dtype)
-        states = weight_of(few + 1, 96, seed=2)
-        assert torch.equal(pack([weight], bits)(states), F.linear(states, weight))
-        assert not torch.equal(pack([weight], bits)(states[:1]), F.linear(states[:1], weight))
+@pytest.mark.parametrize(("bits", "most"), [("int8", 0.01), ("int4", 0.15)])
+@pytest.mark.parametrize("outputs", [64, 200])
+@pytest.mark.parametrize("wide", [False, True])
+def test_more_rows_are_multiplied_by_the_same_numbers_unpacked(bits, most, outputs, wide, monkeypatch):
+    monkeypatch.setattr(cpu_weights, "prompt_dtype", lambda dtype: torch.float32 if wide else dtype)
+    monkeypatch.setattr(packing, "BLOCK_NUMBERS", 96 * 64)
+    weight = weight_of(outputs, 96)
+    packed = pack([weight], bits)
+    states = weight_of(few_rows(bits, weight.dtype) + 1, 96, seed=2)
+    assert packed(states).shape == (len(states), outputs)
+    assert error(packed(states), F.linear(states, weight)) <= most
+    assert error(packed(states), packed.packed_product(states)) < 0.01
+    numbers = packed.rows(torch.arange(outputs))
+    assert error(packed(states), F.linear(states, numbers)) < 0.005
+    assert torch.equal(packed.rows(torch.tensor([outputs - 1, 3, 3])), numbers[[outputs - 1, 3, 3]])
 
 
 def test_weights_from_4_bit_lose_nothing_in_4_bit():
@@ -64,7 +73,8 @@ def test_weights_that_never_were_in_4_bit_get_8():
         (64, 96, "int8", "int8"),  # in groups of 32
         (64, 128, "int8", "int8"),  # in groups of 64
         (64, 80, "int4", "bf16"),  # not in groups
-        (72, 96, "int8", "bf16"),  # not in the kernel's blocks of 16
+        (72, 96, "int8", "int8"),  # not in the kernel's blocks
+        (7, 96, "int4", "int4"),
     ],
 )
 def test_a_shape_that_a_kernel_does_not_take_gets_more_bits(outputs, inputs, wanted, bits):
@@ -79,7 +89,7 @@ def test_parts_and_chunks_make_the_same_product(bits, monkeypatch):
     weight, states = weight_of(256, 96), weight_of(2, 96, seed=2)
     whole = pack([weight], bits)(states)
     assert torch.equal(pack([weight[:64], weight[64:]], bits)(states), whole)
-    monkeypatch.setattr(cpu_weights, "CHUNK_ROWS", 64)
+    monkeypatch.setattr(packing, "CHUNK_ROWS", 64)
     assert torch.equal(pack([weight], bits)(states), whole)
     for parts in ((96, 160), (16, 80, 160), (48, 16, 16, 176)):
         assert torch.equal(pack(weight.split(parts), bits)(states), whole)
@@ -88,9 +98,42 @@ def test_parts_and_chunks_make_the_same_product(bits, monkeypatch):
 
 
 def test_weights_that_are_multiplied_wrongly_stay_as_they_came(monkeypatch, caplog):
-    monkeypatch.setattr(cpu_weights, "_to_kernel_layout", lambda numbers: numbers.new_zeros(len(numbers), 48).byte())
+    monkeypatch.setattr(packing, "_to_kernel_layout", lambda numbers: numbers.new_zeros(len(numbers), 48).byte())
     assert pack([weight_of(64, 96)], "int4").weight_format == "bf16"
     assert caplog.text.count("differs too much") == 2
+
+
+def test_a_cpu_whose_layout_is_unknown_keeps_weights_as_they_came(monkeypatch):
+    monkeypatch.setattr(cpu_weights, "layout", lambda: None)
+    assert pack([weight_of(64, 96)], "int8").weight_format == "bf16"
+
+
+def pack_like(layout: Layout, numbers: Tensor) -> Tensor:
+    """Return numbers of 4 bit as PyTorch's kernel for other CPUs wants them, one by one."""
+    outputs, inputs = numbers.shape
+    packed = torch.zeros(outputs // layout.rows, inputs, layout.bytes, dtype=torch.uint8)
+    for row in range(outputs):
+        block, within = divmod(row, layout.rows)
+        byte, upper = (within % layout.bytes, within // layout.bytes) if layout.apart else divmod(within, 2)
+        packed[block, :, byte] |= (numbers[row] << 4 * upper).to(torch.uint8)
+    return packed.view(outputs, inputs // 2)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("bits", ["int8", "int4"])
+def test_each_layout_is_found_and_unpacked(layout, bits, monkeypatch):
+    weight = weight_of(128, 96)
+    expected = pack([weight], bits).rows(torch.arange(128))
+    monkeypatch.setattr(packing, "pack_int4", lambda numbers, _: pack_like(layout, numbers))
+    packing.layout.cache_clear()
+    try:
+        assert packing.layout() == layout
+        packed = cpu_weights.PackedWeight([weight], bits, None)
+        assert torch.equal(packed.rows(torch.arange(128)), expected)
+        blocks = [columns for _, columns in packing.unpack_blocks(packed._packed(), torch.bfloat16)]
+        assert torch.equal(torch.cat(blocks, 1).T, expected)
+    finally:
+        packing.layout.cache_clear()
 
 
 def test_weights_for_which_4_bit_are_too_few_get_8():
@@ -115,15 +158,29 @@ def test_any_model_writes_with_packed_weights(model_type, wanted, most):
     model = tiny_model(model_type, torch.bfloat16, **options)
     ids = torch.tensor([[5]])
     expected = model(ids).logits
-    added = pack_linears(model, wanted)
+    total = pack_linears(model, wanted)
     kinds = {
         name: module.packed.weight_format for name, module in model.named_modules() if isinstance(module, PackedLinear)
     }
-    assert added > 0 and len(kinds) > 3
+    assert total > 0 and len(kinds) > 3
     head = next(name for name, module in model.named_modules() if module is model.get_output_embeddings())
     assert kinds.pop(head) == "int8" and set(kinds.values()) == {wanted}
     assert 0 < error(model(ids).logits, expected) < most
     assert not any(type(module) is nn.Linear for module in model.modules())
+
+
+def test_a_model_whose_own_code_reads_a_weight_gets_it_unpacked():
+    linear = nn.Linear(96, 70, dtype=torch.bfloat16)
+    replaced = PackedLinear(linear, pack([linear.weight.data], "int8", linear.bias))
+    assert error(replaced.weight.detach(), linear.weight.detach()) < 0.01 and torch.equal(replaced.bias, linear.bias)
+    assert replaced.weight is replaced.weight
+    model = tiny_model("mamba", torch.bfloat16, state_size=8, time_step_rank=32)
+    ids = torch.tensor([[5, 7]])
+    with torch.inference_mode():
+        expected = model(ids).logits
+        assert pack_linears(model, "int8") > 0
+        assert isinstance(model.backbone.layers[0].mixer.dt_proj, PackedLinear)
+        assert 0 < error(model(ids).logits, expected) < 0.1
 
 
 def test_as_they_came_means_that_nothing_is_packed():

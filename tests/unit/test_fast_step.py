@@ -1,5 +1,6 @@
 """The fast step computes what the model's own forward does, or isn't used."""
 
+import copy
 import gc
 import logging
 import weakref
@@ -65,6 +66,65 @@ def test_each_family_is_computed_exactly(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("pieces", [(40,), (1, 39), (7, 8, 25), (30, 1, 9)])
+def test_a_prompt_is_read_exactly_in_whatever_pieces(family, pieces):
+    model = tiny_model(family, **FAMILIES[family])
+    with torch.inference_mode():
+        step, expected, begin = FastStep(model, "bf16"), model(IDS[None]).logits[0], 0
+        cache, own = step.new_cache(), read(model, IDS)
+        for piece in pieces:
+            found, begin = step.read(IDS[begin : begin + piece], cache), begin + piece
+            torch.testing.assert_close(found, expected[begin - 1], rtol=1e-3, atol=1e-3)
+        assert cache.tokens == 40
+        torch.testing.assert_close(cache.buffer[:, :, :40], own.buffer[:, :, :40], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_a_prompt_is_read_with_packed_weights_as_the_step_reads_it(family, weights):
+    with torch.inference_mode():
+        step = FastStep(tiny_model(family, **FAMILIES[family]), weights)
+        cache, other = step.new_cache(), step.new_cache()
+        step.read(IDS[:1], other)
+        for token in IDS[1:]:
+            expected = step(token[None], [other])[0]
+        found = step.read(IDS, cache)
+        assert (found - expected).norm() < 0.05 * (expected - expected.mean()).norm()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_packed_weights_are_all_that_stays(tied):
+    model = tiny_model("llama", torch.bfloat16, tie_word_embeddings=tied)
+    weights = [weakref.ref(parameter.untyped_storage()) for parameter in model.parameters()]
+    before = sum(parameter.nbytes for parameter in {id(each): each for each in model.parameters()}.values())
+    with torch.inference_mode():
+        step = make_fast_step(model, "int8")
+    assert step is not None
+    gc.collect()
+    assert not any(parameter.numel() for parameter in model.parameters())
+    assert [weight() for weight in weights] == [None] * len(weights)
+    assert step.nbytes < 0.65 * before
+    assert model.dtype is torch.bfloat16 and model.device.type == "cpu"
+
+
+def test_one_recording_serves_all_layers_of_a_form():
+    model = tiny_model("llama", torch.bfloat16, num_hidden_layers=6)
+    model.model.layers[2].mlp.down_proj.weight.data[:, ::32] = 30.0  # packed in other bits than those of the others
+    model.model.layers[2].mlp.down_proj.weight.data[:, 1::32] = -30.0
+    with torch.inference_mode():
+        plain = FastStep(copy.deepcopy(model), "int4")
+        recorded = make_fast_step(model, "int4")
+        assert recorded is not None
+        one, other = recorded.new_cache(), plain.new_cache()
+        recorded.read(IDS[:4], one)
+        plain.read(IDS[:4], other)
+        for token in IDS[4:9]:
+            torch.testing.assert_close(recorded(token[None], [one]), plain(token[None], [other]), rtol=1e-3, atol=1e-3)
+        (operation,) = recorded._recorded.values()
+        assert operation.forms == [0, 0, 1, 0, 0, 0] and len(operation.before) == len(operation.after) == 2
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_chats_of_different_lengths_are_computed_together(family):
     model = tiny_model(family, **FAMILIES[family])
     with torch.inference_mode():
@@ -83,7 +143,7 @@ def test_chats_of_different_lengths_are_computed_together(family):
 def test_the_recorded_step_goes_on_beyond_the_room_it_was_recorded_in(family, weights):
     model = tiny_model(family, **FAMILIES[family])
     with torch.inference_mode():
-        recorded, plain = make_fast_step(model, weights), FastStep(model, weights)
+        recorded, plain = make_fast_step(copy.deepcopy(model), weights), FastStep(copy.deepcopy(model), weights)
         assert recorded is not None
         one, other = read(model, IDS[:4]), read(model, IDS[:4])
         for number in range(2 * ROOM_TOKENS + 20):
@@ -101,7 +161,8 @@ def test_the_recorded_step_goes_on_beyond_the_room_it_was_recorded_in(family, we
 def test_the_recorded_step_of_several_chats_is_the_plain_one(family, weights, foreseen):
     model = tiny_model(family, torch.bfloat16, **FAMILIES[family])
     with torch.inference_mode():
-        recorded, plain = make_fast_step(model, weights, foreseen), FastStep(model, weights)
+        recorded = make_fast_step(copy.deepcopy(model), weights, foreseen)
+        plain = FastStep(copy.deepcopy(model), weights)
         assert recorded is not None
         lengths = range(1, 19)
         ones, others = ([read(model, IDS[:length]) for length in lengths] for _ in range(2))
@@ -143,8 +204,8 @@ def test_one_line_adds_an_architecture_that_is_built_like_llama(monkeypatch):
 def test_packed_weights_change_little():
     model = tiny_model("llama", torch.bfloat16)
     with torch.inference_mode():
-        expected = model(IDS[None, :11]).logits[0, -1].float()
-        found = FastStep(model, "int8")(IDS[10:11], [read(model, IDS[:10])])[0].float()
+        expected, cache = model(IDS[None, :11]).logits[0, -1].float(), read(model, IDS[:10])
+        found = FastStep(model, "int8")(IDS[10:11], [cache])[0].float()
     assert 0 < (found - expected).norm() < 0.1 * expected.norm()
 
 

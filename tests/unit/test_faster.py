@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from hfdemo.compute import faster as module
-from hfdemo.compute.fast_step import _are_faster_apart, _attend
+from hfdemo.compute.decoder import _are_faster_apart, attend
 from hfdemo.compute.faster import faster, read_choices
 from tests.conftest import quickest
 
@@ -104,7 +104,7 @@ def test_both_ways_of_attention_are_the_same(file, shape):
     heads, kv_heads = shape
     torch.manual_seed(0)
     qkv, view = torch.randn(1, heads + 2 * kv_heads, 16), torch.randn(1, 2 * kv_heads, 20, 16)
-    found: list[Any] = [_attend(qkv, [view.clone()], 0, apart, 0, 0.25) for apart in (False, True)]
+    found: list[Any] = [attend(qkv, [view.clone()], 0, apart, 0, 0.25) for apart in (False, True)]
     torch.testing.assert_close(*found)
     assert isinstance(_are_faster_apart(heads, kv_heads, 16, torch.float32), bool)
     assert list(read_choices()) == [f"attention of {heads} heads of size 16 to {kv_heads}, float32"]

@@ -37,7 +37,7 @@ def model() -> LoadedModel:
     prompts: Any = SimpleNamespace(context_limit=2048, stop_texts=(), reply_format=ReplyFormat())
     with torch.inference_mode():
         step = FastStep(network, "bf16")
-    return LoadedModel("tiny", pipeline, prompts, (), tuple(network.model.layers), "CPU", step)
+    return LoadedModel("tiny", pipeline, prompts, (), step.layers, "CPU", step)
 
 
 class BrokenReply(RunningReply):
@@ -128,7 +128,7 @@ def test_a_step_that_fails_ends_all_and_the_next_reply_is_written(model, monkeyp
         raise GenerationFailed("out_of_memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(model.step, "_step", broken)
+        patch.setattr(FastStep, "__call__", broken)
         for reply in replies:
             loop.add(reply)
         for reply in replies:
@@ -204,15 +204,17 @@ def test_a_stopped_reply_does_not_wait_until_the_prompt_of_another_is_read(model
     ended_while_reading: list[bool] = []
 
     def stop_it(*_: Any) -> None:
-        stopped.stop.set()
+        if reading.unread:
+            stopped.stop.set()
 
     def look(*_: Any) -> None:
-        ended_while_reading.append(stopped.done.done())
+        if reading.unread:
+            ended_while_reading.append(stopped.done.done())
 
     loop.add(stopped)
     has_begun(stopped)
     first, *_, last = model.layers
-    handles = [first.register_forward_pre_hook(stop_it), last.mlp.register_forward_pre_hook(look)]
+    handles = [first.before.register_forward_pre_hook(stop_it), last.after.down.register_forward_pre_hook(look)]
     loop.add(reading)
     reading.done.result(20)
     for handle in handles:

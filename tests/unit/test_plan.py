@@ -311,29 +311,73 @@ QWEN_4B_HEAD = 151_936 * 2560
 @pytest.mark.parametrize(
     ("cpu_weights", "bytes_of_a_weight"), [("bf16", None), ("int8", 1.125), ("int4", 0.625), ("auto", 1.125)]
 )
-def test_weights_packed_for_the_cpu_are_counted_beside_the_others(cpu_weights, bytes_of_a_weight):
+def test_weights_packed_for_the_cpu_are_counted_in_place_of_the_others(cpu_weights, bytes_of_a_weight):
     plain = make_plan(known_facts(QWEN_4B), replace(LAPTOP, ram_free=24 * GB))
     plan = make_plan(known_facts(QWEN_4B), replace(LAPTOP, ram_free=24 * GB), cpu_weights=cpu_weights)
-    expected = int(QWEN_4B_LINEARS * bytes_of_a_weight + QWEN_4B_HEAD * 1.125) if bytes_of_a_weight else 0
-    assert plan.packed_bytes == expected and plan.cpu_weights == cpu_weights
-    assert plan.needed_bytes == plain.needed_bytes + expected
+    packed = int(QWEN_4B_LINEARS * bytes_of_a_weight + QWEN_4B_HEAD * 1.125) if bytes_of_a_weight else 0
+    unpacked = 2 * (QWEN_4B_LINEARS + QWEN_4B_HEAD) if bytes_of_a_weight else 0
+    assert plan.weights_bytes == plain.weights_bytes - unpacked + packed and plan.cpu_weights == cpu_weights
+    assert plan.needed_bytes == plain.needed_bytes - unpacked + packed
     assert (plan.tokens_per_s > 1.4 * plain.tokens_per_s) == (cpu_weights != "bf16")
 
 
-def test_without_room_for_both_the_weights_stay_as_they_come():
-    plan = make_plan(known_facts(QWEN_4B), LAPTOP, cpu_weights="auto")
-    assert (plan.way, plan.quantize, plan.cpu_weights, plan.packed_bytes) == ("cpu", None, "bf16", 0)
+def test_an_embedding_apart_from_the_head_is_packed_too_where_the_fast_step_reads_it():
+    facts = replace(known_facts(QWEN_4B), parameters=known_facts(QWEN_4B).parameters + QWEN_4B_HEAD)
+    machine = replace(LAPTOP, ram_free=24 * GB)
+    bytes_of = {
+        model_type: make_plan(replace(facts, model_type=model_type), machine, cpu_weights="int8").weights_bytes
+        for model_type in ("qwen3", "another")
+    }
+    assert bytes_of["another"] - bytes_of["qwen3"] == QWEN_4B_HEAD * 2 - int(QWEN_4B_HEAD * 1.125)
+
+
+def test_an_embedding_that_is_the_head_stays_beside_it_where_the_model_itself_reads_it():
+    machine = replace(LAPTOP, ram_free=24 * GB)
+    fast = make_plan(known_facts(QWEN_4B), machine, cpu_weights="int8")
+    slow = make_plan(replace(known_facts(QWEN_4B), model_type="another"), machine, cpu_weights="int8")
+    assert slow.weights_bytes - fast.weights_bytes == QWEN_4B_HEAD * 2
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "pays", "found"),
+    [
+        (24, True, "auto"),
+        (24, False, "bf16"),
+        (8, True, "auto"),
+        (8, False, "auto"),
+        (5.2, True, "int4"),
+        (3, True, None),
+    ],
+)
+def test_with_less_room_a_model_runs_in_fewer_bits(gigabytes, pays, found):
+    machine = replace(LAPTOP, ram_free=int(gigabytes * GB), packing_pays=pays)
+    plan = make_plan(known_facts(QWEN_4B), machine, cpu_weights="auto", context=1024)
+    assert (plan.cpu_weights if plan.way == "cpu" else None) == found
+    if found in ("auto", "int4"):
+        assert ("8-bit" if found == "auto" else "4-bit") in str(card_lines(plan, "en"))
+
+
+@pytest.mark.parametrize(
+    ("stored", "gguf", "is_mapped"), [("bf16", False, True), ("f32", False, False), ("q4", True, False)]
+)
+def test_what_loading_takes_beside_what_stays_is_planned_unless_the_file_is_mapped(stored, gguf, is_mapped):
+    facts = known_facts(QWEN_4B)
+    facts = replace(facts, gguf=gguf, stored_bytes={"bf16": 2, "f32": 4, "q4": 0.6}[stored] * facts.parameters)
+    machine = replace(LAPTOP, ram_free=40 * GB)
+    packed, plain = (make_plan(facts, machine, cpu_weights=wanted) for wanted in ("int8", "bf16"))
+    at_load = packed.weights_bytes + packed.activation_bytes
+    assert (at_load < plain.weights_bytes) == is_mapped
 
 
 @pytest.mark.parametrize(("asked", "found"), [("auto", "bf16"), ("int8", "int8"), ("int4", "int4")])
 def test_weights_are_packed_where_that_is_slower_only_if_it_is_asked_for(asked, found):
     machine = replace(LAPTOP, ram_free=24 * GB, packing_pays=False)
     plan = make_plan(known_facts(QWEN_4B), machine, cpu_weights=asked)
-    assert plan.cpu_weights == found and (plan.packed_bytes > 0) == (found != "bf16")
+    assert plan.cpu_weights == found
 
 
 @pytest.mark.parametrize(("name", "machine"), [(QWEN_4B, H100), (QWEN_4B, MAC), (QWEN_4B, ZEROGPU)])
-def test_weights_are_packed_beside_the_others_on_a_cpu_only(name, machine):
+def test_weights_are_packed_on_a_cpu_only(name, machine):
     assert make_plan(known_facts(name), machine, cpu_weights="auto").cpu_weights == "bf16"
 
 
