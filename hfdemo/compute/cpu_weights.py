@@ -159,7 +159,10 @@ class PackedWeight(Weight):
         many = rows.to(dtype)
         product = rows.new_empty(rows.shape[0], self._rows)  # `len` would be recorded as it is now
         for outputs, weights in unpack_blocks(self._packed(), dtype):
-            product[:, outputs] = many @ weights
+            if dtype is rows.dtype:
+                torch.mm(many, weights, out=product[:, outputs])
+            else:
+                product[:, outputs] = many @ weights
         return product[:, : self._outputs]
 
     def rows(self, indices: Tensor) -> Tensor:

@@ -179,7 +179,7 @@ def _ends(caches: Sequence[ChatCache]) -> list[int]:
 
 
 def forget_records() -> None:
-    """Free what TorchScript keeps forever of recorded modules, 35 MB for each model, unless a step still uses it."""
+    """Free what TorchScript keeps forever of recorded modules, 3 MB for each model, unless a step still uses it."""
     if not _steps:
         forget_recorded_modules()
 
