@@ -14,7 +14,8 @@ from hfdemo.chat.messages import Message, Role, read_text
 from hfdemo.chat.reply import FINISH_REASONS, FinishReason, Receipt
 from hfdemo.errors import InvalidInput
 
-ROLES: tuple[Role, ...] = get_args(Role)
+ROLES: tuple[Role, ...] = tuple(role for role in get_args(Role) if role != "system")
+"""Whose turns a page may have; its system prompt is none."""
 
 MAX_ID_CHARS = 64
 

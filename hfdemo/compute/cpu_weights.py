@@ -171,7 +171,7 @@ class PackedWeight(Weight):
 
     def is_right(self, weights: Sequence[Tensor]) -> bool:
         """Tell whether both products are close to those with the weights as they came."""
-        row = torch.linspace(-1, 1, weights[0].shape[1]).cos().to(self._dtype)[None]
+        row = (torch.arange(weights[0].shape[1]) * 7919 % 4093 / 2046 - 1).to(self._dtype)[None]  # as good as random
         expected = PlainWeight(weights, None).product(row)
         found = (self.packed_product(row), self.unpacked_product(row))
         return all(bool((each - expected).norm() <= WRONG * expected.norm()) for each in found)

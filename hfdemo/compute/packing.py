@@ -75,7 +75,7 @@ def layout() -> Layout | None:
     for found in LAYOUTS:
         columns = torch.empty(32, 128)
         _unpack([packed], found, slice(0, 128 // found.rows), columns)
-        if torch.equal(columns.T, numbers.float()):
+        if torch.equal(columns.T, numbers.float() - 8):
             return found
     return None
 
@@ -142,7 +142,7 @@ def unpack_rows(packed: Packed, rows: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _unpack(packed: Sequence[Tensor], found: Layout, blocks: slice, columns: Tensor) -> None:
-    """Write the numbers of some blocks, from 0 on, to columns of shape [inputs, rows]."""
+    """Write the numbers of some blocks, see `_lower`, to columns of shape [inputs, rows]."""
     both = [
         weight.view(-1, 2 * weight.shape[1], found.bytes)[blocks].transpose(0, 1).contiguous() for weight in packed
     ]
@@ -152,24 +152,25 @@ def _unpack(packed: Sequence[Tensor], found: Layout, blocks: slice, columns: Ten
 
 
 def _lower(both: Sequence[Tensor]) -> Tensor:
-    """Return the numbers in the lower halves of bytes; in 8 bit, `both` has their upper and their lower 4 bits."""
-    return both[0] & 15 if len(both) == 1 else both[0] * 16 + (both[1] & 15)
+    """Return the numbers in the lower halves of bytes; in 8 bit, `both` has their upper and their lower 4 bits.
+
+    Those in 4 bit are counted from the middle, those in 8 bit from 0.
+    """
+    return (both[0] & 15).to(torch.int8) - 8 if len(both) == 1 else both[0] * 16 + (both[1] & 15)
 
 
 def _upper(both: Sequence[Tensor]) -> Tensor:
     """Return the numbers in the upper halves."""
-    return both[0] >> 4 if len(both) == 1 else (both[0] & 240) + (both[1] >> 4)
+    return (both[0] >> 4).to(torch.int8) - 8 if len(both) == 1 else (both[0] & 240) + (both[1] >> 4)
 
 
 def _scales_of(packed: Packed, rows: slice | Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return the size of a step and what the number 0 stands for, each of shape [groups, rows].
+    """Return the size of a step and what the number 0 of `_lower` stands for, each of shape [groups, rows].
 
-    The kernel counts from the middle of 16 steps, and 8 bit from that of 256. What 0 stands for is rounded to `dtype`
-    as the weights are: in bfloat16, by a hundredth of a step.
+    Both are exact. In 4 bit, the weight that 0 stands for would not be if the numbers were counted from 0.
     """
     step, middle = packed[-1][1][:, rows].to(dtype).unbind(-1)
-    zero = torch.sub(middle, step, alpha=8) if len(packed) == 1 else -128 * step
-    return step.contiguous(), zero
+    return step.contiguous(), middle.contiguous() if len(packed) == 1 else -128 * step
 
 
 def _known_layout() -> Layout:
@@ -201,9 +202,13 @@ def _pack_int4(weight: Tensor, group: int) -> list[Tensor]:
     """Return a weight of shape [rows, inputs] packed, and its scales and zeros, [rows, inputs / group, 2].
 
     The weights of a group lie on 16 equal steps from their least to their greatest; the kernel counts from the middle.
+    Steps are rounded to bfloat16; what the middle stands for is where the mean of the weights stays as it was.
     """
-    quantized, step, least = to_16_steps(weight, group)
-    return [_to_kernel_layout(quantized), torch.cat([step, least + 8 * step], -1).bfloat16()]
+    quantized, step, _ = to_16_steps(weight, group)
+    step = step.bfloat16()
+    counted = (quantized - 8).mean(-1, keepdim=True) * step
+    middle = weight.float().view(len(weight), -1, group).mean(-1, keepdim=True) - counted
+    return [_to_kernel_layout(quantized), torch.cat([step, middle.bfloat16()], -1)]
 
 
 def _pack_int8(weight: Tensor, group: int) -> list[Tensor]:

@@ -49,7 +49,7 @@ def router(*workers: str) -> Iterator[str]:
         pytest.skip("vllm-router is not installed")
     port = free_port()
     command = [program, "--host", "127.0.0.1", "--port", str(port), "--policy", "consistent_hash"]
-    more = ["--prometheus-port", str(free_port()), "--worker-urls", *workers]
+    more = ["--cb-failure-threshold", "3", "--prometheus-port", str(free_port()), "--worker-urls", *workers]
     process = subprocess.Popen([*command, *more], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: is_up(f"http://127.0.0.1:{port}/v1/models"), 60, "the router")

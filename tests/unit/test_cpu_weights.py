@@ -136,9 +136,10 @@ def test_each_layout_is_found_and_unpacked(layout, bits, monkeypatch):
         packing.layout.cache_clear()
 
 
-def test_weights_for_which_4_bit_are_too_few_get_8():
+def test_weights_for_which_4_bit_are_too_few_get_8(monkeypatch):
     weight = weight_of(64, 96)
-    weight[:, ::32], weight[:, 1::32] = 30, -30  # they set the steps, and cancel each other
+    assert pack([weight], "int4").weight_format == "int4"
+    monkeypatch.setattr(cpu_weights, "WRONG", 0.03)
     assert pack([weight], "int4").weight_format == "int8"
 
 

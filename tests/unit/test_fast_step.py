@@ -109,11 +109,11 @@ def test_packed_weights_are_all_that_stays(tied):
 
 def test_one_recording_serves_all_layers_of_a_form():
     model = tiny_model("llama", torch.bfloat16, num_hidden_layers=6)
-    model.model.layers[2].mlp.down_proj.weight.data[:, ::32] = 30.0  # packed in other bits than those of the others
-    model.model.layers[2].mlp.down_proj.weight.data[:, 1::32] = -30.0
+    steps = torch.arange(64 * 96).view(64, 96) * 7 % 16  # packed in 4 bit, and the others in 8
+    model.model.layers[2].mlp.down_proj.weight.data = ((steps - 8) / 32).bfloat16()
     with torch.inference_mode():
-        plain = FastStep(copy.deepcopy(model), "int4")
-        recorded = make_fast_step(model, "int4")
+        plain = FastStep(copy.deepcopy(model), "auto")
+        recorded = make_fast_step(model, "auto")
         assert recorded is not None
         one, other = recorded.new_cache(), plain.new_cache()
         recorded.read(IDS[:4], one)
