@@ -63,8 +63,8 @@ class Layout:
         return rows // self.rows, within // 2, within % 2 == 1
 
 
-LAYOUTS = (Layout(64, True), Layout(32, True), Layout(32, False))
-"""With AVX-512, with AVX2, and without either."""
+LAYOUTS = (Layout(64, True), Layout(32, True), Layout(64, False), Layout(32, False), Layout(16, False))
+"""With AVX-512, with AVX2; with AVX-512 on Windows; without either; on ARM."""
 
 
 @cache
