@@ -176,7 +176,11 @@ def test_a_closed_connection_ends_the_reply(local, url, model, stream, monkeypat
 
 def test_many_at_once_get_their_own_answers(openai, model):
     def ask(word: str) -> str:
-        said = [{"role": "user", "content": f"Repeat this word: {word}"}]
+        said = [
+            {"role": "user", "content": "Repeat this word: Tokyo"},
+            {"role": "assistant", "content": "Tokyo"},
+            {"role": "user", "content": f"Repeat this word: {word}"},
+        ]
         reply = openai.chat.completions.create(model=model, messages=said, temperature=0, max_tokens=16)
         return reply.choices[0].message.content
 

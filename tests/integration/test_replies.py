@@ -118,7 +118,9 @@ def test_receipt_tells_the_seed_that_makes_the_same_reply_again(engine):
 
 
 @pytest.mark.parametrize("kind", ["single", "batched"])
-def test_streamed_text_is_what_transformers_writes(embedded_model, kind):
+def test_streamed_text_is_what_transformers_writes(embedded_model, kind, monkeypatch):
+    # In 32 bit: in 16, two ways to compute the same round differently, and some CPUs then choose another word.
+    monkeypatch.setattr("hfdemo.models.machine.bfloat16_pays", lambda: False)
     engine = loaded(Settings(model=str(embedded_model), scheduling=kind, cpu_weights="bf16"))
     model = engine.model.pipeline.model
     tokenizer = engine.model.tokenizer
