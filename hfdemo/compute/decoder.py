@@ -77,13 +77,11 @@ class Decoder(nn.Module):
             sin: of the same shape.
             views: of each chat, of shape [layers, 2 * key heads, tokens including the new one, head size].
         """
-        states: Tensor = self.embed(tokens)
-        layer: Any
-        for index, layer in enumerate(self.layers):
-            kind = self.angles_of[index]
-            qkv = layer.before(states, cos[kind], sin[kind])
-            states = layer.after(states, attend(qkv, views, index, self.apart, self.windows[index], self.scale))
-        logits: Tensor = self.head(states)
+
+        def attention(qkv: Tensor, index: int) -> Tensor:
+            return attend(qkv, views, index, self.apart, self.windows[index], self.scale)
+
+        logits: Tensor = self.head(self._last_states(tokens, cos, sin, attention))
         return logits
 
     def read(self, tokens: Tensor, cos: Tensor, sin: Tensor, view: Tensor) -> Tensor:
@@ -95,14 +93,25 @@ class Decoder(nn.Module):
             sin: of the same shape.
             view: of shape [layers, 2 * key heads, tokens including the new ones, head size].
         """
-        states, held = self.embed(tokens), view.shape[2] - len(tokens)
+        held = view.shape[2] - len(tokens)
+
+        def attention(qkv: Tensor, index: int) -> Tensor:
+            return _read(qkv, view[index], held, self.windows[index], self.scale)
+
+        logits: Tensor = self.head(self._last_states(tokens, cos, sin, attention)[-1:])[0]
+        return logits
+
+    def _last_states(
+        self, tokens: Tensor, cos: Tensor, sin: Tensor, attention: Callable[[Tensor, int], Tensor]
+    ) -> Tensor:
+        """Return the states behind the last layer, given what attends in each layer."""
+        states: Tensor = self.embed(tokens)
         layer: Any
         for index, layer in enumerate(self.layers):
             kind = self.angles_of[index]
             qkv = layer.before(states, cos[kind], sin[kind])
-            states = layer.after(states, _read(qkv, view[index], held, self.windows[index], self.scale))
-        logits: Tensor = self.head(states[-1:])[0]
-        return logits
+            states = layer.after(states, attention(qkv, index))
+        return states
 
 
 class Embedding(nn.Module):

@@ -42,12 +42,8 @@ class PromptLinear(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Return the product for states of shape [..., inputs]."""
-        product = self.product(states.reshape(-1, self.in_features))
+        product = multiply(states.reshape(-1, self.in_features), self.weight, self.bias)
         return product.view(*states.shape[:-1], self.out_features)
-
-    def product(self, rows: Tensor) -> Tensor:
-        """Return the product for rows of shape [rows, inputs]."""
-        return multiply(rows, self.weight, self.bias)
 
 
 def widen_linears(model: Any) -> None:
