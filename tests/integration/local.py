@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoTokenizer
 
 from hfdemo.answering import Answering
@@ -44,9 +45,29 @@ def loaded(settings: Settings, timeout_s: float = 200) -> Local:
     return local
 
 
-def save_tiny_model(folder: Path, model_type: str, tokenizer_of: Path, **options: Any) -> Path:
-    """Save a model of random weights that takes the tokenizer of another one; return its folder."""
+def save_tiny_model(folder: Path, model_type: str, tokenizer_of: Path, certain: bool = False, **options: Any) -> Path:
+    """Save a model of random weights that takes the tokenizer of another one; return its folder.
+
+    Args:
+        folder: where to.
+        model_type: its family.
+        tokenizer_of: the folder of a model whose tokenizer it takes.
+        certain: whether each token has one that follows it, by so much that no rounding changes a word. Otherwise
+            each is a close choice, and a CPU, or a way to compute that is the faster one by chance, may choose others.
+        options: of its config.
+    """
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_of)
-    tiny_model(model_type, vocab_size=len(tokenizer), eos_token_id=None, **options).save_pretrained(folder)
+    model = tiny_model(model_type, vocab_size=len(tokenizer), eos_token_id=None, **options)
+    if certain:
+        _make_certain(model)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def _make_certain(model: Any) -> None:
+    """Let the head take each token's embedding for that of the one before it, in some order of all tokens."""
+    embeddings = model.get_input_embeddings().weight.data
+    embeddings.normal_(std=100)  # so big that what the layers add is little beside it
+    order = torch.randperm(len(embeddings))
+    model.get_output_embeddings().weight.data[order.roll(1)] = embeddings[order]

@@ -101,7 +101,7 @@ class Downloads:
 @pytest.fixture(scope="module")
 def light(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """A model of which there is something to fetch, some 60 MB, and what it answers."""
-    folder = save_tiny_model(tmp_path_factory.mktemp("light"), "llama", embedded_model, hidden_size=160)
+    folder = save_tiny_model(tmp_path_factory.mktemp("light"), "llama", embedded_model, certain=True, hidden_size=160)
     return Tiny.at(folder)
 
 

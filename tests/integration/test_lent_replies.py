@@ -4,6 +4,7 @@ import dataclasses
 import pickle
 import time
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
@@ -20,8 +21,7 @@ from hfdemo.models import machine as machine_module
 from hfdemo.models.generation_config import GenerationWish
 from hfdemo.settings import Settings
 from tests.conftest import quickest, wait_until
-from tests.integration.conftest import Tiny
-from tests.integration.local import Local, loaded
+from tests.integration.local import Local, loaded, save_tiny_model
 from tests.integration.story import run, story
 
 
@@ -51,11 +51,14 @@ class Lender:
 
 
 @pytest.fixture(scope="module")
-def settings(tiny: Tiny) -> Iterator[Settings]:
+def settings(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings by which numbers are exact enough that it is the same whether a token is read or was written."""
+    folder = save_tiny_model(
+        tmp_path_factory.mktemp("models") / "tiny", "llama", embedded_model, max_position_embeddings=8192
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(machine_module, "bfloat16_pays", lambda: False)
-        yield Settings(model=str(tiny.folder), max_waiting=2, cpu_weights="bf16")
+        yield Settings(model=str(folder), max_waiting=2, cpu_weights="bf16")
 
 
 @pytest.fixture(scope="module")
