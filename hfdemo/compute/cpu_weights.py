@@ -12,13 +12,13 @@ of a whole row.
 import logging
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from hfdemo.compute.faster import faster
-from hfdemo.compute.packing import layout, to_16_steps, unpack_blocks, unpack_rows
+from hfdemo.compute.packing import Packed, Steps, layout, pack_steps, to_16_steps, unpack_blocks, unpack_rows
 from hfdemo.compute.packing import pack as pack_numbers
 from hfdemo.compute.prompt_products import linears_on_cpu, multiply, prompt_dtype
 from hfdemo.compute.torch_private import multiply_by_int4
@@ -37,6 +37,9 @@ ROWS_TRIED = (1, 2, 4, 8, 16, 32)
 
 TRIED_SIZE = 2048
 """The inputs and outputs of the weight for which that is measured."""
+
+ROWS_COMPARED = 64
+"""So many rows of a weight that isn't in memory are compared with the packed ones."""
 
 WRONG = 0.3
 """From this error on, relative to the product, a packed weight isn't used. 4 bit causes 0.1, 8 bit 0.01."""
@@ -120,26 +123,41 @@ class PackedWeight(Weight):
     """A weight in fewer bits.
 
     Args:
-        weights: its parts, one below the other; bfloat16 or float32.
-        weight_format: how to pack it.
+        packed: its numbers and scales, as `packing.py` makes them.
+        outputs: how many rows it has.
+        group: how many weights of a row share a scale.
+        dtype: of the products.
         bias: added to the product.
     """
 
-    def __init__(self, weights: Sequence[Tensor], weight_format: Literal["int8", "int4"], bias: Tensor | None) -> None:
+    def __init__(self, packed: Packed, outputs: int, group: int, dtype: torch.dtype, bias: Tensor | None) -> None:
         super().__init__(bias)
-        self.weight_format = weight_format
-        self._outputs, self._dtype = sum(map(len, weights)), weights[0].dtype
-        self._group = _group(weight_format, weights[0].shape[1])
-        packed = pack_numbers(weights, 4 if weight_format == "int4" else 8, self._group)
+        self.weight_format = "int4" if len(packed) == 1 else "int8"
+        self._outputs, self._group, self._dtype = outputs, group, dtype
         self._terms, self._rows = len(packed), len(packed[0][0])
         for index, (numbers, scales) in enumerate(packed):
             self.register_buffer(f"packed{index}", numbers, persistent=False)
             self.register_buffer(f"scales{index}", scales, persistent=False)
 
+    @classmethod
+    def of(
+        cls, weights: Sequence[Tensor], weight_format: Literal["int8", "int4"], bias: Tensor | None
+    ) -> "PackedWeight":
+        """Return a weight packed.
+
+        Args:
+            weights: its parts, one below the other; bfloat16 or float32.
+            weight_format: how to pack it.
+            bias: added to the product.
+        """
+        group = _group(weight_format, weights[0].shape[1])
+        packed = pack_numbers(weights, 4 if weight_format == "int4" else 8, group)
+        return cls(packed, sum(map(len, weights)), group, weights[0].dtype, bias)
+
     @property
     def few_rows(self) -> int:  # type: ignore[override]
         """Up to how many rows are multiplied without unpacking the weight."""
-        return few_rows(self.weight_format, self._dtype)
+        return few_rows("int4" if self.weight_format == "int4" else "int8", self._dtype)
 
     def product(self, rows: Tensor) -> Tensor:
         """Return the product without the bias."""
@@ -170,11 +188,11 @@ class PackedWeight(Weight):
         return unpack_rows(self._packed(), indices, self._dtype)
 
     def is_right(self, weights: Sequence[Tensor]) -> bool:
-        """Tell whether both products are close to those with the weights as they came."""
+        """Tell whether both products are close to those with the weights, or the first rows of them, as they came."""
         row = (torch.arange(weights[0].shape[1]) * 7919 % 4093 / 2046 - 1).to(self._dtype)[None]  # as good as random
         expected = PlainWeight(weights, None).product(row)
         found = (self.packed_product(row), self.unpacked_product(row))
-        return all(bool((each - expected).norm() <= WRONG * expected.norm()) for each in found)
+        return all(bool((each[:, : expected.shape[1]] - expected).norm() <= WRONG * expected.norm()) for each in found)
 
     def _packed(self) -> list[tuple[Tensor, Tensor]]:
         return [(getattr(self, f"packed{index}"), getattr(self, f"scales{index}")) for index in range(self._terms)]
@@ -215,7 +233,7 @@ class _TriedWeight:
     @cached_property
     def _weight(self) -> PackedWeight:
         weight = torch.linspace(-1, 1, TRIED_SIZE**2).sin().view(TRIED_SIZE, TRIED_SIZE).to(self._dtype)
-        return PackedWeight([weight], self._format, None)
+        return PackedWeight.of([weight], self._format, None)
 
 
 def pack(weights: Sequence[Tensor], wanted: CpuWeights, bias: Tensor | None = None) -> Weight:
@@ -234,11 +252,49 @@ def pack(weights: Sequence[Tensor], wanted: CpuWeights, bias: Tensor | None = No
     tried: dict[WeightFormat, tuple[Literal["int8", "int4"], ...]]
     tried = {"int4": ("int4", "int8"), "int8": ("int8",), "bf16": ()}
     for weight_format in tried[chosen]:
-        packed = PackedWeight(weights, weight_format, bias)
+        packed = PackedWeight.of(weights, weight_format, bias)
         if packed.is_right(weights):
             return packed
         logger.warning("a product with weights in %s differs too much: trying more bits", weight_format)
     return PlainWeight(weights, bias)
+
+
+def pack_as_stored(weights: Sequence[Steps], dtype: torch.dtype, bias: Tensor | None = None) -> Weight | None:
+    """Pack a weight that is stored in 4 bit as it is stored, or return None if the kernel can't multiply by it.
+
+    Args:
+        weights: its parts, one below the other.
+        dtype: of the products.
+        bias: of all parts together.
+    """
+    group = weights[0].counts.shape[1] // weights[0].step.shape[1]
+    if group != GROUP or layout() is None:
+        return None
+    packed = PackedWeight(pack_steps(weights), sum(len(each.counts) for each in weights), group, dtype, bias)
+    return packed if packed.is_right([weights[0].rows(slice(0, ROWS_COMPARED)).to(dtype)]) else None
+
+
+class WeightSource(Protocol):
+    """Where the weights of a model come from that aren't in memory yet."""
+
+    def read(self, part: nn.Module) -> None:
+        """Read what a part of the model lacks."""
+        ...
+
+    def steps_of(self, module: nn.Module) -> Steps | None:
+        """Return the weight of a module as it is stored, if that is in 16 steps; its bias is read."""
+        ...
+
+
+class InMemory:
+    """All weights of a model are in memory, or mapped into it."""
+
+    def read(self, part: nn.Module) -> None:
+        """Do nothing."""
+
+    def steps_of(self, module: nn.Module) -> Steps | None:
+        """Return None: nobody knows how they were stored."""
+        return None
 
 
 class PackedLinear(nn.Module):

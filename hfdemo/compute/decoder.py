@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hfdemo.compute.architectures import FAST_ARCHITECTURES, Architecture
-from hfdemo.compute.cpu_weights import PlainWeight, Weight, pack
+from hfdemo.compute.cpu_weights import PlainWeight, Weight, WeightSource, pack, pack_as_stored
 from hfdemo.compute.faster import faster
 from hfdemo.settings import CpuWeights
 
@@ -46,9 +46,10 @@ class Decoder(nn.Module):
         model: of one of the `FAST_ARCHITECTURES`, on the CPU; if its weights are packed, it has none any more.
         weights: in how many bits the weights are packed.
         rotated: how many numbers of each head are rotated.
+        source: of the weights that aren't in memory yet.
     """
 
-    def __init__(self, model: Any, weights: CpuWeights, rotated: int) -> None:
+    def __init__(self, model: Any, weights: CpuWeights, rotated: int, source: WeightSource) -> None:
         super().__init__()
         config, layers = model.config, model.model.layers
         built = FAST_ARCHITECTURES[config.model_type]
@@ -60,9 +61,11 @@ class Decoder(nn.Module):
         self.windows = _windows(config)
         self.angles_of = [_angles_kind(layer.self_attn, config) for layer in layers]
         """For each layer, which cosines and sines it is given; see `ANGLES`."""
-        head, embedding = _head_and_embedding(model, weights)
+        packer = _Packer(weights, source)
+        head, embedding = packer.head_and_embedding(model)
         self.embed = Embedding(embedding, _embedding_scale(model))
-        self.layers = nn.ModuleList(_Layer(layer, built, weights, config, rotated) for layer in layers)
+        self.layers = nn.ModuleList(_Layer(layer, built, packer, config, rotated) for layer in layers)
+        source.read(model.model.norm)
         norm = _Norm(model.model.norm, config.rms_norm_eps, built.norm_offset)
         self.head = Head(norm, head, float(getattr(config, "logits_scaling", 1.0)))
         if weights != "bf16":
@@ -157,24 +160,25 @@ class _Layer(nn.Module):
     Args:
         layer: of the model.
         built: how the architecture is built.
-        weights: in how many bits the weights are packed.
+        packer: of its weights.
         config: of the model.
         rotated: how many numbers of each head are rotated.
     """
 
-    def __init__(self, layer: Any, built: Architecture, weights: CpuWeights, config: Any, rotated: int) -> None:
+    def __init__(self, layer: Any, built: Architecture, packer: "_Packer", config: Any, rotated: int) -> None:
         super().__init__()
+        packer.read_norms(layer)
 
         def norm(name: str) -> nn.Module:
             return _Norm(getattr(layer, name), config.rms_norm_eps, built.norm_offset) if name else nn.Identity()
 
-        self.before = BeforeAttention(layer.self_attn, norm(built.before_attention), built, weights, config, rotated)
+        self.before = BeforeAttention(layer.self_attn, norm(built.before_attention), built, packer, config, rotated)
         self.after = AfterAttention(
             layer,
             norm(built.after_attention),
             norm(built.before_feed_forward),
             norm(built.after_feed_forward),
-            weights,
+            packer,
             config,
         )
 
@@ -185,11 +189,11 @@ class BeforeAttention(nn.Module):
     head_norms: Tensor | None
 
     def __init__(
-        self, attention: Any, norm: nn.Module, built: Architecture, weights: CpuWeights, config: Any, rotated: int
+        self, attention: Any, norm: nn.Module, built: Architecture, packer: "_Packer", config: Any, rotated: int
     ) -> None:
         super().__init__()
         self.norm = norm
-        self.qkv = _fused(linear_parts(attention, "qkv_proj", "q_proj", "k_proj", "v_proj"), weights)
+        self.qkv = packer.fused(linear_parts(attention, "qkv_proj", "q_proj", "k_proj", "v_proj"))
         self.register_buffer("head_norms", _head_norms(attention, built.norm_offset), persistent=False)
         self._eps, self._head_size, self._rotated = config.rms_norm_eps, attention.head_dim, rotated
         self._query_heads = config.num_attention_heads
@@ -223,14 +227,14 @@ class AfterAttention(nn.Module):
         attended_norm: nn.Module,
         feed_norm: nn.Module,
         fed_norm: nn.Module,
-        weights: CpuWeights,
+        packer: "_Packer",
         config: Any,
     ) -> None:
         super().__init__()
         self.attended_norm, self.feed_norm, self.fed_norm = attended_norm, feed_norm, fed_norm
-        self.output = _fused([layer.self_attn.o_proj], weights)
-        self.gate_up = _fused(linear_parts(layer.mlp, "gate_up_proj", "gate_proj", "up_proj"), weights)
-        self.down = _fused([layer.mlp.down_proj], weights)
+        self.output = packer.fused([layer.self_attn.o_proj])
+        self.gate_up = packer.fused(linear_parts(layer.mlp, "gate_up_proj", "gate_proj", "up_proj"))
+        self.down = packer.fused([layer.mlp.down_proj])
         self._activation = ACTIVATIONS[activation_name(config)]
         self._added = float(getattr(config, "residual_multiplier", 1.0))
 
@@ -377,6 +381,12 @@ def has_own_angles(config: Any) -> bool:
     return isinstance(config.rope_parameters.get("sliding_attention"), dict)
 
 
+def kinds_of_layers(model: Any) -> list[tuple[int, int]]:
+    """Return of which kind each layer is: what is the same for two layers, they compute in the same way."""
+    angles = [_angles_kind(layer.self_attn, model.config) for layer in model.model.layers]
+    return list(zip(_windows(model.config), angles, strict=True))
+
+
 def _windows(config: Any) -> list[int]:
     """Return how many tokens each layer sees, the new one included; 0 is all."""
     window, kinds = getattr(config, "sliding_window", None) or 0, getattr(config, "layer_types", None)
@@ -398,36 +408,74 @@ def activation_name(config: Any) -> str:
     return str(getattr(config, "hidden_activation", None) or config.hidden_act)
 
 
-def _fused(linears: Sequence[nn.Linear], weights: CpuWeights) -> Weight:
-    """Return the weights of linear layers, one below the other; if they are packed, the layers let theirs go."""
-    biases = [linear.bias.detach() for linear in linears if linear.bias is not None]
-    parts = [linear.weight.data for linear in linears]
-    fused = pack(parts, weights, torch.cat(biases) if biases else None)
-    if weights != "bf16":
-        _let_go(*linears)
-    return fused
+class _Packer:
+    """Packs the weights of a model, which lets them go then.
 
-
-def _head_and_embedding(model: Any, weights: CpuWeights) -> tuple[Weight, Weight]:
-    """Return a model's head and embedding, which are one weight in many models.
-
-    The head is never below 8 bit, where it would hurt most, and neither is the embedding.
+    Args:
+        weights: in how many bits; with `bf16`, they stay as they are, and the model's.
+        source: of the weights that aren't in memory yet.
     """
-    head, embedding = model.lm_head, model.model.embed_tokens
-    if weights == "bf16":
-        return PlainWeight([head.weight.data], head.bias), PlainWeight([embedding.weight.data], None)
-    tied = head.weight.data_ptr() == embedding.weight.data_ptr()
-    packed = pack([head.weight.data], "int8", head.bias)
-    embedded = packed if tied else pack([embedding.weight.data], "int8")
-    _let_go(head, embedding)
-    return packed, embedded
+
+    def __init__(self, weights: CpuWeights, source: WeightSource) -> None:
+        self._weights, self._source = weights, source
+
+    def fused(self, linears: Sequence[nn.Linear]) -> Weight:
+        """Return the weights of linear layers, one below the other."""
+        return self._packed(linears, self._weights)
+
+    def head_and_embedding(self, model: Any) -> tuple[Weight, Weight]:
+        """Return a model's head and embedding, which are one weight in many models.
+
+        The head is never below 8 bit, where it would hurt most. The embedding is only where that loses nothing.
+        """
+        head, embedding = model.lm_head, model.model.embed_tokens
+        if self._weights == "bf16":
+            for module in (head, embedding):
+                self._source.read(module)
+            return PlainWeight([head.weight.data], head.bias), PlainWeight([embedding.weight.data], None)
+        if head.weight is embedding.weight:
+            packed = self._packed([head], "int8")
+            return packed, packed
+        return self._packed([head], "int8"), self._packed([embedding], "auto")
+
+    def read_norms(self, layer: nn.Module) -> None:
+        """Read what isn't packed of a layer."""
+        for module in layer.modules():
+            if not isinstance(module, nn.Linear) and not list(module.children()):
+                self._source.read(module)
+
+    def _packed(self, modules: Sequence[nn.Linear | nn.Embedding], wanted: CpuWeights) -> Weight:
+        packed = self._as_stored(modules) if wanted in ("auto", "int4") else None
+        if packed is None:
+            for module in modules:
+                self._source.read(module)
+            packed = pack([module.weight.data for module in modules], wanted, _bias_of(modules))
+        if wanted != "bf16":
+            _let_go(*modules)
+        return packed
+
+    def _as_stored(self, modules: Sequence[nn.Linear | nn.Embedding]) -> Weight | None:
+        steps = [self._source.steps_of(module) for module in modules]
+        known = [each for each in steps if each]
+        if len(known) < len(steps):
+            return None
+        return pack_as_stored(known, modules[0].weight.dtype, _bias_of(modules))
+
+
+def _bias_of(modules: Sequence[nn.Module]) -> Tensor | None:
+    """Return the biases of some layers, one behind the other, if they have any."""
+    biases = [bias.detach() for module in modules if isinstance(bias := getattr(module, "bias", None), Tensor)]
+    return torch.cat(biases) if biases else None
 
 
 def _let_go(*modules: nn.Module) -> None:
     """Let modules forget their numbers, which somebody else has by now."""
-    for module in modules:
-        for parameter in module.parameters():
-            parameter.data = parameter.data.new_empty(0)
+    for module in (each for whole in modules for each in whole.modules()):
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if parameter.device.type == "meta":  # it was never read
+                setattr(module, name, nn.Parameter(torch.empty(0, dtype=parameter.dtype), requires_grad=False))
+            else:
+                parameter.data = parameter.data.new_empty(0)
 
 
 def linear_parts(module: Any, fused: str, *names: str) -> list[nn.Linear]:

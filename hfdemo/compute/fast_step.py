@@ -3,6 +3,7 @@
 `make_fast_step` compares it with the model's own forward before anyone uses it.
 """
 
+import copy
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,8 +15,16 @@ from torch.nn import functional as F
 
 from hfdemo.compute.architectures import FAST_ARCHITECTURES
 from hfdemo.compute.chat_cache import ChatCache
-from hfdemo.compute.cpu_weights import Weight
-from hfdemo.compute.decoder import ACTIVATIONS, ANGLES, Decoder, activation_name, has_own_angles, linear_parts
+from hfdemo.compute.cpu_weights import InMemory, Weight, WeightSource
+from hfdemo.compute.decoder import (
+    ACTIVATIONS,
+    ANGLES,
+    Decoder,
+    activation_name,
+    has_own_angles,
+    kinds_of_layers,
+    linear_parts,
+)
 from hfdemo.compute.recording import Operation, record
 from hfdemo.compute.step import LONGEST_DRAFT, TOLERANCE, agrees
 from hfdemo.compute.torch_private import forget_recorded_modules
@@ -36,9 +45,10 @@ class FastStep:
     Args:
         model: of one of the `FAST_ARCHITECTURES`, on the CPU.
         weights: in how many bits the weights are packed.
+        source: of the weights that aren't in memory yet.
     """
 
-    def __init__(self, model: Any, weights: CpuWeights) -> None:
+    def __init__(self, model: Any, weights: CpuWeights, source: WeightSource | None = None) -> None:
         config = model.config
         self._rotary = model.model.rotary_emb
         self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
@@ -46,7 +56,7 @@ class FastStep:
         self._own_angles = has_own_angles(config)
         self._vocabulary, self._dtype = len(model.model.embed_tokens.weight), model.dtype
         rotated = self._rotate(1, 0)[0].shape[1]
-        self._decoder = Decoder(model, weights, rotated)
+        self._decoder = Decoder(model, weights, rotated, source or InMemory())
         self._kinds = max(self._decoder.angles_of) + 1
         self._cos = self._sin = torch.empty(0, 0)
         self.tokens_ahead = 0
@@ -184,30 +194,50 @@ def forget_records() -> None:
         forget_recorded_modules()
 
 
-def make_fast_step(model: Any, weights: CpuWeights, chats: int = 1) -> FastStep | None:
+def make_fast_step(
+    model: Any, weights: CpuWeights, chats: int = 1, source: WeightSource | None = None
+) -> FastStep | None:
     """Return the fast step of a model, or None if it isn't covered or computes something else.
 
     Args:
         model: a causal language model.
         weights: in how many bits to pack the weights.
         chats: how many there will be at once.
+        source: of the weights that aren't in memory yet.
     """
     if not _is_covered(model):
         return None
     forget_records()  # those of a model that someone still held when it was unloaded
     try:
-        if not agrees(FastStep(model, "bf16"), model):
+        short = _short(model)
+        if source:
+            source.read(short)
+        if not agrees(FastStep(short, "bf16"), short):
             logger.warning("the fast step differs from this model's own forward, so it isn't used")
             return None
-    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         logger.warning("the fast step doesn't work for this model: %s", type(error).__name__)
         return None
-    step = FastStep(model, weights)  # from here on, the model has no weights of its own
+    del short
+    step = FastStep(model, weights, source)  # from here on, the model has no weights of its own
     cache = step.new_cache()
     step.read(torch.zeros(2, dtype=torch.long), cache)
     step.record(cache, chats)
     step.look_ahead(cache)
     return step
+
+
+def _short(model: Any) -> Any:
+    """Return a model of the same modules that ends with the first layers, two and one of each kind.
+
+    If the step computes these as the model does, it computes all of them so; and only their weights are read for it.
+    """
+    kinds = kinds_of_layers(model)
+    layers = max(2, *(1 + kinds.index(kind) for kind in kinds))
+    short, inner = copy.copy(model), copy.copy(model.model)
+    inner._modules = inner._modules | {"layers": nn.ModuleList(model.model.layers[:layers])}
+    short._modules = short._modules | {"model": inner}
+    return short
 
 
 def _is_covered(model: Any) -> bool:
@@ -217,7 +247,7 @@ def _is_covered(model: Any) -> bool:
     covered = (
         built is not None
         and built.class_name == type(model).__name__
-        and model.device.type == "cpu"
+        and model.device.type in ("cpu", "meta")  # the latter are still to be read
         and model.dtype in TOLERANCE
         and kinds <= {"full_attention", "sliding_attention"}
         and activation_name(config) in ACTIVATIONS

@@ -10,6 +10,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from hfdemo.compute.torch_private import pack_int4
 
@@ -107,7 +108,46 @@ def pack(weights: Sequence[Tensor], bits: int, group: int) -> list[tuple[Tensor,
 
 
 Packed = Sequence[tuple[Tensor, Tensor]]
-"""What `pack` returned."""
+"""What `pack` or `pack_steps` returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """A weight as its file has it, if that is 16 equal steps for each group of a row."""
+
+    counts: Tensor
+    """At which step each weight is, from 0 to 15; of shape [rows, inputs]."""
+    step: Tensor
+    """How far the steps are apart, of shape [rows, groups]."""
+    least: Tensor
+    """What step 0 stands for, of the same shape."""
+
+    def rows(self, rows: slice) -> Tensor:
+        """Return some rows of the weight itself, of shape [rows, inputs]."""
+        counts = self.counts[rows].view(-1, self.step.shape[1], self.counts.shape[1] // self.step.shape[1])
+        return torch.addcmul(self.least[rows, :, None], counts.float(), self.step[rows, :, None]).flatten(1)
+
+
+def pack_steps(weights: Sequence[Steps]) -> Packed:
+    """Return weights that are stored in 16 steps, one below the other, in the kernel's layout.
+
+    Only their steps are rounded, to bfloat16; the mean of a group stays as it was.
+    """
+    counts, step, least = (
+        torch.cat(parts) if len(parts) > 1 else parts[0]
+        for parts in zip(*((each.counts, each.step, each.least) for each in weights), strict=True)
+    )
+    missing = -len(counts) % ROWS_OF_A_BLOCK
+    counts, step, least = (F.pad(tensor, (0, 0, 0, missing)) for tensor in (counts, step, least))
+    packed, scales = [], []
+    for begin in range(0, len(counts), CHUNK_ROWS):
+        chunk = slice(begin, begin + CHUNK_ROWS)
+        grouped = counts[chunk].view(-1, step.shape[1], counts.shape[1] // step.shape[1])
+        mean = grouped.float().mean(-1, keepdim=True)
+        whole = least[chunk, :, None] + mean * step[chunk, :, None]
+        scales.append(_scales_with_mean(mean, step[chunk, :, None], whole))
+        packed.append(_to_kernel_layout(grouped))
+    return [(torch.cat(packed), torch.cat(scales).transpose(0, 1).contiguous())]
 
 
 def unpack_blocks(packed: Packed, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
@@ -205,10 +245,14 @@ def _pack_int4(weight: Tensor, group: int) -> list[Tensor]:
     Steps are rounded to bfloat16; what the middle stands for is where the mean of the weights stays as it was.
     """
     quantized, step, _ = to_16_steps(weight, group)
+    mean = weight.float().view(len(weight), -1, group).mean(-1, keepdim=True)
+    return [_to_kernel_layout(quantized), _scales_with_mean(quantized.mean(-1, keepdim=True), step, mean)]
+
+
+def _scales_with_mean(count: Tensor, step: Tensor, mean: Tensor) -> Tensor:
+    """Return scales and zeros of groups, of shape [rows, groups, 2], given the mean of counts and that of weights."""
     step = step.bfloat16()
-    counted = (quantized - 8).mean(-1, keepdim=True) * step
-    middle = weight.float().view(len(weight), -1, group).mean(-1, keepdim=True) - counted
-    return [_to_kernel_layout(quantized), torch.cat([step, middle.bfloat16()], -1)]
+    return torch.cat([step, (mean - (count - 8) * step).bfloat16()], -1)
 
 
 def _pack_int8(weight: Tensor, group: int) -> list[Tensor]:

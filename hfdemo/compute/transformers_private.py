@@ -3,8 +3,11 @@
 `tests/unit/test_private_names.py` fails first when one of them changes.
 """
 
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from transformers import GenerationConfig
 from transformers.cache_utils import (
     Cache,  # made of layers of our own, which only the class itself documents
@@ -27,10 +30,12 @@ __all__ = [
     "attention_of",
     "loads_gguf_of",
     "loads_lazily",
+    "name_gguf_tensors",
     "read_gguf_fields",
     "read_gguf_table",
     "set_tqdm_hook",
     "takes_dynamic_cache",
+    "unpack_gguf",
     "usual_generation_values",
 ]
 
@@ -51,6 +56,50 @@ def read_gguf_table(path: str) -> Any:
     from transformers.integrations.gguf.reader import GgufHeader  # imported when needed: these files import much
 
     return GgufHeader.from_file(path)
+
+
+def unpack_gguf(blocks: Any, ggml_type: int) -> Any:
+    """Return numbers as a GGUF file stores them, in 32 bit.
+
+    Args:
+        blocks: the bytes, a tensor.
+        ggml_type: how they are stored, as `read_gguf_table` says.
+    """
+    from transformers.integrations.gguf.dequant import dequantize
+    from transformers.integrations.gguf.reader import _TORCH_DTYPE
+
+    plain = _TORCH_DTYPE.get(ggml_type)
+    return blocks.view(plain).float() if plain else dequantize(blocks, ggml_type)
+
+
+def name_gguf_tensors(architecture: str, model: Any) -> tuple[dict[str, str], Callable[[str, Any], Any]]:
+    """Return what the tensors of a GGUF file are called in a model, and what makes their numbers the model's.
+
+    For the architectures that transformers loads the older way: llama.cpp stores some in another order, or plus 1.
+
+    Args:
+        architecture: as the file names it.
+        model: of transformers; its weights needn't be there.
+
+    Returns:
+        The model's names by the file's, and a function of a file's name and a numpy array that returns an array.
+    """
+    from transformers.modeling_gguf_pytorch_utils import (
+        TENSOR_PROCESSORS,
+        TensorProcessor,
+        get_gguf_hf_weights_map,
+    )
+
+    processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(config=model.config.to_dict())
+    # Without its modules: each would be asked for names of its own, which takes 5 s for 30 layers.
+    whole = SimpleNamespace(config=model.config, state_dict=model.state_dict, named_children=tuple)
+    names = get_gguf_hf_weights_map(whole, processor)
+
+    def process(name: str, numbers: np.ndarray) -> np.ndarray:
+        changed: np.ndarray = processor.process(weights=numbers, name=name, tensor_key_mapping=names).weights
+        return changed
+
+    return names, process
 
 
 def read_gguf_fields(path: str) -> tuple[dict[str, Any], tuple[str, ...]]:

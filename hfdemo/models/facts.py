@@ -73,7 +73,9 @@ def facts_from_folder(folder: Path, name: str) -> ModelFacts:
 
 def facts_from_gguf(name: str, path: Path, header: GgufHeader) -> ModelFacts:
     """Return what the header of a GGUF file on this disk says."""
-    fields = {**header.fields, "architecture": header.architecture, "total": header.parameters}
+    has_head = "output.weight" in header.tensors
+    known = {"architecture": header.architecture, "total": header.parameters, "has_head": has_head}
+    fields = {**header.fields, **known}
     return _facts_of_gguf(name, fields, path.name, path.stat().st_size)
 
 
@@ -187,17 +189,21 @@ def _cached_numbers(text: Any, facts: ModelFacts, full_layer: bool) -> int:
     return 2 * heads * width
 
 
+UNTIED_FROM = 5_000_000_000
+"""From so many parameters on, a model usually has a head besides its embedding."""
+
+
 def _facts_of_gguf(name: str, header: dict[str, Any], file: str, file_bytes: int) -> ModelFacts:
     """Return what the header of a GGUF file says, as the file or the Hub has it."""
     parameters = _whole(header.get("total")) or int(file_bytes * 8 / _bits_by_name(file))
     usual = usual_facts(name, parameters)
     kind = str(header.get("architecture", ""))
+    kind = {"gemma3": "gemma3_text"}.get(kind, kind)  # the only one of the fast step's that has another name there
     layers, hidden = _whole(header.get("block_count")), _whole(header.get("embedding_length"))
     heads = _whole(header.get("attention.head_count"))
     facts = replace(
         usual,
         stored_bytes=file_bytes,
-        packable_parameters=0,
         gguf=True,
         model_type=kind,
         layers=layers or usual.layers,
@@ -207,6 +213,9 @@ def _facts_of_gguf(name: str, header: dict[str, Any], file: str, file_bytes: int
         heads=heads or usual.heads,
         context_limit=_whole(header.get("context_length")) or None,
     )
+    has_head = header.get("has_head", parameters >= UNTIED_FROM)
+    embeddings = min(parameters // 2, facts.vocabulary * facts.hidden) * (2 if has_head else 1)
+    facts = replace(facts, packable_parameters=parameters - embeddings)
     if not (layers and hidden and heads):
         return facts
     cached_heads = _whole(header.get("attention.head_count_kv")) or heads

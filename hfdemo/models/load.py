@@ -28,6 +28,7 @@ from hfdemo.models.disk import ModelFiles, has_safetensors
 from hfdemo.models.download import fetch_model
 from hfdemo.models.explain import explain_load_error
 from hfdemo.models.generation_config import GenerationWish, own_generation_config, read_generation_wish
+from hfdemo.models.gguf_weights import GgufWeights, can_be_read_in_parts
 from hfdemo.models.integrity import open_folder, read_object
 from hfdemo.models.memory import SHARE_USED
 from hfdemo.models.plan import Plan
@@ -107,17 +108,22 @@ def load_model(
     elif plan.way == "cpu":
         free_at_once()
     wish = read_generation_wish(files.folder)
-    pickled = settings.allow_pickle and not files.gguf_file and not has_safetensors(files.folder)
-    with _weights_reported(progress, plan.weights_bytes):
-        model, found = load_weights(
-            files, pickled=pickled, dtype=getattr(torch, plan.dtype), **placement, **_fewer_bits(plan, files)
-        )
+    weights = _in_parts(files, plan, progress)
+    if weights:
+        model, found = weights.model, weights.found
+    else:
+        pickled = settings.allow_pickle and not files.gguf_file and not has_safetensors(files.folder)
+        with _weights_reported(progress, plan.weights_bytes):
+            model, found = load_weights(
+                files, pickled=pickled, dtype=getattr(torch, plan.dtype), **placement, **_fewer_bits(plan, files)
+            )
     if files.adapter:
         model = merge_adapter(model, files.adapter)
     refuse_gaps(name, found)  # what `check_model` can't know before: the tensors of quantized and pickled weights
     model.generation_config = own_generation_config(wish, model.config, tokenizer)
     prompts = _make_prompts(tokenizer, model.config, template, wish, settings)
     end_ids = tuple(sorted(end_of_reply_ids(model, tokenizer, prompts)))
+    step = _make_step(model, plan, plan.chats if settings.batched else 1, weights)
     chat_pipeline = pipeline(
         "text-generation",
         model=model,
@@ -125,7 +131,6 @@ def load_model(
         device=None if placement else _device(plan),
         pipeline_class=ChatPipeline,
     )
-    step = _make_step(model, plan, plan.chats if settings.batched else 1)
     trim_freed()
     if on_cpu:
         reuse_freed(PROMPT_BLOCK_BYTES)
@@ -143,14 +148,28 @@ def load_model(
     )
 
 
-def _make_step(model: Any, plan: Plan, chats: int) -> Step | None:
+def _in_parts(files: ModelFiles, plan: Plan, progress: Progress) -> GgufWeights | None:
+    """Return a GGUF file's weights that are packed as they are read, or None for weights that are read at once."""
+    if not files.gguf_file or files.adapter or plan.cpu_weights == "bf16" or not _packs_on_cpu(plan):
+        return None
+    path = files.folder / files.gguf_file
+    if not can_be_read_in_parts(path, plan.facts.model_type):
+        return None
+    return GgufWeights(path, load_config(files), getattr(torch, plan.dtype), progress)
+
+
+def _make_step(model: Any, plan: Plan, chats: int, weights: GgufWeights | None) -> Step | None:
     """Return what writes a model's tokens, or None where that is left to `generate`.
 
     On the CPU, what no fast step covers gets packed weights at least. Layers on several devices have no step.
     """
     on_cpu = _packs_on_cpu(plan)
     with torch.inference_mode():
-        step: Step | None = make_fast_step(model, plan.cpu_weights, chats) if on_cpu else None
+        step: Step | None = None
+        if on_cpu:
+            step = make_fast_step(model, plan.cpu_weights, chats, weights)
+        if step is None and weights:
+            weights.read(model)
         if step is None and on_cpu:
             pack_linears(model, plan.cpu_weights)
         if step is None and on_cpu:

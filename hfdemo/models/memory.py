@@ -23,7 +23,11 @@ PACKED_BYTES: dict[str, float] = {
 }
 """Bytes of one weight that is packed for the CPU (`compute/cpu_weights.py`). In 4 bit, each 32 weights share a scale
 and a zero of 16 bits; in 8 bit, each 64 share two of them. `auto` is planned as 8 bit, because only the weights
-themselves tell which it will be."""
+themselves tell which it will be; a GGUF file's size tells roughly."""
+
+Q4_BITS, Q6_BITS = 4.5, 6.5625
+"""Bits of one weight in GGUF's formats of 4 and of 6 bits; files named `Q4_K_M` have weights in both.
+Source: https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-common.h."""
 
 PROGRAM_BYTES = 460_000_000
 """What Python, PyTorch, transformers and Gradio take in memory, without a model; measured."""
@@ -68,26 +72,46 @@ def loaded_bytes(facts: ModelFacts, machine: Machine, way: Way, dtype: str, quan
 def packed_bytes(facts: ModelFacts, dtype: str, cpu_weights: CpuWeights) -> tuple[int, int]:
     """Return the bytes of the weights packed for the CPU, and those of the same weights as they came.
 
-    The head is in 8 bit, however few bits the others have, and so is the embedding where the fast step reads it. Where
-    the model itself does, one that is also the head stays as it came beside the packed head.
+    The head is in 8 bit, however few bits the others have, and so is the embedding where the fast step reads it and it
+    wasn't stored in 4 bit. Where the model itself reads it, one that is also the head stays as it came beside the
+    packed head.
     """
     if cpu_weights == "bf16":
         return 0, 0
     head = facts.vocabulary * facts.hidden
     is_apart = facts.parameters - facts.packable_parameters >= 2 * head
     is_fast = facts.model_type in FAST_ARCHITECTURES
-    eights = head * (2 if is_fast and is_apart else 1)
-    packed = int(facts.packable_parameters * PACKED_BYTES[cpu_weights] + eights * PACKED_BYTES["int8"])
-    return packed, (facts.packable_parameters + (eights if is_fast or is_apart else 0)) * DTYPE_BYTES[dtype]
+    embedding = head if is_fast and is_apart else 0
+    in_4_bit = _share_in_4_bit(facts)
+    stored_as = in_4_bit * PACKED_BYTES["int4"] + (1 - in_4_bit) * PACKED_BYTES["int8"]
+    of_one = stored_as if cpu_weights == "auto" else PACKED_BYTES[cpu_weights]
+    packed = int(facts.packable_parameters * of_one + embedding * stored_as + head * PACKED_BYTES["int8"])
+    embeddings = head + embedding if is_fast or is_apart else 0
+    return packed, (facts.packable_parameters + embeddings) * DTYPE_BYTES[dtype]
+
+
+def _share_in_4_bit(facts: ModelFacts) -> float:
+    """Return the share of the weights that were stored in 4 bit, as far as the size of a GGUF file tells."""
+    return min(1.0, max(0.0, (Q6_BITS - stored_bits(facts)) / (Q6_BITS - Q4_BITS))) if facts.gguf else 0.0
+
+
+def stored_bits(facts: ModelFacts) -> float:
+    """Return how many bits of the weight files there are for each weight."""
+    return 8 * facts.stored_bytes / max(1, facts.parameters)
 
 
 def loading_bytes(facts: ModelFacts, dtype: str, packed: int, unpacked: int) -> int:
     """Return the bytes that loading takes beside what stays of the weights.
 
     Where the file has the numbers as they are computed with, it is mapped into memory, where it takes no room that
-    anything else needs. Else all weights are there before the first of them is packed.
+    anything else needs. A GGUF file that the fast step packs is read a layer at a time, after its embedding and its
+    head, when nothing is packed yet. Else all weights are there before the first of them is packed.
     """
-    loading = 4 * facts.vocabulary * facts.hidden if facts.gguf else 0  # its embedding passes through float32
+    head = facts.vocabulary * facts.hidden
+    loading = 4 * head if facts.gguf else 0  # its embedding passes through float32
+    if facts.gguf and packed and facts.model_type in FAST_ARCHITECTURES:
+        layer = facts.packable_parameters // max(1, facts.layers)
+        return max(DTYPE_BYTES[dtype] * layer, loading + 2 * DTYPE_BYTES[dtype] * head - packed)
     is_mapped = not facts.gguf and abs(facts.stored_bytes - weight_bytes(facts, dtype)) <= 0.1 * facts.stored_bytes
     return loading if is_mapped else loading + max(0, unpacked - packed)
 

@@ -19,6 +19,7 @@ from hfdemo.models.memory import (
     packed_bytes,
     prefix_bytes,
     program_bytes,
+    stored_bits,
 )
 from hfdemo.models.plan_data import Machine, ModelFacts, QuantizedBits, Way, usual_facts
 from hfdemo.models.recommended import RECOMMENDED
@@ -47,6 +48,10 @@ DISK_SPARE_BYTES = 500_000_000
 
 MOST_CHATS: dict[Way, int] = {"gpu": 32, "mps": 16, "split": 1, "cpu": 16, "none": 1}
 """At most so many chats are answered at once; with more, each would be written more slowly than people read."""
+
+FEW_BITS = 4.6
+"""A GGUF file with at most so many bits for each weight is packed in 4 bit, however they were stored: beside what they
+lost already, it takes little, and in 8 bit they would take twice the room of the file."""
 
 OVERFLOWS_IN_FLOAT16 = ("gemma2", "gemma3", "gemma4", "recurrent_gemma", "t5gemma")
 """How the `model_type` of families begins whose activations exceed float16's 65,504; their replies turn to NaN.
@@ -179,6 +184,8 @@ def _ways(
     packings: tuple[CpuWeights, ...] = ()
     if None in bits and cpu_weights != "bf16" and facts.packable_parameters and not facts.own_quantization:
         packings = ("auto", "int4") if cpu_weights == "auto" else (cpu_weights,)
+        if cpu_weights == "auto" and facts.gguf and stored_bits(facts) <= FEW_BITS:
+            packings = ("int4",)
     if cpu_weights != "auto" or machine.packing_pays:
         yield from (("cpu", None, packing) for packing in packings[:1])
     if None in bits:

@@ -36,7 +36,7 @@ class ModelFacts:
     own_quantization: str | None = None
     """How the stored weights are quantized (awq, gptq, fp8, mxfp4, bitsandbytes, ...)."""
     gguf: bool = False
-    """Whether it is a GGUF file, whose weights are dequantized when it is loaded."""
+    """Whether it is a GGUF file, whose weights are unpacked when it is loaded, and packed again for a CPU."""
     model_type: str = ""
     layers: int = 0
     hidden: int = 0

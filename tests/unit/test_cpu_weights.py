@@ -128,7 +128,7 @@ def test_each_layout_is_found_and_unpacked(layout, bits, monkeypatch):
     packing.layout.cache_clear()
     try:
         assert packing.layout() == layout
-        packed = cpu_weights.PackedWeight([weight], bits, None)
+        packed = cpu_weights.PackedWeight.of([weight], bits, None)
         assert torch.equal(packed.rows(torch.arange(128)), expected)
         blocks = [columns for _, columns in packing.unpack_blocks(packed._packed(), torch.bfloat16)]
         assert torch.equal(torch.cat(blocks, 1).T, expected)

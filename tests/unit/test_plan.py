@@ -358,15 +358,43 @@ def test_with_less_room_a_model_runs_in_fewer_bits(gigabytes, pays, found):
 
 
 @pytest.mark.parametrize(
-    ("stored", "gguf", "is_mapped"), [("bf16", False, True), ("f32", False, False), ("q4", True, False)]
+    ("stored", "kind", "in_parts"),
+    [("bf16", "qwen3", True), ("f32", "qwen3", False), ("q4", "qwen3", True), ("q4", "cohere", False)],
 )
-def test_what_loading_takes_beside_what_stays_is_planned_unless_the_file_is_mapped(stored, gguf, is_mapped):
-    facts = known_facts(QWEN_4B)
-    facts = replace(facts, gguf=gguf, stored_bytes={"bf16": 2, "f32": 4, "q4": 0.6}[stored] * facts.parameters)
+def test_what_loading_takes_beside_what_stays_is_planned_unless_weights_are_read_in_parts(stored, kind, in_parts):
+    facts = replace(known_facts(QWEN_4B), gguf=stored == "q4", model_type=kind)
+    facts = replace(facts, stored_bytes={"bf16": 2, "f32": 4, "q4": 0.6}[stored] * facts.parameters)
     machine = replace(LAPTOP, ram_free=40 * GB)
     packed, plain = (make_plan(facts, machine, cpu_weights=wanted) for wanted in ("int8", "bf16"))
     at_load = packed.weights_bytes + packed.activation_bytes
-    assert (at_load < plain.weights_bytes) == is_mapped
+    assert (at_load < plain.weights_bytes) == in_parts
+
+
+@pytest.mark.parametrize(
+    ("bits", "wanted", "packed_as", "bytes_of_one"),
+    [
+        (4.85, "auto", "auto", 0.70),  # Q4_K_M: some of them have 6 bits
+        (5.7, "auto", "auto", 0.92),
+        (8.5, "auto", "auto", 1.125),
+        (16, "auto", "auto", 1.125),
+        (3.9, "auto", "int4", 0.625),
+        (3.9, "int8", "int8", 1.125),
+    ],
+)
+def test_a_gguf_file_is_packed_in_about_as_many_bits_as_it_has(bits, wanted, packed_as, bytes_of_one):
+    known = known_facts(LLAMA_8B)
+    facts = replace(known, gguf=True, model_type="llama", stored_bytes=int(bits * known.parameters / 8))
+    plan = make_plan(facts, replace(LAPTOP, ram_free=40 * GB), cpu_weights=wanted)
+    embeddings = (1.125 + (0.625 if bits < 4 else bytes_of_one)) * facts.vocabulary * facts.hidden
+    assert (plan.way, plan.cpu_weights) == ("cpu", packed_as)
+    assert plan.weights_bytes == pytest.approx(bytes_of_one * facts.packable_parameters + embeddings, rel=0.02)
+
+
+def test_an_8b_file_in_4_bit_answers_in_7_gb():
+    known = known_facts(LLAMA_8B)
+    facts = replace(known, gguf=True, model_type="llama", stored_bytes=4_920_000_000)
+    plan = make_plan(facts, replace(LAPTOP, ram_free=int(7.9 * GB)), context=2048, cpu_weights="auto")
+    assert plan.way == "cpu" and plan.needed_bytes < 7e9
 
 
 @pytest.mark.parametrize(("asked", "found"), [("auto", "bf16"), ("int8", "int8"), ("int4", "int4")])

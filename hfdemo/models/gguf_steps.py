@@ -1,0 +1,67 @@
+"""The formats of GGUF files in which each 32 weights of a row are 16 equal steps, which is how they are packed, too.
+
+Source: `block_q4_0`, `block_q4_1` and `block_q4_K` in
+https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-common.h, and `dequantize_row_*` in ggml-quants.c.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from hfdemo.compute.packing import Steps
+
+Q4_0, Q4_1, Q4_K = 2, 3, 12
+"""As `ggml_type` numbers them."""
+
+GROUP = 32
+
+
+def gguf_steps(blocks: Tensor, ggml_type: int, inputs: int) -> Steps:
+    """Return a weight as it is stored.
+
+    Args:
+        blocks: its bytes.
+        ggml_type: one of `STORED_IN_STEPS`.
+        inputs: the length of a row.
+    """
+    size, read = STORED_IN_STEPS[ggml_type]
+    counts, step, least = read(blocks.view(-1, size))
+    groups = inputs // GROUP
+    return Steps(counts.reshape(-1, inputs), step.reshape(-1, groups), least.reshape(-1, groups))
+
+
+def _q4_0(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    step = _half(blocks, 0)
+    return _halves(blocks[:, 2:]), step, -8 * step
+
+
+def _q4_1(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return _halves(blocks[:, 4:]), _half(blocks, 0), _half(blocks, 2)
+
+
+def _q4_k(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return eight groups of each block: steps and least numbers are 6 bits each, times one of each kind for all."""
+    upper, lower, last = blocks[:, 4:8], blocks[:, 8:12], blocks[:, 12:16]
+    steps = torch.cat([upper & 63, (last & 15) | (upper >> 6 << 4)], 1)
+    least = torch.cat([lower & 63, (last >> 4) | (lower >> 6 << 4)], 1)
+    counts = _halves(blocks[:, 16:].reshape(-1, GROUP)).view(len(blocks), -1)
+    return counts, _half(blocks, 0) * steps, -_half(blocks, 2) * least
+
+
+def _half(blocks: Tensor, begin: int) -> Tensor:
+    """Return the number of 16 bit that begins at a byte of each block, in 32 bit, of shape [blocks, 1]."""
+    return blocks[:, begin : begin + 2].contiguous().view(torch.float16).float()
+
+
+def _halves(halves: Tensor) -> Tensor:
+    """Return the lower halves of a row's bytes, and then the upper ones."""
+    return torch.cat([halves & 15, halves >> 4], 1)
+
+
+STORED_IN_STEPS: dict[int, tuple[int, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]]] = {
+    Q4_0: (18, _q4_0),
+    Q4_1: (20, _q4_1),
+    Q4_K: (144, _q4_k),
+}
+"""For each format, the bytes of a block, and what reads blocks."""

@@ -1,0 +1,130 @@
+"""The weights of a GGUF file, read a part of the model at a time.
+
+transformers unpacks all of a file into 16 bit, which takes several times its size. Here, what is stored in 4 bit is
+packed as it is, and of the rest only what is being packed is ever there in 16 bit (`compute/decoder.py`).
+"""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+
+from hfdemo.compute.architectures import FAST_ARCHITECTURES
+from hfdemo.compute.packing import Steps
+from hfdemo.compute.transformers_private import (
+    loads_lazily,
+    name_gguf_tensors,
+    read_gguf_table,
+    unpack_gguf,
+)
+from hfdemo.models.gguf_steps import STORED_IN_STEPS, gguf_steps
+from hfdemo.models.progress import Progress
+
+
+class GgufWeights:
+    """A GGUF file and the model that it is the weights of.
+
+    Args:
+        path: the file; see `can_be_read_in_parts`.
+        config: the model's, as transformers reads it from the file.
+        dtype: of the numbers in memory.
+        progress: told of each weight that is read; it may end the reading.
+    """
+
+    def __init__(self, path: Path, config: Any, dtype: torch.dtype, progress: Progress) -> None:
+        with init_empty_weights():
+            self.model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+        """The model, without any weights at first."""
+        self.model.tie_weights()
+        self._path, self._dtype, self._progress = path, dtype, progress
+        table = read_gguf_table(str(path))
+        names, self._process = name_gguf_tensors(table.architecture, self.model)
+        self._begin = table.data_start
+        self._stored = {names[info.name]: info for info in table.tensors if info.name in names}
+        self._bytes_read, self._bytes = 0, sum(info.nbytes for info in table.tensors)
+        self._read_before: set[str] = set()
+        self._owners: dict[int, list[tuple[nn.Module, str]]] = defaultdict(list)
+        self._names_of: dict[tuple[int, str], str] = {}
+        first: dict[int, str] = {}
+        for prefix, module in self.model.named_modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                self._owners[id(parameter)].append((module, name))  # more than one if they are tied
+                self._names_of[id(module), name] = first.setdefault(id(parameter), f"{prefix}.{name}")
+
+    @property
+    def found(self) -> dict[str, list[Any]]:
+        """What is missing from the file, or has another shape, as transformers tells it."""
+        shapes = {name: tuple(parameter.shape) for name, parameter in self.model.named_parameters()}
+        misfits = [
+            (name, self._stored[name].shape, shape)
+            for name, shape in shapes.items()
+            if name in self._stored and tuple(self._stored[name].shape) != shape
+        ]
+        return {"missing_keys": [name for name in shapes if name not in self._stored], "mismatched_keys": misfits}
+
+    def read(self, part: nn.Module) -> None:
+        """Read the weights of a part of the model that haven't been read yet.
+
+        Raises:
+            Cancelled: `progress` ended it.
+        """
+        for module in part.modules():
+            for name, _ in list(module.named_parameters(recurse=False)):
+                self._give(module, name)
+
+    def steps_of(self, module: nn.Module) -> Steps | None:
+        """Return the weight of a linear layer or an embedding as it is stored, if that is in 4 bit; see `gguf_steps`.
+
+        Raises:
+            Cancelled: `progress` ended it.
+        """
+        info = self._stored[self._names_of[id(module), "weight"]]
+        if info.ggml_type not in STORED_IN_STEPS:
+            return None
+        if isinstance(getattr(module, "bias", None), nn.Parameter):
+            self._give(module, "bias")
+        found = gguf_steps(self._blocks(info), info.ggml_type, info.shape[1])
+        return Steps(*(self._ordered(info.name, tensor) for tensor in (found.counts, found.step, found.least)))
+
+    def _give(self, module: nn.Module, name: str) -> None:
+        """Give a module, and those that share it, one of its weights."""
+        parameter = getattr(module, name)
+        if parameter.device.type != "meta":
+            return
+        info = self._stored[self._names_of[id(module), name]]
+        numbers = unpack_gguf(self._blocks(info), info.ggml_type).view(info.shape)
+        weight = nn.Parameter(self._ordered(info.name, numbers).to(self._dtype), requires_grad=False)
+        for owner, its_name in self._owners[id(parameter)]:
+            setattr(owner, its_name, weight)
+
+    def _ordered(self, name: str, numbers: Tensor) -> Tensor:
+        return torch.from_numpy(self._process(name, numbers.numpy()))
+
+    def _blocks(self, info: Any) -> Tensor:
+        """Return the bytes of a tensor."""
+        if info.name not in self._read_before:
+            self._progress.report("loading", self._bytes_read, self._bytes)
+            self._read_before.add(info.name)
+            self._bytes_read += info.nbytes
+        with self._path.open("rb") as file:
+            file.seek(self._begin + info.offset)
+            return torch.frombuffer(bytearray(file.read(info.nbytes)), dtype=torch.uint8)
+
+
+def can_be_read_in_parts(path: Path, model_type: str) -> bool:
+    """Tell whether `GgufWeights` can read a file: the fast step knows its model, and its numbers can be unpacked.
+
+    Args:
+        path: the file.
+        model_type: as the model's configuration says.
+    """
+    if model_type not in FAST_ARCHITECTURES:
+        return False
+    try:
+        return not loads_lazily(read_gguf_table(str(path)).architecture)
+    except ValueError:  # numbers that only the package gguf can unpack
+        return False
