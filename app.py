@@ -28,6 +28,10 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # private by default
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the page and the log tell the progress
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # plain downloads can be cancelled, and go on where they were cut
+# How many programs for shapes of products oneDNN and PyTorch keep, 1024 if nobody says: each takes half a MB, and each
+# length of a prompt needs some ten.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
 
 # Libraries and the model bring hundreds of thousands of objects that stay. Looking through all of them for cycles,
 # again and again, takes a second and a half of the start.

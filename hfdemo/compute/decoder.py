@@ -87,7 +87,7 @@ class Decoder(nn.Module):
         logits: Tensor = self.head(self._last_states(tokens, cos, sin, attention))
         return logits
 
-    def read(self, tokens: Tensor, cos: Tensor, sin: Tensor, view: Tensor) -> Tensor:
+    def read(self, tokens: Tensor, cos: Tensor, sin: Tensor, view: Tensor, count: int) -> Tensor:
         """Read the next tokens of one chat, and return the logits of the one behind them, of shape [vocabulary].
 
         Args:
@@ -95,13 +95,14 @@ class Decoder(nn.Module):
             cos: of shape [kinds of angles, tokens, all heads, head size].
             sin: of the same shape.
             view: of shape [layers, 2 * key heads, tokens including the new ones, head size].
+            count: how many of the tokens are the chat's; others fill up behind them.
         """
         held = view.shape[2] - len(tokens)
 
         def attention(qkv: Tensor, index: int) -> Tensor:
             return _read(qkv, view[index], held, self.windows[index], self.scale)
 
-        logits: Tensor = self.head(self._last_states(tokens, cos, sin, attention)[-1:])[0]
+        logits: Tensor = self.head(self._last_states(tokens, cos, sin, attention)[count - 1 : count])[0]
         return logits
 
     def _last_states(

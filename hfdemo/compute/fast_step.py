@@ -27,7 +27,7 @@ from hfdemo.compute.decoder import (
 )
 from hfdemo.compute.recording import Operation, record
 from hfdemo.compute.step import LONGEST_DRAFT, TOLERANCE, agrees
-from hfdemo.compute.torch_private import forget_recorded_modules
+from hfdemo.compute.torch_private import forget_recorded_modules, multiplies_tiles
 from hfdemo.settings import CpuWeights
 
 logger = logging.getLogger(__name__)
@@ -78,9 +78,13 @@ class FastStep:
     def read(self, tokens: Tensor, cache: ChatCache) -> Tensor:
         """Read the next tokens of a chat; see `step.Step`."""
         held, end = cache.tokens, cache.tokens + len(tokens)
-        cache.room_for(end, like=torch.empty(1, self._kv_heads, 0, self._head_size, dtype=self._dtype))
-        self._extend_angles(end)
-        logits = self._decoder.read(tokens, *self._angles(slice(held, end)), cache.buffer[:, :, :end])
+        filled = end
+        if len(tokens) > max(self._few_rows, default=0):
+            filled += -end % lengths_apart(self._dtype)
+        cache.room_for(filled, like=torch.empty(1, self._kv_heads, 0, self._head_size, dtype=self._dtype))
+        self._extend_angles(filled)
+        angles = self._angles(slice(held, filled))
+        logits = self._decoder.read(F.pad(tokens, (0, filled - end)), *angles, cache.buffer[:, :, :filled], end - held)
         cache.set_tokens(end)
         return logits
 
@@ -176,6 +180,16 @@ class FastStep:
     def nbytes(self) -> int:
         """The bytes of the weights."""
         return sum(module.nbytes for module in self._decoder.modules() if isinstance(module, Weight))
+
+
+def lengths_apart(dtype: torch.dtype) -> int:
+    """Return of what number the lengths are multiples with which prompts are read in a type of numbers.
+
+    Where a CPU multiplies tiles (AMX), PyTorch's attention makes a program of 256 KB for each shape it meets and keeps
+    it forever: with a prompt of every length, that is hundreds of MB. Rows of a tile that are filled up cost little.
+    Source: `KernelCache` in aten/src/ATen/native/CPUBlas.cpp.
+    """
+    return 32 if dtype is torch.bfloat16 and multiplies_tiles() else 1
 
 
 def _ends(caches: Sequence[ChatCache]) -> list[int]:

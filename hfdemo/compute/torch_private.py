@@ -20,6 +20,11 @@ pack_int4: Callable[[Tensor, int], Tensor] = torch.ops.aten._convert_weight_to_i
 argument is of use on GPUs only."""
 
 
+def multiplies_tiles() -> bool:
+    """Tell whether this CPU has instructions for tiles of bfloat16 (AMX), for which PyTorch makes programs."""
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+
+
 def multiplies_bfloat16() -> bool:
     """Tell whether oneDNN multiplies in bfloat16 on this CPU. Nothing public tells that without trying.
 

@@ -241,6 +241,35 @@ def test_a_model_that_is_built_otherwise_keeps_its_own_forward(caplog):
     assert "doesn't work" in caplog.text or "differs" in caplog.text
 
 
+@pytest.mark.parametrize("family", ["llama", "gemma3_text", "smollm3"])
+@pytest.mark.parametrize("pieces", [(5,), (33,), (40,), (7, 33), (31, 2, 7)])
+def test_a_prompt_whose_last_tile_is_filled_up_is_read_as_one_that_is_not(family, pieces, monkeypatch):
+    model = tiny_model(family, **FAMILIES[family])
+    with torch.inference_mode():
+        step = FastStep(model, "bf16")
+        plain, filled, begin = step.new_cache(), step.new_cache(), 0
+        for length in pieces:
+            ids = IDS[begin : begin + length]
+            begin += length
+            expected = step.read(ids, plain)
+            with monkeypatch.context() as patch:
+                patch.setattr("hfdemo.compute.fast_step.lengths_apart", lambda dtype: 32)
+                torch.testing.assert_close(step.read(ids, filled), expected)
+            assert filled.tokens == plain.tokens == begin
+        torch.testing.assert_close(step(IDS[:1], [filled]), step(IDS[:1], [plain]))
+
+
+def test_prompts_of_many_lengths_have_few_shapes_where_each_shape_costs_memory(monkeypatch):
+    monkeypatch.setattr("hfdemo.compute.fast_step.multiplies_tiles", lambda: True)
+    with torch.inference_mode():
+        step, lengths = FastStep(tiny_model("llama", torch.bfloat16), "bf16"), set()
+        read = step._decoder.read
+        monkeypatch.setattr(step._decoder, "read", lambda ids, *rest: (lengths.add(len(ids)), read(ids, *rest))[1])
+        for length in range(1, 130):
+            step.read(torch.zeros(length, dtype=torch.long), step.new_cache())
+    assert lengths == {32, 64, 96, 128, 160}
+
+
 def test_the_cache_is_read_as_transformers_own_in_pieces_and_after_a_cut():
     model = tiny_model("qwen3")
     with torch.inference_mode():
