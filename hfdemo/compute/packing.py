@@ -137,13 +137,12 @@ def pack_steps(weights: Sequence[Steps]) -> Packed:
         torch.cat(parts) if len(parts) > 1 else parts[0]
         for parts in zip(*((each.counts, each.step, each.least) for each in weights), strict=True)
     )
-    missing = -len(counts) % ROWS_OF_A_BLOCK
-    counts, step, least = (F.pad(tensor, (0, 0, 0, missing)) for tensor in (counts, step, least))
+    if missing := -len(counts) % ROWS_OF_A_BLOCK:
+        counts, step, least = (F.pad(tensor, (0, 0, 0, missing)) for tensor in (counts, step, least))
     packed, scales = [], []
-    for begin in range(0, len(counts), CHUNK_ROWS):
-        chunk = slice(begin, begin + CHUNK_ROWS)
+    for chunk in _slices(len(counts)):
         grouped = counts[chunk].view(-1, step.shape[1], counts.shape[1] // step.shape[1])
-        mean = grouped.float().mean(-1, keepdim=True)
+        mean = grouped.mean(-1, keepdim=True, dtype=torch.float32)
         whole = least[chunk, :, None] + mean * step[chunk, :, None]
         scales.append(_scales_with_mean(mean, step[chunk, :, None], whole))
         packed.append(_to_kernel_layout(grouped))
@@ -219,16 +218,20 @@ def _known_layout() -> Layout:
     return found
 
 
+def _slices(rows: int) -> Iterator[slice]:
+    """Yield slices of rows that never split the kernel's blocks."""
+    yield from (slice(begin, begin + CHUNK_ROWS) for begin in range(0, rows, CHUNK_ROWS))
+
+
 def _chunks(weights: Sequence[Tensor]) -> Iterator[Tensor]:
     """Yield the rows of weights, one below the other, in chunks that never split the kernel's blocks.
 
     The last one is filled up with rows of zeros.
     """
-    rows = sum(map(len, weights))
-    for begin in range(0, rows, CHUNK_ROWS):
+    for chunk in _slices(sum(map(len, weights))):
         pieces, above = [], 0
         for weight in weights:
-            piece = weight[max(0, begin - above) : max(0, begin + CHUNK_ROWS - above)]
+            piece = weight[max(0, chunk.start - above) : max(0, chunk.stop - above)]
             above += len(weight)
             if len(piece):
                 pieces.append(piece)

@@ -8,6 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import init_empty_weights
 from torch import Tensor, nn
@@ -23,6 +24,9 @@ from hfdemo.compute.transformers_private import (
 )
 from hfdemo.models.gguf_steps import STORED_IN_STEPS, gguf_steps
 from hfdemo.models.progress import Progress
+
+ROWS_AT_ONCE = 256
+"""How many rows are unpacked at once."""
 
 
 class GgufWeights:
@@ -96,13 +100,27 @@ class GgufWeights:
         if parameter.device.type != "meta":
             return
         info = self._stored[self._names_of[id(module), name]]
-        numbers = unpack_gguf(self._blocks(info), info.ggml_type).view(info.shape)
-        weight = nn.Parameter(self._ordered(info.name, numbers).to(self._dtype), requires_grad=False)
+        weight = nn.Parameter(self._unpacked(info), requires_grad=False)
         for owner, its_name in self._owners[id(parameter)]:
             setattr(owner, its_name, weight)
 
+    def _unpacked(self, info: Any) -> Tensor:
+        """Return a tensor's numbers; some rows at a time, because 32 bit for each are up to eight times the file's."""
+        blocks = self._blocks(info)
+        if len(info.shape) == 1:
+            return self._ordered(info.name, unpack_gguf(blocks, info.ggml_type)).to(self._dtype)
+        rows, inputs = info.shape
+        weight = torch.empty(rows, inputs, dtype=self._dtype)
+        for some, their in zip(
+            torch.split(weight, ROWS_AT_ONCE), torch.split(blocks.view(rows, -1), ROWS_AT_ONCE), strict=True
+        ):
+            some.copy_(unpack_gguf(their.flatten(), info.ggml_type).view(-1, inputs))
+        return self._ordered(info.name, weight)
+
     def _ordered(self, name: str, numbers: Tensor) -> Tensor:
-        return torch.from_numpy(self._process(name, numbers.numpy()))
+        """Return a tensor in transformers' order; numpy, which changes it, has no bfloat16."""
+        same_size = numbers.view(torch.int16) if numbers.dtype is torch.bfloat16 else numbers
+        return torch.from_numpy(self._process(name, same_size.numpy())).view(numbers.dtype)
 
     def _blocks(self, info: Any) -> Tensor:
         """Return the bytes of a tensor."""
@@ -110,9 +128,7 @@ class GgufWeights:
             self._progress.report("loading", self._bytes_read, self._bytes)
             self._read_before.add(info.name)
             self._bytes_read += info.nbytes
-        with self._path.open("rb") as file:
-            file.seek(self._begin + info.offset)
-            return torch.frombuffer(bytearray(file.read(info.nbytes)), dtype=torch.uint8)
+        return torch.from_numpy(np.fromfile(self._path, np.uint8, info.nbytes, offset=self._begin + info.offset))
 
 
 def can_be_read_in_parts(path: Path, model_type: str) -> bool:

@@ -108,10 +108,10 @@ def loading_bytes(facts: ModelFacts, dtype: str, packed: int, unpacked: int) -> 
     head, when nothing is packed yet. Else all weights are there before the first of them is packed.
     """
     head = facts.vocabulary * facts.hidden
-    loading = 4 * head if facts.gguf else 0  # its embedding passes through float32
     if facts.gguf and packed and facts.model_type in FAST_ARCHITECTURES:
         layer = facts.packable_parameters // max(1, facts.layers)
-        return max(DTYPE_BYTES[dtype] * layer, loading + 2 * DTYPE_BYTES[dtype] * head - packed)
+        return DTYPE_BYTES[dtype] * max(layer, 2 * head - packed // DTYPE_BYTES[dtype])
+    loading = 4 * head if facts.gguf else 0  # its embedding passes through float32
     is_mapped = not facts.gguf and abs(facts.stored_bytes - weight_bytes(facts, dtype)) <= 0.1 * facts.stored_bytes
     return loading if is_mapped else loading + max(0, unpacked - packed)
 
