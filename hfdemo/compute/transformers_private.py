@@ -7,7 +7,6 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 from transformers import GenerationConfig
 from transformers.cache_utils import (
     Cache,  # made of layers of our own, which only the class itself documents
@@ -95,9 +94,8 @@ def name_gguf_tensors(architecture: str, model: Any) -> tuple[dict[str, str], Ca
     whole = SimpleNamespace(config=model.config, state_dict=model.state_dict, named_children=tuple)
     names = get_gguf_hf_weights_map(whole, processor)
 
-    def process(name: str, numbers: np.ndarray) -> np.ndarray:
-        changed: np.ndarray = processor.process(weights=numbers, name=name, tensor_key_mapping=names).weights
-        return changed
+    def process(name: str, numbers: Any) -> Any:
+        return processor.process(weights=numbers, name=name, tensor_key_mapping=names).weights
 
     return names, process
 
