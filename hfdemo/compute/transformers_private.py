@@ -63,6 +63,9 @@ def unpack_gguf(blocks: Any, ggml_type: int) -> Any:
     Args:
         blocks: the bytes, a tensor.
         ggml_type: how they are stored, as `read_gguf_table` says.
+
+    Raises:
+        ValueError: this reader doesn't know how.
     """
     from transformers.integrations.gguf.dequant import dequantize
     from transformers.integrations.gguf.reader import _TORCH_DTYPE

@@ -6,6 +6,7 @@ packed as it is, and of the rest only what is being packed is ever there in 16 b
 
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from hfdemo.compute.packing import Steps
 from hfdemo.compute.transformers_private import (
     loads_lazily,
     name_gguf_tensors,
+    read_gguf_fields,
     read_gguf_table,
     unpack_gguf,
 )
@@ -45,7 +47,7 @@ class GgufWeights:
         """The model, without any weights at first."""
         self.model.tie_weights()
         self._path, self._dtype, self._progress = path, dtype, progress
-        table = read_gguf_table(str(path))
+        table = _table(path)
         names, self._process = name_gguf_tensors(table.architecture, self.model)
         self._begin = table.data_start
         self._stored = {names[info.name]: info for info in table.tensors if info.name in names}
@@ -108,13 +110,13 @@ class GgufWeights:
         """Return a tensor's numbers; some rows at a time, because 32 bit for each are up to eight times the file's."""
         blocks = self._blocks(info)
         if len(info.shape) == 1:
-            return self._ordered(info.name, unpack_gguf(blocks, info.ggml_type)).to(self._dtype)
+            return self._ordered(info.name, _numbers(blocks, info.ggml_type)).to(self._dtype)
         rows, inputs = info.shape
         weight = torch.empty(rows, inputs, dtype=self._dtype)
         for some, their in zip(
             torch.split(weight, ROWS_AT_ONCE), torch.split(blocks.view(rows, -1), ROWS_AT_ONCE), strict=True
         ):
-            some.copy_(unpack_gguf(their.flatten(), info.ggml_type).view(-1, inputs))
+            some.copy_(_numbers(their.flatten(), info.ggml_type).view(-1, inputs))
         return self._ordered(info.name, weight)
 
     def _ordered(self, name: str, numbers: Tensor) -> Tensor:
@@ -131,16 +133,45 @@ class GgufWeights:
         return torch.from_numpy(np.fromfile(self._path, np.uint8, info.nbytes, offset=self._begin + info.offset))
 
 
+def _table(path: Path) -> Any:
+    """Return where each tensor of a file is; the package gguf takes longer, but knows all ways to store numbers."""
+    try:
+        return read_gguf_table(str(path))
+    except ValueError:
+        from gguf import GGUFReader
+
+        reader = GGUFReader(path)
+        tensors = [
+            SimpleNamespace(
+                name=tensor.name,
+                shape=tuple(int(size) for size in reversed(tensor.shape)),
+                ggml_type=int(tensor.tensor_type),
+                offset=int(tensor.data_offset),
+                nbytes=int(tensor.n_bytes),
+            )
+            for tensor in reader.tensors
+        ]
+        architecture = reader.fields["general.architecture"].contents()
+        return SimpleNamespace(architecture=architecture, tensors=tensors, data_start=0)
+
+
+def _numbers(blocks: Tensor, ggml_type: int) -> Tensor:
+    """Return the numbers of some blocks, in 32 bit."""
+    try:
+        numbers: Tensor = unpack_gguf(blocks, ggml_type)
+    except ValueError:
+        from gguf import GGMLQuantizationType, quants
+
+        numbers = torch.from_numpy(quants.dequantize(blocks.numpy(), GGMLQuantizationType(ggml_type)))
+    return numbers
+
+
 def can_be_read_in_parts(path: Path, model_type: str) -> bool:
-    """Tell whether `GgufWeights` can read a file: the fast step knows its model, and its numbers can be unpacked.
+    """Tell whether `GgufWeights` can read a file: the fast step knows its model, whose tensors it can name.
 
     Args:
         path: the file.
         model_type: as the model's configuration says.
     """
-    if model_type not in FAST_ARCHITECTURES:
-        return False
-    try:
-        return not loads_lazily(read_gguf_table(str(path)).architecture)
-    except ValueError:  # numbers that only the package gguf can unpack
-        return False
+    fields, _ = read_gguf_fields(str(path))
+    return model_type in FAST_ARCHITECTURES and not loads_lazily(str(fields["general.architecture"]))

@@ -85,7 +85,9 @@ def as_transformers_reads(path: Path, dtype: torch.dtype = torch.bfloat16) -> An
 
 
 @pytest.mark.parametrize("family", ARCHITECTURES)
-@pytest.mark.parametrize(("kind", "tied"), [("Q4_0", False), ("Q4_1", True), ("Q8_0", True), ("F16", False)])
+@pytest.mark.parametrize(
+    ("kind", "tied"), [("Q4_0", False), ("Q4_1", True), ("Q8_0", True), ("Q5_0", False), ("F16", False)]
+)
 def test_all_numbers_are_those_that_transformers_reads(tmp_path, family, kind, tied):
     path = write_gguf(tmp_path / "m.gguf", family, kind, tie_word_embeddings=tied)
     weights = opened(path)
@@ -181,7 +183,7 @@ def test_reading_is_shown_and_can_be_cancelled(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("model_type", "kind", "expected"), [("llama", "Q4_1", True), ("mamba", "Q4_1", False), ("llama", "Q5_0", False)]
+    ("model_type", "kind", "expected"), [("llama", "Q4_1", True), ("mamba", "Q4_1", False), ("llama", "Q5_0", True)]
 )
 def test_what_can_be_read_in_parts(tmp_path, model_type, kind, expected):
     path = write_gguf(tmp_path / "m.gguf", "llama", kind)
