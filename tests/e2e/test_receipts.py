@@ -140,6 +140,9 @@ def test_reply_start_and_stop_texts_reach_the_engine(scripted, scripted_chat):
     page = scripted_chat.page
     scripted_chat.open_settings()
     page.get_by_role("button", name="More").click()
+    page.wait_for_timeout(
+        500
+    )  # until Gradio, which mounts what is in there only now, has given the boxes their values
     page.locator("#reply-start textarea").fill("Well, ")
     page.locator("#stop-texts textarea").fill("END\n\\n\\n")
     scripted_chat.send("question")
