@@ -123,7 +123,9 @@ def load_model(
     model.generation_config = own_generation_config(wish, model.config, tokenizer)
     prompts = _make_prompts(tokenizer, model.config, template, wish, settings)
     end_ids = tuple(sorted(end_of_reply_ids(model, tokenizer, prompts)))
-    step = _make_step(model, plan, plan.chats if settings.batched else 1, weights)
+    chats = plan.chats if settings.batched else 1
+    # The pipeline moves a model to its device, so a step comes after it; unread weights can't be moved.
+    step = _make_step(model, plan, chats, weights) if weights else None
     chat_pipeline = pipeline(
         "text-generation",
         model=model,
@@ -131,6 +133,8 @@ def load_model(
         device=None if placement else _device(plan),
         pipeline_class=ChatPipeline,
     )
+    if not weights:
+        step = _make_step(model, plan, chats, None)
     trim_freed()
     if on_cpu:
         reuse_freed(PROMPT_BLOCK_BYTES)
