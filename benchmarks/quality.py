@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, Llam
 from benchmarks.processes import model_files
 from benchmarks.prompts import TEXT
 from benchmarks.report import parse_arguments, progress, publish, table
-from hfdemo.compute.cpu_weights import pack_linears
+from hfdemo.compute.packed_linears import pack_linears
 
 MODES = ("int8", "int4", "auto")
 

@@ -83,6 +83,10 @@ class Settings:
     prefix_cache_mb: int = 512
     """`HFDEMO_PREFIX_CACHE_MB`: how much memory caches the prompts already read, so that they aren't read again."""
 
+    packed_cache_gb: int = 10
+    """`HFDEMO_PACKED_CACHE_GB`: how much of the disk caches packed weights, so that a model's next start doesn't pack
+    them again; 0 is nothing."""
+
     context: int | None = None
     """`HFDEMO_CONTEXT`: how many tokens a conversation may have; None is as many as the model's context holds."""
 
@@ -205,6 +209,11 @@ class Settings:
         """How much memory caches the prompts already read; on ZeroGPU, none outlives its reply."""
         return 0 if self.platform == "zerogpu" else self.prefix_cache_mb * 1024 * 1024
 
+    @property
+    def packed_cache_bytes(self) -> int:
+        """How much of the disk caches packed weights."""
+        return self.packed_cache_gb * 1024**3
+
 
 def from_env(environ: Mapping[str, str]) -> Settings:
     """Read the settings from environment variables.
@@ -234,6 +243,9 @@ def _read(environ: Mapping[str, str], defaults: Settings) -> Settings:
         scheduling=_one_of(environ, _renamed(environ, "HFDEMO_SCHEDULING"), defaults.scheduling, get_args(Scheduling)),
         prefix_cache_mb=_whole_number(
             environ, "HFDEMO_PREFIX_CACHE_MB", defaults.prefix_cache_mb, low=0, high=1_000_000
+        ),
+        packed_cache_gb=_whole_number(
+            environ, "HFDEMO_PACKED_CACHE_GB", defaults.packed_cache_gb, low=0, high=100_000
         ),
         context=_whole_number(environ, "HFDEMO_CONTEXT", 0, low=64, high=10_000_000) or None,
         chat_template=environ.get("HFDEMO_CHAT_TEMPLATE", "").strip() or None,

@@ -67,6 +67,7 @@ def _examine(named: str | None, settings: Settings, language: Language) -> None:
     _say(f"✓ {_machine(machine, settings, language)}")
     _say(f"✓ {_cpu(machine, language)}")
     _say(f"✓ {_disk(machine, language)}")
+    _say(f"✓ {_packed(settings, language)}")
     source = _choose_with_disk(named, settings, machine, language)
     _say(f"✓ {_account(settings, language)}")
     source = source or choose_model(named, machine.has_gpu)
@@ -139,6 +140,17 @@ def _disk(machine: Machine, language: Language) -> str:
         used = 0
     facts = {"folder": constants.HF_HUB_CACHE, "free": gigabytes_text(machine.disk_free), "used": gigabytes_text(used)}
     return say("doctor.disk", language, **facts)
+
+
+def _packed(settings: Settings, language: Language) -> str:
+    """Return which models' packed weights are kept on this disk."""
+    from hfdemo.models.packed_cache import kept_models, packed_folder
+
+    if not settings.packed_cache_bytes:
+        return say("doctor.packed_off", language)
+    facts = {"folder": packed_folder(), "most": gigabytes_text(settings.packed_cache_bytes)}
+    kept = ", ".join(f"{model.name} ({gigabytes_text(model.size_bytes)})" for model in kept_models())
+    return say("doctor.packed" if kept else "doctor.packed_none", language, models=kept, **facts)
 
 
 def _account(settings: Settings, language: Language) -> str:

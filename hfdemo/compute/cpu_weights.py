@@ -12,7 +12,7 @@ of a whole row.
 import logging
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from hfdemo.compute.faster import faster
 from hfdemo.compute.packing import Packed, Steps, layout, pack_steps, to_16_steps, unpack_blocks, unpack_rows
 from hfdemo.compute.packing import pack as pack_numbers
-from hfdemo.compute.prompt_products import linears_on_cpu, multiply, prompt_dtype
+from hfdemo.compute.prompt_products import multiply, prompt_dtype
 from hfdemo.compute.torch_private import multiply_by_int4
 from hfdemo.settings import CpuWeights
 
@@ -133,7 +133,7 @@ class PackedWeight(Weight):
     def __init__(self, packed: Packed, outputs: int, group: int, dtype: torch.dtype, bias: Tensor | None) -> None:
         super().__init__(bias)
         self.weight_format = "int4" if len(packed) == 1 else "int8"
-        self._outputs, self._group, self._dtype = outputs, group, dtype
+        self.outputs, self.group, self._dtype = outputs, group, dtype
         self._terms, self._rows = len(packed), len(packed[0][0])
         for index, (numbers, scales) in enumerate(packed):
             self.register_buffer(f"packed{index}", numbers, persistent=False)
@@ -166,10 +166,10 @@ class PackedWeight(Weight):
     def packed_product(self, rows: Tensor) -> Tensor:
         """Return the product with the packed weight as it is, in bfloat16."""
         few = rows.bfloat16()
-        product, *others = [multiply_by_int4(few, numbers, self._group, scales) for numbers, scales in self._packed()]
+        product, *others = [multiply_by_int4(few, numbers, self.group, scales) for numbers, scales in self._packed()]
         for other in others:
             product = product + other
-        return product[:, : self._outputs]
+        return product[:, : self.outputs]
 
     def unpacked_product(self, rows: Tensor) -> Tensor:
         """Return the product with the weight unpacked, a block at a time."""
@@ -181,7 +181,7 @@ class PackedWeight(Weight):
                 torch.mm(many, weights, out=product[:, outputs])
             else:
                 product[:, outputs] = many @ weights
-        return product[:, : self._outputs]
+        return product[:, : self.outputs]
 
     def rows(self, indices: Tensor) -> Tensor:
         """Return some rows of the weight, unpacked."""
@@ -305,53 +305,6 @@ class InMemory:
     def steps_of(self, module: nn.Module) -> Steps | None:
         """Return None: nobody knows how they were stored."""
         return None
-
-
-class PackedLinear(nn.Module):
-    """Replaces a linear layer by a packed weight."""
-
-    def __init__(self, linear: nn.Linear, packed: Weight) -> None:
-        super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.packed = packed
-        self._unpacked: Tensor | None = None
-
-    @property
-    def weight(self) -> Tensor:
-        """The weight, for models whose own code reads it (Mamba); unpacked from then on."""
-        if self._unpacked is None:
-            self._unpacked = self.packed.rows(torch.arange(self.out_features))
-        return self._unpacked
-
-    @property
-    def bias(self) -> Tensor | None:
-        """The bias, for the same."""
-        return self.packed.bias
-
-    def forward(self, states: Tensor) -> Tensor:
-        """Return the product for states of shape [..., inputs]."""
-        product: Tensor = self.packed(states.reshape(-1, self.in_features).contiguous())
-        return product.view(*states.shape[:-1], self.out_features)
-
-
-def pack_linears(model: Any, wanted: CpuWeights) -> int:
-    """Replace all linear layers of a model on the CPU by packed weights.
-
-    The output head is never below 8 bit: in 4 bit it hurts most (mean KL 0.04 instead of 0.002).
-
-    Returns:
-        The bytes of the packed weights.
-    """
-    if wanted == "bf16":
-        return 0
-    head = model.get_output_embeddings()
-    total = 0
-    for module, name, linear in linears_on_cpu(model):
-        packed = pack([linear.weight.data], "int8" if linear is head else wanted, linear.bias)
-        if packed.weight_format != "bf16":
-            setattr(module, name, PackedLinear(linear, packed))
-            total += packed.nbytes
-    return total
 
 
 def _group(weight_format: WeightFormat, inputs: int) -> int:

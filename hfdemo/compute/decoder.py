@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from hfdemo.compute.architectures import FAST_ARCHITECTURES, Architecture
 from hfdemo.compute.cpu_weights import PlainWeight, Weight, WeightSource, pack, pack_as_stored
 from hfdemo.compute.faster import faster
+from hfdemo.compute.packed_weights import PackedWeights
 from hfdemo.settings import CpuWeights
 
 SEEN_TOKENS = (64, 512, 2048)
@@ -47,9 +48,12 @@ class Decoder(nn.Module):
         weights: in how many bits the weights are packed.
         rotated: how many numbers of each head are rotated.
         source: of the weights that aren't in memory yet.
+        packed: those of an earlier start, or where those of this one are kept.
     """
 
-    def __init__(self, model: Any, weights: CpuWeights, rotated: int, source: WeightSource) -> None:
+    def __init__(
+        self, model: Any, weights: CpuWeights, rotated: int, source: WeightSource, packed: PackedWeights
+    ) -> None:
         super().__init__()
         config, layers = model.config, model.model.layers
         built = FAST_ARCHITECTURES[config.model_type]
@@ -61,7 +65,7 @@ class Decoder(nn.Module):
         self.windows = _windows(config)
         self.angles_of = [_angles_kind(layer.self_attn, config) for layer in layers]
         """For each layer, which cosines and sines it is given; see `ANGLES`."""
-        packer = _Packer(weights, source)
+        packer = _Packer(model, weights, source, packed)
         head, embedding = packer.head_and_embedding(model)
         self.embed = Embedding(embedding, _embedding_scale(model))
         self.layers = nn.ModuleList(_Layer(layer, built, packer, config, rotated) for layer in layers)
@@ -413,12 +417,15 @@ class _Packer:
     """Packs the weights of a model, which lets them go then.
 
     Args:
+        model: whose weights they are.
         weights: in how many bits; with `bf16`, they stay as they are, and the model's.
         source: of the weights that aren't in memory yet.
+        packed: those of an earlier start, or where those of this one are kept.
     """
 
-    def __init__(self, weights: CpuWeights, source: WeightSource) -> None:
-        self._weights, self._source = weights, source
+    def __init__(self, model: nn.Module, weights: CpuWeights, source: WeightSource, packed: PackedWeights) -> None:
+        self._weights, self._source, self._packed_weights = weights, source, packed
+        self._names = {module: name for name, module in model.named_modules()}
 
     def fused(self, linears: Sequence[nn.Linear]) -> Weight:
         """Return the weights of linear layers, one below the other."""
@@ -446,14 +453,19 @@ class _Packer:
                 self._source.read(module)
 
     def _packed(self, modules: Sequence[nn.Linear | nn.Embedding], wanted: CpuWeights) -> Weight:
-        packed = self._as_stored(modules) if wanted in ("auto", "int4") else None
-        if packed is None:
-            for module in modules:
-                self._source.read(module)
-            packed = pack([module.weight.data for module in modules], wanted, _bias_of(modules))
+        name = " ".join(self._names[module] for module in modules)
+        packed = self._packed_weights.weight(name, modules[0].weight.dtype, partial(self._pack, modules, wanted))
         if wanted != "bf16":
             _let_go(*modules)
         return packed
+
+    def _pack(self, modules: Sequence[nn.Linear | nn.Embedding], wanted: CpuWeights) -> Weight:
+        packed = self._as_stored(modules) if wanted in ("auto", "int4") else None
+        if packed:
+            return packed
+        for module in modules:
+            self._source.read(module)
+        return pack([module.weight.data for module in modules], wanted, _bias_of(modules))
 
     def _as_stored(self, modules: Sequence[nn.Linear | nn.Embedding]) -> Weight | None:
         steps = [self._source.steps_of(module) for module in modules]

@@ -25,6 +25,7 @@ from hfdemo.compute.decoder import (
     kinds_of_layers,
     linear_parts,
 )
+from hfdemo.compute.packed_weights import PackedWeights
 from hfdemo.compute.recording import Operation, record
 from hfdemo.compute.step import LONGEST_DRAFT, TOLERANCE, agrees
 from hfdemo.compute.torch_private import forget_recorded_modules, multiplies_tiles
@@ -46,9 +47,16 @@ class FastStep:
         model: of one of the `FAST_ARCHITECTURES`, on the CPU.
         weights: in how many bits the weights are packed.
         source: of the weights that aren't in memory yet.
+        packed: those of an earlier start, or where those of this one are kept.
     """
 
-    def __init__(self, model: Any, weights: CpuWeights, source: WeightSource | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        weights: CpuWeights,
+        source: WeightSource | None = None,
+        packed: PackedWeights | None = None,
+    ) -> None:
         config = model.config
         self._rotary = model.model.rotary_emb
         self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
@@ -56,7 +64,7 @@ class FastStep:
         self._own_angles = has_own_angles(config)
         self._vocabulary, self._dtype = len(model.model.embed_tokens.weight), model.dtype
         rotated = self._rotate(1, 0)[0].shape[1]
-        self._decoder = Decoder(model, weights, rotated, source or InMemory())
+        self._decoder = Decoder(model, weights, rotated, source or InMemory(), packed or PackedWeights())
         self._kinds = max(self._decoder.angles_of) + 1
         self._cos = self._sin = torch.empty(0, 0)
         self.tokens_ahead = 0
@@ -128,8 +136,8 @@ class FastStep:
                 break
             self(token.expand(chats), [cache, *(cache.copy() for _ in range(1, chats))])
 
-    def look_ahead(self, cache: ChatCache) -> None:
-        """Find out how many tokens of one chat may be read ahead; products of more rows may round in another way.
+    def look_ahead(self, cache: ChatCache) -> int:
+        """Return how many tokens of one chat may be read ahead; products of more rows may round in another way.
 
         Args:
             cache: of any conversation; it holds some more tokens afterwards.
@@ -138,14 +146,15 @@ class FastStep:
         held = cache.tokens
         one_by_one = torch.cat([self(token[None], [cache]) for token in ids])
         read = cache.buffer[:, :, held : cache.tokens].clone()
-        self.tokens_ahead = 0
+        ahead = 0
         for rows in range(2, len(ids) + 1):
             cache.set_tokens(held)
             logits = self(ids[:rows], [cache] * rows)
             found = cache.buffer[:, :, held : cache.tokens]
             if not torch.equal(logits, one_by_one[:rows]) or not torch.equal(found, read[:, :, :rows]):
                 break
-            self.tokens_ahead = rows - 1
+            ahead = rows - 1
+        return ahead
 
     def _angles(self, positions: list[int] | slice) -> tuple[Tensor, Tensor]:
         """Return cosines and sines for queries, keys and values, of shape [kinds, tokens, all heads, head size]."""
@@ -209,7 +218,11 @@ def forget_records() -> None:
 
 
 def make_fast_step(
-    model: Any, weights: CpuWeights, chats: int = 1, source: WeightSource | None = None
+    model: Any,
+    weights: CpuWeights,
+    chats: int = 1,
+    source: WeightSource | None = None,
+    packed: PackedWeights | None = None,
 ) -> FastStep | None:
     """Return the fast step of a model, or None if it isn't covered or computes something else.
 
@@ -218,27 +231,35 @@ def make_fast_step(
         weights: in how many bits to pack the weights.
         chats: how many there will be at once.
         source: of the weights that aren't in memory yet.
+        packed: those of an earlier start, or where those of this one are kept.
     """
     if not _is_covered(model):
         return None
     forget_records()  # those of a model that someone still held when it was unloaded
+    packed = packed or PackedWeights()
+    if packed.tokens_ahead is None and not _agrees(model, source):
+        return None
+    step = FastStep(model, weights, source, packed)  # from here on, the model has no weights of its own
+    cache = step.new_cache()
+    step.read(torch.zeros(2, dtype=torch.long), cache)
+    step.record(cache, chats)
+    ahead = step.look_ahead(cache) if packed.tokens_ahead is None else packed.tokens_ahead
+    packed.tokens_ahead = step.tokens_ahead = ahead
+    return step
+
+
+def _agrees(model: Any, source: WeightSource | None) -> bool:
+    """Tell whether the step computes what the model computes."""
     try:
         short = _short(model)
         if source:
             source.read(short)
-        if not agrees(FastStep(short, "bf16"), short):
-            logger.warning("the fast step differs from this model's own forward, so it isn't used")
-            return None
+        if agrees(FastStep(short, "bf16"), short):
+            return True
+        logger.warning("the fast step differs from this model's own forward, so it isn't used")
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         logger.warning("the fast step doesn't work for this model: %s", type(error).__name__)
-        return None
-    del short
-    step = FastStep(model, weights, source)  # from here on, the model has no weights of its own
-    cache = step.new_cache()
-    step.read(torch.zeros(2, dtype=torch.long), cache)
-    step.record(cache, chats)
-    step.look_ahead(cache)
-    return step
+    return False
 
 
 def _short(model: Any) -> Any:

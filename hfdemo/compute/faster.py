@@ -44,7 +44,7 @@ def faster(question: str, ways: Mapping[str, Callable[[], object]]) -> str:
 
 def read_choices() -> dict[str, str]:
     """Return what was found for this CPU so far, for people, too."""
-    choices = _read_file().get(_cpu(), {})
+    choices = _read_file().get(this_cpu(), {})
     return {str(question): str(way) for question, way in choices.items()} if isinstance(choices, dict) else {}
 
 
@@ -69,8 +69,8 @@ def _measure(question: str, ways: Mapping[str, Callable[[], object]]) -> str:
 def _keep(question: str, found: str) -> None:
     """Add an answer to the file; the last of two programs that write at once wins, and the other measures again."""
     content = _read_file()
-    choices = content.get(_cpu())
-    content[_cpu()] = (choices if isinstance(choices, dict) else {}) | {question: found}
+    choices = content.get(this_cpu())
+    content[this_cpu()] = (choices if isinstance(choices, dict) else {}) | {question: found}
     with suppress(OSError):  # without a disk to write to, each start measures
         path = _path()
         with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False) as file:
@@ -90,7 +90,7 @@ def _path() -> Path:
     return Path(cached_assets_path("hfdemo", namespace="speed")) / "choices.json"
 
 
-def _cpu() -> str:
+def this_cpu() -> str:
     """Return what the answers depend on: the CPU, how many threads compute, and PyTorch."""
     name = str(torch.cpu.get_capabilities().get("cpu_name", "")) if hasattr(torch.cpu, "get_capabilities") else ""
     cpu = name or torch.backends.cpu.get_cpu_capability()

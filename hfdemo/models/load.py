@@ -12,8 +12,9 @@ from transformers.utils.logging import disable_progress_bar
 from hfdemo.chat.prompt import Prompt, PromptBuilder
 from hfdemo.chat.template import ChatTemplate
 from hfdemo.compute.allocator import PACKING_BLOCK_BYTES, PROMPT_BLOCK_BYTES, free_at_once, reuse_freed, trim_freed
-from hfdemo.compute.cpu_weights import pack_linears
 from hfdemo.compute.fast_step import FastStep, make_fast_step
+from hfdemo.compute.packed_linears import pack_linears
+from hfdemo.compute.packed_weights import PackedWeights
 from hfdemo.compute.prompt_products import widen_linears
 from hfdemo.compute.recorded_step import make_recorded_step
 from hfdemo.compute.shared_step import make_shared_step
@@ -31,6 +32,7 @@ from hfdemo.models.generation_config import GenerationWish, own_generation_confi
 from hfdemo.models.gguf_weights import GgufWeights, can_be_read_in_parts
 from hfdemo.models.integrity import open_folder, read_object
 from hfdemo.models.memory import SHARE_USED
+from hfdemo.models.packed_cache import PackedCache
 from hfdemo.models.plan import Plan
 from hfdemo.models.pretrained import load_config, load_tokenizer, load_weights, merge_adapter
 from hfdemo.models.progress import SILENT, Progress
@@ -124,8 +126,10 @@ def load_model(
     prompts = _make_prompts(tokenizer, model.config, template, wish, settings)
     end_ids = tuple(sorted(end_of_reply_ids(model, tokenizer, prompts)))
     chats = plan.chats if settings.batched else 1
+    cache = PackedCache(settings.packed_cache_bytes)
+    packed = cache.find(files, f"{plan.cpu_weights} {plan.dtype}") if on_cpu else PackedWeights()
     # The pipeline moves a model to its device, so a step comes after it; unread weights can't be moved.
-    step = _make_step(model, plan, chats, weights) if weights else None
+    step = _make_step(model, plan, chats, weights, packed) if weights else None
     chat_pipeline = pipeline(
         "text-generation",
         model=model,
@@ -134,7 +138,8 @@ def load_model(
         pipeline_class=ChatPipeline,
     )
     if not weights:
-        step = _make_step(model, plan, chats, None)
+        step = _make_step(model, plan, chats, None, packed)
+    cache.keep(packed, name)
     trim_freed()
     if on_cpu:
         reuse_freed(PROMPT_BLOCK_BYTES)
@@ -162,7 +167,7 @@ def _in_parts(files: ModelFiles, plan: Plan, progress: Progress) -> GgufWeights 
     return GgufWeights(path, load_config(files), getattr(torch, plan.dtype), progress)
 
 
-def _make_step(model: Any, plan: Plan, chats: int, weights: GgufWeights | None) -> Step | None:
+def _make_step(model: Any, plan: Plan, chats: int, weights: GgufWeights | None, packed: PackedWeights) -> Step | None:
     """Return what writes a model's tokens, or None where that is left to `generate`.
 
     On the CPU, what no fast step covers gets packed weights at least. Layers on several devices have no step.
@@ -171,11 +176,11 @@ def _make_step(model: Any, plan: Plan, chats: int, weights: GgufWeights | None) 
     with torch.inference_mode():
         step: Step | None = None
         if on_cpu:
-            step = make_fast_step(model, plan.cpu_weights, chats, weights)
+            step = make_fast_step(model, plan.cpu_weights, chats, weights, packed)
         if step is None and weights:
             weights.read(model)
         if step is None and on_cpu:
-            pack_linears(model, plan.cpu_weights)
+            pack_linears(model, plan.cpu_weights, packed)
         if step is None and on_cpu:
             widen_linears(model)
         if plan.way == "gpu" and plan.machine.platform != "zerogpu":  # there, each reply has a GPU of its own

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hfdemo.compute import cpu_weights, packing
-from hfdemo.compute.cpu_weights import PackedLinear, few_rows, pack, pack_linears
+from hfdemo.compute.cpu_weights import few_rows, pack
+from hfdemo.compute.packed_linears import PackedLinear, pack_linears
 from hfdemo.compute.packing import LAYOUTS, Layout
 from tests.unit.tiny_models import tiny_model
 

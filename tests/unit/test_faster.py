@@ -39,7 +39,7 @@ class Ways:
 def test_the_way_that_takes_the_least_time_is_found_and_kept(file, monkeypatch):
     ways = Ways()
     assert faster("which?", ways.both) == "quick"
-    assert json.loads(file.read_text()) == {module._cpu(): {"which?": "quick"}}
+    assert json.loads(file.read_text()) == {module.this_cpu(): {"which?": "quick"}}
     assert read_choices() == {"which?": "quick"}
     before = ways.calls
     assert faster("which?", ways.both) == "quick"
@@ -51,7 +51,7 @@ def test_the_way_that_takes_the_least_time_is_found_and_kept(file, monkeypatch):
 def test_another_cpu_is_measured_for_itself(file, monkeypatch):
     faster("which?", Ways().both)
     monkeypatch.setattr(module, "_found", {})
-    monkeypatch.setattr(module, "_cpu", lambda: "another")
+    monkeypatch.setattr(module, "this_cpu", lambda: "another")
     assert read_choices() == {}
     ways = Ways()
     assert faster("which?", ways.both) == "quick" and ways.calls
@@ -60,13 +60,13 @@ def test_another_cpu_is_measured_for_itself(file, monkeypatch):
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"x": 3}', "{broken"])
 def test_a_broken_file_is_measured_over(file, content):
-    file.write_text(content.replace('"x"', json.dumps(module._cpu())))
+    file.write_text(content.replace('"x"', json.dumps(module.this_cpu())))
     assert faster("which?", Ways().both) == "quick"
     assert read_choices() == {"which?": "quick"}
 
 
 def test_a_way_that_there_is_no_more_is_measured_anew(file):
-    file.write_text(json.dumps({module._cpu(): {"which?": "gone"}}))
+    file.write_text(json.dumps({module.this_cpu(): {"which?": "gone"}}))
     assert faster("which?", Ways().both) == "quick"
 
 
