@@ -4,6 +4,7 @@ Where no feature of a CPU tells, the ways take turns and the shortest of many ti
 machine changes nothing. What was found is kept on disk for this CPU, its threads and this PyTorch.
 """
 
+import hashlib
 import json
 import logging
 import math
@@ -91,7 +92,12 @@ def _path() -> Path:
 
 
 def this_cpu() -> str:
-    """Return what the answers depend on: the CPU, how many threads compute, and PyTorch."""
-    name = str(torch.cpu.get_capabilities().get("cpu_name", "")) if hasattr(torch.cpu, "get_capabilities") else ""
-    cpu = name or torch.backends.cpu.get_cpu_capability()
-    return f"{cpu}, {torch.get_num_threads()} threads, torch {version('torch')}"
+    """Return what the answers depend on: the CPU, how many threads compute, and PyTorch.
+
+    A CPU's name tells little, `Intel Xeon` for one, so all its features count: a home may be moved, or be used by
+    several machines.
+    """
+    found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    name, level = str(found.get("cpu_name", "")), torch.backends.cpu.get_cpu_capability()
+    features = hashlib.sha256(json.dumps(found, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return f"{name} {level} {features}, {torch.get_num_threads()} threads, torch {version('torch')}".strip()

@@ -58,6 +58,24 @@ def test_another_cpu_is_measured_for_itself(file, monkeypatch):
     assert len(json.loads(file.read_text())) == 2
 
 
+@pytest.mark.parametrize(
+    "change", [{"amx_tile": False}, {"avx512_bf16": None}, {"l2_cache_size": 1}, {"cpu_name": "Other"}, {"new": True}]
+)
+def test_a_cpu_of_the_same_name_with_other_features_is_another(monkeypatch, change):
+    features = {"cpu_name": "Intel Xeon", "amx_tile": True, "avx512_bf16": True, "l2_cache_size": 2**21}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
+    before = module.this_cpu()
+    assert module.this_cpu() == before and before.startswith("Intel Xeon ")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features | change)
+    assert module.this_cpu() != before
+
+
+def test_other_kernels_on_the_same_cpu_are_another(monkeypatch):
+    before = module.this_cpu()
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "OTHER")
+    assert module.this_cpu() != before
+
+
 @pytest.mark.parametrize("content", ["", "[1]", '{"x": 3}', "{broken"])
 def test_a_broken_file_is_measured_over(file, content):
     file.write_text(content.replace('"x"', json.dumps(module.this_cpu())))
