@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from hfdemo.compute.torch_private import pack_int4
 
-CHUNK_ROWS = 256
-"""How many rows are packed at once, which needs 32 bit for each weight several times: so few that they stay in a
-core's cache. A multiple of the kernel's block size."""
+CHUNK_NUMBERS = 1 << 18
+"""About how many weights are packed at once, which needs 32 bit for each several times: so few that they stay in a
+core's cache."""
 
 BLOCK_NUMBERS = 1 << 20
 """About how many weights are unpacked at once: so few that they stay in the CPU's cache until they are multiplied."""
@@ -140,7 +140,7 @@ def pack_steps(weights: Sequence[Steps]) -> Packed:
     if missing := -len(counts) % ROWS_OF_A_BLOCK:
         counts, step, least = (F.pad(tensor, (0, 0, 0, missing)) for tensor in (counts, step, least))
     packed, scales = [], []
-    for chunk in _slices(len(counts)):
+    for chunk in _slices(*counts.shape):
         grouped = counts[chunk].view(-1, step.shape[1], counts.shape[1] // step.shape[1])
         mean = grouped.mean(-1, keepdim=True, dtype=torch.float32)
         whole = least[chunk, :, None] + mean * step[chunk, :, None]
@@ -218,9 +218,10 @@ def _known_layout() -> Layout:
     return found
 
 
-def _slices(rows: int) -> Iterator[slice]:
+def _slices(rows: int, inputs: int) -> Iterator[slice]:
     """Yield slices of rows that never split the kernel's blocks."""
-    yield from (slice(begin, begin + CHUNK_ROWS) for begin in range(0, rows, CHUNK_ROWS))
+    step = max(1, CHUNK_NUMBERS // (inputs * ROWS_OF_A_BLOCK)) * ROWS_OF_A_BLOCK
+    yield from (slice(begin, begin + step) for begin in range(0, rows, step))
 
 
 def _chunks(weights: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -228,7 +229,7 @@ def _chunks(weights: Sequence[Tensor]) -> Iterator[Tensor]:
 
     The last one is filled up with rows of zeros.
     """
-    for chunk in _slices(sum(map(len, weights))):
+    for chunk in _slices(sum(map(len, weights)), weights[0].shape[1]):
         pieces, above = [], 0
         for weight in weights:
             piece = weight[max(0, chunk.start - above) : max(0, chunk.stop - above)]
@@ -262,8 +263,8 @@ def _pack_int8(weight: Tensor, group: int) -> list[Tensor]:
     """Return a weight packed with its scales and zeros, twice: 16 times its upper 4 bits, and its lower 4 bits."""
     groups = weight.float().view(len(weight), -1, group)
     step = (groups.abs().amax(-1, keepdim=True) / 127).clamp_min(1e-9).bfloat16().float()  # as the kernel rounds it
-    quantized = (groups / step).round_().clamp_(-128, 127).to(torch.int32) + 128
-    upper, lower = _to_kernel_layout(quantized >> 4), _to_kernel_layout(quantized & 15)
+    quantized = (groups / step).round_().clamp_(-128, 127).add_(128).to(torch.int32)
+    upper, lower = _to_kernel_layout(quantized >> 4), _to_kernel_layout(quantized.bitwise_and_(15))
     scales = [torch.cat([16 * step, 0 * step], -1), torch.cat([step, 8 * step], -1)]
     return [upper, scales[0].bfloat16(), lower, scales[1].bfloat16()]
 

@@ -90,7 +90,7 @@ def test_parts_and_chunks_make_the_same_product(bits, monkeypatch):
     weight, states = weight_of(256, 96), weight_of(2, 96, seed=2)
     whole = pack([weight], bits)(states)
     assert torch.equal(pack([weight[:64], weight[64:]], bits)(states), whole)
-    monkeypatch.setattr(packing, "CHUNK_ROWS", 64)
+    monkeypatch.setattr(packing, "CHUNK_NUMBERS", 1)
     assert torch.equal(pack([weight], bits)(states), whole)
     for parts in ((96, 160), (16, 80, 160), (48, 16, 16, 176)):
         assert torch.equal(pack(weight.split(parts), bits)(states), whole)
