@@ -27,8 +27,8 @@ from hfdemo.compute.transformers_private import (
 from hfdemo.models.gguf_steps import STORED_IN_STEPS, gguf_steps
 from hfdemo.models.progress import Progress
 
-ROWS_AT_ONCE = 256
-"""How many rows are unpacked at once."""
+NUMBERS_AT_ONCE = 1 << 18
+"""About how many weights are unpacked at once: so few that they stay in a core's cache."""
 
 
 class GgufWeights:
@@ -112,10 +112,8 @@ class GgufWeights:
         if len(info.shape) == 1:
             return self._ordered(info.name, _numbers(blocks, info.ggml_type)).to(self._dtype)
         rows, inputs = info.shape
-        weight = torch.empty(rows, inputs, dtype=self._dtype)
-        for some, their in zip(
-            torch.split(weight, ROWS_AT_ONCE), torch.split(blocks.view(rows, -1), ROWS_AT_ONCE), strict=True
-        ):
+        weight, at_once = torch.empty(rows, inputs, dtype=self._dtype), max(1, NUMBERS_AT_ONCE // inputs)
+        for some, their in zip(torch.split(weight, at_once), torch.split(blocks.view(rows, -1), at_once), strict=True):
             some.copy_(_numbers(their.flatten(), info.ggml_type).view(-1, inputs))
         return self._ordered(info.name, weight)
 
