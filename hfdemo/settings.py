@@ -212,7 +212,7 @@ class Settings:
     @property
     def packed_cache_bytes(self) -> int:
         """How much of the disk caches packed weights."""
-        return self.packed_cache_gb * 1024**3
+        return self.packed_cache_gb * 10**9
 
 
 def from_env(environ: Mapping[str, str]) -> Settings:

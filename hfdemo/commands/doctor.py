@@ -13,7 +13,7 @@ from hfdemo.commands.endpoint import endpoint_lines
 from hfdemo.commands.terminal import exit_status, prepare_terminal, warn_of_variables
 from hfdemo.errors import HfdemoError, ModelLoadError
 from hfdemo.models.plan import Machine
-from hfdemo.models.plan_text import gigabytes_text
+from hfdemo.models.plan_text import gigabytes_text, size_text
 from hfdemo.settings import Platform, Settings, from_env
 from hfdemo.words import Language, language_of_terminal, say
 
@@ -148,8 +148,8 @@ def _packed(settings: Settings, language: Language) -> str:
 
     if not settings.packed_cache_bytes:
         return say("doctor.packed_off", language)
-    facts = {"folder": packed_folder(), "most": gigabytes_text(settings.packed_cache_bytes)}
-    kept = ", ".join(f"{model.name} ({gigabytes_text(model.size_bytes)})" for model in kept_models())
+    facts = {"folder": packed_folder(), "most": size_text(settings.packed_cache_bytes)}
+    kept = ", ".join(f"{model.name} ({size_text(model.size_bytes)})" for model in kept_models())
     return say("doctor.packed" if kept else "doctor.packed_none", language, models=kept, **facts)
 
 

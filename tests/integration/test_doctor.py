@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import save_file
 from transformers import LlamaConfig
 
@@ -203,6 +204,24 @@ def test_a_disk_that_cant_be_written_is_told(ask_anew, tmp_path):
     answer = ask_anew("doctor", "org/open", HF_HOME=str(tmp_path / "file"))
     assert answer.status == 25, answer.text
     assert "can't write to" in answer.text
+
+
+def test_the_packed_weights_that_are_kept_are_listed(ask_anew, tmp_path, embedded_model):
+    shelf = tmp_path / "assets" / "hfdemo" / "packed"
+    home = {"HF_ASSETS_CACHE": str(tmp_path / "assets")}
+    answer = ask_anew("doctor", str(embedded_model), **home)
+    assert f"✓ Packed weights at {shelf}, so that the next start is quicker: none yet; at most 10.0 GB" in answer.text
+    shelf.mkdir(parents=True)
+    for number, name in enumerate(("org/older", "org/newer")):
+        save_file(
+            {"weight": torch.zeros(25_000_000, dtype=torch.uint8)}, shelf / f"{number}.safetensors", {"model": name}
+        )
+        os.utime(shelf / f"{number}.safetensors", (number, number))
+    answer = ask_anew("doctor", str(embedded_model), HFDEMO_PACKED_CACHE_GB="3", HFDEMO_LANGUAGE="ko", **home)
+    assert f"{shelf}에 보관한" in answer.text
+    assert re.search(r"org/newer \(25 MB\), org/older \(25 MB\)\. 모두 합쳐 최대 3\.0 GB", answer.text), answer.text
+    answer = ask_anew("doctor", str(embedded_model), HFDEMO_PACKED_CACHE_GB="0", **home)
+    assert "HFDEMO_PACKED_CACHE_GB is 0" in answer.text and "org/newer" not in answer.text
 
 
 def test_without_the_hub_the_doctor_says_what_start_would_do(ask_anew):
