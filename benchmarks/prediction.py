@@ -201,6 +201,7 @@ def measure(case: Case, folder: Path) -> Result:
     from hfdemo.models.load import load_model
     from hfdemo.models.machine import look_at_machine
     from hfdemo.models.plan import make_plan
+    from hfdemo.settings import Settings
 
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of each layer, for each token
     gradio.ChatInterface(lambda message, history: message).launch(prevent_thread_lock=True, quiet=True)
@@ -211,7 +212,8 @@ def measure(case: Case, folder: Path) -> Result:
         free_at_once()
     program_files = _memory("RssFile")
     with _peak_of("RssAnon") as loading:
-        model = load_model(ModelFiles(path), case.model, plan).pipeline.model
+        anew = Settings(packed_cache_gb=0)  # loading takes the most memory where the weights are still to be packed
+        model = load_model(ModelFiles(path), case.model, plan, settings=anew).pipeline.model
     _reset_counters()
     with _peak_of("RssAnon") as chat:
         _chat(model, case.context)
