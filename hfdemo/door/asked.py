@@ -20,7 +20,11 @@ MAX_LIKELIEST = 20
 UNNAMED = ("", "dummy")
 """What is sent by programs that name no model; the second one by huggingface_hub's client."""
 
-LONGEST = int(LIMITS["max_new_tokens"].high)
+USUAL_LONGEST = int(LIMITS["max_new_tokens"].high)
+"""How many tokens a reply may have if nothing is said of that."""
+
+MOST = 2**31 - 1
+"""What is said beyond that is as much as that; other servers count no further."""
 
 TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 """The parts of a message that are text."""
@@ -81,7 +85,7 @@ def read_sampling(fields: Fields, status: Status, lengths: Sequence[str]) -> Opt
     seed = fields.whole("seed", -(2**63), 2**64)
     return Options(
         **given,
-        max_new_tokens=_length(fields, length) if length else LONGEST,
+        max_new_tokens=_length(fields, length) if length else USUAL_LONGEST,
         seed=-1 if seed is None or seed == -1 else seed % 2**32,
         stop_texts=_stop_texts(fields),
         thinking=_thinking(fields, status),
@@ -206,10 +210,15 @@ def _left_out(fields: Fields, given: Collection[str], has_length: bool) -> Itera
 
 
 def _length(fields: Fields, name: str) -> int:
-    """Return how many tokens the reply may have; more than the server's longest reply is as much as that."""
+    """Return how many tokens the reply may have; whether so many fit the model's context is known later."""
     value = fields.raw(name)
-    if isinstance(value, int) and value > LONGEST:
-        return LONGEST
+    if (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and value > USUAL_LONGEST
+        and value == value // 1
+    ):
+        return int(min(value, MOST))
     return int(fields.number(name, "max_new_tokens"))
 
 

@@ -181,9 +181,17 @@ def test_a_system_message_may_stand_anywhere(api):
     assert last.messages == (*said, Message("user", "Hello"), Message("system", "In Korean."))
 
 
-def test_more_tokens_than_the_longest_reply_has_are_as_many_as_that(api):
-    api.chat(max_tokens=100_000)
-    assert api.engine.requests[-1].options.max_new_tokens == 4096
+@pytest.mark.parametrize(("asked", "most"), [(100_000, 100_000), (1e5, 100_000), (10**30, 2**31 - 1)])
+def test_a_program_may_ask_for_more_tokens_than_a_page_has(api, asked, most):
+    for name in ("max_tokens", "max_completion_tokens"):
+        assert api.chat(**{name: asked}).status_code == 200
+        assert api.engine.requests[-1].options.max_new_tokens == most
+
+
+@pytest.mark.parametrize("asked", [5000.5, "5000", True, [5000], -5000, 0])
+def test_a_number_of_tokens_that_is_none_is_named(api, asked):
+    answer = api.chat(max_tokens=asked)
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == "max_tokens"
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,53 @@ def test_a_reply_takes_at_most_half_of_the_context(endpoint):
     assert endpoint.chats[0].body["max_tokens"] == 500
 
 
+def test_a_program_gets_as_long_a_reply_as_it_asks_for(endpoint):
+    endpoint.offer({"id": "org/model", "max_model_len": 1000})
+    for kind in ("keeps_all", "completes"):
+        read(make(endpoint), ask(max_new_tokens=990, **{kind: True}))
+        assert endpoint.chats[-1].body["max_tokens"] == 990
+
+
+DOES_NOT_FIT = {
+    "vLLM": "'max_tokens' or 'max_completion_tokens' is too large: 990. This model's maximum context length is "
+    "1000 tokens and your request has 300 input tokens (990 > 1000 - 300).",
+    "older vLLM": "This model's maximum context length is 1000 tokens. However, you requested 1290 tokens (300 in the "
+    "messages, 990 in the completion). Please reduce the length of the messages or completion.",
+    "newer vLLM": "You passed 300 input tokens and requested 990 output tokens. However, the model's context length "
+    "is only 1000 tokens, resulting in a maximum input length of 10 tokens.",
+    "OpenAI": "This model's maximum context length is 1000 tokens, however you requested 1290 tokens (300 in your "
+    "prompt; 990 for the completion). Please reduce your prompt; or completion length.",
+    "SGLang": "Requested token count exceeds the model's maximum context length of 1000 tokens. You requested a total "
+    "of 1290 tokens: 300 tokens from the input messages and 990 tokens for the completion.",
+    "TGI": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 1000. Given: 300 `inputs` tokens "
+    "and 990 `max_new_tokens`",
+}
+
+
+@pytest.mark.parametrize("said", DOES_NOT_FIT.values(), ids=DOES_NOT_FIT)
+@pytest.mark.parametrize("told", [{"max_model_len": 1000}, {}], ids=["context known", "context unknown"])
+def test_a_programs_reply_is_as_long_as_the_prompt_leaves_room(endpoint, said, told):
+    endpoint.offer({"id": "org/model", **told})
+    endpoint.refuse(400, {"error": {"message": said}})
+    assert read(make(endpoint), ask(max_new_tokens=990, keeps_all=True))[0] == "Hello"
+    assert [asked.body["max_tokens"] for asked in endpoint.chats] == [990, 700]
+
+
+def test_a_programs_reply_has_half_of_the_context_where_nobody_says_what_fits(endpoint):
+    endpoint.offer({"id": "org/model", "max_model_len": 1000})
+    endpoint.refuse(400, {"error": {"message": "the request exceeds the available context size"}})
+    read(make(endpoint), ask(max_new_tokens=990, keeps_all=True))
+    assert [asked.body["max_tokens"] for asked in endpoint.chats] == [990, 500]
+
+
+@pytest.mark.parametrize("said", [DOES_NOT_FIT["vLLM"].replace("300", "1200"), "Your prompt is too long"])
+def test_a_programs_prompt_that_does_not_fit_is_refused(endpoint, said):
+    for _ in range(3):
+        endpoint.refuse(400, {"error": {"message": said}})
+    assert fail(make(endpoint), ask(max_new_tokens=990, keeps_all=True))[1].key == "endpoint_too_long"
+    assert len(endpoint.chats) <= 2
+
+
 @pytest.mark.parametrize(
     ("mode", "thinks", "effort"), [("off", False, None), ("on", True, None), ("low", True, "low")]
 )

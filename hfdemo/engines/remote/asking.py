@@ -14,7 +14,16 @@ import httpx2
 
 from hfdemo.chat.request import ChatRequest
 from hfdemo.engines.remote.address import Address
-from hfdemo.engines.remote.body import EXTRAS, OTHER_NAMES, Ask, droppable, make_body, refused_parameters, worth_saying
+from hfdemo.engines.remote.body import (
+    EXTRAS,
+    OTHER_NAMES,
+    Ask,
+    droppable,
+    make_body,
+    refused_parameters,
+    tokens_that_fit,
+    worth_saying,
+)
 from hfdemo.engines.remote.events import DONE, Chunk, EventReader, SaidError, read_chunk
 from hfdemo.engines.remote.host import RemoteHost
 from hfdemo.engines.remote.refusal import Refusal, explain_refusal, explain_unreachable, read_said
@@ -45,6 +54,7 @@ class Asking:
         self.model = host.status.model
         self.dropped = 0
         """How many of the oldest messages are not shown, because they don't fit the model."""
+        self._most_tokens: int | None = None
         self._leaves_out: set[str] = set()
         self._told: set[str] = set()
         self._begun = False
@@ -96,12 +106,14 @@ class Asking:
         while True:
             leaves_out = self._host.left_out(self.model) | self._leaves_out
             limit = self._host.status.context_limit
-            ask = Ask(self._request, self.model, self.seed, limit, self._host.program)
+            ask = Ask(self._request, self.model, self.seed, limit, self._host.program, self._most_tokens)
             body = make_body(ask, leaves_out, self.dropped)
             try:
                 await self._ask(body)
             except Refusal as refusal:
-                if not self._begun and (self._drops(refusal) or self._leaves(refusal, body)):
+                if not self._begun and any(
+                    helps(refusal, body) for helps in (self._shortens, self._drops, self._leaves)
+                ):
                     continue
                 if not self._begun and refusal.status in (502, 504) and self._may_retry():
                     return False  # a server behind the endpoint is gone; there may be another
@@ -182,7 +194,14 @@ class Asking:
         for data in reader.end():
             yield data
 
-    def _drops(self, refusal: Refusal) -> bool:
+    def _shortens(self, refusal: Refusal, body: dict[str, Any]) -> bool:
+        """Shorten a program's reply if it doesn't fit beside the prompt; tell whether that may help."""
+        if not refusal.is_too_long or not (self._request.keeps_all or self._request.completes):
+            return False
+        self._most_tokens = tokens_that_fit(refusal.said, body, self._host.status.context_limit)
+        return self._most_tokens is not None
+
+    def _drops(self, refusal: Refusal, body: dict[str, Any]) -> bool:
         """Drop half of the older messages if the conversation is too long; tell whether that may help."""
         left = droppable(self._request) - self.dropped
         if not refusal.is_too_long or left <= 0:
