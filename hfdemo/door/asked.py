@@ -93,11 +93,12 @@ def read_sampling(fields: Fields, status: Status, lengths: Sequence[str]) -> Opt
     )
 
 
-def read_schema(form: Fields) -> str:
+def read_schema(form: Fields, within: str = "json_schema") -> str:
     """Return the JSON schema that a reply has to follow; empty if it is free.
 
     Args:
         form: `response_format`, or what another operation has in its place.
+        within: the field of it that has the schema in it; empty where it has that itself.
 
     Raises:
         InvalidInput: it can't be read.
@@ -108,6 +109,8 @@ def read_schema(form: Fields) -> str:
     if kind == "json_object":
         return '{"type": "object"}'
     schema = form.object("json_schema") if form.has("json_schema") else form
+    if within and not (form.has(within) or form.has("schema")):
+        raise InvalidInput("bad_field", name=form.name(within))
     if not isinstance(schema.raw("schema"), dict):
         raise InvalidInput("bad_field", name=schema.name("schema"))
     return json.dumps(schema.raw("schema"))
@@ -176,8 +179,10 @@ def go_on(request: ChatRequest, field: str, goes_on: bool) -> ChatRequest:
         InvalidInput: it is the model's, and not to go on; or the other way round.
     """
     last = request.messages[-1]
-    if (last.role == "assistant") != goes_on:
+    if last.role == "assistant" and not goes_on:
         raise InvalidInput("not_the_models_turn", name=field)
+    if last.role != "assistant" and goes_on:
+        raise InvalidInput("nothing_to_continue", name=field)
     if not goes_on:
         return request
     content, thought = last.content, last.thought
@@ -212,14 +217,7 @@ def _left_out(fields: Fields, given: Collection[str], has_length: bool) -> Itera
 def _length(fields: Fields, name: str) -> int:
     """Return how many tokens the reply may have; whether so many fit the model's context is known later."""
     value = fields.raw(name)
-    if (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and value > USUAL_LONGEST
-        and value == value // 1
-    ):
-        return int(min(value, MOST))
-    return int(fields.number(name, "max_new_tokens"))
+    return MOST if isinstance(value, int | float) and value > MOST else fields.whole(name, 1, MOST) or MOST
 
 
 def _stop_texts(fields: Fields) -> tuple[str, ...]:

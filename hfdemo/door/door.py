@@ -183,6 +183,7 @@ class _Reply:
 
     async def _stream(self) -> None:
         begun_at = asyncio.get_running_loop().time()
+        opening = [*self._form.begin()]  # some forms number their events
         async with aclosing(self._answer.deltas()) as deltas:
             async for delta in deltas:
                 events = [*self._form.add(delta)]
@@ -191,7 +192,7 @@ class _Reply:
                 if not self._started:
                     if not events and asyncio.get_running_loop().time() - begun_at < SILENT_S:
                         continue  # an error may still have a status, by which programs know whether to ask again
-                    events = [*self._form.begin(), *events]
+                    events = [*opening, *events]
                 await self._put(events)
                 if delta.receipt:
                     await self._finish()

@@ -188,6 +188,46 @@ def test_a_program_may_ask_for_more_tokens_than_a_page_has(api, asked, most):
         assert api.engine.requests[-1].options.max_new_tokens == most
 
 
+@pytest.mark.parametrize(
+    ("path", "fields", "param", "code"),
+    [
+        *[(CHAT, {name: True}, name, "unsupported_parameter") for name in ("n", "best_of")],
+        *[(CHAT, {name: False}, name, "unsupported_parameter") for name in ("presence_penalty", "frequency_penalty")],
+        (CHAT, {"continue_final_message": True}, "messages", "nothing_to_continue"),
+        (CHAT, {"response_format": {"type": "json_schema"}}, "response_format.json_schema", "bad_field"),
+        (TEXT, {"response_format": {"type": "json_schema"}}, "response_format.json_schema", "bad_field"),
+        (RESPONSES, {"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.schema", "bad_field"),
+        (RESPONSES, {"reasoning": {"effort": "huge"}}, "reasoning.effort", "not_one_of"),
+        (RESPONSES, {"reasoning": {"effort": 5}}, "reasoning.effort", "not_one_of"),
+        (TEXT, {"prompt": ["Once", "Twice"]}, "prompt", "one_text"),
+        (TEXT, {"prompt": [1, 2]}, "prompt", "one_text"),
+        (TEXT, {"prompt": [[1, 2]]}, "prompt", "one_text"),
+        *[(TEXT, {"prompt": nothing}, "prompt", "no_question") for nothing in (None, "", [], [""], [[]], [None])],
+    ],
+)
+def test_what_is_wrong_is_named_as_the_program_wrote_it(api, path, fields, param, code):
+    asked = {CHAT: {"messages": HELLO}, TEXT: {"prompt": "Once"}, RESPONSES: {"input": "Hello"}}[path]
+    assert error(api.send("POST", path, asked | fields)) == (400, "invalid_request_error", param, code)
+
+
+@pytest.mark.parametrize(("path", "field"), [(RESPONSES, "text.format"), (CHAT, "response_format")])
+def test_a_schema_that_cant_be_used_is_named_as_the_program_wrote_it(api, path, field):
+    form = {"type": "json_schema", "schema": {"type": "object"}}
+    asked = {
+        CHAT: {"messages": HELLO, "response_format": form},
+        RESPONSES: {"input": "Hello", "text": {"format": form}},
+    }
+    api.send("POST", path, asked[path])
+    assert api.engine.requests[-1].schema_field == field
+
+
+def test_the_events_of_a_response_are_numbered_as_they_come(api):
+    lines = api.send("POST", RESPONSES, {"input": "Hello", "stream": True}).text.splitlines()
+    told = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+    assert [one["type"] for one in told][:2] == ["response.created", "response.in_progress"]
+    assert [one["sequence_number"] for one in told] == list(range(len(told)))
+
+
 @pytest.mark.parametrize("asked", [5000.5, "5000", True, [5000], -5000, 0])
 def test_a_number_of_tokens_that_is_none_is_named(api, asked):
     answer = api.chat(max_tokens=asked)
@@ -222,7 +262,7 @@ def test_a_number_of_tokens_that_is_none_is_named(api, asked):
         ({"tool_choice": {"type": "function", "function": {"name": "b"}}}, "tool_choice.function.name"),
         ({"parallel_tool_calls": 1}, "parallel_tool_calls"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
-        ({"response_format": {"type": "json_schema"}}, "response_format.schema"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
         ({"reasoning_effort": "high"}, "reasoning_effort"),
         ({"reasoning_effort": "very"}, "reasoning_effort"),
         ({"messages": "Hello"}, "messages"),
