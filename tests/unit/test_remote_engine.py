@@ -837,6 +837,129 @@ def test_what_is_nested_too_deeply_is_nothing_that_a_server_said(endpoint):
     assert read(make(endpoint))[0] == "Hello"
 
 
+SAID_IN_WORDS = {
+    "rate": ({"message": "Slow down", "code": "rate_limit_exceeded"}, "endpoint_busy"),
+    "rate, as a type": ({"message": "Slow down", "type": "rate_limit_error"}, "endpoint_busy"),
+    "credit": ({"message": "You exceeded your quota", "code": "insufficient_quota"}, "endpoint_no_credit"),
+    "key": ({"message": "Incorrect API key", "code": "invalid_api_key"}, "endpoint_no_key"),
+    "context": ({"message": "x", "code": "context_length_exceeded"}, "endpoint_too_long"),
+    "context, llama.cpp": ({"code": 400, "message": "x", "type": "exceed_context_size_error"}, "endpoint_too_long"),
+    "model": ({"message": "x", "code": "model_not_found"}, "endpoint_no_model"),
+}
+
+
+@pytest.mark.parametrize(("said", "key"), SAID_IN_WORDS.values(), ids=SAID_IN_WORDS)
+def test_an_error_in_a_stream_that_names_its_kind_in_words_is_of_that_kind(endpoint, said, key):
+    endpoint.enqueue(delta("Hel"), event({"error": said}), DONE)
+    assert fail(make(endpoint))[1].key == key
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "key"),
+    [
+        (429, "insufficient_quota", "endpoint_no_credit"),
+        (429, "rate_limit_exceeded", "endpoint_busy"),
+        (400, "context_length_exceeded", "endpoint_too_long"),
+        (403, "model_not_found", "endpoint_no_key"),
+    ],
+)
+def test_a_status_that_stands_for_two_things_is_told_by_its_code(endpoint, status, code, key):
+    endpoint.refuse(status, {"error": {"message": "x", "code": code}})
+    assert fail(make(endpoint))[1].key == key
+
+
+FINISHES = {
+    **dict.fromkeys(("length", "LENGTH", "MAX_TOKENS", "model_length", "max_output_tokens"), "max_new_tokens"),
+    **dict.fromkeys(("STOP", "eos_token", "end_turn", "COMPLETE", "tool_calls"), "end_of_turn"),
+}
+
+
+@pytest.mark.parametrize(("finish", "reason"), FINISHES.items())
+def test_a_reason_may_be_spelt_in_any_way(endpoint, finish, reason):
+    endpoint.enqueue(delta("Hello"), delta(finish=finish), DONE)
+    assert read(make(endpoint))[2].finish_reason == reason
+
+
+@pytest.mark.parametrize(
+    ("finish", "key"),
+    [
+        *[(finish, "endpoint_filtered") for finish in ("content_filter", "SAFETY", "RECITATION")],
+        *[(finish, "endpoint_cut") for finish in ("error", "abort", "cancelled", "USER_CANCEL", "timeout")],
+    ],
+)
+def test_a_reply_that_the_server_broke_off_is_told_as_that(endpoint, finish, key):
+    endpoint.enqueue(delta("Hello"), delta(finish=finish), DONE)
+    text, error = fail(make(endpoint))
+    assert (text, error.key) == ("Hello", key)
+
+
+def test_a_servers_words_are_told_as_it_wrote_them(endpoint):
+    said = 'Model "a\\b" is\n\tgone'
+    endpoint.refuse(500, {"error": {"message": said}})
+    told = fail(make(endpoint))[1].text("en")
+    assert 'failed: Model "a\\b" is gone. Try again' in told
+    endpoint.refuse(409, {"error": {"message": "서버가 바쁩니다! " * 40}})
+    told = fail(make(endpoint))[1].fields["said"]
+    assert told.startswith("서버가 바쁩니다! 서버가") and len(told) == 201 and told.endswith("…")
+
+
+@pytest.mark.parametrize("answer", ["<!doctype html><title>Sign in</title>", "\n <html></html>"])
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream", ""])
+def test_a_page_for_people_is_known_whatever_it_is_called(endpoint, answer, kind):
+    endpoint.answers.append(Answer([answer], headers={"Content-Type": kind} if kind else {}))
+    assert fail(make(endpoint))[1].key == "endpoint_no_model"
+
+
+def test_only_the_end_of_a_stream_is_no_reply(endpoint):
+    for _ in range(2):
+        endpoint.enqueue(event({"error": {}}), DONE)
+    assert fail(make(endpoint))[1].key == "endpoint_empty"
+
+
+@pytest.mark.parametrize("begins", [b"data: ", b"", b": ", b'data: {"choices": [\ndata: '])
+def test_what_goes_on_without_an_end_is_given_up_before_it_fills_the_memory(endpoint, monkeypatch, begins):
+    monkeypatch.setattr("hfdemo.engines.remote.events.MAX_EVENT_CHARS", 1_000_000)
+    endpoint.enqueue(delta("Hello"), begins, *[b"x" * 100_000] * 30, 5.0)
+    text, error = fail(make(endpoint))
+    assert (text, error.key) == ("Hello", "endpoint_cut")
+    endpoint.chats[0].ended.wait(5)
+    assert endpoint.chats[0].closed_at is not None
+
+
+def test_many_events_are_no_endless_one():
+    reader = EventReader()
+    reader_limit = "x" * 1000
+    told = [data for _ in range(40_000) for data in reader.add(f"data: {reader_limit}\n\n: ping\n".encode())]
+    assert len(told) == 40_000
+
+
+def test_an_endless_list_of_models_is_none(endpoint, monkeypatch):
+    monkeypatch.setattr("hfdemo.engines.remote.server.MAX_LIST_BYTES", 1_000_000)
+    endpoint.pages["/v1/models"] = Answer([*[b" " * 100_000] * 30, 5.0], headers={"Content-Type": "application/json"})
+    assert read(make(endpoint))[0] == "Hello"
+    assert endpoint.gets[0].closed_at is not None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_where_nobody_listens_no_address_is_told_but_the_hosts(host):
+    chosen = Settings(endpoint=f"http://{host}:1/v1")
+    made.append(RemoteHost(chosen, find_address(chosen, None), IMPATIENT))
+    with pytest.raises(GenerationFailed) as failed:
+        list(RemoteEngine(chosen, made[-1]).stream(ask(), StopSignal()))
+    told = failed.value.text("en")
+    assert "Connect call" not in told and "::1" not in told and told.count(host) == 1
+    assert "(Connection refused)" in told or "(ConnectError)" in told
+
+
+def test_what_cant_be_unpacked_is_called_that(endpoint):
+    for _ in range(2):
+        endpoint.answers.append(
+            Answer([b"not gzip"], headers={"Content-Type": "text/event-stream", "Content-Encoding": "gzip"})
+        )
+    error = fail(make(endpoint))[1]
+    assert (error.key, error.fields["problem"]) == ("endpoint_unreachable", "DecodingError")
+
+
 def test_a_long_line_keeps_nobody_waiting():
     """4 MB in pieces took 7 s of the loop in which all replies come."""
     reader, begun = EventReader(), time.process_time()

@@ -24,7 +24,7 @@ from hfdemo.engines.remote.body import (
     tokens_that_fit,
     worth_saying,
 )
-from hfdemo.engines.remote.events import DONE, Chunk, EventReader, SaidError, read_chunk
+from hfdemo.engines.remote.events import DONE, Chunk, EndlessEventError, EventReader, SaidError, read_chunk
 from hfdemo.engines.remote.host import RemoteHost
 from hfdemo.engines.remote.refusal import Refusal, explain_refusal, explain_unreachable, read_said
 from hfdemo.engines.remote.reply import FILTERED, ends_well
@@ -146,9 +146,9 @@ class Asking:
                         done = True
                         break
                     self._take(data)
-        if self._finish == FILTERED:
+        if self._finish in FILTERED:
             raise GenerationFailed("endpoint_filtered", host=self._host.address.host)
-        if not (ends_well(self._finish) or (done and not self._finish)):
+        if not (ends_well(self._finish) or (done and self._begun and not self._finish)):
             raise _NoEnd("the stream has no end")
 
     def _take(self, data: str) -> None:
@@ -156,6 +156,8 @@ class Asking:
             chunk = read_chunk(data)
         except SaidError as error:
             raise read_said(error) from None
+        if not self._begun and data.lstrip().startswith("<"):
+            raise Refusal(404, "", {})  # a page for people that isn't called one
         self._finish = chunk.finish or self._finish
         if not self._begun and (chunk.says_something or chunk.finish):
             self._begin()
@@ -189,8 +191,11 @@ class Asking:
                         raise
                     host, seconds = self._host.address.host, round(patience.stalled_s)
                     raise GenerationFailed("endpoint_stalled", host=host, seconds=seconds) from None
-                for data in reader.add(piece):
-                    yield data
+                try:
+                    for data in reader.add(piece):
+                        yield data
+                except EndlessEventError:
+                    raise httpx2.RemoteProtocolError("an event without end") from None
         for data in reader.end():
             yield data
 
