@@ -409,6 +409,8 @@ PLACES = [
     "/v1/",
     "/V1",
     "/v1//",
+    "//v1/",
+    "//v1//chat///completions//",
     "/v1/embeddings",
     "/V1/Chat/Completions",
     "/v1/chat/completions",
