@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hfdemo.chat.messages import ToolCall
+from hfdemo.chat.messages import ToolCall, replace_surrogates
 
 Schemas = Mapping[str, Mapping[str, Any]]
 """The JSON schema of each tool's arguments, by its name."""
@@ -81,13 +81,16 @@ def read_calls(written: str, tools: Schemas) -> list[ToolCall]:
     """Return the calls in what a model wrote between marks; none if there is anything else."""
     written = written.lstrip()
     written = written.removeprefix(FUNCTOOLS[:-1]) if written.startswith(FUNCTOOLS) else written
-    return (
-        _read_tagged(written, tools)
-        or _read_marked(written)
-        or _read_gemmas(written)
-        or _read_pythonic(written)
-        or _read_json(written)
-    )
+    try:
+        return (
+            _read_tagged(written, tools)
+            or _read_marked(written)
+            or _read_gemmas(written)
+            or _read_pythonic(written)
+            or _read_json(written)
+        )
+    except ValueError:  # a number that JSON doesn't have
+        return []
 
 
 def write_json(calls: Iterable[ToolCall]) -> str:
@@ -132,9 +135,18 @@ def _typed(value: str, is_text: bool) -> Any:
     if is_text:
         return value
     try:
-        return json.loads(value)
+        return json.loads(value, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return value
+
+
+def _refuse(constant: str) -> None:
+    """Refuse NaN and Infinity, which Python takes for JSON.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(constant)
 
 
 def _read_marked(written: str) -> list[ToolCall]:
@@ -245,7 +257,7 @@ def _all_of(form: re.Pattern[str], written: str) -> list[re.Match[str]]:
 
 def _read_values(written: str) -> list[Any]:
     """Return the JSON values in a text, those of a list each by itself; none if there is anything else."""
-    decoder, values, place = json.JSONDecoder(), list[Any](), _skip(written, 0)
+    decoder, values, place = json.JSONDecoder(parse_constant=_refuse), list[Any](), _skip(written, 0)
     while place < len(written):
         try:
             value, place = decoder.raw_decode(written, place)
@@ -262,4 +274,9 @@ def _skip(written: str, place: int) -> int:
 
 
 def _dump(arguments: object) -> str:
-    return json.dumps(arguments, ensure_ascii=False)
+    """Return arguments as JSON that any program can read.
+
+    Raises:
+        ValueError: there is a number in them that JSON doesn't have.
+    """
+    return replace_surrogates(json.dumps(arguments, ensure_ascii=False, allow_nan=False))

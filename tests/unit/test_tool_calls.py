@@ -199,6 +199,16 @@ READ = {
         "",
         [WEATHER],
     ),
+    "Qwen3-Coder, a number that is none": (
+        "<tool_call><function=add><parameter=a>NaN</parameter></function></tool_call>",
+        "",
+        [("add", {"a": "NaN"})],
+    ),
+    "half a character": (
+        '<tool_call>{"name": "get_weather", "arguments": {"city": "\\ud83d"}}</tool_call>',
+        "",
+        [("get_weather", {"city": "\ufffd"})],
+    ),
     "JSON in JSON": ('<tool_call>{"name": "add", "arguments": "{\\"a\\": 1, \\"b\\": [2]}"}</tool_call>', "", [ADD]),
     "no arguments": ('<tool_call>{"name": "add"}</tool_call>', "", [("add", {})]),
 }
@@ -256,6 +266,13 @@ TEXTS = {
     "Python's module": "functools",
     "Phi-4-mini, broken": 'functools[{"name": "add", "arguments": {]',
     "marks with nothing between, in the midst": "It is <tool_call></tool_call>.",
+    "a number that is none": '<tool_call>{"name": "add", "arguments": {"a": NaN}}</tool_call>',
+    "a number that is too big": '<tool_call>{"name": "add", "arguments": {"a": 1e999}}</tool_call>',
+    "DeepSeek, a number that is too big": (
+        '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>add<｜tool▁sep｜>{"a": -1e999}<｜tool▁call▁end｜>'
+        "<｜tool▁calls▁end｜>"
+    ),
+    "Llama 4, a number that is too big": "[add(a=1e999)]",
     "arguments that are none": '<tool_call>{"name": "add", "arguments": [1]}</tool_call>',
     "deep": "<tool_call>" + "[" * 10_000,
 }
