@@ -13,12 +13,13 @@ from hfdemo.answering import Answering
 from hfdemo.chat.messages import Message, ToolCall
 from hfdemo.chat.options import RECOMMENDED
 from hfdemo.chat.reply import Delta, Token
-from hfdemo.door.door import make_door
+from hfdemo.door.door import OTHER_WORDS, make_door
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import Busy, GenerationFailed, InvalidInput, NoGpu
 from hfdemo.settings import Settings
 from hfdemo.web.events import EventTable
 from hfdemo.web.guard import Guarded, guard
+from hfdemo.words import texts
 from tests.fakes import ScriptedEngine
 from tests.unit.web import Recorder
 
@@ -683,6 +684,31 @@ def test_an_error_in_the_midst_is_the_last_event(api):
     assert last["error"]["code"] == "generation"
     api.engine.enqueue("Hel", 0.3, GenerationFailed("generation"))
     assert api.chat().status_code == 500
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("key", OTHER_WORDS)
+def test_a_program_is_not_told_what_to_do_on_the_page(api, key, language):
+    facts = {"waiting": 5, "seconds": 7, "tokens": 9, "max_new_tokens": 1, "limit": 5, "host": "h", "model": "m"}
+    api.engine.enqueue(GenerationFailed(key, said="No.", **facts))
+    told = api.send("POST", CHAT, {"messages": HELLO}, KEY, **{"accept-language": language}).json()["error"]["message"]
+    usual = texts(language)[f"error.{key}"]
+    for words in (
+        "message box",
+        "click",
+        "Max new tokens",
+        "new chat",
+        "입력창",
+        "누르",
+        "최대 토큰 수",
+        "새 채팅",
+        "새 대화",
+    ):
+        assert words not in told
+    assert any(
+        words in usual
+        for words in ("message box", "click", "Max new", "new chat", "입력창", "누르", "최대 토큰", "새 ")
+    )
 
 
 def test_errors_are_told_in_the_callers_language(api):
