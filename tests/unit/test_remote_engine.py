@@ -1064,11 +1064,13 @@ def test_a_key_that_is_refused_is_tried_again_by_a_person_only(endpoint):
 
 
 def test_looking_for_the_endpoint_can_be_cancelled(endpoint):
-    endpoint.pages["/v1/models"] = Answer([5])
+    endpoint.pages["/v1/models"] = Answer([5.0])
     host = make(endpoint)._host
     host.load()
+    wait_until(lambda: endpoint.gets, 5)  # else the request may come while the next test counts its own
     host.cancel()
     assert host.status.stage == "cancelled"
+    wait_until(lambda: endpoint.gets[0].closed_at is not None, 1)
 
 
 TOKEN = "hf_oauth_TokenOfAnna"
