@@ -62,7 +62,6 @@ from hfdemo.engines.model_host import LocalModelHost
 from hfdemo.engines.protocol import Engine
 from hfdemo.models.catalog import Catalog
 from hfdemo.page.page import create_page, launch
-from hfdemo.web.metrics import Metrics
 
 DEVICE_LOST = 70
 """The exit status when the GPU can't be used again by this process; a supervisor such as a Space starts the next.
@@ -139,18 +138,34 @@ def end_when_answered(answering: Answering) -> Callable[[int, object], None]:
     return begin_to_end
 
 
+def count(answering: Answering) -> Callable[[], bytes] | None:
+    """Return the numbers for Prometheus; None where nobody asked for them and the package for them is missing.
+
+    That package is not among what a page over an endpoint needs.
+    """
+    try:
+        from hfdemo.web.metrics import Metrics
+    except ModuleNotFoundError:
+        if SETTINGS.metrics == "on":
+            sys.stderr.write(f"{SettingsError('no_metrics_package').text(language_of_terminal(os.environ))}\n")
+            os._exit(1)  # the thread that loads the model must not keep the program
+        return None
+    metrics = Metrics(answering.is_ready)
+    answering.let_watch(metrics)
+    return metrics.text
+
+
 def main() -> None:
     """Serve the page while the model loads."""
     page, answering = make_page(SETTINGS)
     signal.signal(signal.SIGTERM, end_when_answered(answering))
-    metrics = Metrics(answering.is_ready)
-    answering.let_watch(metrics)
+    numbers = count(answering) if SETTINGS.has_metrics else None
     try:
         launch(
             page,
             SETTINGS,
             make_door(answering),
-            metrics.text if SETTINGS.has_metrics else None,
+            numbers,
             language=language_of_terminal(os.environ),
         )
     except OSError:  # Gradio found no port to listen at

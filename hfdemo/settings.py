@@ -443,7 +443,8 @@ def _whole_number(environ: Mapping[str, str], name: str, default: int, low: int,
 
 def _address(environ: Mapping[str, str], name: str) -> str | None:
     """Return the address of a server; one without `http://` or `https://` gets what is usual there."""
-    value = environ.get(name, "").strip().strip("\"'\ufeff").removeprefix("//")
+    visible = re.sub("[\u200b-\u200f\u2060\ufeff]", "", environ.get(name, ""))  # pages hide such letters in links
+    value = visible.strip().strip("\"'<>").removeprefix("//")
     if not value:
         return None
     try:
@@ -451,7 +452,8 @@ def _address(environ: Mapping[str, str], name: str) -> str | None:
         host, _ = parts.hostname, parts.port
     except ValueError:  # no port has that number
         host = None
-    if not host or re.search(r"\s", value) or parts.scheme not in ("", "http", "https"):
+    schemes = ("http", "https")
+    if not host or re.search(r"\s", value) or parts.scheme not in ("", *schemes) or host in schemes:  # http:/host
         raise SettingsError("bad_endpoint", name=name, value=value)
     return value if parts.scheme else f"{'http' if _is_near(host) else 'https'}://{value}"
 

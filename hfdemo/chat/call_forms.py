@@ -1,8 +1,9 @@
 """The forms in which models write calls of tools between their marks; pure.
 
-Sources: the chat templates of Qwen2.5, Qwen3-Coder and Hermes 2 Pro, of Llama 3.1, of Mistral's models
+Sources: the chat templates of Qwen2.5, Qwen3-Coder and Hermes 2 Pro, of Llama 3.1 and 4, of Mistral's models
 (https://docs.mistral.ai/capabilities/function_calling), of Command R7B, DeepSeek R1, V3.1 and V3.2, FunctionGemma and
-Gemma 4, GLM 4.6 and 4.7, Kimi K2, LFM2 and LFM2.5, MiniMax M2, Seed-OSS, and of others.
+Gemma 4, GLM 4.6 and 4.7, Granite 3, Kimi K2, LFM2 and LFM2.5, MiniMax M2, Phi-4-mini, Seed-OSS, and of others; and
+what vLLM says of Granite, Phi-4-mini and Llama 4 (https://docs.vllm.ai/en/latest/features/tool_calling).
 """
 
 import ast
@@ -11,10 +12,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hfdemo.chat.messages import ToolCall
+from hfdemo.chat.messages import ToolCall, replace_surrogates
 
 Schemas = Mapping[str, Mapping[str, Any]]
 """The JSON schema of each tool's arguments, by its name."""
+
+FUNCTOOLS = "functools["
+"""What Phi-4-mini may begin an answer with that is a list of calls."""
 
 _NAMED = re.compile(r"\s*([\w.-]+)(?:\[CALL_ID\]\w+)?(?:\[ARGS\])?\s*(?=\{)")
 """The call of a newer model of Mistral's: `[TOOL_CALLS]name[ARGS]{...}`."""
@@ -75,13 +79,32 @@ _BETWEEN = re.compile(r"[\s,;]*")
 
 def read_calls(written: str, tools: Schemas) -> list[ToolCall]:
     """Return the calls in what a model wrote between marks; none if there is anything else."""
-    return (
-        _read_tagged(written, tools)
-        or _read_marked(written)
-        or _read_gemmas(written)
-        or _read_pythonic(written)
-        or _read_json(written)
-    )
+    written = written.lstrip()
+    written = written.removeprefix(FUNCTOOLS[:-1]) if written.startswith(FUNCTOOLS) else written
+    try:
+        return (
+            _read_tagged(written, tools)
+            or _read_marked(written)
+            or _read_gemmas(written)
+            or _read_pythonic(written)
+            or _read_json(written)
+        )
+    except ValueError:  # a number that JSON doesn't have
+        return []
+
+
+def write_json(calls: Iterable[ToolCall]) -> str:
+    """Return calls as a list of JSON."""
+    return _dump([{"name": call.name, "arguments": json.loads(call.arguments)} for call in calls])
+
+
+def write_pythonic(calls: Iterable[ToolCall]) -> str:
+    """Return calls as a list in the form of Python."""
+    written = []
+    for call in calls:
+        arguments = (f"{name}={value!r}" for name, value in json.loads(call.arguments).items())
+        written.append(f"{call.name}({', '.join(arguments)})")
+    return f"[{', '.join(written)}]"
 
 
 def _read_tagged(written: str, tools: Schemas) -> list[ToolCall]:
@@ -112,9 +135,18 @@ def _typed(value: str, is_text: bool) -> Any:
     if is_text:
         return value
     try:
-        return json.loads(value)
+        return json.loads(value, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return value
+
+
+def _refuse(constant: str) -> None:
+    """Refuse NaN and Infinity, which Python takes for JSON.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(constant)
 
 
 def _read_marked(written: str) -> list[ToolCall]:
@@ -166,10 +198,13 @@ def _read_python(node: ast.expr) -> ToolCall:
     Raises:
         ValueError: it is something else.
     """
+    before = ""
+    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub):  # names of tools may have a minus
+        before, node = f"{ast.unparse(node.left)} - {before}", node.right
     if not isinstance(node, ast.Call) or node.args or not isinstance(node.func, ast.Name | ast.Attribute):
         raise ValueError
-    name = ast.unparse(node.func)
-    if not re.fullmatch(r"[\w.]+", name):
+    name = f"{before}{ast.unparse(node.func)}".replace(" - ", "-")
+    if not re.fullmatch(r"[\w.-]+", name):
         raise ValueError
     return ToolCall(name, _dump({_key(one): ast.literal_eval(_Constants().visit(one.value)) for one in node.keywords}))
 
@@ -222,7 +257,7 @@ def _all_of(form: re.Pattern[str], written: str) -> list[re.Match[str]]:
 
 def _read_values(written: str) -> list[Any]:
     """Return the JSON values in a text, those of a list each by itself; none if there is anything else."""
-    decoder, values, place = json.JSONDecoder(), list[Any](), _skip(written, 0)
+    decoder, values, place = json.JSONDecoder(parse_constant=_refuse), list[Any](), _skip(written, 0)
     while place < len(written):
         try:
             value, place = decoder.raw_decode(written, place)
@@ -239,4 +274,9 @@ def _skip(written: str, place: int) -> int:
 
 
 def _dump(arguments: object) -> str:
-    return json.dumps(arguments, ensure_ascii=False)
+    """Return arguments as JSON that any program can read.
+
+    Raises:
+        ValueError: there is a number in them that JSON doesn't have.
+    """
+    return replace_surrogates(json.dumps(arguments, ensure_ascii=False, allow_nan=False))

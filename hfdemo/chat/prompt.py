@@ -25,7 +25,7 @@ from hfdemo.chat.reply_reader import THOUGHT_FIELD
 from hfdemo.chat.request import ShownToken
 from hfdemo.chat.template import PLACEHOLDER, ChatTemplate, make_placeholder
 from hfdemo.chat.token_bytes import TokenBytes, unfinished
-from hfdemo.chat.tool_calls import MARKS, CallReader
+from hfdemo.chat.tool_calls import CLOSINGS, MARKS, WRITTEN, CallReader
 from hfdemo.errors import GenerationFailed, InvalidInput, ModelLoadError
 
 CHEAP_TO_ENCODE_CHARS = 100_000
@@ -33,6 +33,9 @@ CHEAP_TO_ENCODE_CHARS = 100_000
 
 BASE_MODEL_STOP_TEXTS = ("\nSystem:", "\nUser:", "\nAssistant:")
 """A base model goes on to write the user's next message, too; there its reply ends."""
+
+WritesCalls = Literal["as data", "as text", "as content"]
+"""As what a template takes calls of tools: with the arguments as data, as JSON, or as the content of a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +298,8 @@ class PromptBuilder:
                 return dict(self._as_data(_result(turn), hold))
             message: dict[str, Any] = {"role": turn.role, "content": hold(turn.content) if turn.content else ""}
             message |= {THOUGHT_FIELD: hold(turn.thought)} if turn.thought else {}
+            if turn.calls and self._writes_calls == "as content":
+                return message | {"content": message["content"] + self._as_content(turn.calls, hold)}
             calls = _calls(turn.calls, self._writes_calls == "as text") if turn.calls else []
             return message | ({"tool_calls": self._as_data(calls, hold)} if calls else {})
 
@@ -368,34 +373,54 @@ class PromptBuilder:
         return text != self.template.render(messages, add_generation_prompt=True, thinking=thinking)
 
     @cached_property
-    def _writes_calls(self) -> Literal["as data", "as text"] | None:
-        """As what the template takes the arguments of a call, so that its call is read as that; None if neither is.
+    def _writes_calls(self) -> WritesCalls | None:
+        """As what the template takes calls, so that what it writes is read as that; None if as nothing.
 
-        Most take data. Those of DeepSeek V3 to V3.1 take JSON.
+        Most take data, those of DeepSeek V3 to V3.1 JSON. Those of Granite 3, Phi-4-mini and LFM2 show tools, but no
+        calls: there a call is the content of the message, as the model writes it.
         """
-        forms: tuple[Literal["as data", "as text"], ...] = ("as data", "as text")
-        return next((form for form in forms if self._reads_calls(as_text=form == "as text")), None)
-
-    def _reads_calls(self, as_text: bool) -> bool:
-        """Tell whether a call of a tool, as the template writes it, is read as that call."""
-        asked = {"role": "user", "content": make_placeholder()}
         call = ToolCall("look_up", '{"word": "tree"}')
-        calls = {"role": "assistant", "content": "", "tool_calls": _calls([call], as_text)}
+        forms: dict[WritesCalls, dict[str, Any]] = {
+            "as data": {"content": "", "tool_calls": _calls([call], as_text=False)},
+            "as text": {"content": "", "tool_calls": _calls([call], as_text=True)},
+        }
+        if self._call_mark and call.name not in self._written(call, forms["as data"])[0]:
+            forms["as content"] = {"content": self._as_content([call], str)}
+        return next((form for form, said in forms.items() if self._reads_call(call, said)), None)
+
+    @property
+    def _call_mark(self) -> str:
+        """The control token before calls whose form is known; empty if the model has none."""
+        return next((mark for mark in WRITTEN if self._control_tokens.ids_in(mark)), "")
+
+    def _as_content(self, calls: Sequence[ToolCall], hold: Callable[[str], str]) -> str:
+        """Return calls as the model writes them, where the template doesn't."""
+        mark = self._call_mark
+        closing = CLOSINGS[mark] if self._control_tokens.ids_in(CLOSINGS[mark]) else ""
+        return mark + hold(WRITTEN[mark](calls)) + closing
+
+    def _reads_call(self, call: ToolCall, said: Mapping[str, Any]) -> bool:
+        """Tell whether a call of a tool, as the template writes it, is read as that call."""
+        written, prompt = self._written(call, said)
+        reader = CallReader({call.name: {}})
+        answer = self.reply_format.call_in(self._control_tokens.without_last(written, MARKS), prompt)
+        read = [*reader.add(answer)[1], *reader.end()[1]]
+        return [(one.name, one.arguments) for one in read] == [(call.name, call.arguments)]
+
+    def _written(self, call: ToolCall, said: Mapping[str, Any]) -> tuple[str, str]:
+        """Return what the template writes of the model's turn, and what stands before it; nothing if it refuses."""
+        asked = {"role": "user", "content": make_placeholder()}
+        reply = {"role": "assistant", **said}
         result = {"role": "tool", "content": make_placeholder(), "tool_call_id": call.id, "name": call.name}
         parameters = {"type": "object", "properties": {"word": {"type": "string", "description": "The word"}}}
         function = {"name": call.name, "description": "Looks up a word", "parameters": parameters}
         tools = [{"type": "function", "function": function}]
-        written = prompt = ""
         for more in ([], [result]):  # some refuse a last message of the model
             with suppress(GenerationFailed):
                 prompt = self.template.render([asked], add_generation_prompt=True, tools=tools)
-                whole = self.template.render([asked, calls, *more], add_generation_prompt=False, tools=tools)
-                written = whole.removeprefix(prompt) if whole.startswith(prompt) else whole
-                break
-        reader = CallReader({call.name: parameters})
-        answer = self.reply_format.call_in(self._control_tokens.without_last(written, MARKS), prompt)
-        read = [*reader.add(answer)[1], *reader.end()[1]]
-        return [(one.name, one.arguments) for one in read] == [(call.name, call.arguments)]
+                whole = self.template.render([asked, reply, *more], add_generation_prompt=False, tools=tools)
+                return whole.removeprefix(prompt) if whole.startswith(prompt) else whole, prompt
+        return "", ""
 
     def _veil(self, content: str, hold: Callable[[str], str]) -> str:
         """Return what the template may see of a text: words that switch something, with the blanks beside them.

@@ -4,6 +4,7 @@ Pure: no model, no page, no torch. The template is rendered around placeholders,
 tried once, when the model is loaded: one that can't show a question is refused then, with its own words.
 """
 
+import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,9 @@ MAX_PROBLEM_CHARS = 200
 
 RENDERED_WITHIN_S = 5.0
 """How long a template may take for one conversation; usual ones take milliseconds."""
+
+_TOOLS_OF_SYSTEM = re.compile(r"""message(?:\[["']tools["']\]|\.tools\b)""")
+"""How a template looks for tools in the system message: Phi-4-mini's."""
 
 
 class ChatTemplate:
@@ -75,6 +79,8 @@ class ChatTemplate:
         if self.of_base_model:
             return _render_plainly(messages)
         variables = {**self.extra, **self.variables(thinking), **({"tools": list(tools)} if tools else {})}
+        if tools and _TOOLS_OF_SYSTEM.search(self.source):
+            messages = _with_tools(messages, tools)
         try:
             return self._apply(self.source, messages, variables, add_generation_prompt)
         except Exception as error:  # the template is a program that came with the model: it may raise anything
@@ -224,6 +230,17 @@ def _shorten(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
     line = text.splitlines()[0]
     return line if len(line) <= MAX_PROBLEM_CHARS else line[:MAX_PROBLEM_CHARS] + "…"
+
+
+def _with_tools(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any]) -> list[Mapping[str, Any]]:
+    """Return a conversation whose system message has the tools, as JSON.
+
+    Source: https://github.com/microsoft/PhiCookBook, function calling with Phi-4-mini
+    """
+    functions = json.dumps([tool["function"] for tool in tools], ensure_ascii=False)
+    has_system = bool(messages) and messages[0]["role"] == "system"
+    first, rest = (messages[0], messages[1:]) if has_system else ({"role": "system", "content": ""}, messages)
+    return [{**first, "tools": functions}, *rest]
 
 
 def _render_plainly(messages: Sequence[Mapping[str, str]]) -> str:

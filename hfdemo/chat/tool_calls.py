@@ -3,7 +3,9 @@
 Models write a call as text, each family in its own form (`call_forms`) between its own marks.
 """
 
-from hfdemo.chat.call_forms import GEMMA_QUOTES, Schemas, read_calls
+import re
+
+from hfdemo.chat.call_forms import FUNCTOOLS, GEMMA_QUOTES, Schemas, read_calls, write_json, write_pythonic
 from hfdemo.chat.messages import ToolCall
 from hfdemo.chat.reply_reader import hold_back
 
@@ -11,7 +13,11 @@ CLOSINGS = {
     "<tool_call>": "</tool_call>",  # Hermes, Qwen, Granite 4, GLM; `ChannelReader` writes gpt-oss's calls like this
     "<tool_calls>": "</tool_calls>",  # Apriel, MiniMax-M1
     "<TOOLCALL>": "</TOOLCALL>",  # Nemotron Nano 2
+    "<|tool_call|>": "<|/tool_call|>",  # Phi-4-mini; Granite 3, which closes nothing
+    "<function_call>": "</function_call>",  # Granite 20B, which closes nothing
+    "<|function_call|>": "",  # GigaChat 3.1
     "<|python_tag|>": "",  # Llama 3.1, which may also begin its answer with the JSON itself
+    "<|python_start|>": "<|python_end|>",  # Llama 4, which mostly begins its answer with the list itself
     "[TOOL_CALLS]": "",  # Mistral
     "<｜tool▁calls▁begin｜>": "<｜tool▁calls▁end｜>",  # DeepSeek
     "<｜DSML｜function_calls>": "</｜DSML｜function_calls>",  # DeepSeek V3.2
@@ -25,6 +31,9 @@ CLOSINGS = {
     "<seed:tool_call>": "</seed:tool_call>",
 }
 """What opens a call, or several, and what closes it; nothing where the reply ends behind it."""
+
+WRITTEN = {"<|tool_call|>": write_json, "<|tool_call_start|>": write_pythonic}
+"""How calls are written behind the marks of models whose templates leave that to others."""
 
 MARKS = (
     *(*CLOSINGS, *filter(None, CLOSINGS.values()), "[ARGS]", "[CALL_ID]"),
@@ -71,20 +80,35 @@ class CallReader:
                 told += self._show(self._held[:start])
                 self._held = self._held[start:]
                 break
-            calls = self._calls(self._held[start:end], opening)
-            told += self._show(self._held[: start if calls else end])
+            written = self._held[start:end]
+            calls = self._calls(written, opening)
+            begins = not self._begun and not self._held[:start].strip()
+            is_text = not calls and not (begins and _is_empty(written, opening))
+            told += self._show(self._held[: end if is_text else start])
             self._held = self._held[end:]
+            if not calls and not is_text:  # Llama 4's template writes its JSON behind such a pair
+                continue
             self._begun, self._in_text = True, self._in_text and not calls
             found += calls
         return told, found
 
     def _next_opening(self) -> tuple[str | None, int]:
-        """Return what may open the next call, "" for JSON that the answer begins with, and where it stands."""
-        if not self._begun and self._held.lstrip().startswith("{"):
+        """Return what may open the next call, "" for one that the answer begins with, and where it stands."""
+        if not self._begun and self._may_begin_with_call(self._held.lstrip()):
             return "", 0
         places = [(self._held.find(opening), opening) for opening in CLOSINGS if opening in self._held]
         start, opening = min(places, default=(0, None))
         return opening, start
+
+    def _may_begin_with_call(self, answer: str) -> bool:
+        """Tell whether an answer may be calls without a mark: JSON, a list of it, or a list in the form of Python."""
+        if answer.startswith(("{", FUNCTOOLS)) or FUNCTOOLS.startswith(answer):
+            return True
+        inner = answer.removeprefix("[").lstrip()
+        names = [f"{name}(" for name in self._tools]
+        return answer.startswith("[") and (
+            inner.startswith(("{", *names)) or any(name.startswith(inner) for name in names)
+        )
 
     def _end_of_call(self, opening: str, start: int, is_whole: bool) -> int | None:
         """Return where a call ends; None if that isn't known yet."""
@@ -109,3 +133,9 @@ class CallReader:
         self._in_text = self._in_text or bool(text.strip())
         self._begun = self._begun or self._in_text
         return text if self._in_text else ""
+
+
+def _is_empty(written: str, opening: str) -> bool:
+    """Tell whether there is nothing between a mark that opens and the one that closes."""
+    closing = CLOSINGS.get(opening)
+    return bool(closing) and re.fullmatch(rf"{re.escape(opening)}\s*{re.escape(closing or '')}", written) is not None

@@ -20,7 +20,11 @@ MAX_LIKELIEST = 20
 UNNAMED = ("", "dummy")
 """What is sent by programs that name no model; the second one by huggingface_hub's client."""
 
-LONGEST = int(LIMITS["max_new_tokens"].high)
+USUAL_LONGEST = int(LIMITS["max_new_tokens"].high)
+"""How many tokens a reply may have if nothing is said of that."""
+
+MOST = 2**31 - 1
+"""What is said beyond that is as much as that; other servers count no further."""
 
 TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 """The parts of a message that are text."""
@@ -81,7 +85,7 @@ def read_sampling(fields: Fields, status: Status, lengths: Sequence[str]) -> Opt
     seed = fields.whole("seed", -(2**63), 2**64)
     return Options(
         **given,
-        max_new_tokens=_length(fields, length) if length else LONGEST,
+        max_new_tokens=_length(fields, length) if length else USUAL_LONGEST,
         seed=-1 if seed is None or seed == -1 else seed % 2**32,
         stop_texts=_stop_texts(fields),
         thinking=_thinking(fields, status),
@@ -89,11 +93,12 @@ def read_sampling(fields: Fields, status: Status, lengths: Sequence[str]) -> Opt
     )
 
 
-def read_schema(form: Fields) -> str:
+def read_schema(form: Fields, within: str = "json_schema") -> str:
     """Return the JSON schema that a reply has to follow; empty if it is free.
 
     Args:
         form: `response_format`, or what another operation has in its place.
+        within: the field of it that has the schema in it; empty where it has that itself.
 
     Raises:
         InvalidInput: it can't be read.
@@ -104,6 +109,8 @@ def read_schema(form: Fields) -> str:
     if kind == "json_object":
         return '{"type": "object"}'
     schema = form.object("json_schema") if form.has("json_schema") else form
+    if within and not (form.has(within) or form.has("schema")):
+        raise InvalidInput("bad_field", name=form.name(within))
     if not isinstance(schema.raw("schema"), dict):
         raise InvalidInput("bad_field", name=schema.name("schema"))
     return json.dumps(schema.raw("schema"))
@@ -172,8 +179,10 @@ def go_on(request: ChatRequest, field: str, goes_on: bool) -> ChatRequest:
         InvalidInput: it is the model's, and not to go on; or the other way round.
     """
     last = request.messages[-1]
-    if (last.role == "assistant") != goes_on:
+    if last.role == "assistant" and not goes_on:
         raise InvalidInput("not_the_models_turn", name=field)
+    if last.role != "assistant" and goes_on:
+        raise InvalidInput("nothing_to_continue", name=field)
     if not goes_on:
         return request
     content, thought = last.content, last.thought
@@ -206,11 +215,9 @@ def _left_out(fields: Fields, given: Collection[str], has_length: bool) -> Itera
 
 
 def _length(fields: Fields, name: str) -> int:
-    """Return how many tokens the reply may have; more than the server's longest reply is as much as that."""
+    """Return how many tokens the reply may have; whether so many fit the model's context is known later."""
     value = fields.raw(name)
-    if isinstance(value, int) and value > LONGEST:
-        return LONGEST
-    return int(fields.number(name, "max_new_tokens"))
+    return MOST if isinstance(value, int | float) and value > MOST else fields.whole(name, 1, MOST) or MOST
 
 
 def _stop_texts(fields: Fields) -> tuple[str, ...]:

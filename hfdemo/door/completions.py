@@ -103,8 +103,10 @@ def _prompt(fields: Fields) -> str:
     value = fields.raw("prompt")
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
+    if value in ([], None):
+        raise InvalidInput("no_question", name="prompt")
     if isinstance(value, list):
-        raise InvalidInput("unsupported_parameter", name="prompt")  # several, or ids of tokens
+        raise InvalidInput("one_text", name="prompt")
     text = read_text("prompt", value)
     if not text:
         raise InvalidInput("no_question", name="prompt")

@@ -27,7 +27,7 @@ from hfdemo.errors import Busy, GenerationFailed, HfdemoError, InvalidInput, Mod
 from hfdemo.web.bodies import SMALL_BYTES
 from hfdemo.web.keys import KEY_NAME
 from hfdemo.web.refusals import error_body, refusal
-from hfdemo.words import Language, choose_language
+from hfdemo.words import Language, choose_language, say
 
 SILENT_S = 10.0
 """After so long without an event a comment is sent, so that no proxy takes the connection for dead; before the first
@@ -65,6 +65,12 @@ CODES = {
     "endpoint_too_long": "context_length_exceeded",
 }
 """How the API calls what programs look for; other errors keep their own names."""
+
+OTHER_WORDS = (
+    *("busy", "busy_address", "busy_for", "closing", "too_many_messages", "too_many_tokens"),
+    *("endpoint_cut", "endpoint_empty", "endpoint_failed", "endpoint_stalled", "endpoint_too_long"),
+)
+"""The errors whose usual sentence tells people what to do on the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +189,7 @@ class _Reply:
 
     async def _stream(self) -> None:
         begun_at = asyncio.get_running_loop().time()
+        opening = [*self._form.begin()]  # some forms number their events
         async with aclosing(self._answer.deltas()) as deltas:
             async for delta in deltas:
                 events = [*self._form.add(delta)]
@@ -191,7 +198,7 @@ class _Reply:
                 if not self._started:
                     if not events and asyncio.get_running_loop().time() - begun_at < SILENT_S:
                         continue  # an error may still have a status, by which programs know whether to ask again
-                    events = [*self._form.begin(), *events]
+                    events = [*opening, *events]
                 await self._put(events)
                 if delta.receipt:
                     await self._finish()
@@ -256,7 +263,8 @@ def _error_answer(error: HfdemoError, language: Language) -> JSONResponse:
 
 def _error_body(error: HfdemoError, language: Language) -> dict[str, Any]:
     param = error.fields.get("name") if isinstance(error, InvalidInput) else None
-    return error_body(error.text(language), _status_of(error), param, CODES.get(error.key, error.key))
+    said = say(f"program.{error.key}", language, **error.fields) if error.key in OTHER_WORDS else error.text(language)
+    return error_body(said, _status_of(error), param, CODES.get(error.key, error.key))
 
 
 def _status_of(error: HfdemoError) -> int:

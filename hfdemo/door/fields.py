@@ -134,7 +134,8 @@ class Fields:
             InvalidInput: it would change something.
         """
         for field, value in neutral.items():
-            if self._body.get(field) not in (None, value):
+            given = self._body.get(field)
+            if given is not None and (given != value or isinstance(given, bool) is not isinstance(value, bool)):
                 raise InvalidInput("unsupported_parameter", name=self.name(field))
 
     def not_one_of(self, field: str, allowed: Collection[str]) -> InvalidInput:

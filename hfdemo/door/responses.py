@@ -34,13 +34,25 @@ def read_response(fields: Fields, status: Status) -> Asked:
         for item in messages:
             item.refuse(type="message")
         request = go_on(read_conversation(messages, "input", instructions), "input", goes_on=False)
-    effort = {"reasoning_effort": fields.object("reasoning").raw("effort")}
     request = replace(
         request,
-        options=read_sampling(fields.over(effort), status, ("max_output_tokens",)),
-        schema=read_schema(fields.object("text").object("format")),
+        options=_read_sampling(fields, status),
+        schema=read_schema(fields.object("text").object("format"), within=""),
+        schema_field="text.format",
     )
     return Asked(request, model, fields.flag("stream"))
+
+
+def _read_sampling(fields: Fields, status: Status) -> Options:
+    """Return how the reply is sampled; how much the model thinks is asked for by another name than elsewhere."""
+    reasoning = fields.object("reasoning")
+    effort = {"reasoning_effort": reasoning.raw("effort")} if reasoning.has("effort") else {}
+    try:
+        return read_sampling(fields.over(effort), status, ("max_output_tokens",))
+    except InvalidInput as error:
+        if error.fields.get("name") not in effort:
+            raise
+        raise InvalidInput(error.key, **{**error.fields, "name": reasoning.name("effort")}) from None
 
 
 class ResponseForm:

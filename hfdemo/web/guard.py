@@ -14,7 +14,7 @@ from hfdemo.web.health import Health
 from hfdemo.web.hosts import Hosts, host_rules
 from hfdemo.web.hub_sign_in import HubSignIn
 from hfdemo.web.keys import Keys
-from hfdemo.web.metrics import MetricsRoute
+from hfdemo.web.metrics_route import MetricsRoute
 from hfdemo.web.routes import Routes
 from hfdemo.web.sign_in import SignIn
 from hfdemo.web.streams import FewStreams

@@ -5,20 +5,9 @@ Source of the names' form: https://prometheus.io/docs/practices/naming
 
 from collections.abc import Callable
 
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    generate_latest,
-)
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from hfdemo.chat.reply import Receipt
-from hfdemo.web.refusals import refusal
 
 SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 """The upper ends of the classes in which times are counted."""
@@ -84,25 +73,3 @@ class Metrics:
     def text(self) -> bytes:
         """Return all of it as Prometheus reads it."""
         return generate_latest(self._registry)
-
-
-class MetricsRoute:
-    """ASGI middleware: answers `/metrics`.
-
-    Args:
-        app: what it stands before.
-        text: returns the numbers; None where the host doesn't offer them.
-    """
-
-    def __init__(self, app: ASGIApp, text: Callable[[], bytes] | None) -> None:
-        self._app = app
-        self._text = text
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http" or scope["path"] != "/metrics":
-            await self._app(scope, receive, send)
-        elif self._text is None:
-            await refusal("no_such_route", 404, scope)(scope, receive, send)
-        else:
-            await Response(self._text(), media_type=CONTENT_TYPE_LATEST)(scope, receive, send)

@@ -54,6 +54,15 @@ REPLIES = {
         *("<end_function_call>", END),
     ),
     "LFM2": ("<|tool_call_start|>", "[get_weather(city=", "'서울'", ")]", "<|tool_call_end|>", END),
+    "LFM2, which leaves calls to others": (
+        *("<|tool_call_start|>", "[get_weather(city=", "'서울'", ")]", "<|tool_call_end|>", END),
+    ),
+    "Granite 3": ("<|tool_call|>", '[{"name": "get_weather", ', f'"arguments": {ARGUMENTS}', "}]", END),
+    "Phi-4-mini": (
+        *("<|tool_call|>", '[{"name": "get_weather", ', f'"arguments": {ARGUMENTS}', "}]", "<|/tool_call|>", END),
+    ),
+    "Llama 4": ("<|python_start|>", "[get_weather(city=", '"서울"', ")]", "<|python_end|>", END),
+    "Llama 4 for vLLM": ("[get_weather", "(city=", '"서울"', ")]", END),
     "Kimi": (
         *("<|tool_calls_section_begin|>", "<|tool_call_begin|>", "functions.get_weather:0"),
         *("<|tool_call_argument_begin|>", ARGUMENTS, "<|tool_call_end|>", "<|tool_calls_section_end|>", END),

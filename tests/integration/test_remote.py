@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from gradio_client import Client
@@ -28,7 +29,7 @@ from hfdemo.settings import Settings
 from tests.conftest import App, free_port, is_up, start_app, wait_until
 from tests.endpoint import CUT, DONE, Endpoint, delta, serve_endpoint, usage
 
-MISSING = ("torch", "transformers", "tokenizers", "safetensors", "accelerate", "gguf", "psutil")
+MISSING = ("torch", "transformers", "tokenizers", "safetensors", "accelerate", "gguf", "psutil", "prometheus_client")
 """What an installation of gradio and huggingface_hub alone doesn't have."""
 
 WITHOUT = f"""
@@ -81,6 +82,17 @@ def test_a_chat_needs_neither_torch_nor_transformers_and_little_memory(app, endp
         assert highest_kb is not None and int(highest_kb[1]) < MOST_MB * 1024
     assert "Hello" not in app.log()
     assert "/v1/" not in app.log(), "addresses may hold keys"
+
+
+def test_numbers_for_prometheus_need_their_package_only_where_they_are_asked_for(app, endpoint, tmp_path):
+    assert httpx.get(f"{app.url}/metrics").status_code == 404
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT)
+    wanted = {"HFDEMO_ENDPOINT": endpoint.url, "HFDEMO_METRICS": "on", "PYTHONPATH": str(tmp_path), "LANG": "C"}
+    ended = subprocess.run(
+        [sys.executable, "app.py"], env=os.environ | wanted, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].endswith("Install it with: pip install prometheus-client")
 
 
 def test_it_is_ready_within_seconds(endpoint, tmp_path):

@@ -112,6 +112,27 @@ TOOL_TEMPLATES = {
         "{{ call.function.arguments | tojson }}<|tool_call_end|>{% endfor %}<|tool_calls_section_end|>",
         "## Return of {{ message.tool_call_id }}\n{{ message.content }}",
     ),
+    "LFM2, which leaves calls to others": _TURNS
+    % ("", "<|tool_response_start|>{{ message.content }}<|tool_response_end|>"),
+    "Granite 3": _TURNS % ("", "{{ message.content }}"),
+    "Phi-4-mini": (
+        "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"
+        "{% if message['role'] == 'system' and 'tools' in message %}<|tools|>{{ message['tools'] }}<|/tools|>"
+        "{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    ),
+    "Llama 4": _TURNS
+    % (
+        "<|python_start|>{{ message.content }}<|python_end|>{% for call in message.tool_calls %}"
+        '{"name": "{{ call.function.name }}", "parameters": {{ call.function.arguments | tojson }}}{% endfor %}',
+        "{{ message.content | tojson }}",
+    ),
+    "Llama 4 for vLLM": _TURNS
+    % (
+        "[{% for call in message.tool_calls %}{{ call.function.name }}({% for key in call.function.arguments %}"
+        "{{ key }}=\"{{ call.function.arguments[key] }}\"{{ ', ' if not loop.last }}{% endfor %})"
+        "{{ ', ' if not loop.last }}{% endfor %}]",
+        "{{ message.content | tojson }}",
+    ),
     "gpt-oss": (
         "{% if tools %}<|start|>developer<|message|>{% for tool in tools %}{{ tool | tojson }}{% endfor %}<|end|>"
         "{% endif %}{% for message in messages %}{% if message.tool_calls %}"
@@ -128,6 +149,14 @@ TOOL_TEMPLATES = {
 """Templates that show tools, their calls and what they said as the families' own do."""
 
 TOOL_CONTROL: dict[str, tuple[str, ...]] = {
+    "LFM2, which leaves calls to others": (
+        *("<|tool|>", "<|tool_call_start|>", "<|tool_call_end|>"),
+        *("<|tool_response_start|>", "<|tool_response_end|>"),
+    ),
+    "Granite 3": ("<|tool|>", "<|tool_call|>"),
+    "Phi-4-mini": ("<|tool|>", "<|tools|>", "<|/tools|>", "<|tool_call|>", "<|/tool_call|>"),
+    "Llama 4": ("<|tool|>", "<|python_start|>", "<|python_end|>"),
+    "Llama 4 for vLLM": ("<|tool|>", "<|python_start|>", "<|python_end|>"),
     "Hermes": (),
     "Llama": ("<|tool|>", "<|python_tag|>"),
     "Mistral": ("<|tool|>", "[TOOL_CALLS]"),

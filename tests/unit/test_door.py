@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from dataclasses import replace
 from typing import Any
@@ -13,12 +14,13 @@ from hfdemo.answering import Answering
 from hfdemo.chat.messages import Message, ToolCall
 from hfdemo.chat.options import RECOMMENDED
 from hfdemo.chat.reply import Delta, Token
-from hfdemo.door.door import make_door
+from hfdemo.door.door import OTHER_WORDS, make_door
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import Busy, GenerationFailed, InvalidInput, NoGpu
 from hfdemo.settings import Settings
 from hfdemo.web.events import EventTable
 from hfdemo.web.guard import Guarded, guard
+from hfdemo.words import texts
 from tests.fakes import ScriptedEngine
 from tests.unit.web import Recorder
 
@@ -181,9 +183,57 @@ def test_a_system_message_may_stand_anywhere(api):
     assert last.messages == (*said, Message("user", "Hello"), Message("system", "In Korean."))
 
 
-def test_more_tokens_than_the_longest_reply_has_are_as_many_as_that(api):
-    api.chat(max_tokens=100_000)
-    assert api.engine.requests[-1].options.max_new_tokens == 4096
+@pytest.mark.parametrize(("asked", "most"), [(100_000, 100_000), (1e5, 100_000), (10**30, 2**31 - 1)])
+def test_a_program_may_ask_for_more_tokens_than_a_page_has(api, asked, most):
+    for name in ("max_tokens", "max_completion_tokens"):
+        assert api.chat(**{name: asked}).status_code == 200
+        assert api.engine.requests[-1].options.max_new_tokens == most
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "param", "code"),
+    [
+        *[(CHAT, {name: True}, name, "unsupported_parameter") for name in ("n", "best_of")],
+        *[(CHAT, {name: False}, name, "unsupported_parameter") for name in ("presence_penalty", "frequency_penalty")],
+        (CHAT, {"continue_final_message": True}, "messages", "nothing_to_continue"),
+        (CHAT, {"response_format": {"type": "json_schema"}}, "response_format.json_schema", "bad_field"),
+        (TEXT, {"response_format": {"type": "json_schema"}}, "response_format.json_schema", "bad_field"),
+        (RESPONSES, {"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.schema", "bad_field"),
+        (RESPONSES, {"reasoning": {"effort": "huge"}}, "reasoning.effort", "not_one_of"),
+        (RESPONSES, {"reasoning": {"effort": 5}}, "reasoning.effort", "not_one_of"),
+        (TEXT, {"prompt": ["Once", "Twice"]}, "prompt", "one_text"),
+        (TEXT, {"prompt": [1, 2]}, "prompt", "one_text"),
+        (TEXT, {"prompt": [[1, 2]]}, "prompt", "one_text"),
+        *[(TEXT, {"prompt": nothing}, "prompt", "no_question") for nothing in (None, "", [], [""], [[]], [None])],
+    ],
+)
+def test_what_is_wrong_is_named_as_the_program_wrote_it(api, path, fields, param, code):
+    asked = {CHAT: {"messages": HELLO}, TEXT: {"prompt": "Once"}, RESPONSES: {"input": "Hello"}}[path]
+    assert error(api.send("POST", path, asked | fields)) == (400, "invalid_request_error", param, code)
+
+
+@pytest.mark.parametrize(("path", "field"), [(RESPONSES, "text.format"), (CHAT, "response_format")])
+def test_a_schema_that_cant_be_used_is_named_as_the_program_wrote_it(api, path, field):
+    form = {"type": "json_schema", "schema": {"type": "object"}}
+    asked = {
+        CHAT: {"messages": HELLO, "response_format": form},
+        RESPONSES: {"input": "Hello", "text": {"format": form}},
+    }
+    api.send("POST", path, asked[path])
+    assert api.engine.requests[-1].schema_field == field
+
+
+def test_the_events_of_a_response_are_numbered_as_they_come(api):
+    lines = api.send("POST", RESPONSES, {"input": "Hello", "stream": True}).text.splitlines()
+    told = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+    assert [one["type"] for one in told][:2] == ["response.created", "response.in_progress"]
+    assert [one["sequence_number"] for one in told] == list(range(len(told)))
+
+
+@pytest.mark.parametrize("asked", [5000.5, "5000", True, [5000], -5000, 0])
+def test_a_number_of_tokens_that_is_none_is_named(api, asked):
+    answer = api.chat(max_tokens=asked)
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == "max_tokens"
 
 
 @pytest.mark.parametrize(
@@ -214,7 +264,7 @@ def test_more_tokens_than_the_longest_reply_has_are_as_many_as_that(api):
         ({"tool_choice": {"type": "function", "function": {"name": "b"}}}, "tool_choice.function.name"),
         ({"parallel_tool_calls": 1}, "parallel_tool_calls"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
-        ({"response_format": {"type": "json_schema"}}, "response_format.schema"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
         ({"reasoning_effort": "high"}, "reasoning_effort"),
         ({"reasoning_effort": "very"}, "reasoning_effort"),
         ({"messages": "Hello"}, "messages"),
@@ -635,6 +685,16 @@ def test_an_error_in_the_midst_is_the_last_event(api):
     assert last["error"]["code"] == "generation"
     api.engine.enqueue("Hel", 0.3, GenerationFailed("generation"))
     assert api.chat().status_code == 500
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("key", OTHER_WORDS)
+def test_a_program_is_not_told_what_to_do_on_the_page(api, key, language):
+    facts = {"waiting": 5, "seconds": 7, "tokens": 9, "max_new_tokens": 1, "limit": 5, "host": "h", "model": "m"}
+    api.engine.enqueue(GenerationFailed(key, said="No.", **facts))
+    told = api.send("POST", CHAT, {"messages": HELLO}, KEY, **{"accept-language": language}).json()["error"]["message"]
+    of_page = re.compile("message box|click|Max new tokens|new chat|입력창|누르|최대 토큰 수|새 채팅|새 대화")
+    assert not of_page.search(told) and of_page.search(texts(language)[f"error.{key}"])
 
 
 def test_errors_are_told_in_the_callers_language(api):

@@ -172,6 +172,53 @@ def test_a_reply_takes_at_most_half_of_the_context(endpoint):
     assert endpoint.chats[0].body["max_tokens"] == 500
 
 
+def test_a_program_gets_as_long_a_reply_as_it_asks_for(endpoint):
+    endpoint.offer({"id": "org/model", "max_model_len": 1000})
+    for kind in ("keeps_all", "completes"):
+        read(make(endpoint), ask(max_new_tokens=990, **{kind: True}))
+        assert endpoint.chats[-1].body["max_tokens"] == 990
+
+
+DOES_NOT_FIT = {
+    "vLLM": "'max_tokens' or 'max_completion_tokens' is too large: 990. This model's maximum context length is "
+    "1000 tokens and your request has 300 input tokens (990 > 1000 - 300).",
+    "older vLLM": "This model's maximum context length is 1000 tokens. However, you requested 1290 tokens (300 in the "
+    "messages, 990 in the completion). Please reduce the length of the messages or completion.",
+    "newer vLLM": "You passed 300 input tokens and requested 990 output tokens. However, the model's context length "
+    "is only 1000 tokens, resulting in a maximum input length of 10 tokens.",
+    "OpenAI": "This model's maximum context length is 1000 tokens, however you requested 1290 tokens (300 in your "
+    "prompt; 990 for the completion). Please reduce your prompt; or completion length.",
+    "SGLang": "Requested token count exceeds the model's maximum context length of 1000 tokens. You requested a total "
+    "of 1290 tokens: 300 tokens from the input messages and 990 tokens for the completion.",
+    "TGI": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 1000. Given: 300 `inputs` tokens "
+    "and 990 `max_new_tokens`",
+}
+
+
+@pytest.mark.parametrize("said", DOES_NOT_FIT.values(), ids=DOES_NOT_FIT)
+@pytest.mark.parametrize("told", [{"max_model_len": 1000}, {}], ids=["context known", "context unknown"])
+def test_a_programs_reply_is_as_long_as_the_prompt_leaves_room(endpoint, said, told):
+    endpoint.offer({"id": "org/model", **told})
+    endpoint.refuse(400, {"error": {"message": said}})
+    assert read(make(endpoint), ask(max_new_tokens=990, keeps_all=True))[0] == "Hello"
+    assert [asked.body["max_tokens"] for asked in endpoint.chats] == [990, 700]
+
+
+def test_a_programs_reply_has_half_of_the_context_where_nobody_says_what_fits(endpoint):
+    endpoint.offer({"id": "org/model", "max_model_len": 1000})
+    endpoint.refuse(400, {"error": {"message": "the request exceeds the available context size"}})
+    read(make(endpoint), ask(max_new_tokens=990, keeps_all=True))
+    assert [asked.body["max_tokens"] for asked in endpoint.chats] == [990, 500]
+
+
+@pytest.mark.parametrize("said", [DOES_NOT_FIT["vLLM"].replace("300", "1200"), "Your prompt is too long"])
+def test_a_programs_prompt_that_does_not_fit_is_refused(endpoint, said):
+    for _ in range(3):
+        endpoint.refuse(400, {"error": {"message": said}})
+    assert fail(make(endpoint), ask(max_new_tokens=990, keeps_all=True))[1].key == "endpoint_too_long"
+    assert len(endpoint.chats) <= 2
+
+
 @pytest.mark.parametrize(
     ("mode", "thinks", "effort"), [("off", False, None), ("on", True, None), ("low", True, "low")]
 )
@@ -362,6 +409,8 @@ PLACES = [
     "/v1/",
     "/V1",
     "/v1//",
+    "//v1/",
+    "//v1//chat///completions//",
     "/v1/embeddings",
     "/V1/Chat/Completions",
     "/v1/chat/completions",
@@ -790,6 +839,129 @@ def test_what_is_nested_too_deeply_is_nothing_that_a_server_said(endpoint):
     assert read(make(endpoint))[0] == "Hello"
 
 
+SAID_IN_WORDS = {
+    "rate": ({"message": "Slow down", "code": "rate_limit_exceeded"}, "endpoint_busy"),
+    "rate, as a type": ({"message": "Slow down", "type": "rate_limit_error"}, "endpoint_busy"),
+    "credit": ({"message": "You exceeded your quota", "code": "insufficient_quota"}, "endpoint_no_credit"),
+    "key": ({"message": "Incorrect API key", "code": "invalid_api_key"}, "endpoint_no_key"),
+    "context": ({"message": "x", "code": "context_length_exceeded"}, "endpoint_too_long"),
+    "context, llama.cpp": ({"code": 400, "message": "x", "type": "exceed_context_size_error"}, "endpoint_too_long"),
+    "model": ({"message": "x", "code": "model_not_found"}, "endpoint_no_model"),
+}
+
+
+@pytest.mark.parametrize(("said", "key"), SAID_IN_WORDS.values(), ids=SAID_IN_WORDS)
+def test_an_error_in_a_stream_that_names_its_kind_in_words_is_of_that_kind(endpoint, said, key):
+    endpoint.enqueue(delta("Hel"), event({"error": said}), DONE)
+    assert fail(make(endpoint))[1].key == key
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "key"),
+    [
+        (429, "insufficient_quota", "endpoint_no_credit"),
+        (429, "rate_limit_exceeded", "endpoint_busy"),
+        (400, "context_length_exceeded", "endpoint_too_long"),
+        (403, "model_not_found", "endpoint_no_key"),
+    ],
+)
+def test_a_status_that_stands_for_two_things_is_told_by_its_code(endpoint, status, code, key):
+    endpoint.refuse(status, {"error": {"message": "x", "code": code}})
+    assert fail(make(endpoint))[1].key == key
+
+
+FINISHES = {
+    **dict.fromkeys(("length", "LENGTH", "MAX_TOKENS", "model_length", "max_output_tokens"), "max_new_tokens"),
+    **dict.fromkeys(("STOP", "eos_token", "end_turn", "COMPLETE", "tool_calls"), "end_of_turn"),
+}
+
+
+@pytest.mark.parametrize(("finish", "reason"), FINISHES.items())
+def test_a_reason_may_be_spelt_in_any_way(endpoint, finish, reason):
+    endpoint.enqueue(delta("Hello"), delta(finish=finish), DONE)
+    assert read(make(endpoint))[2].finish_reason == reason
+
+
+@pytest.mark.parametrize(
+    ("finish", "key"),
+    [
+        *[(finish, "endpoint_filtered") for finish in ("content_filter", "SAFETY", "RECITATION")],
+        *[(finish, "endpoint_cut") for finish in ("error", "abort", "cancelled", "USER_CANCEL", "timeout")],
+    ],
+)
+def test_a_reply_that_the_server_broke_off_is_told_as_that(endpoint, finish, key):
+    endpoint.enqueue(delta("Hello"), delta(finish=finish), DONE)
+    text, error = fail(make(endpoint))
+    assert (text, error.key) == ("Hello", key)
+
+
+def test_a_servers_words_are_told_as_it_wrote_them(endpoint):
+    said = 'Model "a\\b" is\n\tgone'
+    endpoint.refuse(500, {"error": {"message": said}})
+    told = fail(make(endpoint))[1].text("en")
+    assert 'failed: Model "a\\b" is gone. Try again' in told
+    endpoint.refuse(409, {"error": {"message": "서버가 바쁩니다! " * 40}})
+    told = fail(make(endpoint))[1].fields["said"]
+    assert told.startswith("서버가 바쁩니다! 서버가") and len(told) == 201 and told.endswith("…")
+
+
+@pytest.mark.parametrize("answer", ["<!doctype html><title>Sign in</title>", "\n <html></html>"])
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream", ""])
+def test_a_page_for_people_is_known_whatever_it_is_called(endpoint, answer, kind):
+    endpoint.answers.append(Answer([answer], headers={"Content-Type": kind} if kind else {}))
+    assert fail(make(endpoint))[1].key == "endpoint_no_model"
+
+
+def test_only_the_end_of_a_stream_is_no_reply(endpoint):
+    for _ in range(2):
+        endpoint.enqueue(event({"error": {}}), DONE)
+    assert fail(make(endpoint))[1].key == "endpoint_empty"
+
+
+@pytest.mark.parametrize("begins", [b"data: ", b"", b": ", b'data: {"choices": [\ndata: '])
+def test_what_goes_on_without_an_end_is_given_up_before_it_fills_the_memory(endpoint, monkeypatch, begins):
+    monkeypatch.setattr("hfdemo.engines.remote.events.MAX_EVENT_CHARS", 1_000_000)
+    endpoint.enqueue(delta("Hello"), begins, *[b"x" * 100_000] * 30, 5.0)
+    text, error = fail(make(endpoint))
+    assert (text, error.key) == ("Hello", "endpoint_cut")
+    endpoint.chats[0].ended.wait(5)
+    assert endpoint.chats[0].closed_at is not None
+
+
+def test_many_events_are_no_endless_one():
+    reader = EventReader()
+    reader_limit = "x" * 1000
+    told = [data for _ in range(40_000) for data in reader.add(f"data: {reader_limit}\n\n: ping\n".encode())]
+    assert len(told) == 40_000
+
+
+def test_an_endless_list_of_models_is_none(endpoint, monkeypatch):
+    monkeypatch.setattr("hfdemo.engines.remote.server.MAX_LIST_BYTES", 1_000_000)
+    endpoint.pages["/v1/models"] = Answer([*[b" " * 100_000] * 30, 5.0], headers={"Content-Type": "application/json"})
+    assert read(make(endpoint))[0] == "Hello"
+    assert endpoint.gets[0].closed_at is not None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_where_nobody_listens_no_address_is_told_but_the_hosts(host):
+    chosen = Settings(endpoint=f"http://{host}:1/v1")
+    made.append(RemoteHost(chosen, find_address(chosen, None), IMPATIENT))
+    with pytest.raises(GenerationFailed) as failed:
+        list(RemoteEngine(chosen, made[-1]).stream(ask(), StopSignal()))
+    told = failed.value.text("en")
+    assert "Connect call" not in told and "::1" not in told and told.count(host) == 1
+    assert "(Connection refused)" in told or "(ConnectError)" in told
+
+
+def test_what_cant_be_unpacked_is_called_that(endpoint):
+    for _ in range(2):
+        endpoint.answers.append(
+            Answer([b"not gzip"], headers={"Content-Type": "text/event-stream", "Content-Encoding": "gzip"})
+        )
+    error = fail(make(endpoint))[1]
+    assert (error.key, error.fields["problem"]) == ("endpoint_unreachable", "DecodingError")
+
+
 def test_a_long_line_keeps_nobody_waiting():
     """4 MB in pieces took 7 s of the loop in which all replies come."""
     reader, begun = EventReader(), time.process_time()
@@ -892,11 +1064,13 @@ def test_a_key_that_is_refused_is_tried_again_by_a_person_only(endpoint):
 
 
 def test_looking_for_the_endpoint_can_be_cancelled(endpoint):
-    endpoint.pages["/v1/models"] = Answer([5])
+    endpoint.pages["/v1/models"] = Answer([5.0])
     host = make(endpoint)._host
     host.load()
+    wait_until(lambda: endpoint.gets, 5)  # else the request may come while the next test counts its own
     host.cancel()
     assert host.status.stage == "cancelled"
+    wait_until(lambda: endpoint.gets[0].closed_at is not None, 1)
 
 
 TOKEN = "hf_oauth_TokenOfAnna"

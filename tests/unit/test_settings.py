@@ -295,6 +295,8 @@ def test_settings_do_not_change_once_read():
         ("api.example.com/v1", "https://api.example.com/v1"),
         ('"https://my.host/v1"', "https://my.host/v1"),
         ("\ufeffhttps://my.host/v1", "https://my.host/v1"),
+        ("https://my.host/\u200bv1\u200b", "https://my.host/v1"),
+        ("<https://my.host/v1>", "https://my.host/v1"),
     ],
 )
 def test_an_endpoint_may_be_written_without_its_scheme(written, read):
@@ -306,7 +308,17 @@ def test_an_endpoint_may_be_written_without_its_scheme(written, read):
 
 
 @pytest.mark.parametrize(
-    "written", ["http://", "ftp://host", "http://host:port", "http://ho st", "http://h:99999", "/v1"]
+    "written",
+    [
+        "http://",
+        "ftp://host",
+        "http://host:port",
+        "http://ho st",
+        "http://h:99999",
+        "/v1",
+        "http:/host/v1",
+        "HTTPS:/h",
+    ],
 )
 def test_what_is_no_address_is_refused(written):
     with pytest.raises(SettingsError, match="HFDEMO_ENDPOINT"):

@@ -8,6 +8,7 @@ from hfdemo.chat.tool_calls import CallReader
 
 TOOLS = {
     "get_weather": {"type": "object", "properties": {"city": {"type": "string"}}},
+    "look-up.all-now": {"type": "object"},
     "add": {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "array"}}},
 }
 CALL = '{"name": "get_weather", "arguments": {"city": "서울"}}'
@@ -156,6 +157,58 @@ READ = {
         [WEATHER],
     ),
     "Apriel": (f"<tool_calls>[{CALL}]</tool_calls>", "", [WEATHER]),
+    "Granite 3": (f"<|tool_call|>[{CALL}, {ADDING}]", "", [WEATHER, ADD]),
+    "Granite 3, with a blank": (f"<|tool_call|> [{CALL}]\n", "", [WEATHER]),
+    "Granite 3.1": (f"<tool_call>[{CALL}, {ADDING}]", "", [WEATHER, ADD]),
+    "Granite 3, without its mark": (f" [{CALL}, {ADDING}]", "", [WEATHER, ADD]),
+    "Granite 20B": (f"<function_call> {CALL}\n<function_call> {ADDING}", "", [WEATHER, ADD]),
+    "GigaChat": (f"<|function_call|>{CALL}", "", [WEATHER]),
+    "Phi-4-mini": (f"<|tool_call|>[{CALL}, {ADDING}]<|/tool_call|>", "", [WEATHER, ADD]),
+    "Phi-4-mini, with a type": (
+        f'<|tool_call|>[{{"type": "function", "function": {CALL}}}]<|/tool_call|>',
+        "",
+        [WEATHER],
+    ),
+    "Phi-4-mini, by its word": (f"functools[{CALL}, {ADDING}]", "", [WEATHER, ADD]),
+    "Phi-4-mini, by its word and on": (f"\nfunctools[\n  {CALL}\n]\n", "", [WEATHER]),
+    "Llama 4": ("[get_weather(city='서울'), add(a=1, b=[2])]", "", [WEATHER, ADD]),
+    "Llama 4, double quotes": ('[get_weather(city="서울")]', "", [WEATHER]),
+    "Llama 4, with lines": (
+        '\n[\n  get_weather(\n    city="서울",\n  ),\n  add(a=1, b=[2]),\n]\n',
+        "",
+        [WEATHER, ADD],
+    ),
+    "Llama 4, with brackets within": (
+        """[add(a=1, b=["x]y", {"k": [")]"]}]), get_weather(city="it's [here]")]""",
+        "",
+        [("add", {"a": 1, "b": ["x]y", {"k": [")]"]}]}), ("get_weather", {"city": "it's [here]"})],
+    ),
+    "Llama 4, no arguments": ("[add()]", "", [("add", {})]),
+    "Llama 4, a name with a minus": (
+        '[look-up.all-now(word="-a - b")]',
+        "",
+        [("look-up.all-now", {"word": "-a - b"})],
+    ),
+    "Llama 4, with its marks": (
+        "<|python_start|>[get_weather(city='서울'), add(a=1, b=[2])]<|python_end|>",
+        "",
+        [WEATHER, ADD],
+    ),
+    "Llama 4, as its template writes it": (
+        f"<|python_start|><|python_end|>{CALL.replace('arguments', 'parameters')}",
+        "",
+        [WEATHER],
+    ),
+    "Qwen3-Coder, a number that is none": (
+        "<tool_call><function=add><parameter=a>NaN</parameter></function></tool_call>",
+        "",
+        [("add", {"a": "NaN"})],
+    ),
+    "half a character": (
+        '<tool_call>{"name": "get_weather", "arguments": {"city": "\\ud83d"}}</tool_call>',
+        "",
+        [("get_weather", {"city": "\ufffd"})],
+    ),
     "JSON in JSON": ('<tool_call>{"name": "add", "arguments": "{\\"a\\": 1, \\"b\\": [2]}"}</tool_call>', "", [ADD]),
     "no arguments": ('<tool_call>{"name": "add"}</tool_call>', "", [("add", {})]),
 }
@@ -200,6 +253,26 @@ TEXTS = {
     "half a mark": "a < b <tool",
     "cut off": '<tool_call>{"name": "add", "argum',
     "Mistral's mark alone": "[TOOL_CALLS]",
+    "a list": "[1] is the first of [2].",
+    "a list of JSON": '[{"city": "서울"}, {"city": "부산"}]',
+    "a link": "[get_weather](https://example.org/get_weather) is a tool.",
+    "a list of names": "[add, get_weather]",
+    "a list of calls, and words": "[add(a=1)] is how I would call it.",
+    "a list of calls in the midst": "I call [add(a=1)]",
+    "Llama 4, a tool that there is not": "[rm(path='/')]",
+    "Llama 4, cut off": "[get_weather(city='서",
+    "Llama 4, a program": "<|python_start|>print(1)<|python_end|>",
+    "Python": "functools.lru_cache keeps what was found.",
+    "Python's module": "functools",
+    "Phi-4-mini, broken": 'functools[{"name": "add", "arguments": {]',
+    "marks with nothing between, in the midst": "It is <tool_call></tool_call>.",
+    "a number that is none": '<tool_call>{"name": "add", "arguments": {"a": NaN}}</tool_call>',
+    "a number that is too big": '<tool_call>{"name": "add", "arguments": {"a": 1e999}}</tool_call>',
+    "DeepSeek, a number that is too big": (
+        '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>add<｜tool▁sep｜>{"a": -1e999}<｜tool▁call▁end｜>'
+        "<｜tool▁calls▁end｜>"
+    ),
+    "Llama 4, a number that is too big": "[add(a=1e999)]",
     "arguments that are none": '<tool_call>{"name": "add", "arguments": [1]}</tool_call>',
     "deep": "<tool_call>" + "[" * 10_000,
 }
@@ -243,6 +316,12 @@ def test_kimis_calls_keep_the_ids_that_its_template_knows():
     reader = CallReader(TOOLS)
     _, calls = reader.add(READ["Kimi"][0])
     assert [call.id for call in calls] == ["functions.get_weather:0", "functions.add:1"]
+
+
+@pytest.mark.parametrize("begun", ["[1", "[get_weather]", "[x", "functional", "fun with", "fu "])
+def test_an_answer_that_is_no_call_comes_as_soon_as_that_is_known(begun):
+    reader = CallReader(TOOLS)
+    assert reader.add(begun) == (begun, [])
 
 
 def test_text_before_a_call_comes_at_once():

@@ -29,6 +29,13 @@ STOCK = [
     {"role": "tool", "content": '{"sky": "blue"}', "tool_call_id": "abc123def", "name": "get_weather"},
 ]
 
+AS_CONTENT = {
+    "Granite 3": '<|tool_call|>[{"name": "get_weather", "arguments": {"city": "서울"}}]',
+    "Phi-4-mini": '<|tool_call|>[{"name": "get_weather", "arguments": {"city": "서울"}}]<|/tool_call|>',
+    "LFM2, which leaves calls to others": "<|tool_call_start|>[get_weather(city='서울')]<|tool_call_end|>",
+}
+"""What stands for a call where the template shows none."""
+
 
 def tools(description: str = "The weather\nof a city") -> list[dict[str, Any]]:
     parameters = {"type": "object", "properties": {"city": {"type": "string", "description": "도시"}}}
@@ -54,6 +61,11 @@ def test_the_prompt_is_that_of_transformers(family, count):
     said = copy.deepcopy(STOCK[:count])
     if family == "DeepSeek V3.1" and count > 1:  # its template takes no data
         said[1]["tool_calls"][0]["function"]["arguments"] = CALL.arguments
+    if family in AS_CONTENT and count > 1:
+        said[1] = {"role": "assistant", "content": AS_CONTENT[family]}
+    if family == "Phi-4-mini":
+        functions = json.dumps([tool["function"] for tool in tools()], ensure_ascii=False)
+        said.insert(0, {"role": "system", "content": "", "tools": functions})
     stock = prompts.tokenizer.apply_chat_template(said, tools=tools(), add_generation_prompt=True)
     assert build(prompts, CONVERSATION[:count], tools()) == stock["input_ids"]
 
@@ -100,6 +112,25 @@ def test_a_template_without_tools_says_so(template):
     with pytest.raises(InvalidInput) as refused:
         build(builder(template), [QUESTION], tools())
     assert (refused.value.key, refused.value.fields["name"]) == ("no_tools", "tools")
+
+
+def test_phis_tools_stand_in_the_hosts_system_message():
+    prompts = builder(TOOL_TEMPLATES["Phi-4-mini"], *TOOL_CONTROL["Phi-4-mini"])
+    built = prompts.build([QUESTION], "Be brief.", 10, keeps_all=True, tools=json.dumps(tools()))
+    assert prompts.text(built.ids).startswith('<|system|>Be brief.<|tools|>[{"name": "get_weather", ')
+
+
+def test_text_beside_a_call_that_the_template_leaves_to_others_is_kept():
+    prompts = builder(TOOL_TEMPLATES["Granite 3"], *TOOL_CONTROL["Granite 3"])
+    said = [QUESTION, Message("assistant", "I look.", calls=(CALL, CALL)), Message("tool", "blue", answers=CALL)]
+    call = '{"name": "get_weather", "arguments": {"city": "서울"}}'
+    assert f"<|assistant|>I look.<|tool_call|>[{call}, {call}]<|end|>" in prompts.text(build(prompts, said, tools()))
+
+
+def test_a_template_that_writes_calls_in_another_form_has_no_tools_whatever_its_vocabulary():
+    template = TOOL_TEMPLATES["Hermes"].replace("<tool_call>", "<call>")
+    with pytest.raises(InvalidInput):
+        build(builder(template, "<|tool_call|>"), [QUESTION], tools())
 
 
 def test_a_base_model_has_no_tools():

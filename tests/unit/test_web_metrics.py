@@ -12,7 +12,8 @@ from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
 from hfdemo.chat.request import ChatRequest
 from hfdemo.errors import Busy, GenerationFailed
-from hfdemo.web.metrics import Metrics, MetricsRoute
+from hfdemo.web.metrics import Metrics
+from hfdemo.web.metrics_route import MetricsRoute
 from tests.fakes import RECEIPT, ScriptedEngine
 from tests.unit.web import Recorder, request, scope_of
 

@@ -9,6 +9,7 @@ import pytest
 from hfdemo import errors
 from hfdemo.chat.options import OPTION_NAMES, THINKING
 from hfdemo.chat.reply import FinishReason
+from hfdemo.door.door import OTHER_WORDS
 from hfdemo.engines.protocol import Status
 from hfdemo.models.explain import GATES
 from hfdemo.models.plan import QuantizedBits, Speed, Way
@@ -86,6 +87,7 @@ def computed_keys() -> set[str]:
         *("doctor.template", "doctor.no_template"),
         *(f"doctor.platform_{place}" for place in get_args(Platform)),
         *(f"error.{key}" for key in GATES.values()),
+        *(f"program.{key}" for key in OTHER_WORDS),
         *(f"fit.{label}" for label in plan),
         *(f"fit.way_{way}" for way in get_args(Way)),
         *(f"fit.in_{bits}" for bits in get_args(QuantizedBits)),

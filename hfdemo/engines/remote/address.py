@@ -87,7 +87,7 @@ def find_address(settings: Settings, hub_token: str | None) -> Address:
 def _bases(endpoint: str) -> tuple[str, str]:
     """Return where the operations of an endpoint should be, and where else they may be."""
     parts = urlsplit(endpoint)
-    path = parts.path.rstrip("/")
+    path = re.sub("/{2,}", "/", parts.path).rstrip("/")
     written = _VERSION.sub(lambda version: version[0].lower(), _OPERATION.sub("", path))
     base = urlunsplit(parts._replace(path=written, fragment=""))
     if written.lower() != path.lower() or _VERSION.search(written):

@@ -14,8 +14,17 @@ import httpx2
 
 from hfdemo.chat.request import ChatRequest
 from hfdemo.engines.remote.address import Address
-from hfdemo.engines.remote.body import EXTRAS, OTHER_NAMES, Ask, droppable, make_body, refused_parameters, worth_saying
-from hfdemo.engines.remote.events import DONE, Chunk, EventReader, SaidError, read_chunk
+from hfdemo.engines.remote.body import (
+    EXTRAS,
+    OTHER_NAMES,
+    Ask,
+    droppable,
+    make_body,
+    refused_parameters,
+    tokens_that_fit,
+    worth_saying,
+)
+from hfdemo.engines.remote.events import DONE, Chunk, EndlessEventError, EventReader, SaidError, read_chunk
 from hfdemo.engines.remote.host import RemoteHost
 from hfdemo.engines.remote.refusal import Refusal, explain_refusal, explain_unreachable, read_said
 from hfdemo.engines.remote.reply import FILTERED, ends_well
@@ -45,6 +54,7 @@ class Asking:
         self.model = host.status.model
         self.dropped = 0
         """How many of the oldest messages are not shown, because they don't fit the model."""
+        self._most_tokens: int | None = None
         self._leaves_out: set[str] = set()
         self._told: set[str] = set()
         self._begun = False
@@ -96,12 +106,14 @@ class Asking:
         while True:
             leaves_out = self._host.left_out(self.model) | self._leaves_out
             limit = self._host.status.context_limit
-            ask = Ask(self._request, self.model, self.seed, limit, self._host.program)
+            ask = Ask(self._request, self.model, self.seed, limit, self._host.program, self._most_tokens)
             body = make_body(ask, leaves_out, self.dropped)
             try:
                 await self._ask(body)
             except Refusal as refusal:
-                if not self._begun and (self._drops(refusal) or self._leaves(refusal, body)):
+                if not self._begun and any(
+                    helps(refusal, body) for helps in (self._shortens, self._drops, self._leaves)
+                ):
                     continue
                 if not self._begun and refusal.status in (502, 504) and self._may_retry():
                     return False  # a server behind the endpoint is gone; there may be another
@@ -134,9 +146,9 @@ class Asking:
                         done = True
                         break
                     self._take(data)
-        if self._finish == FILTERED:
+        if self._finish in FILTERED:
             raise GenerationFailed("endpoint_filtered", host=self._host.address.host)
-        if not (ends_well(self._finish) or (done and not self._finish)):
+        if not (ends_well(self._finish) or (done and self._begun and not self._finish)):
             raise _NoEnd("the stream has no end")
 
     def _take(self, data: str) -> None:
@@ -144,6 +156,8 @@ class Asking:
             chunk = read_chunk(data)
         except SaidError as error:
             raise read_said(error) from None
+        if not self._begun and data.lstrip().startswith("<"):
+            raise Refusal(404, "", {})  # a page for people that isn't called one
         self._finish = chunk.finish or self._finish
         if not self._begun and (chunk.says_something or chunk.finish):
             self._begin()
@@ -177,12 +191,22 @@ class Asking:
                         raise
                     host, seconds = self._host.address.host, round(patience.stalled_s)
                     raise GenerationFailed("endpoint_stalled", host=host, seconds=seconds) from None
-                for data in reader.add(piece):
-                    yield data
+                try:
+                    for data in reader.add(piece):
+                        yield data
+                except EndlessEventError:
+                    raise httpx2.RemoteProtocolError("an event without end") from None
         for data in reader.end():
             yield data
 
-    def _drops(self, refusal: Refusal) -> bool:
+    def _shortens(self, refusal: Refusal, body: dict[str, Any]) -> bool:
+        """Shorten a program's reply if it doesn't fit beside the prompt; tell whether that may help."""
+        if not refusal.is_too_long or not (self._request.keeps_all or self._request.completes):
+            return False
+        self._most_tokens = tokens_that_fit(refusal.said, body, self._host.status.context_limit)
+        return self._most_tokens is not None
+
+    def _drops(self, refusal: Refusal, body: dict[str, Any]) -> bool:
         """Drop half of the older messages if the conversation is too long; tell whether that may help."""
         left = droppable(self._request) - self.dropped
         if not refusal.is_too_long or left <= 0:

@@ -42,6 +42,12 @@ _TOO_LONG = re.compile(
     re.I | re.S,
 )
 
+_CONTEXT = re.compile(r"(?:context.{0,10}(?:length|window|size)\D{0,20}|must be <= ?)(\d+)", re.I)
+_PROMPT = re.compile(
+    r"(\d+) (?:tokens )?(?:`?inputs?`? tokens|prompt tokens|(?:in|from) (?:the|your) (?:input|messages|prompt))"
+)
+"""How servers name the context's length and the prompt's: OpenAI's, vLLM, SGLang and TGI."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -53,6 +59,8 @@ class Ask:
     context_limit: int | None = None
     server: str = ""
     """Which program the server is, where it tells."""
+    most_tokens: int | None = None
+    """How many tokens a program's reply may have, where the server said that what was asked for doesn't fit."""
 
 
 def make_body(ask: Ask, leaves_out: Collection[str] = (), dropped: int = 0) -> dict[str, Any]:
@@ -113,6 +121,24 @@ def is_too_long(said: str) -> bool:
     return _TOO_LONG.search(said) is not None
 
 
+def tokens_that_fit(said: str, sent: Mapping[str, Any], context_limit: int | None) -> int | None:
+    """Return how long a reply may be beside a prompt, when a server says that both together are too long.
+
+    Args:
+        said: the server's words; most name the numbers.
+        sent: the body that it refused.
+        context_limit: the model's, where that is known.
+
+    Returns:
+        None if the prompt alone is too long, or a shorter reply was not what it wants.
+    """
+    wanted = next((sent[name] for name in ("max_tokens", *OTHER_NAMES.values()) if name in sent), 0)
+    told, prompt = _CONTEXT.search(said), _PROMPT.search(said)
+    limit = int(told[1]) if told else context_limit or 0
+    lengths = [limit - int(prompt[1])] if prompt else []
+    return next((length for length in (*lengths, limit // 2) if 0 < length < wanted), None)
+
+
 def worth_saying(name: str, body: Mapping[str, Any]) -> bool:
     """Tell whether people should hear that a parameter is left out: somebody set it, and it changes something."""
     if name == "chat_template_kwargs":
@@ -132,7 +158,7 @@ def droppable(request: ChatRequest) -> int:
 def _parameters(ask: Ask) -> dict[str, Any]:
     return {
         **_sampling(ask.request.options),
-        **_length(ask.request.options, ask.context_limit),
+        **_length(ask),
         "seed": ask.seed,
         **_likeliest(ask.request),
         **_form(ask.request),
@@ -187,11 +213,14 @@ def _sampling(options: Options) -> dict[str, float]:
     return chosen
 
 
-def _length(options: Options, context_limit: int | None) -> dict[str, int]:
+def _length(ask: Ask) -> dict[str, int]:
+    """Return how long the reply may be: on the page half of the context, for a program all that the prompt leaves."""
+    options, limit = ask.request.options, ask.context_limit
     if "max_new_tokens" in options.left_out:
         return {}
-    half = max(1, context_limit // 2) if context_limit else options.max_new_tokens
-    return {"max_tokens": min(options.max_new_tokens, half)}
+    of_program = ask.request.keeps_all or ask.request.completes
+    most = ask.most_tokens if of_program else limit and max(1, limit // 2)
+    return {"max_tokens": min(options.max_new_tokens, most or options.max_new_tokens)}
 
 
 def _thinking(request: ChatRequest) -> dict[str, Any]:

@@ -19,6 +19,19 @@ from hfdemo.chat.reply_reader import THOUGHT_FIELDS
 
 DONE = "[DONE]"
 
+MAX_EVENT_CHARS = 32 * 1024 * 1024
+"""No event is that long: a whole reply with the probabilities of its tokens has some megabytes."""
+
+KINDS = {
+    **dict.fromkeys(("overloaded", "overloaded_error", "unavailable_error"), 503),
+    **dict.fromkeys(("exceed_context_size_error", "context_length_exceeded"), 413),
+    **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error"), 429),
+    **dict.fromkeys(("invalid_api_key", "authentication_error"), 401),
+    **dict.fromkeys(("model_not_found", "not_found_error"), 404),
+    "insufficient_quota": 402,
+}
+"""The HTTP statuses that servers' words for errors stand for: OpenAI's, llama.cpp's, TGI's."""
+
 _LINE_END = re.compile("\r\n|\n|\r")
 
 
@@ -79,6 +92,10 @@ class SaidError(Exception):
         self.body = body
 
 
+class EndlessEventError(Exception):
+    """An event goes on and on."""
+
+
 class EventReader:
     """Takes the bytes of a stream, in whatever pieces they come, and gives the data of each event.
 
@@ -89,16 +106,24 @@ class EventReader:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._line: list[str] = []  # what came of the next line
         self._half_end = ""  # a CR, which may be the first half of CRLF
+        self._held = 0  # how many characters came of what isn't whole yet
         self._data: list[str] = []
         self._document: list[str] = []
         self._is_stream = False
 
     def add(self, piece: bytes) -> Iterator[str]:
-        """Take the next bytes and yield the data of each event that is whole."""
+        """Take the next bytes and yield the data of each event that is whole.
+
+        Raises:
+            EndlessEventError: one goes on for so long that it is none.
+        """
         text = self._half_end + self._decoder.decode(piece)
         self._half_end = "\r" if text.endswith("\r") else ""
         first, *lines = _LINE_END.split(text.removesuffix("\r"))
         self._line.append(first)
+        self._held += len(text)
+        if self._held > MAX_EVENT_CHARS:
+            raise EndlessEventError
         for line in lines:
             whole, self._line = "".join(self._line), [line]
             yield from self._take(whole)
@@ -115,7 +140,7 @@ class EventReader:
     def _take(self, line: str) -> Iterator[str]:
         name, _, value = line.removeprefix("\ufeff").partition(":")
         if not line:
-            data, self._data = "\n".join(self._data), []
+            data, self._data, self._held = "\n".join(self._data), [], 0
             if data:
                 yield data
         elif name == "data":
@@ -127,6 +152,8 @@ class EventReader:
             self._data.append(value)
         elif not self._is_stream:
             self._document.append(line)
+        elif not self._data:  # a comment, or a field that says nothing
+            self._held = 0
 
 
 def read_chunk(data: str) -> Chunk:
@@ -146,7 +173,7 @@ def read_chunk(data: str) -> Chunk:
     return Chunk(
         text or _text(choice.get("text")),
         thought,
-        _text(choice.get("finish_reason")),
+        _text(choice.get("finish_reason")).lower(),
         _read_usage(body.get("usage")),
         _text(body.get("model")),
         _read_tokens(choice.get("logprobs")),
@@ -164,11 +191,10 @@ def find_error(body: Mapping[str, Any]) -> SaidError | None:
     facts = error if isinstance(error, dict) else body
     said = facts.get("message") if isinstance(error, dict) else error
     status = next((facts[name] for name in ("code", "status", "status_code") if _is_status(facts.get(name))), 0)
-    kinds = {"overloaded": 503, "unavailable_error": 503, "exceed_context_size_error": 413}
+    names = (body.get("error_type"), facts.get("code"), facts.get("type"))
+    kind = next((KINDS[name] for name in map(_text, names) if name in KINDS), 0)
     return SaidError(
-        said if isinstance(said, str) else json.dumps(said or error, ensure_ascii=False),
-        int(status) or kinds.get(_text(body.get("error_type")) or _text(facts.get("type")), 0),
-        body,
+        said if isinstance(said, str) else json.dumps(said or error, ensure_ascii=False), kind or int(status), body
     )
 
 

@@ -1,6 +1,9 @@
 """Why an endpoint doesn't answer, in words for people."""
 
+import os
 import re
+import socket
+import ssl
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -8,7 +11,7 @@ from typing import Any
 
 import httpx2
 
-from hfdemo.chat.messages import read_object, shorten
+from hfdemo.chat.messages import read_object, replace_surrogates
 from hfdemo.engines.remote.address import Address
 from hfdemo.engines.remote.body import is_too_long
 from hfdemo.engines.remote.events import SaidError, find_error
@@ -49,6 +52,8 @@ def read_refusal(status: int, headers: Mapping[str, str], content: bytes) -> Ref
         text = content[: 4 * MAX_SAID_CHARS].decode("utf-8", "replace").strip()
         return Refusal(status, "" if "<" in text else text, {}, _retry_after_s(headers))
     error = find_error(body)
+    if error and error.status in (402, 413):  # OpenAI's server says so with 429 and 400
+        status = error.status
     return Refusal(status, error.said if error else "", body, _retry_after_s(headers))
 
 
@@ -86,7 +91,8 @@ def explain_refusal(refusal: Refusal, address: Address, model: str) -> HfdemoErr
     said = _own_words(refusal, address)
     if 400 <= status < 500:
         return GenerationFailed("endpoint_refused", host=host, said=said)
-    return GenerationFailed("endpoint_failed", host=host, said=said)
+    ends = said.endswith((".", "!", "?", "…"))  # another sentence comes behind it
+    return GenerationFailed("endpoint_failed", host=host, said=said if ends else f"{said}.")
 
 
 def explain_unreachable(error: Exception, address: Address) -> HfdemoError:
@@ -101,16 +107,19 @@ def _own_words(refusal: Refusal, address: Address) -> str:
     said = " ".join(refusal.said.split()) or f"HTTP {refusal.status}"
     if address.key:
         said = said.replace(address.key, "***")
-    return shorten(said, MAX_SAID_CHARS).strip('"')
+    return replace_surrogates(said if len(said) <= MAX_SAID_CHARS else f"{said[:MAX_SAID_CHARS]}…")
 
 
 def _root_problem(error: BaseException) -> str:
     """Return the system's own words for the problem, or else the error's name."""
+    name = type(error).__name__
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__ or error
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, ssl.SSLError | socket.gaierror) and error.strerror:
         return error.strerror
-    return type(error).__name__
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)  # its own text names the address that the host's name leads to
+    return name
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -11,9 +11,15 @@ from hfdemo.chat.stop_texts import StopTexts
 from hfdemo.engines.remote.calls import CallsComing
 from hfdemo.engines.remote.events import Chunk, Usage
 
-FILTERED = "content_filter"
-BROKEN = ("error", "abort", "network_error", "insufficient_system_resource")
+FILTERED = ("content_filter", "safety", "recitation", "prohibited_content", "blocklist", "error_toxic")
+"""How servers call the end of a reply that they don't want."""
+BROKEN = (
+    *("error", "abort", "aborted", "cancelled", "canceled", "user_cancel", "timeout", "network_error"),
+    "insufficient_system_resource",
+)
 """How servers call an end that is none."""
+TOO_LONG = ("length", "max_tokens", "max_output_tokens", "model_length", "error_limit")
+"""How servers call the end of a reply that has as many tokens as it may have, or as the context holds."""
 
 ECHO_CHARS = 20
 """How long the beginning of a reply must be to tell that a server says it again; less may be said twice by chance."""
@@ -96,7 +102,7 @@ class RemoteReply:
         """Return why the server ended the reply."""
         if self.stop_text_found or self.finish == "stop_sequence":
             return "stop_text"
-        return "max_new_tokens" if self.finish in ("length", "max_tokens") else "end_of_turn"
+        return "max_new_tokens" if self.finish in TOO_LONG else "end_of_turn"
 
     def receipt(
         self, reason: FinishReason, model: str, host: str, seed: int, limit: int | None, dropped: int

@@ -21,6 +21,7 @@ SESSION_HEADER = "X-Session-ID"
 """By this header vllm-router (`consistent_hash`) sends a conversation to the server that has read it already."""
 
 MAX_ERROR_BYTES = 100_000
+MAX_LIST_BYTES = 32 * 1024 * 1024
 MAX_REDIRECTS = 5
 
 LIMIT_NAMES = ("max_model_len", "context_length", "context_window", "max_context_length", "n_ctx", "max_total_tokens")
@@ -98,7 +99,8 @@ class Server:
         response = await self._send(request)
         try:
             if response.status_code >= 400:
-                raise read_refusal(response.status_code, response.headers, await _read_some(response))
+                content = await _read_some(response, MAX_ERROR_BYTES)
+                raise read_refusal(response.status_code, response.headers, content)
             yield response
         finally:
             await response.aclose()
@@ -111,7 +113,7 @@ class Server:
         """
         try:
             async with self.ask(url) as response:
-                body = json.loads(await response.aread())
+                body = json.loads(await _read_some(response, MAX_LIST_BYTES))
                 found = {"data": body} if isinstance(body, list) else body
                 return {**found, "": str(response.url)} if isinstance(found, dict) else {}
         except (ValueError, RecursionError):
@@ -220,11 +222,11 @@ def _without(url: str, ending: str) -> str:
     return url.removesuffix(ending) if url.endswith(ending) else ""
 
 
-async def _read_some(response: httpx2.Response) -> bytes:
-    """Return the beginning of an error, however it is sent."""
-    content = b""
+async def _read_some(response: httpx2.Response, most: int) -> bytes:
+    """Return the beginning of an answer, however it is sent."""
+    content = bytearray()
     async for piece in response.aiter_bytes():
         content += piece
-        if len(content) > MAX_ERROR_BYTES:
+        if len(content) > most:
             break
-    return content
+    return bytes(content)
