@@ -202,6 +202,7 @@ def launch(
     gradio_private.log_failures_in_one_line()
     gradio_private.keep_sessions_lean()
     logging.getLogger("uvicorn.error").addFilter(few_a_second)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it writes what it finds in strangers' forms
     settings = settings or Settings()
     if door and settings.platform == "zerogpu":
         door = gradio_private.with_visitors_token(door)
@@ -237,6 +238,7 @@ def launch(
                 Middleware(OfflinePage),
                 Middleware(Manifest, title=settings.title),
             ],
+            **gradio_private.sentence_for_bodies(),
             **gradio_private.outermost(lambda app: guard(app, guarded)),
         },
         **options,
