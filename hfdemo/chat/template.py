@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hfdemo.chat.messages import replace_surrogates
 from hfdemo.chat.notes import Note, make_note
 from hfdemo.chat.options import Thinking
+from hfdemo.chat.template_trial import find_excess
 from hfdemo.chat.thinking_modes import find_modes
 from hfdemo.chat.time_limit import within
 from hfdemo.errors import GenerationFailed, ModelLoadError
@@ -116,7 +118,7 @@ class ChatTemplate:
                 add_generation_prompt=add_generation_prompt,
                 **variables,
             )
-            return str(rendered)
+            return replace_surrogates(str(rendered))
 
         try:
             return within(RENDERED_WITHIN_S, render)
@@ -152,8 +154,8 @@ class ChatTemplate:
         Raises:
             ModelLoadError: it can't be rendered.
         """
-        problem = ""
-        for lists in MISSING_LISTS if source else ():
+        problem = find_excess(source, self._tokenizer.special_tokens_map, RENDERED_WITHIN_S) if source else ""
+        for lists in MISSING_LISTS if source and not problem else ():
             question = make_placeholder()
             extra = {**_older_variables(source, self._tokenizer), **lists}
             try:
@@ -226,9 +228,9 @@ def _read_file(path: str, named: Mapping[str, str]) -> str:
 
 
 def _shorten(error: Exception) -> str:
-    """Return a template's own words: the first line of what it says."""
+    """Return a template's own words: the first line of what it says, with nothing in it that a terminal obeys."""
     text = str(error).strip() or type(error).__name__
-    line = text.splitlines()[0]
+    line = "".join(char if char.isprintable() else "\ufffd" for char in text.splitlines()[0])
     return line if len(line) <= MAX_PROBLEM_CHARS else line[:MAX_PROBLEM_CHARS] + "…"
 
 

@@ -16,7 +16,7 @@ from hfdemo.page.components import ConversationStore, RawTextbox, Transcript
 from hfdemo.page.controls import Controls, PageOptions, read_page_options
 from hfdemo.page.errors import shown_errors
 from hfdemo.page.events import QUEUED, UNQUEUED
-from hfdemo.page.gradio_private import BareChatInterface, I18nData
+from hfdemo.page.gradio_private import BareChatInterface, I18nData, selected_index
 from hfdemo.page.language import label
 from hfdemo.page.markdown import FORMULA_MARKS
 from hfdemo.page.program_door import ProgramDoor
@@ -198,12 +198,12 @@ class ChatPage(BareChatInterface):
                 yield view
 
     async def _start(
-        self, visitor: gr.Request, event: gr.SelectData, key: str, language: object, *options: object
+        self, visitor: gr.Request, event: gr.EventData, key: str, language: object, *options: object
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Begin a conversation with a starter, and with the system prompt that suits it if the visitor wrote none."""
         spoken = as_language(language)
         with shown_errors(spoken):
-            starter = starter_at(event.index)
+            starter = starter_at(selected_index(event))
             said_in = starter_language(self._answering.status(), spoken)
             text, system_prompt = starter.message(said_in), options[0]
             if system_prompt in (self._controls.system_prompt.value, *starter_system_prompts()):

@@ -15,17 +15,22 @@ from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from gradio import component_meta, networking, oauth, queueing, routes, state_holder, tunneling
 from gradio.components.chatbot import ChatbotDataMessages
 from gradio.context import LocalContext
 from gradio.i18n import I18nData
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hfdemo.answering import Answering
+from hfdemo.page.errors import page_error
 from hfdemo.web.events import Event, EventTable
 from hfdemo.web.failures import log_error
+from hfdemo.web.refusals import refusal
 from hfdemo.web.slow_headers import bound_headers
+from hfdemo.words import choose_language, say
 
 __all__ = ["ChatbotDataMessages", "I18nData"]  # what signatures name, and the public modules don't export
 
@@ -70,13 +75,38 @@ class PageBlocks(gr.Blocks):
     version: str
 
     async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> dict[str, Any]:
-        """Run an event; what a call by position lacks is null."""
+        """Run an event; what a call by position lacks is null.
+
+        Raises:
+            gr.Error: a value names a file. Gradio would fetch it from wherever it is, and keep it.
+        """
+        if _names_file(inputs):
+            request = options.get("request")
+            language = choose_language(request.headers.get("accept-language") if request else None)
+            raise page_error(say("refused.closed", language), language)
         event = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
         if event.api_visibility == "public" and len(inputs) < len(event.inputs):
             given = iter(inputs)
             inputs = [None if block.skip_api else next(given, None) for block in event.inputs]
         data: dict[str, Any] = await super().process_api(event, inputs, *args, **options)
         return data
+
+
+def _names_file(values: object) -> bool:
+    """Tell whether there is anything in some values that Gradio takes for a file, wherever it stands.
+
+    Source: `is_file_obj_with_meta` in gradio_client/utils.py.
+    """
+    waiting = [values]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            if "path" in value and "meta" in value:
+                return True
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+    return False
 
 
 @contextmanager
@@ -116,6 +146,26 @@ def launch_options() -> dict[str, Any]:
     Without `_frontend=False` Gradio asks itself for the page, and gives up if a busy machine takes 3 seconds for it.
     """
     return {"_frontend": False}
+
+
+def sentence_for_bodies() -> dict[str, Any]:
+    """Return arguments for the page's server that let it say a sentence where a request isn't what Gradio takes.
+
+    FastAPI's own answer repeats what was sent, and fails if that has a number that JSON hasn't, such as NaN.
+    """
+
+    async def answer(request: Request, _: Exception) -> Response:
+        return refusal("bad_event", 422, request.scope)
+
+    return {"exception_handlers": {RequestValidationError: answer}}
+
+
+def selected_index(event: gr.EventData) -> object:
+    """Return the index that an event tells of what was selected; None if it tells none, as no page sends it."""
+    try:
+        return event.index
+    except (AttributeError, TypeError):  # it looks for the name in whatever was sent
+        return None
 
 
 def outermost(guard: Callable[[ASGIApp], ASGIApp]) -> dict[str, Any]:

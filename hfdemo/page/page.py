@@ -26,7 +26,7 @@ from hfdemo.page.starters import starter_cards, starter_language, starter_system
 from hfdemo.page.status_bar import StatusBar
 from hfdemo.page.theme import make_theme
 from hfdemo.settings import Settings
-from hfdemo.web.failures import few_a_second
+from hfdemo.web.failures import few_a_second, keep_words_out
 from hfdemo.web.guard import Guarded, guard
 from hfdemo.web.headers import PagePolicy
 from hfdemo.web.manifest import Manifest
@@ -202,6 +202,8 @@ def launch(
     gradio_private.log_failures_in_one_line()
     gradio_private.keep_sessions_lean()
     logging.getLogger("uvicorn.error").addFilter(few_a_second)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # whoever sends an odd form is told so
+    keep_words_out()
     settings = settings or Settings()
     if door and settings.platform == "zerogpu":
         door = gradio_private.with_visitors_token(door)
@@ -237,6 +239,7 @@ def launch(
                 Middleware(OfflinePage),
                 Middleware(Manifest, title=settings.title),
             ],
+            **gradio_private.sentence_for_bodies(),
             **gradio_private.outermost(lambda app: guard(app, guarded)),
         },
         **options,

@@ -5,6 +5,7 @@ Gradio reads a body whole and makes Python values of it, which take some 25 time
 
 import asyncio
 import re
+from collections import Counter
 from typing import NoReturn
 
 from starlette.datastructures import Headers
@@ -12,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hfdemo.web.refusals import refusal
+from hfdemo.web.throttle import client_of
 
 SMALL_BYTES = 64 * 1024
 """More than any request needs that brings no conversation."""
@@ -20,7 +22,8 @@ MOST_LARGE = 2
 """How many bodies that aren't small are parsed at one time; others wait."""
 
 MOST_BYTES = 128 * 1024 * 1024
-"""How much of them may be there at one time, before and while they are parsed."""
+"""How much of them may be there at one time, before and while they are parsed; half of it from one address, so
+that one sender doesn't keep all others out."""
 
 CHUNK_WAITS_S = 20.0
 """How long the next part of a body may take."""
@@ -129,23 +132,31 @@ class _Body:
 class FewLargeBodies:
     """ASGI middleware: serves a few requests with large bodies at a time.
 
-    It is a body's turn when all of it is there, so that nobody waits for a slow sender.
+    It is a body's turn when all of it is there, so that nobody waits for a slow sender; and its turn ends when the
+    answer begins, so that nobody waits for a reader either: an event stream may last for hours.
 
     Args:
         app: what it guards.
         most: how many are served at one time.
         waits_s: how long another one waits for its turn.
         most_bytes: how much of large bodies may be there at one time.
+        most_of_one: how much of that may be from one address.
     """
 
     def __init__(
-        self, app: ASGIApp, most: int = MOST_LARGE, waits_s: float = CHUNK_WAITS_S, most_bytes: int = MOST_BYTES
+        self,
+        app: ASGIApp,
+        most: int = MOST_LARGE,
+        waits_s: float = CHUNK_WAITS_S,
+        most_bytes: int = MOST_BYTES,
+        most_of_one: int = MOST_BYTES // 2,
     ) -> None:
         self._app = app
         self._turns = asyncio.Semaphore(most)
         self._waits_s = waits_s
         self._most_bytes = most_bytes
-        self._bytes = 0
+        self._most_of_one = most_of_one
+        self._bytes: Counter[str] = Counter()  # by address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -153,8 +164,9 @@ class FewLargeBodies:
             await self._app(scope, receive, send)
             return
         body = bytearray()
+        address = client_of((scope.get("client") or ("", 0))[0])
         try:
-            came = await self._read(receive, body)
+            came = await self._read(receive, body, address)
             if came and await self._is_its_turn():
                 await self._hand_on(scope, body, receive, send)
             else:
@@ -162,9 +174,11 @@ class FewLargeBodies:
         except ClientDisconnect:
             pass  # nobody waits for an answer
         finally:
-            self._bytes -= len(body)
+            self._bytes[address] -= len(body)
+            if not self._bytes[address]:
+                del self._bytes[address]
 
-    async def _read(self, receive: Receive, body: bytearray) -> bool:
+    async def _read(self, receive: Receive, body: bytearray, address: str) -> bool:
         """Read a body; tell whether there is room for it."""
         more = True
         while more:
@@ -173,8 +187,8 @@ class FewLargeBodies:
                 raise ClientDisconnect
             part = message.get("body", b"")
             body += part
-            self._bytes += len(part)
-            if self._bytes > self._most_bytes:
+            self._bytes[address] += len(part)
+            if self._bytes[address] > self._most_of_one or self._bytes.total() > self._most_bytes:
                 return False
             more = message.get("more_body", False)
         return True
@@ -187,10 +201,22 @@ class FewLargeBodies:
         return True
 
     async def _hand_on(self, scope: Scope, body: bytearray, receive: Receive, send: Send) -> None:
+        has_turn = True
+
+        def end_turn() -> None:
+            nonlocal has_turn
+            if has_turn:
+                self._turns.release()
+            has_turn = False
+
+        async def sender(message: Message) -> None:
+            end_turn()
+            await send(message)
+
         try:
-            await self._app(scope, again(bytes(body), receive), send)
+            await self._app(scope, again(bytes(body), receive), sender)
         finally:
-            self._turns.release()
+            end_turn()
 
 
 def again(body: bytes, receive: Receive) -> Receive:

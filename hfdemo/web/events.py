@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hfdemo.chat.messages import read_object, shorten
@@ -25,6 +25,7 @@ _CALL = re.compile(r"/gradio_api/call/(?P<v2>v2/)?(?P<name>[^/]+)/?")
 _RESULT = re.compile(r"/gradio_api/call/(v2/)?[^/]+/(?P<event>[^/]+)/?")
 _RUN = re.compile(r"/gradio_api/(run|api)/(?P<name>[^/]+)/?")
 _JOIN = re.compile(r"/gradio_api/queue/join/?")
+_STREAM = re.compile(r"/gradio_api/(queue/data|heartbeat/(?P<session>[^/]+))/?", re.DOTALL)
 _CANCEL = re.compile(r"/gradio_api/cancel/?")
 
 
@@ -118,6 +119,9 @@ class Events:
         """Return what checks the body of a request; None if there is nothing to check."""
         path, method = scope["path"], scope["method"]
         if method == "GET":
+            if found := _STREAM.fullmatch(path):
+                session = found["session"] or QueryParams(scope["query_string"]).get("session_hash")
+                return partial(_check_session, session)
             found = _RESULT.fullmatch(path)
             return partial(self._check_pending, found["event"]) if found else None
         if method != "POST":
@@ -180,6 +184,12 @@ class Events:
         if event is None:
             raise Refused("no_such_endpoint", 404, known=self._table.names)
         return event
+
+
+def _check_session(session: str | None, _: dict[str, Any]) -> None:
+    """Check whose stream of events is asked for. Gradio fails with some names, and keeps the others."""
+    if not _is_name(session):
+        raise Refused("bad_event")
 
 
 def _check_cancel(body: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -14,6 +15,9 @@ from hfdemo.web.refusals import refusal
 logger = logging.getLogger(__name__)
 
 LINES_A_SECOND = 3
+
+LIBRARIES = ("asyncio", "mcp", "python_multipart", "sse_starlette")
+"""Those that log what they find in requests."""
 
 
 class FewASecond(logging.Filter):
@@ -47,6 +51,37 @@ few_a_second = FewASecond()
 """One for all that strangers can make the log write."""
 
 logger.addFilter(few_a_second)
+
+
+class WithoutTheirWords(logging.Filter):
+    """Lets other libraries' records of a stranger's request through as one line that tells where, and no text.
+
+    What they log quotes what was sent, over many lines, as often as it is sent.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is written."""
+        library = record.name.partition(".")[0]
+        if library == "root":  # mcp logs by no name
+            library = next((part for part in Path(record.pathname).parts if part in LIBRARIES), library)
+        if library not in LIBRARIES:
+            return True
+        if record.levelno < logging.WARNING:
+            return False
+        kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else record.levelname.lower()
+        record.msg = f"a request failed: {kind} of {library} at {record.funcName}, {record.filename}:{record.lineno}"
+        record.args = record.exc_info = record.exc_text = record.stack_info = None
+        return few_a_second.filter(record)
+
+
+without_their_words = WithoutTheirWords()
+
+
+def keep_words_out() -> None:
+    """Let nothing that strangers send get into the log by way of other libraries."""
+    for handler in (*logging.getLogger().handlers, logging.lastResort):
+        if handler:
+            handler.addFilter(without_their_words)
 
 
 def log_error(error: BaseException) -> None:

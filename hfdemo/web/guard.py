@@ -52,7 +52,8 @@ def guard(app: ASGIApp, guarded: Guarded) -> ASGIApp:
     settings = guarded.settings
     app = _Marked(app)
     app = Events(app, guarded.table)
-    app = FewLargeBodies(app, most_bytes=max(MOST_BYTES, MOST_LARGE * settings.max_request_bytes))
+    most_bytes = max(MOST_BYTES, MOST_LARGE * settings.max_request_bytes)
+    app = FewLargeBodies(app, most_bytes=most_bytes, most_of_one=most_bytes // 2)
     app = FewStreams(app)
     app = Routes(app)
     app = MetricsRoute(app, guarded.metrics)

@@ -30,6 +30,8 @@ FORWARDING = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-gra
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d*)?")
 
+_HOP = re.compile(r"(?:\[([^\]]+)\]|([^:]+))(?::\d+)?")
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -129,18 +131,22 @@ class Hosts:
                 await send({"type": "websocket.close", "code": 1008})
             else:
                 await refusal(key, 403, scope)(scope, receive, send)
+        elif scope.get("method") == "CONNECT":  # asks a proxy for a tunnel; after an answer of 200 there would be one
+            allowed = "GET, POST"
+            await refusal("wrong_method", 405, scope, {"allow": allowed}, allowed=allowed)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
     def _problem(self, scope: Scope) -> str | None:
         headers = Headers(scope=scope)
         shared = _authority(self._share_link() or "")
-        hosts = [host for host in (headers.get("host"), headers.get("x-forwarded-host")) if host is not None]
+        hosts = [*headers.getlist("host"), *headers.getlist("x-forwarded-host")]
         if not hosts or not all(self._rules.is_own_host(host) or _same(host, shared) for host in hosts):
             return "foreign_host"
-        origin = headers.get("origin")
-        own = origin is None or self._rules.is_own_origin(origin, hosts[-1]) or _same(_authority(origin), shared)
-        return None if own else "foreign_origin"
+        origins = headers.getlist("origin")
+        host = headers.get("x-forwarded-host") or hosts[0]
+        own = (self._rules.is_own_origin(one, host) or _same(_authority(one), shared) for one in origins)
+        return None if all(own) else "foreign_origin"
 
     def _as_sent(self, scope: Scope) -> Scope:
         """Return a request as a trusted proxy tells that it got it, or without what another sender tells."""
@@ -167,7 +173,7 @@ class Hosts:
         Each proxy adds the address that it saw, so the right end is true, and the left end may be the visitor's word.
         Where every address is a proxy's (a Space), those inside the platform are left out.
         """
-        hops = [_as_ipv4(hop.strip()) for part in forwarded for hop in part.split(",")]
+        hops = [_as_ipv4(_without_port(hop.strip())) for part in forwarded for hop in part.split(",")]
         for hop in reversed(hops):
             if not _is_address(hop):
                 break
@@ -201,6 +207,12 @@ def _same(one: str, other: str) -> bool:
 
 def _without_usual_port(authority: str) -> str:
     return authority.lower().removesuffix(":80").removesuffix(":443")
+
+
+def _without_port(hop: str) -> str:
+    """Return an address without the port that some proxies add (`192.0.2.1:50000`, `[2001:db8::1]:50000`)."""
+    found = _HOP.fullmatch(hop)
+    return found[1] or found[2] if found else hop
 
 
 def _as_ipv4(address: str) -> str:

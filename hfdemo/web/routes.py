@@ -109,6 +109,11 @@ Protocol. Its older transport stays closed."""
 
 ROUTES = OWN_ROUTES | DOOR_ROUTES | MCP_ROUTES | GRADIO_ROUTES
 
+MAX_PATH_BYTES = 1024
+MAX_PART_BYTES = 255
+"""How long a path, and what stands between two of its slashes, may be. No file has a longer name, and looking for one
+fails."""
+
 _FETCHES = re.compile(r"/gradio_api/file=\s*https?:", re.IGNORECASE)
 
 
@@ -124,6 +129,10 @@ def _pattern(route: str) -> str:
     return "".join(text + kind for text, kind in zip(texts, [*kinds, ""], strict=True))
 
 
+def _size(path: str) -> int:
+    return len(path.encode("utf-8", "surrogatepass"))
+
+
 def is_for_door(path: str) -> bool:
     """Tell whether a path belongs to the API in OpenAI's form."""
     return path.startswith(API) or path.rstrip("/") in DOOR_ROUTES
@@ -133,6 +142,8 @@ def callers_of(path: str) -> Callers | None:
     """Return who may call a path; None if there is no such route."""
     if _FETCHES.match(path):
         return "nobody"
+    if _size(path) > MAX_PATH_BYTES or max(map(_size, path.split("/"))) > MAX_PART_BYTES:
+        return None
     return next((callers for pattern, callers in _patterns() if pattern.fullmatch(path or "/")), None)
 
 

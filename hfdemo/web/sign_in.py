@@ -9,7 +9,6 @@ import base64
 import secrets
 from collections.abc import Mapping, Sequence
 from html import escape
-from http.cookies import SimpleCookie
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -128,9 +127,9 @@ class SignIn:
             return False
         right = self._accounts.holds(name, password)
         if right:
-            self._throttle.succeeded(address)
+            self._throttle.succeeded(address, name)
         else:
-            self._throttle.failed(address)
+            self._throttle.failed(address, name)
         return right
 
     async def _sign_in_with_hub(self, hub: HubSignIn, scope: Scope, receive: Receive) -> Response:
@@ -161,9 +160,9 @@ class SignIn:
         name, password = (str(form.get(field, "")).strip() for field in ("username", "password"))
         from_page = "from_page" in form
         if not self._accounts.holds(name, password):
-            self._throttle.failed(address)
+            self._throttle.failed(address, name)
             return self._form(scope, "wrong_password", 401) if from_page else refusal("wrong_password", 401, scope)
-        self._throttle.succeeded(address)
+        self._throttle.succeeded(address, name)
         answer = _to_page(scope) if from_page else JSONResponse({"success": True})
         return self._with_cookies(answer, self._sessions.begin(name))
 
@@ -181,11 +180,13 @@ class SignIn:
         return refusal("sign_in_slow", 429, scope, {"retry-after": str(seconds)}, seconds=seconds)
 
     def _secret(self, scope: Scope) -> str:
-        cookies: SimpleCookie = SimpleCookie()
-        for line in Headers(scope=scope).getlist("cookie"):
-            cookies.load(line)
-        found = cookies.get(self._cookie) or cookies.get(f"{self._cookie}-plain")
-        return found.value if found else ""
+        """Return what a request's cookie holds, whatever cookies of other pages stand beside it.
+
+        Python's own reader fails with some names, and stops at the first cookie that it can't read.
+        """
+        pairs = [pair.partition("=") for line in Headers(scope=scope).getlist("cookie") for pair in line.split(";")]
+        cookies = {name.strip(): value.strip() for name, _, value in reversed(pairs)}  # the first of a name counts
+        return cookies.get(self._cookie) or cookies.get(f"{self._cookie}-plain") or ""
 
     def _with_cookies(self, answer: Response, secret: str) -> Response:
         """Set the session's cookie twice: a page in a frame (a Space) needs it so, a page without https so.

@@ -1,5 +1,6 @@
 """The chat as a tool, by Gradio's MCP server: off unless the host says so, and nobody gets another's conversation."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -59,3 +60,21 @@ def test_the_official_client_calls_the_chat(monkeypatch):
 
     with served(engine) as url:
         run_async(call(url))
+
+
+def test_what_is_sent_to_it_is_not_in_the_log(monkeypatch, caplog, capfd):
+    """Each request was told in the log, and odd ones with all their words, over many lines."""
+    pytest.importorskip("mcp")
+    monkeypatch.setenv("GRADIO_MCP_SERVER", "True")
+    caplog.set_level("INFO")
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "CANARY\n", "arguments": {}}}
+    odd = json.dumps({"jsonrpc": "2.0", "method": "CANARY", "params": {"name": "CANARY"}})
+    accepts = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+    with served(ScriptedEngine()) as url:
+        for content in (json.dumps(asked), odd, '{"jsonrpc": "2.0", "id": NaN, "method": "CANARY"}', "[[CANARY"):
+            answer = httpx.post(f"{url}/gradio_api/mcp/", content=content, headers=accepts)
+            assert answer.status_code in (200, 202, 400)
+    written = "".join(capfd.readouterr())
+    assert "CANARY" not in caplog.text + written and "Traceback" not in caplog.text + written
+    lines = [record.getMessage() for record in caplog.records if record.name.partition(".")[0] in ("mcp", "root")]
+    assert all(line.startswith("a request failed: ") and "\n" not in line for line in lines) and len(lines) < 10

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from gradio import processing_utils
 from gradio_client import Client
 from gradio_client.exceptions import AppError, AuthenticationError
 
@@ -218,6 +219,93 @@ def log(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> 
 
     caplog.set_level(logging.INFO)
     return read
+
+
+def ended(page: Served, body: dict[str, Any]) -> Any:
+    """Send an event of the page, and return what its stream tells in the end."""
+    session = f"s{time.monotonic_ns()}"
+    assert page.post("/gradio_api/queue/join", body | {"session_hash": session}, **page.own).status_code == 200
+    with httpx.stream("GET", f"{page.url}/gradio_api/queue/data", params={"session_hash": session}) as told:
+        for line in told.iter_lines():
+            message = json.loads(line.removeprefix("data:") or "{}")
+            if message.get("msg") == "process_completed":
+                return message["output"]
+    raise AssertionError("the stream ended")
+
+
+FILES = [
+    {"path": "http://192.0.2.1/x", "meta": {"_type": "gradio.FileData"}},
+    {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}, "url": "http://192.0.2.1/x"},
+    {"path": "x", "meta": CANARY},
+]
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("wrap", [lambda file: file, lambda file: [[{"a": [file]}]]], ids=["plain", "nested"])
+def test_no_value_lets_the_server_fetch_a_file(open_page, log, monkeypatch, file, wrap):
+    """A message in the form of Gradio's own files let it fetch any address of the net, and keep what it got."""
+    fetched: list[str] = []
+    monkeypatch.setattr(processing_utils, "async_ssrf_protected_download", lambda url, _: fetched.append(url))
+    refused = "This page does not offer this. It accepts no uploads and fetches no files."
+    sentences = {"en": refused, "ko": "이 페이지에서 제공하지 않는 기능입니다. 파일을 받거나 가져오지 않습니다."}
+    for language, sentence in sentences.items():
+        headers = {"accept-language": language}
+        event = open_page.post("/gradio_api/call/v2/chat", {"message": wrap(file)}, **headers).json()["event_id"]
+        told = httpx.get(f"{open_page.url}/gradio_api/call/v2/chat/{event}").text
+        assert told.startswith("event: error\ndata: ")
+        assert json.loads(told.partition("data: ")[2].splitlines()[0])["error"] == sentence
+    for event in [event for event in open_page.page.fns.values() if event.fn is not None and event.inputs]:
+        body = {"data": [None] * (len(event.inputs) - 1) + [wrap(file)], "fn_index": event._id}
+        if event.queue:
+            assert ended(open_page, body)["error"] == refused
+        else:
+            answer = open_page.post("/gradio_api/run/predict", body, **open_page.own)
+            assert (answer.status_code, answer.json()["error"]) == (400, refused)
+    assert fetched == [] and "failed" not in log()
+
+
+@pytest.mark.parametrize("told", [None, {}, {"value": CANARY}, {"index": None}, {"index": [CANARY]}, {"_data": 1}])
+def test_a_starter_that_is_none_is_said_so(open_page, log, told):
+    starter = open_page.page.fns[open_page.index("_start")]
+    values = [None, "en", *(block.value for block in starter.inputs[2:])]
+    output = ended(open_page, {"data": values, "fn_index": starter._id, "event_data": told})
+    assert "index must be one of 0-4; it was " in output["error"]
+    assert "failed" not in log()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("reset", '{"event_id": NaN}'),
+        ("reset", '{"other": [Infinity, "\\ud800"]}'),
+        ("queue/join", '{"data": [], "fn_index": INDEX, "session_hash": "s", "trigger_id": NaN}'),
+        ("queue/join", '{"data": [], "fn_index": INDEX, "session_hash": "s", "simple_format": -Infinity}'),
+        ("run/predict", '{"data": [], "fn_index": INDEX, "batched": [NaN]}'),
+        ("call/receipt", '{"data": [], "oauth_token": {"a": NaN}}'),
+    ],
+)
+def test_what_gradio_does_not_take_is_refused_with_a_sentence(open_page, log, path, body):
+    """What was sent was repeated in the answer, which failed if it had a number that JSON hasn't."""
+    content = body.replace("INDEX", str(open_page.index("_stop"))).encode()
+    headers = {**open_page.own, "content-type": "application/json"}
+    answer = httpx.post(f"{open_page.url}/gradio_api/{path}", content=content, headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["error"] == "The request is not an event of this page. Reload the page."
+    assert "failed" not in log()
+
+
+def test_names_of_files_that_no_system_has_are_not_looked_for(open_page, log):
+    for path in ("/static/" + "x" * 300, "/assets/" + "가" * 90, "/assets/" + "a/" * 3000):
+        assert httpx.get(open_page.url + path).status_code == 404
+    assert "failed" not in log()
+
+
+def test_strange_forms_write_nothing_into_the_log(closed_page, log):
+    for boundary, body in (("x", CANARY), ("\xe9", "--x"), ("x", f"--x\r\n{CANARY}\r\n\r\n--x--")):
+        kind = b"multipart/form-data; boundary=" + boundary.encode("latin-1")
+        answer = httpx.post(f"{closed_page.url}/login", content=body.encode(), headers={"content-type": kind})
+        assert answer.status_code == 400
+    assert [line for line in log().splitlines() if "httpx:" not in line] == []
 
 
 VALUES: list[Any] = [

@@ -72,6 +72,7 @@ OTHER_IMPORTS = {
     "hfdemo.words": (),
     "hfdemo.chat.encoder": ("tokenizers",),
     "hfdemo.chat.template": ("jinja2",),
+    "hfdemo.chat.template_trial": ("jinja2",),
     "hfdemo.chat": (),
     "hfdemo.answering": (),
     "hfdemo.rates": (),

@@ -1,5 +1,6 @@
 """Chat templates are tried when the model is loaded: what they show, how they can be asked to think, what they see."""
 
+import sys
 import threading
 import time
 import unicodedata
@@ -405,6 +406,64 @@ def test_a_template_that_goes_on_and_on_is_named_when_the_model_is_loaded(source
     assert refused.value.key == "template_fails" and refused.value.advice == "no_template"
     assert time.monotonic() - begun < 3
     wait_until(lambda: "limited" not in [thread.name for thread in threading.enumerate()], 5)
+
+
+@pytest.mark.parametrize(
+    ("excess", "problem"),
+    [
+        ("{% set a = 9 %}{{ (a ** a) ** (a ** a) > 1 }}", "it does not end within 2 s"),
+        ("{{ 'a' * 6000000000 }}", "it takes more than 1 GB of memory"),
+        ("{{ 'a' | center(9999999999) }}", "it takes more than 1 GB of memory"),
+        (
+            "{% set n = namespace(x='aaaa') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+            "it takes more than 1 GB of memory",
+        ),
+        ("{% generation %}{{ '%09999999999d' | format(1) }}{% endgeneration %}", "it takes more than 1 GB of memory"),
+        (
+            "{% if messages | length > 1 %}{{ range(99999) | list | join('a' * 100000) }}{% endif %}",
+            "it takes more than 1 GB of memory",
+        ),
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no limit for a process's memory")
+def test_what_no_other_thread_could_end_is_named_when_the_model_is_loaded(excess, problem, monkeypatch):
+    """Each of these held the whole program up, for ever or until the system ended it for its memory."""
+    monkeypatch.setattr(template, "RENDERED_WITHIN_S", 2.0)
+    longest_pause, stop = [0.0], threading.Event()
+
+    def breathe() -> None:
+        last = time.monotonic()
+        while not stop.wait(0.01):
+            longest_pause[0] = max(longest_pause[0], time.monotonic() - last)
+            last = time.monotonic()
+
+    breathing = threading.Thread(target=breathe)
+    breathing.start()
+    try:
+        with pytest.raises(ModelLoadError, match=problem):
+            ChatTemplate(tokenizer(excess + CHATML))
+    finally:
+        stop.set()
+        breathing.join()
+    assert longest_pause[0] < 1
+
+
+def test_a_template_that_is_none_is_told_in_its_own_words_without_what_a_terminal_obeys():
+    with pytest.raises(ModelLoadError) as refused:
+        ChatTemplate(tokenizer("{{ raise_exception('\x1b[31mred \ud800 \u202e') }}"))
+    assert "It says: \ufffd[31mred \ufffd \ufffd" in refused.value.text("en")
+    refused.value.text("ko").encode()
+
+
+def test_half_a_character_in_a_template_is_replaced():
+    made = ChatTemplate(tokenizer("\ud800" + CHATML))
+    assert made.render([{"role": "user", "content": "Hi"}], add_generation_prompt=True).startswith("\ufffd")
+
+
+def test_a_template_is_used_where_no_process_can_be_begun(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "")
+    made = ChatTemplate(tokenizer("  " + CHATML))
+    assert "Hi" in made.render([{"role": "user", "content": "Hi"}], add_generation_prompt=True)
 
 
 def test_a_template_that_goes_on_and_on_with_a_longer_conversation_fails_that_turn_only(hurried):

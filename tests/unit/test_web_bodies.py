@@ -166,6 +166,44 @@ def test_what_large_bodies_take_is_bounded_and_given_back():
     assert asyncio.run(ask(b"12345", b"12345")) == [200, 200]
 
 
+def test_one_sender_does_not_keep_all_others_out():
+    app = FewLargeBodies(Recorder(), most_bytes=10, most_of_one=5)
+    headers = {"transfer-encoding": "chunked"}
+
+    async def ask(*addresses: str) -> list[int]:
+        scopes = (scope_of("/", "POST", headers, client=(address, 1)) for address in addresses)
+        asked = (send_request(app, scope, (b"12345", 0.05)) for scope in scopes)
+        return [status for status, _, _ in await asyncio.gather(*asked)]
+
+    assert asyncio.run(ask("192.0.2.1", "192.0.2.1", "192.0.2.2")) == [200, 503, 200]
+    assert asyncio.run(ask("2001:db8::1", "2001:db8::2", "192.0.2.1")) == [200, 503, 200]
+
+
+def test_an_answer_that_goes_on_for_long_takes_no_turn():
+    """Two event streams whose requests came in chunks kept everybody's long messages out, as long as they liked."""
+    open_streams: list[asyncio.Event] = []
+
+    async def stream(scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        if scope["path"] == "/stream":
+            open_streams.append(asyncio.Event())
+            await open_streams[-1].wait()
+        await send({"type": "http.response.body", "body": b""})
+
+    app = FewLargeBodies(stream, most=2, waits_s=0.2)
+
+    async def ask() -> list[int]:
+        chunked = {"transfer-encoding": "chunked"}
+        streams = [asyncio.ensure_future(send_request(app, scope_of("/stream", "GET", chunked))) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        statuses = [(await send_request(app, scope_of("/", "POST", chunked), [b"long"]))[0] for _ in range(3)]
+        for one in open_streams:
+            one.set()
+        return [*statuses, *(status for status, _, _ in await asyncio.gather(*streams))]
+
+    assert asyncio.run(ask()) == [200] * 6
+
+
 def test_who_hangs_up_while_sending_is_not_served():
     inside = Recorder()
     app = FewLargeBodies(inside, most=1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from urllib.parse import urlencode
 
 import pytest
 
@@ -106,6 +107,28 @@ def test_an_index_that_is_none_names_no_event(index):
 def test_what_stands_beside_the_values_is_looked_at(more):
     body = {"data": [1], "fn_index": 7, "session_hash": "s"} | more
     assert post("queue/join", body, OWN)[:2] == (400, "The request is not an event of this page. Reload the page.")
+
+
+@pytest.mark.parametrize("session", ["", "a\x00b", "a\nb", "\x1b[31m", "x" * 101, "\u2028"])
+@pytest.mark.parametrize("path", ["queue/data?session_hash={}", "heartbeat/{}"])
+def test_a_stream_is_for_a_session_that_may_be_one(path, session):
+    """With a control character in it, Gradio's heartbeat broke off with an error in the log."""
+    if not session and path.startswith("heartbeat"):
+        return  # there is no such route
+    asked = scope_of("/gradio_api/" + path.partition("?")[0].format(session))
+    asked["query_string"] = urlencode({"session_hash": session}).encode() if "?" in path else b""
+    app = Recorder()
+    status, _, body = request(Events(app, TABLE), asked)
+    assert (status, app.scopes) == (400, [])
+    assert json.loads(body)["error"] == "The request is not an event of this page. Reload the page."
+
+
+def test_the_streams_of_pages_and_programs_are_let_through():
+    app = Events(Recorder(), TABLE)
+    for path in ("queue/data?session_hash=3n0w5m4xk", "heartbeat/3n0w5m4xk", "heartbeat/3n0w5m4xk/"):
+        assert request(app, scope_of(f"/gradio_api/{path}"))[0] == 200
+    for path in ("queue/data", "queue/data?session=x"):
+        assert request(app, scope_of(f"/gradio_api/{path}"))[0] == 400
 
 
 @pytest.mark.parametrize("path", ["call/chat", "call/v2/chat", "queue/join", "run/predict", "cancel"])

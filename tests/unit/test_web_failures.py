@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from hfdemo.settings import Settings
 from hfdemo.web.events import EventTable
-from hfdemo.web.failures import LINES_A_SECOND, Failures, FewASecond, few_a_second
+from hfdemo.web.failures import LINES_A_SECOND, Failures, FewASecond, few_a_second, without_their_words
 from hfdemo.web.guard import Guarded, guard
 from hfdemo.web.health import Health
 from tests.unit.web import Recorder, request, scope_of
@@ -40,6 +40,31 @@ def test_a_failure_is_one_line_without_the_text_and_a_sentence(app, caplog):
     [record] = caplog.records
     assert record.getMessage().startswith("a request failed: ValueError at broken, test_web_failures.py:")
     assert SECRET not in caplog.text and "\n" not in record.getMessage() and record.exc_info is None
+
+
+@pytest.mark.parametrize("library", ["mcp", "python_multipart", "asyncio", "root"])
+def test_what_libraries_log_of_a_request_is_one_line_without_the_text(library):
+    def record(level: int, error: Exception | None = None) -> logging.LogRecord:
+        name = "root" if library == "root" else f"{library}.parts"
+        info = (type(error), error, None) if error else None
+        where = "/site-packages/mcp/shared/session.py"
+        return logging.LogRecord(name, level, where, 430, f"Failed: {SECRET}\n%s", (SECRET,), info, "_loop")
+
+    kept = [record(logging.WARNING), record(logging.ERROR, ValueError(SECRET))]
+    assert [without_their_words.filter(one) for one in kept] == [True, True]
+    told = [logging.Formatter().format(one) for one in kept]
+    name = "mcp" if library == "root" else library
+    assert told == [
+        f"a request failed: warning of {name} at _loop, session.py:430",
+        f"a request failed: ValueError of {name} at _loop, session.py:430",
+    ]
+    assert not without_their_words.filter(record(logging.INFO))
+    assert [without_their_words.filter(record(logging.ERROR)) for _ in range(LINES_A_SECOND)].count(True) <= 1
+
+
+def test_what_others_log_is_left_as_it_is():
+    record = logging.LogRecord("root", logging.INFO, "/hfdemo/app.py", 1, "ready %s", ("now",), None)
+    assert without_their_words.filter(record) and record.getMessage() == "ready now"
 
 
 def test_an_answer_that_breaks_off_is_ended(caplog):

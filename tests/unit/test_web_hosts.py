@@ -125,6 +125,28 @@ def test_a_foreign_origin_is_refused(origin):
     assert sentence.startswith("Another website sent this request")
 
 
+@pytest.mark.parametrize(
+    ("name", "own", "foreign", "status"),
+    [
+        ("origin", "http://localhost:7860", "http://evil.example", 403),
+        ("origin", "http://localhost:7860", "http://localhost:7860", 200),
+        ("host", "localhost:7860", "evil.example", 403),
+    ],
+)
+def test_a_header_that_comes_twice_is_foreign_if_one_is(name, own, foreign, status):
+    others = [(b"host", b"localhost:7860")] if name == "origin" else []
+    for values in ((own, foreign), (foreign, own)):
+        pairs = [*others, *((name.encode(), value.encode()) for value in values)]
+        assert request(Hosts(Recorder(), PRIVATE), {**scope_of("/"), "headers": pairs})[0] == status
+
+
+def test_nobody_gets_a_tunnel():
+    """A server that answers such a request with 200 has promised one; the connection hung, and the log told so."""
+    app = Recorder()
+    status, headers, _ = request(Hosts(app, PRIVATE), scope_of("/healthz", "CONNECT", {"host": "localhost"}))
+    assert (status, headers["allow"], app.scopes) == (405, "GET, POST", [])
+
+
 def test_a_proxy_that_says_nothing_of_the_host_needs_its_name_only():
     assert ask(PUBLIC, {"host": "127.0.0.1:7860", "origin": "https://chat.example.com"})[0] == 200
 
@@ -176,6 +198,11 @@ def test_a_visitor_cannot_name_another_host_through_a_known_proxy():
         ("2001:db8::1", "2001:db8::1"),
         ("::ffff:1.2.3.4", "1.2.3.4"),  # a listener for both kinds of addresses
         ("1.2.3.4, ::ffff:10.0.0.3", "1.2.3.4"),
+        ("6.6.6.6, 1.2.3.4:50000", "1.2.3.4"),  # some proxies add ports
+        ("1.2.3.4:50000, 10.0.0.3:80", "1.2.3.4"),
+        ("[2001:db8::1]:50000", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("nonsense:1", "10.0.0.9"),
         ("nonsense", "10.0.0.9"),
         ("1.2.3.4, nonsense", "10.0.0.9"),
         ("", "10.0.0.9"),

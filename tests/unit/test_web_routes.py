@@ -73,6 +73,11 @@ def test_what_hfdemo_adds_is_none_of_gradios():
         ("/config/x", None),
         ("/gradio_api/queue/join\n", None),
         ("/HEALTHZ", None),
+        ("/assets/" + "가" * 85, "signed in"),
+        ("/assets/" + "가" * 86, None),
+        ("/static/" + "a/" * 508, "signed in"),
+        ("/static/" + "a/" * 509, None),
+        ("/gradio_api/call/" + "x" * 256, None),
     ],
 )
 def test_who_may_call_a_path(path, callers):
