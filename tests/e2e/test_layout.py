@@ -279,6 +279,28 @@ def test_escape_stops_and_the_other_keys_do_what_they_say(scripted, scripted_cha
     expect(scripted_chat.users).to_have_count(0)
 
 
+ESCAPE_OF_AN_INPUT_METHOD = """(event) => document.activeElement.dispatchEvent(
+    new KeyboardEvent("keydown", { key: "Escape", code: "Escape", bubbles: true, cancelable: true, ...event }))"""
+
+
+@pytest.mark.parametrize("event", [{"isComposing": True}, {"keyCode": 229}])
+def test_an_input_methods_escape_neither_stops_nor_closes(scripted, scripted_chat, event):
+    page = scripted_chat.page
+    scripted_chat.open_settings()
+    page.locator("#system-prompt textarea").focus()
+    page.evaluate(ESCAPE_OF_AN_INPUT_METHOD, event)
+    scripted.engine.enqueue("begun", 30.0)
+    scripted_chat.send("go")
+    expect(scripted_chat.replies.last).to_contain_text("begun")
+    scripted_chat.box.focus()
+    page.evaluate(ESCAPE_OF_AN_INPUT_METHOD, event)
+    page.wait_for_timeout(500)
+    assert page.evaluate("hfdemo.isReplying()")
+    expect(page.locator("#settings.open")).to_have_count(1)
+    page.keyboard.press("Escape")
+    scripted_chat.send_button.wait_for(timeout=5000)
+
+
 def test_the_focus_goes_into_the_settings_and_out_again_and_never_there_while_they_are_closed(scripted, scripted_chat):
     page = scripted_chat.page
     outside = "!document.querySelector('#settings').contains(document.activeElement)"
