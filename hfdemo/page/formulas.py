@@ -30,6 +30,9 @@ _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?![A-Za-z(])")
 _OPERATOR = re.compile(r"[-+*/=<>^_|!(){}\[\]]")
 _FOREIGN_LETTER = re.compile(r"[^\W\d_A-Za-z\u0370-\u03ff\U0001d400-\U0001d7ff]")  # neither Latin, Greek, mathematical
 _COMMAND = re.compile(r"\\[A-Za-z]")
+_CURRENCY = re.compile(r"[\u00a2-\u00a5\u0e3f\u20a0-\u20c0\uffe0\uffe1\uffe5\uffe6]")  # but the dollar
+_PRICE_AND_CURRENCY = re.compile(r"\d(?:.*[^A-Za-z\\])?(?:[A-Z]{2}|[ACRS])", re.DOTALL)  # the latter of US$ or R$
+_AMOUNT = re.compile(r"\s?\d")
 
 
 def can_be_drawn(formula: str) -> bool:
@@ -60,7 +63,7 @@ def is_formula(content: str) -> bool:
         return False
     if _COMMAND.search(content):
         return True
-    if _FOREIGN_LETTER.search(content):
+    if _FOREIGN_LETTER.search(content) or _CURRENCY.search(content):
         return False
     if _WORD.search(content) and (content[0].isdigit() or not re.search("[=^_<>]", content)):
         return False
@@ -85,6 +88,9 @@ def _inline_rule(state: StateInline, silent: bool) -> bool:
     after = source[end + 1 : end + 2]
     # A price follows: "$5~$10", "$HOME/$USER". A Korean particle may follow a formula.
     if end < 0 or after == "$" or (after.isascii() and after.isalnum()) or not is_formula(source[start + 1 : end]):
+        return False
+    # The sign at the end is of the next price: "$10, R$ 5".
+    if _AMOUNT.match(source, end + 1) and _PRICE_AND_CURRENCY.fullmatch(source, start + 1, end):
         return False
     return _take(state, start + 1, end, end + 1, silent, "")
 

@@ -1,8 +1,11 @@
 """Header, transcript, box: the box is always in view, the transcript follows, and the keys work."""
 
+from dataclasses import replace
+
 import pytest
 from playwright.sync_api import TimeoutError, expect
 
+from hfdemo.chat.reply import Delta
 from hfdemo.engines.protocol import Status
 from hfdemo.words import say
 from tests.e2e.conftest import ChatPage
@@ -74,6 +77,23 @@ def test_nothing_moves_after_the_first_paint_also_with_a_kept_chat(scripted, bro
     expect(chat.replies.last).to_be_in_viewport()
     chat.page.wait_for_timeout(500)
     assert chat.page.evaluate(FOLLOWS)
+    assert chat.page.evaluate("shifted") < 0.02
+
+
+@pytest.mark.parametrize("size", [(360, 640), (1280, 800)])
+def test_nothing_moves_where_server_and_computer_are_slow(scripted, browser, size):
+    scripted.engine.now = Status("ready", model=NAME, device="CPU", base_model=True)
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, is_mobile=size[0] < 500)
+    context.add_init_script(SHIFTS)
+    chat = ChatPage(context.new_page())
+    tools = context.new_cdp_session(chat.page)
+    tools.send("Emulation.setCPUThrottlingRate", {"rate": 4})
+    slow = {"offline": False, "latency": 400, "downloadThroughput": 400_000, "uploadThroughput": 100_000}
+    tools.send("Network.emulateNetworkConditions", slow)
+    chat.page.goto(scripted.url, timeout=60_000)
+    chat.page.locator("#status .notice").wait_for(timeout=60_000)
+    expect(chat.starters.first).to_be_visible(timeout=60_000)
+    chat.page.wait_for_timeout(1500)
     assert chat.page.evaluate("shifted") < 0.02
 
 
@@ -259,6 +279,28 @@ def test_escape_stops_and_the_other_keys_do_what_they_say(scripted, scripted_cha
     expect(scripted_chat.users).to_have_count(0)
 
 
+ESCAPE_OF_AN_INPUT_METHOD = """(event) => document.activeElement.dispatchEvent(
+    new KeyboardEvent("keydown", { key: "Escape", code: "Escape", bubbles: true, cancelable: true, ...event }))"""
+
+
+@pytest.mark.parametrize("event", [{"isComposing": True}, {"keyCode": 229}])
+def test_an_input_methods_escape_neither_stops_nor_closes(scripted, scripted_chat, event):
+    page = scripted_chat.page
+    scripted_chat.open_settings()
+    page.locator("#system-prompt textarea").focus()
+    page.evaluate(ESCAPE_OF_AN_INPUT_METHOD, event)
+    scripted.engine.enqueue("begun", 30.0)
+    scripted_chat.send("go")
+    expect(scripted_chat.replies.last).to_contain_text("begun")
+    scripted_chat.box.focus()
+    page.evaluate(ESCAPE_OF_AN_INPUT_METHOD, event)
+    page.wait_for_timeout(500)
+    assert page.evaluate("hfdemo.isReplying()")
+    expect(page.locator("#settings.open")).to_have_count(1)
+    page.keyboard.press("Escape")
+    scripted_chat.send_button.wait_for(timeout=5000)
+
+
 def test_the_focus_goes_into_the_settings_and_out_again_and_never_there_while_they_are_closed(scripted, scripted_chat):
     page = scripted_chat.page
     outside = "!document.querySelector('#settings').contains(document.activeElement)"
@@ -414,3 +456,69 @@ def test_a_starter_that_is_stopped_before_a_word_is_in_the_box(scripted, scripte
     scripted_chat.page.keyboard.press("Escape")
     expect(scripted_chat.box).to_have_value(say("starter.travel.message"))
     expect(scripted_chat.users).to_have_count(0)
+
+
+TYPE_AS_SOON_AS_IT_IS_THERE = """(texts) => {
+    const seen = new Set();
+    new MutationObserver(() => Object.entries(texts).forEach(([selector, text]) => {
+        const field = document.querySelector(selector);
+        if (!field || seen.has(selector)) return;
+        seen.add(selector);
+        const type = () => { field.value = text; field.dispatchEvent(new Event("input", { bubbles: true })); };
+        seen.size % 2 ? type() : requestAnimationFrame(type);
+    })).observe(document.querySelector("#settings"), { subtree: true, childList: true });
+}"""
+
+
+def test_what_is_typed_as_soon_as_more_opens_stays(scripted, scripted_chat):
+    page = scripted_chat.page
+    texts = {
+        "#stop-texts textarea": "END",
+        "#reply-start textarea": "Well, ",
+        "#seed input": "77",
+        "#top-k input[type=number]": "33",
+    }
+    scripted_chat.open_settings()
+    page.evaluate(TYPE_AS_SOON_AS_IT_IS_THERE, texts)
+    page.get_by_role("button", name=say("page.more")).click()
+    page.wait_for_timeout(700)
+    for selector, text in texts.items():
+        expect(page.locator(selector)).to_have_value(text)
+    scripted_chat.send("hi")
+    scripted_chat.wait_for_reply()
+    options = scripted.engine.requests[-1].options
+    assert (options.stop_texts, options.seed, options.top_k) == (("END",), 77, 33)
+    assert scripted.engine.requests[-1].reply_start == "Well, "
+
+
+WITHOUT = """([part, others]) => {
+    const bottom = () => document.querySelector(part).getBoundingClientRect().bottom;
+    const before = bottom();
+    document.querySelectorAll(others).forEach((each) => each.remove());
+    return bottom() - before;
+}"""
+
+
+@pytest.mark.parametrize(
+    ("part", "others"), [("#under-box", "#transcript, .gr-group:has(#message)"), ("#message", "#under-box")]
+)
+def test_no_part_stands_elsewhere_while_another_one_is_not_there_yet(scripted_chat, part, others):
+    assert abs(scripted_chat.page.evaluate(WITHOUT, [part, others])) < 1
+
+
+@pytest.mark.parametrize("size", [(360, 640), (390, 844)])
+def test_what_stands_under_the_box_is_one_line_on_a_phone(scripted, browser, size):
+    context = browser.new_context(has_touch=True, is_mobile=True, viewport={"width": size[0], "height": size[1]})
+    chat = ChatPage(context.new_page())
+    chat.open(scripted.url)
+    scripted.engine.now = replace(scripted.engine.now, context_limit=131_072)
+    scripted.engine.enqueue(Delta("cut", used_tokens=123_456), 30.0)
+    chat.box.fill("go")
+    chat.send_button.tap()
+    expect(chat.replies.last).to_contain_text("cut")
+    chat.stop_button.tap()
+    expect(chat.page.locator("#continue")).to_be_visible()
+    expect(chat.page.locator("#meter")).to_contain_text("131,072")
+    assert chat.page.locator("#under-box").bounding_box()["height"] == 44
+    for name in ("page.show_prompt", "page.save"):
+        expect(chat.page.get_by_role("button", name=say(name), exact=True)).to_be_visible()

@@ -140,7 +140,6 @@ def test_reply_start_and_stop_texts_reach_the_engine(scripted, scripted_chat):
     page = scripted_chat.page
     scripted_chat.open_settings()
     page.get_by_role("button", name="More").click()
-    page.wait_for_timeout(500)  # Gradio mounts what is in there only now, and gives the boxes their values then
     page.locator("#reply-start textarea").fill("Well, ")
     page.locator("#stop-texts textarea").fill("END\n\\n\\n")
     scripted_chat.send("question")

@@ -21,6 +21,31 @@
     marked = event.key === "ArrowUp" || event.key === "ArrowDown";
   }, true);
 
+  // Fields that were folded away get their values a moment after they are there: what was typed before that is typed again.
+  const SETTLED_MS = 500;
+  const cameAt = new WeakMap();
+  const typed = new WeakMap();
+  const fieldsIn = (node) => node.querySelectorAll?.("textarea, input") ?? [];
+  new MutationObserver((changes) => {
+    for (const { target, addedNodes } of changes) {
+      if (target.closest?.("#settings")) for (const node of addedNodes) for (const field of fieldsIn(node)) cameAt.set(field, performance.now());
+    }
+  }).observe(document, { subtree: true, childList: true });
+  const typeAgain = (field) => {
+    if (field.value !== typed.get(field)) {
+      field.value = typed.get(field);
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+    if (performance.now() - cameAt.get(field) < SETTLED_MS) nextFrame(() => typeAgain(field));
+    else typed.delete(field);
+  };
+  document.addEventListener("input", ({ target }) => {
+    if (!(performance.now() - cameAt.get(target) < SETTLED_MS)) return;
+    const isWatched = typed.has(target);
+    typed.set(target, target.value);
+    if (!isWatched) nextFrame(() => typeAgain(target));
+  }, true);
+
   // Gradio names each message by its whole HTML, and its buttons in English, or not at all.
   const NAMES = {
     "#transcript .message-buttons button[aria-label='Copy message']:not([data-copy])": "copy_message",

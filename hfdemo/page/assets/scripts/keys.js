@@ -23,8 +23,9 @@
     KeyO: () => document.querySelector("#new-chat").click(),
     KeyC: () => hfdemo.copyLastReply(),
   };
+  const isOfInputMethod = (event) => event.isComposing || event.keyCode === 229; // the latter in Safari
   const breaksLine = (event) => !event.ctrlKey && !event.metaKey
-    && (event.isComposing || event.keyCode === 229 || matchMedia("(pointer: coarse)").matches);
+    && (isOfInputMethod(event) || matchMedia("(pointer: coarse)").matches);
   document.addEventListener("keypress", (event) => {
     if (event.key === "Enter" && event.target === box() && breaksLine(event)) event.stopPropagation(); // Gradio would send
   }, true);
@@ -36,9 +37,11 @@
         event.preventDefault();
         event.stopPropagation();
       }
+    } else if (isOfInputMethod(event)) {
+      // it chooses or discards letters
     } else if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
       if (!event.target.closest?.("#settings")) document.querySelector("#message .stop-button")?.click();
-      else if (!event.isComposing && !document.querySelector("#settings [role=listbox]")) hfdemo.toggleSettings();
+      else if (!document.querySelector("#settings [role=listbox]")) hfdemo.toggleSettings();
     } else if ((event.ctrlKey || event.metaKey) && event.shiftKey && event.code in withShift) {
       event.preventDefault();
       withShift[event.code]();

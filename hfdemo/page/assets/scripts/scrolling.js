@@ -53,7 +53,8 @@
   // At first the transcript is out of sight: until what was kept is drawn, and its end reached, as the height of what is
   // there is known only when it has been in view. So nothing moves before the reader's eyes.
   const STILL_FRAMES = 3;
-  const LONGEST_WAIT_MS = 4000;
+  const LONGEST_WAIT_MS = 10_000;
+  let longest = 0;
   let isShown = false;
   let isWaiting = false;
   const show = () => {
@@ -68,12 +69,12 @@
     else requestAnimationFrame(() => showWhenStill(scrollHeight, scrollHeight === height ? frames + 1 : 0));
   };
   const showWhenDrawn = () => {
-    if (isShown || isWaiting) return;
     const drawn = hfdemo.path().length ? "#transcript .message-row" : "#transcript button.example";
-    isWaiting = [drawn, "#status .stage"].every((part) => document.querySelector(part)); // notices take room from it, too
+    if (isShown || isWaiting || !document.querySelector(drawn)) return;
+    longest ||= setTimeout(show, LONGEST_WAIT_MS); // the server may have gone away
+    isWaiting = Boolean(document.querySelector("#status .stage")); // notices take room from it, too
     if (isWaiting) showWhenStill();
   };
-  setTimeout(show, LONGEST_WAIT_MS);
   let asked = 0;
   const soon = () => { asked ||= requestAnimationFrame(() => { asked = 0; toEnd(); showWhenDrawn(); }); };
   const concerns = ({ target }) => (target.closest ? target : target.parentElement)?.closest("#transcript, #status");
