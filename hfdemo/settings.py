@@ -36,6 +36,9 @@ CpuWeights = Literal["auto", "bf16", "int8", "int4"]
 SIGN_IN_NAME = "hfdemo"
 """The user name that goes with `HFDEMO_PASSWORD`."""
 
+CONTEXT_RANGE = (64, 10_000_000)
+"""How many tokens a conversation may be allowed to have."""
+
 MIN_API_KEY_CHARS = 16
 """How long a key of the API must be, so that nobody guesses it."""
 
@@ -235,7 +238,7 @@ def _read(environ: Mapping[str, str], defaults: Settings) -> Settings:
         prefix_cache_mb=_whole_number(
             environ, "HFDEMO_PREFIX_CACHE_MB", defaults.prefix_cache_mb, low=0, high=1_000_000
         ),
-        context=_whole_number(environ, "HFDEMO_CONTEXT", 0, low=64, high=10_000_000) or None,
+        context=_whole_number(environ, "HFDEMO_CONTEXT", 0, *CONTEXT_RANGE) or None,
         chat_template=environ.get("HFDEMO_CHAT_TEMPLATE", "").strip() or None,
         allow_pickle=_one_of(environ, "HFDEMO_ALLOW_PICKLE", "0", ("0", "1")) == "1",
         idle_unload_s=_whole_number(environ, "HFDEMO_IDLE_UNLOAD_S", defaults.idle_unload_s, low=0, high=604_800),

@@ -21,13 +21,21 @@ AROUND_A_TOKEN = "\ufeff\u200b\u200c\u200d\u2060\xa0\"' \t\r\n"
 """What comes along with a token that is copied or read from a file: byte order mark, spaces without width, quotes."""
 
 PORTS = ("GRADIO_SERVER_PORT", "GRADIO_NUM_PORTS")
+NONE_IF_EMPTY = (*PORTS, "GRADIO_SERVER_NAME")
+"""What a Compose file sets to nothing is as if it weren't set; Gradio would take it for a value."""
 
 
 def mend_variables(environ: MutableMapping[str, str]) -> None:
     """Change the variables that libraries would stumble over.
 
-    Addresses of this machine are asked without a proxy, tokens lose what is around them, and an empty port is none.
+    Addresses of this machine are asked without a proxy, tokens lose what is around them, and an empty port or host is
+    none.
     """
+    for name in NONE_IF_EMPTY:
+        if name in environ:
+            environ[name] = environ[name].strip()
+            if not environ[name]:
+                del environ[name]
     if any(environ.get(name, "").strip() for name in PROXIES):
         own = environ.get("GRADIO_SERVER_NAME", "").strip()
         named = [host for name in NO_PROXIES for host in environ.get(name, "").replace(",", " ").split()]
@@ -36,9 +44,6 @@ def mend_variables(environ: MutableMapping[str, str]) -> None:
     for name in TOKENS:
         if name in environ:
             environ[name] = environ[name].strip(AROUND_A_TOKEN)
-    for name in PORTS:
-        if name in environ and not environ[name].strip():
-            del environ[name]  # Gradio would take it for a number
 
 
 def refuse_proxies(environ: Mapping[str, str]) -> None:

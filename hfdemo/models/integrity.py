@@ -37,16 +37,25 @@ def open_folder(folder: Path) -> dict[str, Any]:
     Raises:
         ModelLoadError: the folder holds no model that can be read; the text says what it holds instead.
     """
+    check_files(folder)
     entries = sorted(folder.iterdir())
-    files = [path.name for path in entries if path.is_file()]
-    for name in wanted_files(files, allow_pickle=True):
-        refuse_pointer(folder / name)
-    if CONFIG not in files:
+    if CONFIG not in [path.name for path in entries]:
         raise _no_config(folder, entries)
-    for name in NEEDED_JSON:
-        if name in files:
-            _refuse_broken_json(folder / name)
     return read_object(folder / CONFIG)
+
+
+def check_files(folder: Path) -> None:
+    """Check that each file of a model or an adapter is one, and no pointer, and that what must be JSON looks like it.
+
+    Raises:
+        ModelLoadError: the text names the first that isn't.
+    """
+    names = sorted(path.name for path in folder.iterdir())  # with links that lead nowhere, and folders
+    for name in wanted_files(names, allow_pickle=True):
+        refuse_pointer(folder / name)
+    for name in NEEDED_JSON:
+        if name in names:
+            _refuse_broken_json(folder / name)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -75,7 +84,7 @@ def check_folder(folder: Path, config: Mapping[str, Any], allow_pickle: bool) ->
     Raises:
         ModelLoadError: the text names what is missing or broken.
     """
-    files = [path.name for path in folder.iterdir() if path.is_file()]
+    files = [path.name for path in folder.iterdir()]
     weights = weight_files(files, allow_pickle, str(config.get("transformers_weights") or ""))
     if weights is None:
         raise ModelLoadError("no_weights", folder=shown_path(folder), files=listed(files))
@@ -192,7 +201,15 @@ def _no_config(folder: Path, entries: Sequence[Path]) -> ModelLoadError:
     names = [f"{path.name}/" if path.is_dir() else path.name for path in entries]
     if not names:
         return ModelLoadError("folder_empty", advice, folder=place, model=hidden)
-    return ModelLoadError("no_config", advice, folder=place, files=listed(names), model=hidden)
+    inner = next((path for path in reversed(entries) if _is_model(path)), None)
+    advice = advice or ("name_inner" if inner else None)
+    facts = {"files": listed(names), "model": hidden, "inner": shown_path(inner) if inner else ""}
+    return ModelLoadError("no_config", advice, folder=place, **facts)
+
+
+def _is_model(folder: Path) -> bool:
+    """Tell whether a folder inside another one holds what was meant, as a trainer's checkpoints do."""
+    return any((folder / name).is_file() for name in (CONFIG, "adapter_config.json"))
 
 
 def _refuse_broken_json(path: Path) -> None:

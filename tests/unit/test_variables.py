@@ -46,8 +46,9 @@ def test_a_token_loses_what_is_around_it(around):
     assert mended(HF_TOKEN=around.format("hf_abc")) == {"HF_TOKEN": "hf_abc"}
 
 
-def test_an_empty_port_is_none():
-    assert mended(GRADIO_SERVER_PORT=" ", GRADIO_NUM_PORTS="") == {}
+def test_an_empty_port_or_host_is_none():
+    assert mended(GRADIO_SERVER_PORT=" ", GRADIO_NUM_PORTS="", GRADIO_SERVER_NAME=" ") == {}
+    assert mended(GRADIO_SERVER_NAME=" 127.0.0.1\n") == {"GRADIO_SERVER_NAME": "127.0.0.1"}
 
 
 @pytest.mark.parametrize(
