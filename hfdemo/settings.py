@@ -9,7 +9,7 @@ from typing import Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from hfdemo.errors import SettingsError
-from hfdemo.variables import PORTS, refuse_proxies
+from hfdemo.variables import NUMBERS, refuse_network
 from hfdemo.words import LANGUAGES, Language, say
 
 Platform = Literal["local", "colab", "space", "zerogpu"]
@@ -215,9 +215,9 @@ def from_env(environ: Mapping[str, str]) -> Settings:
     Raises:
         SettingsError: a value is outside its range.
     """
-    refuse_proxies(environ)
-    for name in PORTS:
-        _whole_number(environ, name, 1, low=1, high=65_535)  # Gradio reads it when it is imported
+    refuse_network(environ)
+    for name, (low, high) in NUMBERS.items():
+        _whole_number(environ, name, low, low, high)
     defaults = Settings()
     settings = _read(environ, defaults)
     if settings.visitors_pay and (settings.endpoint or not settings.is_remote):

@@ -28,6 +28,9 @@ NEEDED_JSON = (CONFIG, INDEX, PICKLE_INDEX, "tokenizer.json", "tokenizer_config.
 NAMED_AT_MOST = 8
 """So many files are named in a sentence."""
 
+GGUF_OF_EQUAL_LAYERS = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "granite", "phi3", "smollm3")
+"""The architectures whose layers all have the same tensors, by their names in GGUF files."""
+
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
 
 
@@ -141,13 +144,26 @@ def check_gguf(path: Path) -> GgufHeader:
     if header.parts > 1:
         raise ModelLoadError("gguf_parts", file=path.name, count=header.parts)
     check_gguf_architecture(path.name, header.architecture)
-    layers = header.fields.get("block_count")
-    found = {name.split(".")[1] for name in header.tensors if name.startswith("blk.")}
-    missing = [f"blk.{layer}" for layer in range(layers if isinstance(layers, int) else 0) if str(layer) not in found]
-    missing += [name for name in ("token_embd.weight",) if name not in header.tensors]
-    if missing:
+    if missing := _missing_in_gguf(header):
         raise ModelLoadError("tensors_missing", model=path.name, tensors=names_of(missing))
     return header
+
+
+def _missing_in_gguf(header: GgufHeader) -> list[str]:
+    """Return the layers that a GGUF file lacks, and what a layer lacks that the others have."""
+    names, layers = set(header.tensors), header.fields.get("block_count")
+    parts: dict[str, set[str]] = {str(layer): set() for layer in range(layers if isinstance(layers, int) else 0)}
+    for name in names:
+        if name.startswith("blk."):
+            _, layer, part = name.split(".", 2)
+            parts.setdefault(layer, set()).add(part)
+    missing = [f"blk.{layer}" for layer, there in parts.items() if not there]
+    needed = ["token_embd.weight"]
+    if header.architecture in GGUF_OF_EQUAL_LAYERS:
+        every = set().union(*parts.values())
+        needed += ["output_norm.weight"]
+        missing += sorted(f"blk.{layer}.{part}" for layer, there in parts.items() if there for part in every - there)
+    return missing + [name for name in needed if name not in names]
 
 
 def check_gguf_architecture(name: str, architecture: str) -> None:

@@ -268,7 +268,7 @@ def test_a_path_is_shown_without_the_owners_name(monkeypatch, tmp_path):
     assert shown_path(Path("/srv/a")) == "/srv/a"
 
 
-def make_gguf(path: Path, layers: int = 2, architecture: str = "llama", **split: int) -> Path:
+def make_gguf(path: Path, layers: int = 2, architecture: str = "llama", without: str = "", **split: int) -> Path:
     writer = GGUFWriter(path, architecture)
     writer.add_block_count(2)
     writer.add_embedding_length(64)
@@ -276,9 +276,11 @@ def make_gguf(path: Path, layers: int = 2, architecture: str = "llama", **split:
     writer.add_token_list(["a", "b"])
     for name, value in split.items():
         writer.add_uint16(f"split.{name}", value)
-    writer.add_tensor("token_embd.weight", torch.zeros(64, 64).numpy())
-    for layer in range(layers):
-        writer.add_tensor(f"blk.{layer}.ffn_down.weight", torch.zeros(64, 64).numpy())
+    names = ["token_embd.weight", "output_norm.weight"]
+    names += [f"blk.{layer}.ffn_{part}.weight" for layer in range(layers) for part in ("up", "down")]
+    for name in names:
+        if name != without:
+            writer.add_tensor(name, torch.zeros(64, 64).numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -288,7 +290,7 @@ def make_gguf(path: Path, layers: int = 2, architecture: str = "llama", **split:
 
 def test_a_whole_gguf_file_is_taken(tmp_path):
     plan = check_model(parse_model(str(make_gguf(tmp_path / "m.gguf"))), Settings(), MACHINE).plan
-    assert (plan.facts.parameters, plan.facts.layers, plan.facts.vocabulary) == (3 * 64 * 64, 2, 2)
+    assert (plan.facts.parameters, plan.facts.layers, plan.facts.vocabulary) == (6 * 64 * 64, 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -429,3 +431,11 @@ def test_a_trainers_folder_leads_to_the_checkpoint_in_it(folder, tmp_path):
 def test_checking_writes_no_bar(folder, capfd):
     check_model(parse_model(str(folder)), Settings(), MACHINE)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "name", ["token_embd.weight", "output_norm.weight", "blk.1.ffn_up.weight", "blk.0.ffn_down.weight"]
+)
+def test_a_tensor_that_a_gguf_file_lacks_is_named(tmp_path, name):
+    error = refusal(make_gguf(tmp_path / "m.gguf", without=name))
+    assert (error.key, error.fields["tensors"]) == ("tensors_missing", name)
