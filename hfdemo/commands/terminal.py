@@ -91,6 +91,7 @@ EXIT_STATUS = {
     "front_refused": 36,
     "folder_lacks": 36,
     "folder_unreadable": 36,
+    "folder_link_outside": 36,
     "publish_leak": 37,
     "bad_secret_name": 38,
     "secret_missing": 38,

@@ -139,7 +139,7 @@ def test_what_can_be_used_is_taken(environ):
     from_env(environ)
 
 
-@pytest.mark.parametrize("token", ["hf_한글", "hf_a b", "hf_a\nb", "hf_\u200ba", "Bearer hf_a"])
+@pytest.mark.parametrize("token", ["hf_한글", "hf_a b", "hf_\u200ba", "Bearer hf_a"])
 def test_a_token_that_no_header_can_hold_is_invalid_before_anything_is_asked(token, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", token)
     with pytest.raises(ModelLoadError) as refused:
