@@ -155,6 +155,14 @@ def count(answering: Answering) -> Callable[[], bytes] | None:
     return metrics.text
 
 
+def explain_no_page(problem: OSError) -> SettingsError:
+    """Return why Gradio can't serve the page: no port to listen at, or a folder of its own that it can't write to."""
+    if problem.filename:
+        return SettingsError("no_temporary_folder", folder=problem.filename)
+    name = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    return SettingsError("port_in_use", name=name, port=os.environ.get("GRADIO_SERVER_PORT", "7860"))
+
+
 def main() -> None:
     """Serve the page while the model loads."""
     page, answering = make_page(SETTINGS)
@@ -168,9 +176,8 @@ def main() -> None:
             numbers,
             language=language_of_terminal(os.environ),
         )
-    except OSError:  # Gradio found no port to listen at
-        names = {"name": "GRADIO_SERVER_NAME", "port": "GRADIO_SERVER_PORT"}
-        error = SettingsError("port_in_use", **{field: os.environ.get(names[field], "-") for field in names})
+    except OSError as problem:
+        error = explain_no_page(problem)
         sys.stderr.write(f"{error.text(language_of_terminal(os.environ))}\n")
         os._exit(1)  # the thread that loads the model must not keep the program
 

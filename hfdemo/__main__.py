@@ -11,8 +11,10 @@ import argparse
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 
 from hfdemo import __version__, environment
+from hfdemo.settings import CONTEXT_RANGE
 from hfdemo.words import language_of_terminal, say
 
 INTERRUPTED = 130
@@ -49,8 +51,13 @@ def _run(arguments: list[str] | None) -> int:
     parser.add_argument("--version", action="version", version=f"hfdemo {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     start = commands.add_parser("start", help="install the requirements and start the chat")
-    start.add_argument("model", metavar="MODEL", nargs="?", help="as in HFDEMO_MODEL")
-    start.add_argument("--port", metavar="N", help="as in GRADIO_SERVER_PORT; by default 7860, or the next free one")
+    start.add_argument("model", metavar="MODEL", nargs="?", type=_model_name, help="as in HFDEMO_MODEL")
+    start.add_argument(
+        "--port",
+        metavar="N",
+        type=_whole_number(1, 65_535),
+        help="as in GRADIO_SERVER_PORT; by default 7860, or the next free one",
+    )
     start.add_argument("--host", metavar="ADDRESS", help="as in GRADIO_SERVER_NAME; 0.0.0.0 lets your network in")
     start.add_argument("--share", action="store_true", help="as GRADIO_SHARE=true: a public link for 72 hours")
     test = commands.add_parser("test", help="install the requirements and run the tests", prefix_chars="\0")
@@ -67,12 +74,18 @@ def _run(arguments: list[str] | None) -> int:
     prompt.add_argument("--json", action="store_true", help="print JSON: text, ids, special, dropped, limit, stop, …")
     check = commands.add_parser("check", help="tell whether a model fits this machine, without downloading it")
     check.add_argument("model", metavar="MODEL", help="as in HFDEMO_MODEL")
-    check.add_argument("--context", type=int, metavar="N", help="how many tokens a conversation may have")
+    check.add_argument(
+        "--context", type=_whole_number(*CONTEXT_RANGE), metavar="N", help="how many tokens a conversation may have"
+    )
     check.add_argument("--quantize", choices=("auto", "off", "8bit", "4bit"), help="as in HFDEMO_QUANTIZE")
     check.add_argument("--json", action="store_true", help="print JSON for programs")
     doctor = commands.add_parser("doctor", help="check everything that a chat needs, and name the first problem")
     doctor.add_argument(
-        "model", metavar="MODEL", nargs="?", help="as in HFDEMO_MODEL; by default the model that would start"
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        type=_model_name,
+        help="as in HFDEMO_MODEL; by default the model that would start",
     )
     publish = commands.add_parser("publish", help="create or update a Hugging Face Space from this folder")
     publish.add_argument("name", metavar="NAME", help="the Space: name, namespace/name, or any title")
@@ -84,7 +97,11 @@ def _run(arguments: list[str] | None) -> int:
         "--secret", action="append", default=[], metavar="KEY", help="a secret, from the environment or typed"
     )
     publish.add_argument(
-        "--wait", type=int, default=3600, metavar="S", help="how many seconds to wait until it runs (3600)"
+        "--wait",
+        type=_whole_number(1, 86_400),
+        default=3600,
+        metavar="N",
+        help="how many seconds to wait until it runs (3600)",
     )
     publish.add_argument("--dry-run", action="store_true", help="show what would be sent, and send nothing")
     publish.add_argument("--verbose", action="store_true", help="with --dry-run, list each file")
@@ -113,12 +130,34 @@ def _variables(chosen: argparse.Namespace) -> dict[str, str]:
     """Return what the arguments of `start` say, as environment variables."""
     given = {
         "HFDEMO_MODEL": chosen.model,
-        "GRADIO_SERVER_PORT": chosen.port,
+        "GRADIO_SERVER_PORT": None if chosen.port is None else str(chosen.port),
         "GRADIO_SERVER_NAME": chosen.host,
         "GRADIO_SHARE": "true" if chosen.share else None,
         "HFDEMO_LANGUAGE": chosen.language,
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _whole_number(low: int, high: int) -> Callable[[str], int]:
+    """Return what reads the number N of an option, which the parser names if it can't be used."""
+
+    def read(value: str) -> int:
+        if not value.strip().isdecimal() or len(value) > 9 or not low <= int(value) <= high:
+            raise argparse.ArgumentTypeError(_sentence("not_whole", name="N", low=low, high=high, value=repr(value)))
+        return int(value)
+
+    return read
+
+
+def _model_name(value: str) -> str:
+    """Refuse a name without a letter, as of a variable of the shell that isn't set: the default isn't meant."""
+    if not value.strip():
+        raise argparse.ArgumentTypeError(_sentence("no_model_name"))
+    return value
+
+
+def _sentence(error: str, **fields: object) -> str:
+    return say(f"error.{error}", language_of_terminal(os.environ), **fields)
 
 
 def _program_name() -> str:

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from hfdemo.errors import SettingsError
-from hfdemo.variables import PORTS, refuse_proxies
+from hfdemo.variables import NUMBERS, refuse_network
 from hfdemo.words import LANGUAGES, Language, say
 
 Platform = Literal["local", "colab", "space", "zerogpu"]
@@ -35,6 +35,9 @@ CpuWeights = Literal["auto", "bf16", "int8", "int4"]
 
 SIGN_IN_NAME = "hfdemo"
 """The user name that goes with `HFDEMO_PASSWORD`."""
+
+CONTEXT_RANGE = (64, 10_000_000)
+"""How many tokens a conversation may be allowed to have."""
 
 MIN_API_KEY_CHARS = 16
 """How long a key of the API must be, so that nobody guesses it."""
@@ -221,9 +224,9 @@ def from_env(environ: Mapping[str, str]) -> Settings:
     Raises:
         SettingsError: a value is outside its range.
     """
-    refuse_proxies(environ)
-    for name in PORTS:
-        _whole_number(environ, name, 1, low=1, high=65_535)  # Gradio reads it when it is imported
+    refuse_network(environ)
+    for name, (low, high) in NUMBERS.items():
+        _whole_number(environ, name, low, low, high)
     defaults = Settings()
     settings = _read(environ, defaults)
     if settings.visitors_pay and (settings.endpoint or not settings.is_remote):
@@ -247,7 +250,7 @@ def _read(environ: Mapping[str, str], defaults: Settings) -> Settings:
         packed_cache_gb=_whole_number(
             environ, "HFDEMO_PACKED_CACHE_GB", defaults.packed_cache_gb, low=0, high=100_000
         ),
-        context=_whole_number(environ, "HFDEMO_CONTEXT", 0, low=64, high=10_000_000) or None,
+        context=_whole_number(environ, "HFDEMO_CONTEXT", 0, *CONTEXT_RANGE) or None,
         chat_template=environ.get("HFDEMO_CHAT_TEMPLATE", "").strip() or None,
         allow_pickle=_one_of(environ, "HFDEMO_ALLOW_PICKLE", "0", ("0", "1")) == "1",
         idle_unload_s=_whole_number(environ, "HFDEMO_IDLE_UNLOAD_S", defaults.idle_unload_s, low=0, high=604_800),

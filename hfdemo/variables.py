@@ -1,6 +1,7 @@
 """Variables that belong to other programs, made usable before libraries read them: proxies, access token, port."""
 
 import importlib.util
+import ssl
 from collections.abc import Mapping, MutableMapping
 from urllib.parse import urlsplit
 
@@ -20,14 +21,31 @@ TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 AROUND_A_TOKEN = "\ufeff\u200b\u200c\u200d\u2060\xa0\"' \t\r\n"
 """What comes along with a token that is copied or read from a file: byte order mark, spaces without width, quotes."""
 
-PORTS = ("GRADIO_SERVER_PORT", "GRADIO_NUM_PORTS")
+NUMBERS = {
+    "GRADIO_SERVER_PORT": (1, 65_535),
+    "GRADIO_NUM_PORTS": (1, 65_535),
+    "GRADIO_NODE_NUM_PORTS": (1, 65_535),
+    "GRADIO_ANALYTICS_MAX_EVENTS": (1, 1_000_000),
+    "GRADIO_DEBUG": (0, 1),
+    "HF_HUB_DOWNLOAD_TIMEOUT": (1, 86_400),
+    "HF_HUB_ETAG_TIMEOUT": (1, 86_400),
+}
+"""Whole numbers that libraries read as they are imported, with what they may be: anything else is a traceback."""
+
+NONE_IF_EMPTY = (*NUMBERS, "GRADIO_SERVER_NAME", "SSL_CERT_FILE")
+"""What a Compose file sets to nothing is as if it weren't set; Gradio would take it for a value."""
 
 
 def mend_variables(environ: MutableMapping[str, str]) -> None:
     """Change the variables that libraries would stumble over.
 
-    Addresses of this machine are asked without a proxy, tokens lose what is around them, and an empty port is none.
+    Addresses of this machine are asked without a proxy, tokens lose what is around them, and an empty value is none.
     """
+    for name in NONE_IF_EMPTY:
+        if name in environ:
+            environ[name] = environ[name].strip()
+            if not environ[name]:
+                del environ[name]
     if any(environ.get(name, "").strip() for name in PROXIES):
         own = environ.get("GRADIO_SERVER_NAME", "").strip()
         named = [host for name in NO_PROXIES for host in environ.get(name, "").replace(",", " ").split()]
@@ -36,23 +54,40 @@ def mend_variables(environ: MutableMapping[str, str]) -> None:
     for name in TOKENS:
         if name in environ:
             environ[name] = environ[name].strip(AROUND_A_TOKEN)
-    for name in PORTS:
-        if name in environ and not environ[name].strip():
-            del environ[name]  # Gradio would take it for a number
 
 
-def refuse_proxies(environ: Mapping[str, str]) -> None:
-    """Refuse proxies that can't be used.
+def refuse_network(environ: Mapping[str, str]) -> None:
+    """Refuse proxies and certificates that can't be used.
 
     Raises:
         SettingsError: the text says which variable, and what to do.
     """
+    _refuse_certificates(environ)
     for name in PROXIES:
         value = environ.get(name, "").strip()
         if not value:
             continue
-        scheme = urlsplit(value if "://" in value else f"http://{value}").scheme.lower()
+        try:
+            parts = urlsplit(value if "://" in value else f"http://{value}")
+            is_address = bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:  # brackets or a port that can't be read
+            is_address = False
+        if not is_address:
+            raise SettingsError("bad_proxy_url", name=name)  # without the value, which may hold a password
+        scheme = parts.scheme.lower()
         if scheme not in PROXY_SCHEMES:
             raise SettingsError("bad_proxy_address", name=name, scheme=scheme, allowed=", ".join(PROXY_SCHEMES))
         if scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
             raise SettingsError("socks_package", name=name)
+
+
+def _refuse_certificates(environ: Mapping[str, str]) -> None:
+    """Refuse a file of certificates that can't be read: nothing could be asked over TLS, nor the page be served."""
+    name = "SSL_CERT_FILE"
+    file = environ.get(name, "").strip()
+    if not file:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except (OSError, ValueError):  # SSLError is an OSError
+        raise SettingsError("bad_certificates", name=name, file=file) from None

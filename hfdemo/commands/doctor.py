@@ -136,7 +136,7 @@ def _disk(machine: Machine, language: Language) -> str:
 
     try:
         used = scan_cache_dir().size_on_disk
-    except CacheNotFound:
+    except (CacheNotFound, OSError):  # what is wrong with it is checked next
         used = 0
     facts = {"folder": constants.HF_HUB_CACHE, "free": gigabytes_text(machine.disk_free), "used": gigabytes_text(used)}
     return say("doctor.disk", language, **facts)

@@ -36,7 +36,7 @@ from hfdemo.publish.space import (
     upload,
 )
 from hfdemo.settings import CREDIT_SCOPE, find_platform
-from hfdemo.variables import refuse_proxies
+from hfdemo.variables import refuse_network
 from hfdemo.words import Language, language_of_terminal, say, texts
 
 LEAST_ANSWER_S = 60.0
@@ -84,7 +84,7 @@ def run(options: PublishOptions, language: Language | None) -> int:
     prepare_terminal()
     language = language or language_of_terminal(os.environ)
     try:
-        refuse_proxies(os.environ)
+        refuse_network(os.environ)
         problems = _Publishing(options, language, os.environ).run()
     except HfdemoError as error:
         _print("✗", error.text(language))

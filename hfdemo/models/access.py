@@ -20,6 +20,9 @@ from hfdemo.settings import Platform
 TRY_AGAIN_AFTER_S = 1.0
 """When it is busy, the Hub sometimes answers 401 to a request without a token for a public model."""
 
+WRITES_TEXT = "text-generation"
+"""The Hub's word for what a chat needs."""
+
 HEADS_THAT_WRITE = ("ForCausalLM", "LMHeadModel", "WithLMHead", "ForConditionalGeneration", "GenerationDecoder")
 """How the class names of models that write text end."""
 
@@ -83,6 +86,8 @@ def check_kind(name: str, files: list[str], config: dict[str, Any], allow_pickle
     if not config:
         raise ModelLoadError("not_a_language_model", model=name)
     kind = str(config.get("model_type", ""))
+    if task in ("", WRITES_TEXT) and _writes(config) and "auto_map" not in config:
+        _refuse_unknown(name, kind)
     if not _known_to_write(kind, config):
         if "auto_map" in config and _writes(config):
             raise ModelLoadError("needs_code", model=name)
@@ -113,6 +118,16 @@ def _check_permission(source: HubModel) -> None:
             raise
 
 
+def _refuse_unknown(name: str, kind: str) -> None:
+    """Refuse an architecture that transformers doesn't know by any name."""
+    import transformers
+
+    if not kind:
+        raise ModelLoadError("not_a_language_model", model=name)
+    if kind not in transformers.CONFIG_MAPPING:
+        raise ModelLoadError("architecture_unknown", model=name, kind=kind, version=transformers.__version__)
+
+
 def _known_to_write(kind: str, config: dict[str, Any]) -> bool:
     """Tell whether transformers has a class for this model that writes text, and the checkpoint is meant for it."""
     from hfdemo.compute.transformers_private import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -121,12 +136,17 @@ def _known_to_write(kind: str, config: dict[str, Any]) -> bool:
 
 
 def _writes(config: dict[str, Any]) -> bool:
-    classes = [str(name) for name in config.get("architectures") or []]
+    classes = _classes(config)
     return not classes or any(name.endswith(HEADS_THAT_WRITE) for name in classes)
 
 
 def _first_class(config: dict[str, Any]) -> str:
-    return str(next(iter(config.get("architectures") or []), ""))
+    return next(iter(_classes(config)), "")
+
+
+def _classes(config: dict[str, Any]) -> list[str]:
+    named = config.get("architectures") or []
+    return [named] if isinstance(named, str) else [str(name) for name in named]
 
 
 def _has(files: list[str], suffix: str) -> bool:

@@ -4,7 +4,9 @@ What an adapter says about itself, and whether it fits its base, is known before
 """
 
 import importlib.util
-from collections.abc import Iterable, Mapping
+import re
+import warnings
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.disk import WANTED_FILES, has_file
 from hfdemo.models.headers import Tensor, read_safetensors, refuse_pointer, shown_path
-from hfdemo.models.integrity import TOKENIZERS, listed, read_object, weight_files
+from hfdemo.models.integrity import TOKENIZERS, check_files, listed, read_object, weight_files
 from hfdemo.models.source import HubModel, LocalModel
 from hfdemo.models.tensors import names_of
 
@@ -26,8 +28,6 @@ PICKLES = "adapter_model.bin"
 MERGED = ("LORA", "ADALORA", "LOHA", "LOKR", "IA3", "OFT", "BOFT", "VERA", "HRA")
 """The kinds that peft can merge into the weights of their base; DoRA is one of LORA.
 Source: https://huggingface.co/docs/peft/developer_guides/model_merging."""
-
-_PREFIX = "base_model.model."
 
 
 class AdapterRepository(Exception):
@@ -74,7 +74,7 @@ def base_of(name: str, config: Mapping[str, Any]) -> str:
         ModelLoadError: it isn't; the text says why.
     """
     kind, base = str(config.get("peft_type") or "?"), str(config.get("base_model_name_or_path") or "")
-    if kind.upper() not in MERGED:
+    if kind not in MERGED:
         raise ModelLoadError("adapter_kind", model=name, kind=kind, kinds=", ".join(MERGED))
     if not base:
         raise ModelLoadError("adapter_without_base", model=name, file=CONFIG)
@@ -129,9 +129,10 @@ def check_adapter(folder: Path, name: str, config: Mapping[str, Any]) -> None:
     Raises:
         ModelLoadError: the text says what is wrong.
     """
-    tensors = read_weights(folder, name)
-    if misfits := list(_misfits(tensors, config)):
-        raise ModelLoadError("adapter_misfit", model=name, tensors=names_of(sorted(misfits)))
+    check_files(folder)
+    stored = read_weights(folder, name)
+    if misfits := _misfits(folder, name, config, stored):
+        raise ModelLoadError("adapter_misfit", model=name, tensors=names_of(misfits))
 
 
 def read_weights(folder: Path, name: str) -> Mapping[str, Tensor]:
@@ -152,16 +153,30 @@ def read_weights(folder: Path, name: str) -> Mapping[str, Tensor]:
     return read_safetensors(folder / WEIGHTS)
 
 
-def _misfits(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Iterable[str]:
-    """Yield the low-rank tensors that belong to no layer of the base, or to one of another size."""
+def _misfits(folder: Path, name: str, config: Mapping[str, Any], stored: Collection[str]) -> list[str]:
+    """Return the tensors of an adapter that its base has no place for, and those that it lacks.
+
+    peft itself decides: it loads the adapter into a base that has shapes, but no numbers.
+
+    Raises:
+        ModelLoadError: peft can't make anything of it; the text says what peft says.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+
     known = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(dict(config))
     with torch.device("meta"):
-        modules = dict(AutoModelForCausalLM.from_config(known, dtype=torch.float32).named_modules())
-    for name, tensor in tensors.items():
-        path, _, part = name.removeprefix(_PREFIX).partition(".lora_")
-        if part not in ("A.weight", "B.weight"):
-            continue
-        weight = getattr(modules.get(path), "weight", None)
-        sizes = set() if weight is None else set(weight.shape)  # GPT-2's linear layers are stored the other way round
-        if tensor.shape[1 if part == "A.weight" else 0] not in sizes:
-            yield name
+        base = AutoModelForCausalLM.from_config(known, dtype=torch.float32)
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            made = PeftModel.from_pretrained(base, str(folder), low_cpu_mem_usage=True, torch_device="cpu")
+    except Exception as error:  # whatever it is, loading would end with it
+        if sizes := re.findall(r"size mismatch for (\S+):", str(error)):
+            return sorted(sizes)
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise ModelLoadError("adapter_unreadable", model=name, problem=problem) from None
+    found = (re.search(r"missing adapter keys[^\[]*\[(.*?)\]", str(warning.message)) for warning in said)
+    lacking = sorted(key for match in found if match for key in re.findall(r"'([^']+)'", match[1]))
+    loaded = get_peft_model_state_dict(made, save_embedding_layers=False).keys()
+    left_out = sorted(key for key in stored if ".lora_" in key and key not in loaded) if loaded <= set(stored) else []
+    return lacking or left_out

@@ -121,7 +121,11 @@ def _check_with_base(
 ) -> Checked:
     """Check an adapter and the model that it is merged into."""
     source = find_base(adapter, config)
+    if adapter_config(source.base):  # also of one that names itself
+        raise ModelLoadError("adapter_of_adapter", model=adapter.name, base=source.base.name, file=CONFIG)
     base = check_model(source.base, settings, machine)
+    if isinstance(base.source, AdapterModel):  # known only now, of a base that isn't here
+        raise ModelLoadError("adapter_of_adapter", model=adapter.name, base=source.base.name, file=CONFIG)
     facts = replace(base.plan.facts, name=adapter.name)
     plan = _make_plan(facts, settings, machine)
     files = None

@@ -44,6 +44,9 @@ NOT_MODELS = ("spaces", "datasets", "collections", "papers", "docs", "blog", "mo
 AROUND_A_NAME = "\"'`\u201c\u201d\u2018\u2019\ufeff\u200b\u2060 \t\r\n"
 """What comes along with a name that is copied from elsewhere."""
 
+_OLLAMA = re.compile(r"(?:(?:https://)?(?:hf\.co|huggingface\.co)/)?(?P<repository>[\w.-]+/[\w.-]+):[\w.-]+")
+"""How llama.cpp and Ollama name a GGUF file, by its bits: `hf.co/org/name:Q4_K_M`, as on the model's page."""
+
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]")
 
 
@@ -90,9 +93,11 @@ def parse_model(named: str) -> HubModel | LocalModel:
     repo_id, revision, gguf_file = _split_address(named) or _split_hub_name(named)
     if is_hub_name(repo_id) and not is_file:
         return HubModel(repo_id, revision, gguf_file)
+    if match := _OLLAMA.fullmatch(named):
+        raise ModelLoadError("bad_model_name", "name_the_gguf", model=named, repository=match["repository"])
     if not is_file and not _looks_like_path(named):
         raise ModelLoadError("bad_model_name", model=named)
-    shown = named if "\\" in named else shown_path(path)
+    shown = named if "\\" in named or _WINDOWS_PATH.match(named) else shown_path(path)
     raise ModelLoadError("no_such_model_path", "name_the_folder" if is_file else None, model=shown)
 
 
@@ -140,7 +145,8 @@ def _split_address(named: str) -> tuple[str, str | None, str | None] | None:
     if section not in ("tree", "blob", "resolve", "raw") or revision == "main":
         revision = ""
     path = "/".join(part for part in file if part)
-    return f"{organisation}/{name}", revision or None, path if path.lower().endswith(".gguf") else None
+    gguf_file = path if path.lower().endswith(".gguf") else None
+    return f"{organisation}/{name.removesuffix('.git')}", revision or None, gguf_file
 
 
 def _mirror() -> str:

@@ -181,6 +181,9 @@ def seconds_to_wait(error: HfHubHTTPError) -> int:
 def _explain_content_error(error: BaseException, name: str) -> HfdemoError:
     """Return the error for a model whose files are here but can't be used for a chat."""
     problem = _first_line(error)
+    if type(error).__name__.startswith("StrictDataclass"):  # a value in config.json, which its second line tells
+        problem = f"config.json: {' '.join(str(error).split())[:200]}"
+        return ModelLoadError("cant_load", model=name, problem=problem)
     if isinstance(error, ValueError) and "trust_remote_code" in str(error):
         return ModelLoadError("needs_code", model=name)
     if isinstance(error, ValueError | KeyError | OSError | ImportError):

@@ -11,6 +11,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.plan_text import size_text
 
@@ -63,6 +65,8 @@ def refuse_pointer(path: Path) -> None:
     Raises:
         ModelLoadError: it is one of these.
     """
+    if not path.is_file():
+        raise ModelLoadError("file_link_broken" if path.is_symlink() else "file_is_folder", **_where(path))
     with path.open("rb") as file:
         start = file.read(MAX_POINTER_BYTES)
     if start.startswith(POINTER):
@@ -99,9 +103,11 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     expected = 8 + length + max(ends, default=0)
     if size < expected:
         raise _cut(path, expected)
-    if size > expected:  # safetensors refuses it, too
-        raise ModelLoadError("file_damaged", kind="safetensors", **_where(path))
-    return tensors
+    try:
+        with safe_open(path, "pt"):  # checks the rest: each tensor's type, size and place
+            return tensors
+    except SafetensorError:
+        raise ModelLoadError("file_damaged", kind="safetensors", **_where(path)) from None
 
 
 def read_gguf(path: Path) -> GgufHeader:

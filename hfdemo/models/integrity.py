@@ -28,6 +28,9 @@ NEEDED_JSON = (CONFIG, INDEX, PICKLE_INDEX, "tokenizer.json", "tokenizer_config.
 NAMED_AT_MOST = 8
 """So many files are named in a sentence."""
 
+GGUF_OF_EQUAL_LAYERS = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "granite", "phi3", "smollm3")
+"""The architectures whose layers all have the same tensors, by their names in GGUF files."""
+
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
 
 
@@ -37,16 +40,25 @@ def open_folder(folder: Path) -> dict[str, Any]:
     Raises:
         ModelLoadError: the folder holds no model that can be read; the text says what it holds instead.
     """
+    check_files(folder)
     entries = sorted(folder.iterdir())
-    files = [path.name for path in entries if path.is_file()]
-    for name in wanted_files(files, allow_pickle=True):
-        refuse_pointer(folder / name)
-    if CONFIG not in files:
+    if CONFIG not in [path.name for path in entries]:
         raise _no_config(folder, entries)
-    for name in NEEDED_JSON:
-        if name in files:
-            _refuse_broken_json(folder / name)
     return read_object(folder / CONFIG)
+
+
+def check_files(folder: Path) -> None:
+    """Check that each file of a model or an adapter is one, and no pointer, and that what must be JSON looks like it.
+
+    Raises:
+        ModelLoadError: the text names the first that isn't.
+    """
+    names = sorted(path.name for path in folder.iterdir())  # with links that lead nowhere, and folders
+    for name in wanted_files(names, allow_pickle=True):
+        refuse_pointer(folder / name)
+    for name in NEEDED_JSON:
+        if name in names:
+            _refuse_broken_json(folder / name)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -75,7 +87,7 @@ def check_folder(folder: Path, config: Mapping[str, Any], allow_pickle: bool) ->
     Raises:
         ModelLoadError: the text names what is missing or broken.
     """
-    files = [path.name for path in folder.iterdir() if path.is_file()]
+    files = [path.name for path in folder.iterdir()]
     weights = weight_files(files, allow_pickle, str(config.get("transformers_weights") or ""))
     if weights is None:
         raise ModelLoadError("no_weights", folder=shown_path(folder), files=listed(files))
@@ -132,13 +144,26 @@ def check_gguf(path: Path) -> GgufHeader:
     if header.parts > 1:
         raise ModelLoadError("gguf_parts", file=path.name, count=header.parts)
     check_gguf_architecture(path.name, header.architecture)
-    layers = header.fields.get("block_count")
-    found = {name.split(".")[1] for name in header.tensors if name.startswith("blk.")}
-    missing = [f"blk.{layer}" for layer in range(layers if isinstance(layers, int) else 0) if str(layer) not in found]
-    missing += [name for name in ("token_embd.weight",) if name not in header.tensors]
-    if missing:
+    if missing := _missing_in_gguf(header):
         raise ModelLoadError("tensors_missing", model=path.name, tensors=names_of(missing))
     return header
+
+
+def _missing_in_gguf(header: GgufHeader) -> list[str]:
+    """Return the layers that a GGUF file lacks, and what a layer lacks that the others have."""
+    names, layers = set(header.tensors), header.fields.get("block_count")
+    parts: dict[str, set[str]] = {str(layer): set() for layer in range(layers if isinstance(layers, int) else 0)}
+    for name in names:
+        if name.startswith("blk."):
+            _, layer, part = name.split(".", 2)
+            parts.setdefault(layer, set()).add(part)
+    missing = [f"blk.{layer}" for layer, there in parts.items() if not there]
+    needed = ["token_embd.weight"]
+    if header.architecture in GGUF_OF_EQUAL_LAYERS:
+        every = set().union(*parts.values())
+        needed += ["output_norm.weight"]
+        missing += sorted(f"blk.{layer}.{part}" for layer, there in parts.items() if there for part in every - there)
+    return missing + [name for name in needed if name not in names]
 
 
 def check_gguf_architecture(name: str, architecture: str) -> None:
@@ -192,7 +217,15 @@ def _no_config(folder: Path, entries: Sequence[Path]) -> ModelLoadError:
     names = [f"{path.name}/" if path.is_dir() else path.name for path in entries]
     if not names:
         return ModelLoadError("folder_empty", advice, folder=place, model=hidden)
-    return ModelLoadError("no_config", advice, folder=place, files=listed(names), model=hidden)
+    inner = next((path for path in reversed(entries) if _is_model(path)), None)
+    advice = advice or ("name_inner" if inner else None)
+    facts = {"files": listed(names), "model": hidden, "inner": shown_path(inner) if inner else ""}
+    return ModelLoadError("no_config", advice, folder=place, **facts)
+
+
+def _is_model(folder: Path) -> bool:
+    """Tell whether a folder inside another one holds what was meant, as a trainer's checkpoints do."""
+    return any((folder / name).is_file() for name in (CONFIG, "adapter_config.json"))
 
 
 def _refuse_broken_json(path: Path) -> None:

@@ -4,6 +4,8 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.plan import Machine
 
@@ -21,6 +23,7 @@ PACKAGES: Mapping[str, Mapping[str, str]] = {
     "hqq": {"hqq": "hqq"},
     "quanto": {"optimum.quanto": "optimum-quanto"},
     "quark": {"quark": "amd-quark"},
+    "sinq": {"sinq": "sinq"},
     "spqr": {"spqr_quant": "spqr_quant[gpu]"},
     "torchao": {"torchao": "torchao"},
     "vptq": {"vptq": "vptq"},
@@ -35,7 +38,8 @@ def stored_quantization(config: Mapping[str, Any]) -> dict[str, Any] | None:
     parts = (config, text if isinstance(text, dict) else {})
     names = ("quantization_config", "compression_config", "quantization")  # the last one is MLX's
     found = (part.get(name) for name in names for part in parts)
-    return next((value for value in found if isinstance(value, dict) and value), None)
+    value = next((value for value in found if value), None)
+    return value if value is None or isinstance(value, dict) else {"quant_method": str(value)}
 
 
 def quantization_method(config: Mapping[str, Any]) -> str | None:
@@ -64,6 +68,8 @@ def check_quantization(name: str, config: Mapping[str, Any], machine: Machine) -
     try:
         quantizer = AutoHfQuantizer.from_config(dict(found), pre_quantized=True)
         quantizer.validate_environment(device_map={"": "cuda:0"} if machine.gpu_name else None, weights_only=True)
+        if method == "metal" and not torch.backends.mps.is_available():  # which only its kernels would find out
+            raise RuntimeError("it is made for Apple's GPUs")
     except Exception as error:  # whatever it is, loading would end with it
         problem = " ".join(str(error).split()) or type(error).__name__
         raise ModelLoadError("quantizer_refused", model=name, method=method, problem=problem) from None
@@ -90,7 +96,8 @@ def check_quantization_packages(name: str, config: Mapping[str, Any], is_there: 
         raise ModelLoadError("quantizer_unknown", model=name, method=method)
     missing = [package for module, package in PACKAGES.get(method, {}).items() if not is_there(module, package)]
     if missing:
-        packages, command = ", ".join(missing), f"pip install {' '.join(missing)}"
+        quoted = (f'"{package}"' if "[" in package else package for package in missing)  # some shells expand [...]
+        packages, command = ", ".join(missing), f"pip install {' '.join(quoted)}"
         raise ModelLoadError("quantizer_package", model=name, method=method, packages=packages, command=command)
 
 

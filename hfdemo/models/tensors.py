@@ -17,6 +17,9 @@ from hfdemo.models.headers import Tensor
 NAMED_AT_MOST = 5
 """So many tensors are named in a sentence."""
 
+MANY_LAYERS = 1000
+"""More than any model has; making them to find out takes minutes and gigabytes."""
+
 
 def check_tensors(name: str, config: Mapping[str, Any], stored: Mapping[str, Tensor]) -> None:
     """Refuse a model that lacks tensors, or has some of another shape than its configuration says.
@@ -32,6 +35,7 @@ def check_tensors(name: str, config: Mapping[str, Any], stored: Mapping[str, Ten
         ModelLoadError: the text names the tensors.
     """
     known = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(dict(config))
+    _refuse_too_many_layers(name, known, len(stored))
     shapes = {name: torch.empty(tensor.shape, device="meta") for name, tensor in stored.items()}
     with torch.device("meta"):
         model_class = type(AutoModelForCausalLM.from_config(known, dtype=torch.float32))
@@ -47,6 +51,7 @@ def check_tensors(name: str, config: Mapping[str, Any], stored: Mapping[str, Ten
             output_loading_info=True,
         )
     refuse_gaps(name, found)
+    _refuse_unscaled(name, stored, found)
 
 
 def refuse_gaps(name: str, found: Mapping[str, Any]) -> None:
@@ -66,6 +71,26 @@ def refuse_gaps(name: str, found: Mapping[str, Any]) -> None:
         raise ModelLoadError("tensors_misfit", model=name, tensors=names_of(misfits))
 
 
+def _refuse_too_many_layers(name: str, config: Any, stored: int) -> None:
+    """Refuse a model with fewer tensors than layers, before as many layers are made: a slip may ask for millions."""
+    layers = getattr(config.get_text_config(), "num_hidden_layers", None)
+    if isinstance(layers, int) and layers > max(stored, MANY_LAYERS):
+        raise ModelLoadError("tensors_missing", model=name, tensors=f"{stored} < num_hidden_layers = {layers}")
+
+
+def _refuse_unscaled(name: str, stored: Mapping[str, Tensor], found: Mapping[str, Any]) -> None:
+    """Refuse weights of few bits whose scales no one would read, because config.json doesn't say how they are stored.
+
+    Whole numbers mean nothing without a scale; 8-bit floating point may, unless there is one.
+    """
+    unread = set(found.get("unexpected_keys") or ())
+    has_scales = any("scale" in key.rpartition(".")[2] for key in unread)
+    kinds = {tensor.dtype for key, tensor in stored.items() if key not in unread and len(tensor.shape) > 1}
+    odd = sorted(kind for kind in kinds if kind.startswith(("I", "U")) or (has_scales and kind.startswith("F8")))
+    if odd:
+        raise ModelLoadError("quantizer_unknown", model=name, method=", ".join(odd))
+
+
 def names_of(tensors: list[str]) -> str:
     """Return the first few names, and how many more there are."""
     more = len(tensors) - NAMED_AT_MOST
@@ -74,8 +99,9 @@ def names_of(tensors: list[str]) -> str:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep transformers from logging what it didn't find: the caller says it."""
+    """Keep transformers from logging what it didn't find, and a bar: the caller says it."""
     before = transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     try:
         yield

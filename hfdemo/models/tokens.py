@@ -55,7 +55,8 @@ def check_token(platform: Platform) -> Account | None:
     source = token_source(platform)
     if source is None:
         return None
-    if not (get_token() or "").isascii():  # no header can hold it
+    token = get_token() or ""
+    if not token.isascii() or not token.isprintable() or " " in token:  # no header can hold it
         raise bad_token_error(source, platform)
     try:
         answer = whoami(cache=True)

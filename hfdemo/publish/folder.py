@@ -74,6 +74,7 @@ def read_folder(
     for path in sorted({path for pattern in ALLOWED for path in folder.glob(pattern) if path.is_file()}):
         name = path.relative_to(folder).as_posix()
         if _may_go(name):
+            _refuse_outside(path, folder, name)
             contents[name] = read_file(path, name)
     for name in NEEDED:
         if name not in contents:
@@ -170,6 +171,16 @@ def read_requirements(folder: Path) -> str:
 
 def _may_go(name: str) -> bool:
     return not any(part.startswith(".") or part in NEVER for part in PurePosixPath(name).parts)
+
+
+def _refuse_outside(path: Path, folder: Path, name: str) -> None:
+    """Refuse a link out of the folder: what it leads to would be sent, whatever that is.
+
+    Raises:
+        PublishError: it is one.
+    """
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise PublishError("folder_link_outside", file=name, target=path.resolve())
 
 
 def read_file(path: Path, name: str) -> bytes:

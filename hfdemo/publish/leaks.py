@@ -27,6 +27,10 @@ _ANY = {
 }
 
 
+_IN_ADDRESS = re.compile(r"://[^/\s:@'\"<>{}]+:[^/\s@'\"<>{}]+@")
+"""A password in an address, as of a private index; `{user}` and `<user>` stand for one in documentation."""
+
+
 @dataclass(frozen=True, slots=True)
 class Leak:
     """Where a secret key is."""
@@ -62,6 +66,7 @@ def mask(text: str, known: Mapping[str, str]) -> str:
             text = text.replace(value, "***")
     for pattern in _ANY.values():
         text = pattern.sub("***", text)
+    text = _IN_ADDRESS.sub("://***@", text)
     return hide_tokens(text)
 
 
@@ -71,3 +76,5 @@ def _kinds(text: str, known: Mapping[str, str]) -> Iterator[str]:
         # Finding a beginning takes a hundredth of the time, and there is seldom one.
         if any(start in text for start in shapes) and _ANY[maker].search(text):
             yield maker
+    if "@" in text and "://" in text and _IN_ADDRESS.search(text):
+        yield "URL"

@@ -41,6 +41,14 @@ def test_a_port_that_is_taken_is_one_sentence(tiny):
     assert "Traceback" not in text
 
 
+def test_a_folder_that_gradio_cant_write_to_is_named_and_no_port(tiny):
+    environ = os.environ | {"GRADIO_TEMP_DIR": "/dev/null/x", "LC_ALL": "C", "HFDEMO_MODEL": str(tiny.folder)}
+    status, text = the_warm_python().run(["app.py"], environ)
+    assert status == 1
+    assert "can't be written to /dev/null" in text and "GRADIO_TEMP_DIR" in text
+    assert "Traceback" not in text and "port" not in text
+
+
 @pytest.mark.parametrize(("language", "told"), [("C", "Did you mean HFDEMO_TITLE?"), ("ko_KR", "HFDEMO_TITLE을")])
 def test_a_mistyped_variable_is_told_once_in_the_terminals_language(language, told, tiny, tmp_path):
     mistyped = {"HFDEMO_TITEL": "x", "LC_ALL": language, "HFDEMO_LANGUAGE": "", "PYTHONIOENCODING": "utf-8"}

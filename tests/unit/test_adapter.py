@@ -3,11 +3,13 @@
 import importlib.util
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from hfdemo.errors import ModelLoadError
@@ -94,6 +96,8 @@ def test_without_peft_the_base_and_the_command_are_named(folder, whole, monkeypa
         ({"base_model_name_or_path": None}, "adapter_without_base"),
         ({"base_model_name_or_path": "/content/gone"}, "adapter_base_missing"),
         ({"peft_type": "PROMPT_TUNING"}, "adapter_kind"),
+        ({"peft_type": "lora"}, "adapter_kind"),
+        ({"r": "four"}, "adapter_unreadable"),
     ],
 )
 def test_a_base_that_cant_be_used_is_told(folder, changes, key):
@@ -122,10 +126,57 @@ def test_an_adapter_of_another_model_is_refused_with_its_tensors(folder, whole, 
         ("adapter_model.safetensors", None, "adapter_without_weights"),
         ("adapter_config.json", POINTER, "file_pointer"),
         ("adapter_config.json", b'{"base', "file_damaged"),
+        ("tokenizer.json", POINTER, "file_pointer"),
+        ("tokenizer_config.json", b'{"add', "file_damaged"),
     ],
 )
 def test_an_adapter_that_is_not_whole_is_refused(folder, name, content, key):
-    (folder / name).unlink()
+    (folder / name).unlink(missing_ok=True)
     if content is not None:
         (folder / name).write_bytes(content)
     assert refusal(folder).key == key
+
+
+def change_tensors(folder: Path, changed: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
+    path = folder / "adapter_model.safetensors"
+    save_file(changed(load_file(path)), path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        (lambda tensors: {}, "q_proj.lora_A"),
+        (lambda tensors: {name.removeprefix("base_model.model."): tensors[name] for name in tensors}, "q_proj.lora_A"),
+        (lambda tensors: {name: tensors[name] for name in tensors if "lora_B" not in name}, "q_proj.lora_B"),
+        (lambda tensors: {name: tensors[name] for name in tensors if "layers.1." not in name}, "layers.1."),
+        (
+            lambda tensors: tensors | {name: tensors[name][:3].contiguous() for name in tensors if "lora_A" in name},
+            "A",
+        ),
+    ],
+    ids=["none", "other names", "no second half", "a layer less", "another rank"],
+)
+def test_an_adapter_that_would_change_less_than_it_should_is_refused(folder, changed, named):
+    change_tensors(folder, changed)
+    error = refusal(folder)
+    assert error.key == "adapter_misfit"
+    assert named in error.fields["tensors"]
+
+
+def test_tensors_that_its_configuration_leaves_out_are_named(folder):
+    change(folder, target_modules=["q_proj"])
+    error = refusal(folder)
+    assert error.key == "adapter_misfit"
+    assert "down_proj" in error.fields["tensors"] and "q_proj" not in error.fields["tensors"]
+
+
+def test_other_sizes_than_the_configurations_are_refused(folder):
+    change(folder, r=16)
+    assert refusal(folder).key == "adapter_misfit"
+
+
+def test_an_adapter_of_an_adapter_or_of_itself_is_refused(folder, tuned):
+    for base in (tuned, folder):
+        change(folder, base_model_name_or_path=str(base))
+        error = refusal(folder)
+        assert (error.key, error.fields["base"]) == ("adapter_of_adapter", base.name)

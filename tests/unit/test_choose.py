@@ -50,6 +50,7 @@ UNREACHABLE = ModelLoadError("hub_unreachable", endpoint="https://hub", problem=
         ("https://huggingface.co/org/name", HubModel("org/name")),
         ("http://www.huggingface.co/org/name/", HubModel("org/name")),
         ("huggingface.co/org/name", HubModel("org/name")),
+        ("https://huggingface.co/org/name.git", HubModel("org/name")),
         ("https://hf.co/org/name?library=transformers#files", HubModel("org/name")),
         ("https://huggingface.co/org/name/tree/main", HubModel("org/name")),
         ("https://huggingface.co/org/name/tree/v1.0", HubModel("org/name", "v1.0")),
@@ -349,3 +350,19 @@ def test_in_offline_mode_the_hub_is_not_asked(tmp_path):
 def test_in_offline_mode_the_default_is_used_if_its_weights_are_here(files, name, tmp_path):
     put_into_cache(tmp_path, *files)
     assert chosen_with(tmp_path, HF_HUB_OFFLINE="1")[0] == name
+
+
+@pytest.mark.parametrize(
+    "named", ["hf.co/org/n-GGUF:Q4_K_M", "org/n-GGUF:Q8_0", "https://huggingface.co/org/n-GGUF:latest"]
+)
+def test_a_name_as_ollama_has_it_leads_to_the_files(named):
+    with pytest.raises(ModelLoadError) as refused:
+        parse_model(named)
+    for language in ("en", "ko"):
+        assert "org/n-GGUF/tree/main" in refused.value.text(language)
+
+
+def test_a_path_of_windows_is_said_as_it_was_typed():
+    with pytest.raises(ModelLoadError) as refused:
+        parse_model("C:/models/x")
+    assert (refused.value.key, refused.value.fields["model"]) == ("no_such_model_path", "C:/models/x")

@@ -3,6 +3,7 @@
 import json
 import shutil
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -267,7 +268,7 @@ def test_a_path_is_shown_without_the_owners_name(monkeypatch, tmp_path):
     assert shown_path(Path("/srv/a")) == "/srv/a"
 
 
-def make_gguf(path: Path, layers: int = 2, architecture: str = "llama", **split: int) -> Path:
+def make_gguf(path: Path, layers: int = 2, architecture: str = "llama", without: str = "", **split: int) -> Path:
     writer = GGUFWriter(path, architecture)
     writer.add_block_count(2)
     writer.add_embedding_length(64)
@@ -275,9 +276,11 @@ def make_gguf(path: Path, layers: int = 2, architecture: str = "llama", **split:
     writer.add_token_list(["a", "b"])
     for name, value in split.items():
         writer.add_uint16(f"split.{name}", value)
-    writer.add_tensor("token_embd.weight", torch.zeros(64, 64).numpy())
-    for layer in range(layers):
-        writer.add_tensor(f"blk.{layer}.ffn_down.weight", torch.zeros(64, 64).numpy())
+    names = ["token_embd.weight", "output_norm.weight"]
+    names += [f"blk.{layer}.ffn_{part}.weight" for layer in range(layers) for part in ("up", "down")]
+    for name in names:
+        if name != without:
+            writer.add_tensor(name, torch.zeros(64, 64).numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -287,7 +290,7 @@ def make_gguf(path: Path, layers: int = 2, architecture: str = "llama", **split:
 
 def test_a_whole_gguf_file_is_taken(tmp_path):
     plan = check_model(parse_model(str(make_gguf(tmp_path / "m.gguf"))), Settings(), MACHINE).plan
-    assert (plan.facts.parameters, plan.facts.layers, plan.facts.vocabulary) == (3 * 64 * 64, 2, 2)
+    assert (plan.facts.parameters, plan.facts.layers, plan.facts.vocabulary) == (6 * 64 * 64, 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -349,3 +352,90 @@ def test_a_gguf_file_of_an_unknown_architecture_is_refused(tmp_path):
     assert (error.key, error.fields["architecture"]) == ("gguf_architecture", "clip")
     for known in ("llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "gemma3", "gpt-oss", "phi3"):
         assert loads_gguf_of(known), known
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "chat_template.jinja", "model-00001-of-*"])
+def test_a_link_that_leads_nowhere_and_a_folder_in_place_of_a_file_are_named(folder, name):
+    path = next(folder.glob(name), folder / name)
+    path.unlink(missing_ok=True)
+    path.symlink_to("gone")
+    error = refusal(folder)
+    assert (error.key, error.fields["file"]) == ("file_link_broken", path.name)
+    path.unlink()
+    path.mkdir()
+    error = refusal(folder)
+    assert (error.key, error.fields["file"]) == ("file_is_folder", path.name)
+
+
+def test_a_header_that_safetensors_refuses_is_refused_before_loading(folder):
+    path = merge(folder)
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    for damage in ({"dtype": "F64"}, {"dtype": "Q7"}, {"shape": [1, 1]}):
+        header = json.loads(whole[8 : 8 + length])
+        header["lm_head.weight"] |= damage
+        text = json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + whole[8 + length :])
+        assert refusal(folder).key == "file_damaged"
+
+
+def test_weights_of_few_bits_that_nothing_scales_are_refused(folder):
+    path = merge(folder)
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    name = "model.layers.0.mlp.up_proj.weight"
+    save_file(tensors | {name: tensors[name].to(torch.int8)}, path, {"format": "pt"})
+    assert (refusal(folder).key, refusal(folder).fields["method"]) == ("quantizer_unknown", "I8")
+    eight_bit = tensors | {name: tensors[name].to(torch.float8_e4m3fn)}
+    save_file(eight_bit, path, {"format": "pt"})
+    assert check_model(parse_model(str(folder)), Settings(), MACHINE).plan.fits
+    save_file(eight_bit | {f"{name}_scale": torch.ones(1)}, path, {"format": "pt"})
+    assert (refusal(folder).key, refusal(folder).fields["method"]) == ("quantizer_unknown", "F8_E4M3")
+
+
+def test_millions_of_layers_are_refused_at_once(folder):
+    change_config(folder, num_hidden_layers=10**8)
+    began = time.monotonic()
+    assert refusal(folder).key == "tensors_missing"
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "said"),
+    [
+        ({"model_type": "llama99"}, "architecture_unknown", "llama99"),
+        ({"model_type": None}, "architecture_unknown", "None"),
+        ({"model_type": ""}, "not_a_language_model", "config.json"),
+        ({"hidden_size": "many"}, "cant_load", "hidden_size"),
+        ({"architectures": "LlamaForSequenceClassification"}, "not_text_generation", "LlamaForSequenceClassification"),
+        ({"quantization_config": "awq"}, "quantizer_package", "gptqmodel"),
+        ({"quantization_config": [4]}, "quantizer_unknown", "[4]"),
+    ],
+)
+def test_a_config_that_cant_be_used_is_refused_for_what_is_wrong_in_it(folder, changes, key, said):
+    change_config(folder, **changes)
+    with pytest.raises(ModelLoadError) as refused:
+        check_model(parse_model(str(folder)), Settings(), MACHINE)
+    assert refused.value.key == key
+    assert said in refused.value.text("en") and said in refused.value.text("ko")
+
+
+def test_a_trainers_folder_leads_to_the_checkpoint_in_it(folder, tmp_path):
+    for number in (100, 200):
+        shutil.copytree(folder, tmp_path / "run" / f"checkpoint-{number}")
+    error = refusal(tmp_path / "run")
+    assert (error.key, error.advice) == ("no_config", "name_inner")
+    assert "checkpoint-200?" in error.text("en")
+
+
+def test_checking_writes_no_bar(folder, capfd):
+    check_model(parse_model(str(folder)), Settings(), MACHINE)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "name", ["token_embd.weight", "output_norm.weight", "blk.1.ffn_up.weight", "blk.0.ffn_down.weight"]
+)
+def test_a_tensor_that_a_gguf_file_lacks_is_named(tmp_path, name):
+    error = refusal(make_gguf(tmp_path / "m.gguf", without=name))
+    assert (error.key, error.fields["tensors"]) == ("tensors_missing", name)

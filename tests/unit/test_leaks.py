@@ -32,10 +32,21 @@ def test_a_key_is_found_between_bytes_that_are_no_text(maker, key):
     assert find_leaks([("a.png", b"\x89PNG\0\xff\n\xfe " + key.encode() + b"\0")], {}) == [Leak("a.png", 2, maker)]
 
 
+@pytest.mark.parametrize("address", ["https://anna:geheim@pypi.example.com/simple", "postgres://a:b@db/x"])
+def test_a_password_in_an_address_is_found_and_masked(address):
+    content = f"torch\n--index-url {address}\n"
+    assert find_leaks([("requirements.txt", content.encode())], {}) == [Leak("requirements.txt", 2, "URL")]
+    masked = mask(content, {})
+    assert "://***@" in masked and "geheim" not in masked and ":b@" not in masked
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "hf_***",
+        "https://{user}:{password}@host",
+        "http://<name>:<password>@host",
+        "http://127.0.0.1:7860/ and a@b",
         "hf_token",
         "hf_hub_download_and_more_words",
         "task-with-a-very-long-name-of-many-words",

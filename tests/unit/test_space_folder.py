@@ -196,3 +196,19 @@ def test_each_rule_of_the_program(files, keys):
 def test_a_late_import_is_told_with_both_lines():
     [found] = program.lint({"app.py": "import os\nimport torch\n" + WELL})
     assert "app.py, line 3" in found.text("en") and "torch" in found.text("en") and "line 2" in found.text("en")
+
+
+def test_a_link_out_of_the_folder_is_refused_with_where_it_leads(tmp_path):
+    folder, secret = tmp_path / "mine", tmp_path / "secret"
+    secret.write_text("private")
+    (folder / "hfdemo").mkdir(parents=True)
+    (folder / "docs").mkdir()
+    for name in ("app.py", "README.md", "requirements.txt", "hfdemo/__init__.py", "hfdemo/there.py"):
+        (folder / name).write_text("")
+    (folder / "hfdemo" / "inside.py").symlink_to(folder / "hfdemo" / "there.py")
+    assert "hfdemo/inside.py" in {file.path for file in read_folder(folder, None, True)}
+    (folder / "docs" / "notes.en.md").symlink_to(secret)
+    with pytest.raises(PublishError) as refused:
+        read_folder(folder, None, True)
+    assert (refused.value.key, refused.value.fields["file"]) == ("folder_link_outside", "docs/notes.en.md")
+    assert str(secret) in refused.value.text("en") and str(secret) in refused.value.text("ko")

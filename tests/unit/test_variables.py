@@ -5,10 +5,12 @@ import subprocess
 import sys
 import time
 
+import certifi
 import httpx
 import pytest
 
-from hfdemo.errors import SettingsError
+from hfdemo.errors import ModelLoadError, SettingsError
+from hfdemo.models.tokens import check_token
 from hfdemo.settings import from_env
 from hfdemo.variables import mend_variables
 from tests.conftest import ROOT
@@ -46,8 +48,9 @@ def test_a_token_loses_what_is_around_it(around):
     assert mended(HF_TOKEN=around.format("hf_abc")) == {"HF_TOKEN": "hf_abc"}
 
 
-def test_an_empty_port_is_none():
-    assert mended(GRADIO_SERVER_PORT=" ", GRADIO_NUM_PORTS="") == {}
+def test_an_empty_port_or_host_is_none():
+    assert mended(GRADIO_SERVER_PORT=" ", GRADIO_NUM_PORTS="", GRADIO_SERVER_NAME=" ") == {}
+    assert mended(GRADIO_SERVER_NAME=" 127.0.0.1\n") == {"GRADIO_SERVER_NAME": "127.0.0.1"}
 
 
 @pytest.mark.parametrize(
@@ -59,6 +62,16 @@ def test_an_empty_port_is_none():
         ({"GRADIO_SERVER_PORT": "-1"}, "bad_setting"),
         ({"GRADIO_SERVER_PORT": "7860.5"}, "bad_setting"),
         ({"GRADIO_NUM_PORTS": "many"}, "bad_setting"),
+        ({"GRADIO_NODE_NUM_PORTS": "many"}, "bad_setting"),
+        ({"GRADIO_DEBUG": "true"}, "bad_setting"),
+        ({"HF_HUB_DOWNLOAD_TIMEOUT": "10s"}, "bad_setting"),
+        ({"HF_HUB_ETAG_TIMEOUT": "2.5"}, "bad_setting"),
+        ({"http_proxy": "http://[::1"}, "bad_proxy_url"),
+        ({"HTTPS_PROXY": "http://proxy:abc"}, "bad_proxy_url"),
+        ({"https_proxy": "proxy:99999"}, "bad_proxy_url"),
+        ({"all_proxy": ":"}, "bad_proxy_url"),
+        ({"SSL_CERT_FILE": "/no/such/file"}, "bad_certificates"),
+        ({"SSL_CERT_FILE": __file__}, "bad_certificates"),
         ({"all_proxy": "socks4://127.0.0.1:1080"}, "bad_proxy_address"),
         ({"HTTP_PROXY": "ftp://127.0.0.1"}, "bad_proxy_address"),
         ({"all_proxy": "socks5://127.0.0.1:1080"}, "socks_package"),
@@ -104,3 +117,31 @@ def test_a_wrong_port_is_one_sentence_before_anything_slow_is_imported(language)
     [sentence] = ended.stderr.splitlines()
     assert "GRADIO_SERVER_PORT" in sentence and "'abc'" in sentence
     assert ("정수" in sentence) == language.startswith("ko")
+
+
+def test_a_proxys_password_is_not_said():
+    with pytest.raises(SettingsError) as refused:
+        from_env({"http_proxy": "http://anna:geheim@proxy:abc"})
+    assert "geheim" not in refused.value.text("en") + refused.value.text("ko")
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"SSL_CERT_FILE": ""},
+        {"SSL_CERT_FILE": certifi.where()},
+        {"http_proxy": "proxy.example.com:8080"},
+        {"https_proxy": "http://anna:geheim@10.0.0.1"},
+        {"HF_HUB_DOWNLOAD_TIMEOUT": "30", "GRADIO_DEBUG": "1"},
+    ],
+)
+def test_what_can_be_used_is_taken(environ):
+    from_env(environ)
+
+
+@pytest.mark.parametrize("token", ["hf_한글", "hf_a b", "hf_\u200ba", "Bearer hf_a"])
+def test_a_token_that_no_header_can_hold_is_invalid_before_anything_is_asked(token, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(ModelLoadError) as refused:
+        check_token("local")
+    assert (refused.value.key, refused.value.fields["source"]) == ("bad_token", "HF_TOKEN")
