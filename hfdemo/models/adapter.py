@@ -17,7 +17,8 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.disk import WANTED_FILES, has_file
 from hfdemo.models.headers import Tensor, read_safetensors, refuse_pointer, shown_path
-from hfdemo.models.integrity import TOKENIZERS, check_files, listed, read_object, weight_files
+from hfdemo.models.integrity import check_files, listed, read_object, weight_files
+from hfdemo.models.pretrained import load_adapter
 from hfdemo.models.source import HubModel, LocalModel
 from hfdemo.models.tensors import names_of
 
@@ -113,11 +114,6 @@ def is_adapter_here(source: HubModel | LocalModel) -> bool:
     return isinstance(source, LocalModel) or has_file(source.repo_id, WEIGHTS, source.revision)
 
 
-def has_tokenizer(folder: Path) -> bool:
-    """Tell whether an adapter brings a tokenizer of its own."""
-    return any(any(folder.glob(pattern)) for pattern in TOKENIZERS)
-
-
 def check_adapter(folder: Path, name: str, config: Mapping[str, Any]) -> None:
     """Refuse an adapter that isn't whole, or doesn't fit its base.
 
@@ -161,7 +157,7 @@ def _misfits(folder: Path, name: str, config: Mapping[str, Any], stored: Collect
     Raises:
         ModelLoadError: peft can't make anything of it; the text says what peft says.
     """
-    from peft import PeftModel, get_peft_model_state_dict
+    from peft import get_peft_model_state_dict
 
     known = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(dict(config))
     with torch.device("meta"):
@@ -169,7 +165,7 @@ def _misfits(folder: Path, name: str, config: Mapping[str, Any], stored: Collect
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            made = PeftModel.from_pretrained(base, str(folder), low_cpu_mem_usage=True, torch_device="cpu")
+            made = load_adapter(base, folder, low_cpu_mem_usage=True, torch_device="cpu")
     except Exception as error:  # whatever it is, loading would end with it
         if sizes := re.findall(r"size mismatch for (\S+):", str(error)):
             return sorted(sizes)

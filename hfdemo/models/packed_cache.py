@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from huggingface_hub import constants
-
 from hfdemo import compute
 from hfdemo.compute.faster import this_cpu
 from hfdemo.compute.packed_weights import PackedWeights
 from hfdemo.compute.packing import layout
 from hfdemo.models.disk import ModelFiles
+from hfdemo.models.hub_private import constants
 from hfdemo.models.packed_file import PackedFile
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from typing import Any
 
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from hfdemo.models.adapter import has_tokenizer
 from hfdemo.models.disk import ModelFiles
 from hfdemo.models.explain import NeedsCode
+from hfdemo.models.integrity import TOKENIZERS
 
 _SWITCHES = {"trust_remote_code": False, "local_files_only": True}
 """No code of the model's, and nothing but the files that are here: a configuration may name others on the Hub."""
@@ -30,7 +30,9 @@ def load_tokenizer(files: ModelFiles) -> Any:
         NeedsCode: it is a program.
         OSError, ValueError, ...: it can't be read; see `explain.explain_load_error`.
     """
-    own = files.adapter if files.adapter and has_tokenizer(files.adapter) else files.folder  # an adapter may bring one
+    own = (
+        files.adapter if files.adapter and _has_tokenizer(files.adapter) else files.folder
+    )  # an adapter may bring one
     return _read(AutoTokenizer, files, own)
 
 
@@ -57,11 +59,27 @@ def load_weights(files: ModelFiles, *, pickled: bool = False, **options: Any) ->
     return _read(AutoModelForCausalLM, files, files.folder, generation_config=no_wish, **switches, **told, **options)
 
 
-def merge_adapter(model: Any, folder: Path) -> Any:
-    """Return a model with an adapter merged into its weights, so that it is as fast as its base."""
+def load_adapter(model: Any, folder: Path, **options: Any) -> Any:
+    """Return a model with an adapter in it.
+
+    Args:
+        model: its base.
+        folder: where the adapter is; its weights are safetensors, which `adapter.read_weights` has seen to.
+        options: as `PeftModel.from_pretrained` takes them.
+    """
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(model, str(folder)).merge_and_unload(progressbar=False)
+    return PeftModel.from_pretrained(model, str(folder), **options)
+
+
+def merge_adapter(model: Any, folder: Path) -> Any:
+    """Return a model with an adapter merged into its weights, so that it is as fast as its base."""
+    return load_adapter(model, folder).merge_and_unload(progressbar=False)
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    """Tell whether an adapter brings a tokenizer of its own."""
+    return any(any(folder.glob(pattern)) for pattern in TOKENIZERS)
 
 
 def _read(kind: Any, files: ModelFiles, folder: Path, **options: Any) -> Any:

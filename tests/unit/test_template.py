@@ -451,7 +451,7 @@ def test_what_no_other_thread_could_end_is_named_when_the_model_is_loaded(excess
 def test_a_template_that_is_none_is_told_in_its_own_words_without_what_a_terminal_obeys():
     with pytest.raises(ModelLoadError) as refused:
         ChatTemplate(tokenizer("{{ raise_exception('\x1b[31mred \ud800 \u202e') }}"))
-    assert "It says: \ufffd[31mred \ufffd \ufffd" in refused.value.text("en")
+    assert "It says: \u201c\ufffd[31mred \ufffd \ufffd\u201d" in refused.value.text("en")
     refused.value.text("ko").encode()
 
 
