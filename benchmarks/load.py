@@ -56,7 +56,8 @@ def main() -> None:
                 results.append(_load(url, model, peer, arguments.users, Path(folder)))
             shown = ", ".join(f"{count} users: {_rate(requests):.0f}/s" for count, requests in results[-1].items())
             progress(f"run {run + 1}, {peer}: {shown}")
-    publish("load", _table(measured, arguments.users), measured, arguments.runs, note)
+        # A run takes a quarter of an hour, so each is kept as soon as it is there.
+        publish("load", _table(measured, arguments.users), measured, run + 1, note)
 
 
 @contextmanager
