@@ -26,7 +26,7 @@ from hfdemo.models.packed_file import PackedFile
 
 logger = logging.getLogger(__name__)
 
-SAMPLES, SAMPLE_BYTES = 256, 4096
+SAMPLES, SAMPLE_BYTES = 64, 4096
 """At how many places of a file bytes are compared, and how many at each."""
 
 SHARE_OF_FREE_DISK = 0.5
