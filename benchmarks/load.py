@@ -56,7 +56,7 @@ def main() -> None:
                 results.append(_load(url, model, peer, arguments.users, Path(folder)))
             shown = ", ".join(f"{count} users: {_rate(requests):.0f}/s" for count, requests in results[-1].items())
             progress(f"run {run + 1}, {peer}: {shown}")
-        # A run takes a quarter of an hour, so each is kept as soon as it is there.
+        # A run takes a quarter of an hour, so the table is shown after each.
         publish("load", _table(measured, arguments.users), measured, run + 1, note)
 
 
