@@ -335,7 +335,7 @@ def rows(share: float) -> dict[str, tuple[str, str, Callable[[], str]]]:
         "G17": (
             "A token in the page, the logs or a reply",
             "nowhere",
-            lambda: tests(f"{integration}api.py", f"{integration}colab.py", "-k", "secret or vault"),
+            lambda: tests(f"{integration}api.py", f"{integration}colab.py"),  # whole: cells build on others
         ),
         "G18": ("axe-core, both languages, light and dark", "nothing serious", lambda: tests(f"{e2e}axe.py")),
         "G19": ("Soak: memory within the plan, threads constant", "10 %", soak_row),
