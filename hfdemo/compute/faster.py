@@ -69,9 +69,9 @@ def _measure(question: str, ways: Mapping[str, Callable[[], object]]) -> str:
 
 def _keep(question: str, found: str) -> None:
     """Add an answer to the file; the last of two programs that write at once wins, and the other measures again."""
-    content = _read_file()
-    choices = content.get(this_cpu())
-    content[this_cpu()] = (choices if isinstance(choices, dict) else {}) | {question: found}
+    content, cpu = _read_file(), this_cpu()
+    choices = content.get(cpu)
+    content[cpu] = (choices if isinstance(choices, dict) else {}) | {question: found}
     with suppress(OSError):  # without a disk to write to, each start measures
         path = _path()
         with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False) as file:

@@ -127,7 +127,7 @@ def load_model(
     end_ids = tuple(sorted(end_of_reply_ids(model, tokenizer, prompts)))
     chats = plan.chats if settings.batched else 1
     cache = PackedCache(settings.packed_cache_bytes)
-    packed = cache.find(files, f"{plan.cpu_weights} {plan.dtype}") if on_cpu else PackedWeights()
+    packed = cache.find(files, f"{plan.cpu_weights} {plan.dtype}") if _is_packed(plan) else PackedWeights()
     # The pipeline moves a model to its device, so a step comes after it; unread weights can't be moved.
     step = _make_step(model, plan, chats, weights, packed) if weights else None
     chat_pipeline = pipeline(
@@ -159,7 +159,7 @@ def load_model(
 
 def _in_parts(files: ModelFiles, plan: Plan, progress: Progress) -> GgufWeights | None:
     """Return a GGUF file's weights that are packed as they are read, or None for weights that are read at once."""
-    if not files.gguf_file or files.adapter or plan.cpu_weights == "bf16" or not _packs_on_cpu(plan):
+    if not files.gguf_file or files.adapter or not _is_packed(plan):
         return None
     path = files.folder / files.gguf_file
     if not can_be_read_in_parts(path, plan.facts.model_type):
@@ -193,6 +193,11 @@ def _make_step(model: Any, plan: Plan, chats: int, weights: GgufWeights | None, 
 def _packs_on_cpu(plan: Plan) -> bool:
     """Tell whether the weights may be packed for the CPU; those that bitsandbytes quantizes can't."""
     return plan.way == "cpu" and not plan.quantize
+
+
+def _is_packed(plan: Plan) -> bool:
+    """Tell whether the weights are packed for the CPU, as far as the kernel can multiply by them."""
+    return _packs_on_cpu(plan) and plan.cpu_weights != "bf16"
 
 
 def _device(plan: Plan) -> torch.device:

@@ -30,10 +30,9 @@ def load_tokenizer(files: ModelFiles) -> Any:
         NeedsCode: it is a program.
         OSError, ValueError, ...: it can't be read; see `explain.explain_load_error`.
     """
-    own = (
-        files.adapter if files.adapter and _has_tokenizer(files.adapter) else files.folder
-    )  # an adapter may bring one
-    return _read(AutoTokenizer, files, own)
+    # An adapter may bring its own.
+    folder = files.adapter if files.adapter and _has_tokenizer(files.adapter) else files.folder
+    return _read(AutoTokenizer, files, folder)
 
 
 def load_config(files: ModelFiles) -> Any:
