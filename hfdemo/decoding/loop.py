@@ -26,7 +26,11 @@ PIECE_TOKENS, PIECE_S = 256, 0.25
 """How much of a prompt is read between two steps of the others to begin with, and how long they may wait for it."""
 
 LONE_PIECE_TOKENS, LONE_PIECE_S = 1024, 20.0
-"""The same where nobody waits, but a stopped reply for the end of a layer's longest product: a hundredth of that."""
+"""The same where nobody waits, but a stopped reply for the end of a layer's longest product: a hundredth of that.
+
+A reply alone is read in these also where there may be others: a slow moment must not cut the same prompt into other
+pieces, which are rounded in another way, so that the same seed makes another reply.
+"""
 
 
 class Loop:
@@ -44,7 +48,8 @@ class Loop:
         self._waiting: deque[RunningReply] = deque()
         self._running: list[RunningReply] = []
         self._is_scheduled = False
-        self._piece = PieceSize(LONE_PIECE_TOKENS, LONE_PIECE_S) if most == 1 else PieceSize(PIECE_TOKENS, PIECE_S)
+        self._lone_piece = PieceSize(LONE_PIECE_TOKENS, LONE_PIECE_S)
+        self._piece_beside_others = PieceSize(PIECE_TOKENS, PIECE_S)
 
     @property
     def is_busy(self) -> bool:
@@ -134,14 +139,15 @@ class Loop:
         reply = next((reply for reply in self._running if reply.unread), None)
         if reply is None:
             return
-        piece = reply.unread[: self._piece.tokens]
+        size = self._lone_piece if len(self._running) == 1 else self._piece_beside_others
+        piece = reply.unread[: size.tokens]
         began = time.perf_counter()
         try:
             with suppress(Interrupted):
                 with reply.interruptible(), hooked(reply.model.layers, self._end_stopped_beside):
                     logits = read(reply, piece)
                 logits[0].item()  # a GPU has read it only then
-                self._piece.took(len(piece), time.perf_counter() - began)
+                size.took(len(piece), time.perf_counter() - began)
                 reply.unread = reply.unread[len(piece) :]
                 if not reply.unread:
                     self._write(reply, logits)

@@ -193,10 +193,34 @@ def test_a_prompt_is_read_in_smaller_pieces_where_others_wait_for_their_tokens(m
     monkeypatch.setattr(loop_module, "read", watched)
     monkeypatch.setattr(PieceSize, "took", lambda *_: None)
     length = 2 * PIECE_TOKENS + 3
-    write(Loop(CallingThread(), 1), make(model, length))
-    write(Loop(CallingThread(), 2), make(model, length))
-    assert pieces == [length, PIECE_TOKENS, PIECE_TOKENS, 3]
+    for most in (1, 2):
+        write(Loop(CallingThread(), most), make(model, length))
+    assert pieces == [length, length], "alone, also where others could come"
     assert length < LONE_PIECE_TOKENS
+    pieces.clear()
+    loop, other = Loop(ComputeThread(), 2), make(model, 5, LONG)
+    loop.add(other)
+    has_begun(other)
+    write(loop, make(model, length))
+    other.stop.set()
+    assert pieces == [5, PIECE_TOKENS, PIECE_TOKENS, 3]
+
+
+def test_a_slow_moment_does_not_change_how_a_reply_alone_is_rounded(model, monkeypatch):
+    pieces: list[int] = []
+    read = loop_module.read
+
+    def slow(reply: RunningReply, ids: Any) -> torch.Tensor:
+        pieces.append(len(ids))
+        return read(reply, ids)
+
+    monkeypatch.setattr(loop_module, "read", slow)
+    took = PieceSize.took
+    monkeypatch.setattr(PieceSize, "took", lambda self, tokens, seconds: took(self, tokens, seconds + 10))
+    loop = Loop(CallingThread(), 8)
+    for _ in range(5):
+        write(loop, make(model, 100))
+    assert pieces == [100] * 5
 
 
 def test_a_stopped_reply_does_not_wait_until_the_prompt_of_another_is_read(model):
@@ -226,12 +250,12 @@ def test_a_stopped_reply_does_not_wait_until_the_prompt_of_another_is_read(model
 
 def test_the_pieces_follow_the_machine(model, monkeypatch):
     pieces: list[int] = []
-    seconds = iter([0.1, 0.3, 0.6, 0.2])
+    seconds = iter([8.0, 24.0, 50.0, 16.0])
     monkeypatch.setattr(loop_module, "read", lambda reply, ids: pieces.append(len(ids)) or torch.zeros(100))
     took = PieceSize.took
     monkeypatch.setattr(PieceSize, "took", lambda self, tokens, _: took(self, tokens, next(seconds)))
-    write(Loop(CallingThread(), 2), make(model, 256 + 512 + 512 + 256, replace(GREEDY, max_new_tokens=1)))
-    assert pieces == [256, 512, 512, 256]
+    write(Loop(CallingThread(), 2), make(model, 1024 + 2048 + 2048 + 1024, replace(GREEDY, max_new_tokens=1)))
+    assert pieces == [1024, 2048, 2048, 1024]
 
 
 @pytest.mark.parametrize("most", [1, 2])
