@@ -1,6 +1,7 @@
 """What the tests of all kinds share."""
 
 import asyncio
+import gc
 import os
 import socket
 import ssl
@@ -24,6 +25,8 @@ from tests.warm import Process, the_warm_python
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes that each compute with all cores wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+gc.set_threshold(50_000, 20, 100)  # as `app.py`, and for its reason
+
 ssl.create_default_context = cache(ssl.create_default_context)  # httpx reads all certificates for each client: 23 ms
 
 Result = TypeVar("Result")
@@ -39,6 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     pytest moves a test forward when one of its parameters has the name of a fixture of Playwright's (`context`).
     """
     items.sort(key=lambda item: ("playwright" in getattr(item, "fixturenames", ()), _kind(item)))
+    gc.freeze()  # all that was imported stays
 
 
 def _kind(item: pytest.Item) -> int:

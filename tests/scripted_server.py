@@ -1,12 +1,14 @@
-"""Serves a page whose engine counts, in a process that can be killed: `python -m tests.scripted_server PORT`.
+"""Serves a page whose engine counts, in a process that can be killed: `python -m tests.scripted_server PORT WAITS`.
 
 A message that is a number is answered with so many words, ten a second; any other with how many messages there are.
+While there is a file WAITS, no words come.
 """
 
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from hfdemo.chat.reply import Delta, StopSignal
 from hfdemo.chat.request import ChatRequest
@@ -15,7 +17,15 @@ from tests.fakes import RECEIPT, ScriptedEngine, scripted_page
 
 
 class CountingEngine(ScriptedEngine):
-    """Answers a number with so many words."""
+    """Answers a number with so many words.
+
+    Args:
+        waits: while there is this file, it writes none.
+    """
+
+    def __init__(self, waits: Path) -> None:
+        super().__init__()
+        self._waits = waits
 
     def stream(self, request: ChatRequest, stop: StopSignal) -> Iterator[Delta]:
         self.requests.append(request)
@@ -27,6 +37,8 @@ class CountingEngine(ScriptedEngine):
         if begun:
             yield Delta(request.reply_start)
         for number in range(len(begun), words):
+            while self._waits.exists() and not stop.wait(0.1):
+                yield Delta()
             if stop.is_set():
                 break
             yield Delta(f"w{number} ", used_tokens=40 + number)
@@ -36,4 +48,9 @@ class CountingEngine(ScriptedEngine):
 
 
 if __name__ == "__main__":
-    launch(scripted_page(CountingEngine()), server_name="127.0.0.1", server_port=int(sys.argv[1]), quiet=True)
+    launch(
+        scripted_page(CountingEngine(Path(sys.argv[2]))),
+        server_name="127.0.0.1",
+        server_port=int(sys.argv[1]),
+        quiet=True,
+    )

@@ -21,6 +21,8 @@ from pathlib import Path
 from tests import ROOT
 
 IMPORTS = """
+import gc
+gc.set_threshold(50_000, 20, 100)  # as `app.py`, and for its reason
 import fastapi, httpx, jinja2, numpy, pandas, PIL.Image, pydantic, safetensors.torch, typer, uvicorn
 import torch, torch._dynamo, torch.distributed.tensor
 """

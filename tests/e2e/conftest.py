@@ -19,7 +19,7 @@ from hfdemo.page.page import launch
 from tests.conftest import ROOT, App, free_port, is_up, wait_until
 from tests.fakes import ScriptedEngine, ScriptedHost, scripted_page
 
-expect.set_options(timeout=15_000)  # the check's machine may be busy; what is there at once takes no longer
+expect.set_options(timeout=60_000)  # the machine may be busy; what is there at once takes no longer
 
 WITHOUT_WINDOWS = ("chromium-headless-shell", "chrome-headless-shell")
 """What Playwright too takes for tests: the same page, for half of the time of the CPU."""
@@ -114,15 +114,25 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen | None = None
+        self._folder = tempfile.TemporaryDirectory()
+        self._waits = Path(self._folder.name, "waits")
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tests.scripted_server", str(self.port)]
+        self.go_on()
+        command = [sys.executable, "-m", "tests.scripted_server", str(self.port), str(self._waits)]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(lambda: is_up(f"{self.url}/healthz"), 60, "the server answers")
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+    def wait(self) -> None:
+        """Write no more words until told to go on: however long a page takes, its reply still comes."""
+        self._waits.touch()
+
+    def go_on(self) -> None:
+        self._waits.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")
@@ -138,6 +148,7 @@ def server(any_server: Server) -> Server:
     """A server that runs, whatever the test before did to it."""
     if any_server.process is None or any_server.process.poll() is not None:
         any_server.start()
+    any_server.go_on()
     return any_server
 
 

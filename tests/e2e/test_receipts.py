@@ -44,7 +44,7 @@ def test_stopped_reply_can_be_continued(chat):
     chat.set_option("temperature", 0)
     chat.set_option("max-new-tokens", 400)
     chat.send("Write a long story about a fox who finds a map.")
-    expect(chat.replies.last).to_have_text(re.compile(".{60}"), timeout=20_000)
+    expect(chat.replies.last).to_have_text(re.compile(".{60}"))
     chat.stop_button.click()
     begun = chat.wait_for_reply()
     expect(chat.page.locator("#transcript")).to_contain_text("Stopped")
