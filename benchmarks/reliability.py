@@ -122,10 +122,10 @@ def kills(times: int, prompt: str) -> tuple[list[float], list[float], int]:
         engine = running.local.engine
         for _ in range(times):
             with ThreadPoolExecutor(1) as pool:
-                other = pool.submit(_complete, running.url, "What is the capital of France?")
+                other = pool.submit(_complete, running.url, "What is the capital of Korea?")
                 _leave_midway(running.url, prompt, 0.2 + 0.4 * dice.random())
                 begun = time.monotonic()
-                harmed += other.result() != "The capital of France is Paris."
+                harmed += other.result() != "The capital of Korea is Seoul."
             while engine.in_use():
                 time.sleep(0.002)
             ended.append(time.monotonic() - begun)

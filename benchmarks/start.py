@@ -17,7 +17,7 @@ from benchmarks.report import parse_arguments, progress, publish, spread, table
 from tests.conftest import ROOT, free_port
 
 TIMEOUT_S = 120
-MESSAGE = "What is the capital of France?"
+MESSAGE = "What is the capital of Korea?"
 OPTIONS = {"temperature": 0, "max_new_tokens": 16}
 PROGRAMS: dict[str, tuple[list[str], str, dict[str, Any], dict[str, str]]] = {
     "the usual Space code": (["-m", "benchmarks.usual_space"], "respond", {"temperature": 0, "max_tokens": 16}, {}),

@@ -18,9 +18,9 @@ def greedy(chat, max_new_tokens: int = 48) -> None:
 
 def test_first_message_is_answered(chat):
     greedy(chat)
-    chat.send("What is the capital of France?")
-    expect(chat.users.last).to_contain_text("What is the capital of France?")
-    assert "Paris" in chat.wait_for_reply()
+    chat.send("What is the capital of Korea?")
+    expect(chat.users.last).to_contain_text("What is the capital of Korea?")
+    assert "Seoul" in chat.wait_for_reply()
     expect(chat.box).to_have_value("")
     expect(chat.box).to_be_editable()
 
@@ -41,10 +41,10 @@ def test_reply_is_seen_growing(chat):
 
 def test_second_turn_recalls_the_first(chat):
     greedy(chat)
-    chat.send("What is the capital of France?")
+    chat.send("What is the capital of Korea?")
     chat.wait_for_reply()
     chat.send("Repeat your last answer.")
-    assert "Paris" in chat.wait_for_reply()
+    assert "Seoul" in chat.wait_for_reply()
 
 
 def test_stop_keeps_the_text_and_the_next_message_starts_at_once(chat, app):
@@ -59,7 +59,7 @@ def test_stop_keeps_the_text_and_the_next_message_starts_at_once(chat, app):
     chat.page.wait_for_timeout(500)
     assert chat.replies.last.inner_text() == kept != ""
     greedy(chat)
-    chat.send("What is the capital of France?")
+    chat.send("What is the capital of Korea?")
     assert chat.wait_for_reply()
     assert chat.replies.count() == 2
 

@@ -14,7 +14,7 @@ from tests.fakes import RECEIPT
 
 def test_receipt_says_why_the_reply_ended_and_unfolds(chat):
     chat.set_option("temperature", 0)
-    chat.send("What is the capital of France?")
+    chat.send("What is the capital of Korea?")
     chat.wait_for_reply()
     receipt = chat.page.locator("#transcript .thought-group")
     expect(receipt).to_contain_text(re.compile(r"Finished · 8 tokens · [\d.]+/s"))

@@ -73,9 +73,9 @@ def test_the_model_is_on_the_gpu_and_its_steps_are_recorded(local):
 
 
 def test_a_reply_is_right_and_ends(local):
-    request = story(50, messages=(Message("user", "What is the capital of France?"),))
+    request = story(50, messages=(Message("user", "What is the capital of Korea?"),))
     text, receipt = run(local.engine, request)
-    assert "Paris" in text
+    assert "Seoul" in text
     assert receipt is not None and receipt.finish_reason == "end_of_turn"
 
 

@@ -53,11 +53,11 @@ class Tiny:
 
     folder: Path
     reply: str
-    """What it answers, in 24 tokens, to the question for the capital of France."""
+    """What it answers, in 24 tokens, to the question for the capital of Korea."""
 
     @classmethod
     def at(cls, folder: Path) -> "Tiny":
-        question = Message("user", "What is the capital of France?")
+        question = Message("user", "What is the capital of Korea?")
         text, _ = run(loaded(Settings(model=str(folder))), story(24, messages=(question,)))
         return cls(folder, text)
 

@@ -54,9 +54,9 @@ def test_reply_streams_and_grows(client):
 
 
 def test_calls_of_one_client_are_one_conversation_and_others_know_nothing_of_it(client, app):
-    ask(client, "What is the capital of France?")
-    assert "Paris" in ask(client, "Repeat your last answer.")
-    assert "Paris" not in ask(Client(app.url, verbose=False), "Repeat your last answer.")
+    ask(client, "What is the capital of Korea?")
+    assert "Seoul" in ask(client, "Repeat your last answer.")
+    assert "Seoul" not in ask(Client(app.url, verbose=False), "Repeat your last answer.")
 
 
 def test_same_seed_gives_the_same_reply(app):
@@ -268,7 +268,7 @@ def test_other_bad_parameters_are_refused_with_their_name(app, parameters, text)
 
 def test_receipt_tells_of_the_clients_own_last_reply(client, app):
     assert client.predict(api_name="/receipt") is None
-    ask(client, "What is the capital of France?")
+    ask(client, "What is the capital of Korea?")
     receipt = client.predict(api_name="/receipt")
     assert (receipt["prompt_tokens"], receipt["new_tokens"], receipt["finish_reason"]) == (37, 8, "end_of_turn")
     assert receipt["context_limit"] == 8192

@@ -19,7 +19,7 @@ from tests.integration.conftest import Tiny
 from tests.integration.local import Local
 
 
-def request(text: str = "What is the capital of France?", tokens: int = 24) -> ChatRequest:
+def request(text: str = "What is the capital of Korea?", tokens: int = 24) -> ChatRequest:
     return ChatRequest((Message("user", text),), "", Options(temperature=0, max_new_tokens=tokens), cache_key="chat")
 
 

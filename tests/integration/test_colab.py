@@ -29,7 +29,7 @@ from tests.hub import BAD_TOKEN, GOOD_TOKEN, Hub, Model, serve
 from tests.integration.conftest import Tiny
 
 STAND_INS = ROOT / "tests" / "colab"
-QUESTION = "What is the capital of France?"
+QUESTION = "What is the capital of Korea?"
 
 
 @pytest.fixture(scope="module")

@@ -155,7 +155,7 @@ def test_the_health_check_tells_a_running_page_from_nothing(container):
 
 def test_the_page_answers_at_every_address_of_the_machine(container, tiny):
     client = Client(f"http://127.0.0.1:{container[1]}", verbose=False)
-    question = "What is the capital of France?"
+    question = "What is the capital of Korea?"
     assert client.predict(message=question, temperature=0, max_new_tokens=24, api_name="/chat") == tiny.reply
     assert httpx.get(f"http://127.0.0.2:{container[1]}").status_code == 200, "it listens on 0.0.0.0"
 

@@ -47,7 +47,7 @@ def run(command: list[str], folder: Path) -> list[str]:
 
 
 def assert_streamed(texts: list[str]) -> None:
-    assert texts[-1] == "The capital of France is Paris."
+    assert texts[-1] == "The capital of Korea is Seoul."
     growing = [text for text in dict.fromkeys(texts) if text]
     assert len(growing) > 1
     assert all(texts[-1].startswith(text) for text in growing)
@@ -78,14 +78,15 @@ def test_curl_example(page_of_docs, app, tmp_path):
     assert_streamed([line.removeprefix('data: ["').partition('"')[0] for line in lines if line.startswith("data: [")])
 
 
-@both("prompt")
-def test_prompt_example(page_of_docs, embedded_model):
-    code = block(page_of_docs, "sh", word="hfdemo prompt").replace(".venv/bin/python", sys.executable)
+def test_prompt_example(embedded_model):
+    code = block(in_english("prompt"), "sh", word="hfdemo prompt")
+    assert code == block(in_korean("prompt"), "sh", word="hfdemo prompt")
+    code = code.replace(".venv/bin/python", sys.executable)
     environ = os.environ | {"HFDEMO_MODEL": str(embedded_model)}
     answer = subprocess.run(["sh", "-c", code], capture_output=True, encoding="utf-8", cwd=ROOT, env=environ)
     assert answer.returncode == 0, answer.stderr
     shown = json.loads(answer.stdout)
-    assert "What is the capital of France?<|im_end|>" in shown["text"]
+    assert "What is the capital of Korea?<|im_end|>" in shown["text"]
     assert len(shown["ids"]) == len(shown["special"]) == 37
 
 

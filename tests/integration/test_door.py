@@ -23,7 +23,7 @@ from tests.written import block, in_english, in_korean
 
 KEY = "key-of-the-laptop-1"
 MODEL = "tiny"
-QUESTION = {"role": "user", "content": "What is the capital of France?"}
+QUESTION = {"role": "user", "content": "What is the capital of Korea?"}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def model(openai) -> str:
 def test_openai_whole_and_as_a_stream(openai, model):
     asked = {"model": model, "messages": [QUESTION], "temperature": 0, "max_completion_tokens": 20}
     reply = openai.chat.completions.create(**asked)
-    assert reply.choices[0].message.content == "The capital of France is Paris."
+    assert reply.choices[0].message.content == "The capital of Korea is Seoul."
     assert reply.choices[0].finish_reason == "stop"
     assert reply.usage.completion_tokens > 5 and reply.usage.prompt_tokens > 20
     chunks = list(openai.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
@@ -72,7 +72,7 @@ def test_stop_texts_lengths_and_seeds(openai, model):
         choice = openai.chat.completions.create(model=model, messages=[QUESTION], **fields).choices[0]
         return choice.message.content, choice.finish_reason
 
-    assert ask(temperature=0, stop=" France") == ("The capital of", "stop")
+    assert ask(temperature=0, stop=" Korea") == ("The capital of", "stop")
     assert ask(temperature=0, max_tokens=3)[1] == "length"
     sampled = {"temperature": 1.5, "max_tokens": 12}
     assert ask(**sampled, seed=7) == ask(**sampled, seed=7) != ask(**sampled, seed=8)
@@ -95,15 +95,15 @@ def test_probabilities_are_those_of_the_model(openai, model):
 
 
 def test_a_text_is_gone_on_with(openai, model):
-    reply = openai.completions.create(model=model, prompt="The capital of France is", temperature=0, max_tokens=3)
-    assert reply.choices[0].text.startswith(" Paris")
+    reply = openai.completions.create(model=model, prompt="The capital of Korea is", temperature=0, max_tokens=3)
+    assert reply.choices[0].text.startswith(" Seoul")
     assert reply.usage.prompt_tokens < 10
 
 
 def test_the_responses_api(openai, model):
     asked = {"model": model, "input": QUESTION["content"], "temperature": 0, "max_output_tokens": 20}
     reply = openai.responses.create(**asked)
-    assert reply.output_text == "The capital of France is Paris." and reply.status == "completed"
+    assert reply.output_text == "The capital of Korea is Seoul." and reply.status == "completed"
     assert reply.usage.output_tokens > 5
     with openai.responses.stream(**asked) as stream:
         pieces = [event.delta for event in stream if event.type == "response.output_text.delta"]
@@ -197,24 +197,24 @@ def test_huggingface_hubs_own_client(url, model):
 
     client = InferenceClient(base_url=url, api_key=KEY)
     reply = client.chat_completion([QUESTION], temperature=0, max_tokens=20)
-    assert reply.choices[0].message.content == "The capital of France is Paris."
+    assert reply.choices[0].message.content == "The capital of Korea is Seoul."
     chunks = client.chat.completions.create(messages=[QUESTION], model=model, stream=True, temperature=0)
-    assert "Paris" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert "Seoul" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
 
     async def ask() -> str:
         async with AsyncInferenceClient(base_url=url, api_key=KEY) as client:
             stream = await client.chat_completion([QUESTION], temperature=0, max_tokens=20, stream=True)
             return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
-    assert run_async(ask()) == "The capital of France is Paris."
+    assert run_async(ask()) == "The capital of Korea is Seoul."
 
 
 def test_langchain(url, model):
     module = pytest.importorskip("langchain_openai")
     chat = module.ChatOpenAI(base_url=url, api_key=KEY, model=model, temperature=0, max_tokens=20)
-    assert chat.invoke("What is the capital of France?").content == "The capital of France is Paris."
-    pieces = [piece.content for piece in chat.stream("What is the capital of France?")]
-    assert "".join(pieces) == "The capital of France is Paris." and len(pieces) > 1
+    assert chat.invoke("What is the capital of Korea?").content == "The capital of Korea is Seoul."
+    pieces = [piece.content for piece in chat.stream("What is the capital of Korea?")]
+    assert "".join(pieces) == "The capital of Korea is Seoul." and len(pieces) > 1
 
 
 def test_the_llm_tool(url, model, tmp_path):
@@ -223,9 +223,9 @@ def test_the_llm_tool(url, model, tmp_path):
     (tmp_path / "extra-openai-models.yaml").write_text(json.dumps([entry]))
     environ = os.environ | {"LLM_USER_PATH": str(tmp_path)}
     command = [sys.executable, "-m", "llm", "-m", "here", "--key", KEY, "-o", "temperature", "0"]
-    asked = [*command, "What is the capital of France?"]
+    asked = [*command, "What is the capital of Korea?"]
     ended = subprocess.run(asked, env=environ, capture_output=True, text=True, timeout=100, check=False)
-    assert ended.stdout.strip() == "The capital of France is Paris.", ended.stderr
+    assert ended.stdout.strip() == "The capital of Korea is Seoul.", ended.stderr
 
 
 def test_transformers_own_chat(url, model, tmp_path):
@@ -242,7 +242,7 @@ def test_transformers_own_chat(url, model, tmp_path):
         cwd=tmp_path,
         check=False,
     )
-    assert "The capital of France is Paris." in ended.stdout, ended.stderr[-2000:]
+    assert "The capital of Korea is Seoul." in ended.stdout, ended.stderr[-2000:]
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_transformers_own_chat(url, model, tmp_path):
 def test_the_example_of_the_docs(url, page, key, tmp_path):
     pytest.importorskip("openai")
     code = block(page, "python", "OpenAI").replace(f"{ADDRESS}/v1", url).replace(key, KEY)
-    assert run([sys.executable, "-c", code], tmp_path) == ["The capital of France is Paris."]
+    assert run([sys.executable, "-c", code], tmp_path) == ["The capital of Korea is Seoul."]
 
 
 def test_curl(url, model):
@@ -261,13 +261,13 @@ def test_curl(url, model):
     body = json.dumps({"model": model, "messages": [QUESTION], "temperature": 0, "stream": True})
     command = ["curl", "-sN", f"{url}/chat/completions", "-H", f"Authorization: Bearer {KEY}", "-d", body]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert "Paris" in ended.stdout and ended.stdout.endswith("data: [DONE]\n\n")
+    assert "Seoul" in ended.stdout and ended.stdout.endswith("data: [DONE]\n\n")
 
 
 NPM = """
 import OpenAI from "openai";
 const client = new OpenAI({ baseURL: process.argv[2], apiKey: process.argv[3], maxRetries: 0 });
-const messages = [{ role: "user", content: "What is the capital of France?" }];
+const messages = [{ role: "user", content: "What is the capital of Korea?" }];
 const model = (await client.models.list()).data[0].id;
 const stream = await client.chat.completions.create({ model, messages, temperature: 0, stream: true });
 let text = "";
@@ -294,4 +294,4 @@ def test_openais_client_for_javascript(url, tmp_path):
         pytest.skip("npm can't install openai here")
     command = ["node", "ask.js", url, KEY]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
-    assert ended.stdout.splitlines() == ["The capital of France is Paris.", "400 temperature"], ended.stderr
+    assert ended.stdout.splitlines() == ["The capital of Korea is Seoul.", "400 temperature"], ended.stderr

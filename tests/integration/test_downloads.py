@@ -51,7 +51,7 @@ def wait_for(stage):
         time.sleep(0.02)
 
 def reply():
-    message = Message("user", "What is the capital of France?")
+    message = Message("user", "What is the capital of Korea?")
     asked = ChatRequest((message,), "", Options(temperature=0, max_new_tokens=24), cache_key="chat")
     return "".join(delta.text for delta in engine.stream(asked, StopSignal()))
 """

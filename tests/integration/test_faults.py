@@ -99,7 +99,7 @@ def client(served):
 
 def ask(client: Client) -> str:
     client.reset_session()
-    return client.predict(message="What is the capital of France?", temperature=0, max_new_tokens=24, api_name="/chat")
+    return client.predict(message="What is the capital of Korea?", temperature=0, max_new_tokens=24, api_name="/chat")
 
 
 def threads_of_turns() -> list[str]:

@@ -58,7 +58,7 @@ def start(tmp_path: Path, home: Path) -> Iterator:
         app.stop()
 
 
-def ask(url: str, message: str = "What is the capital of France?") -> str:
+def ask(url: str, message: str = "What is the capital of Korea?") -> str:
     client = Client(url, verbose=False)
     return client.predict(message=message, temperature=0, max_new_tokens=24, api_name="/chat")
 
@@ -75,7 +75,7 @@ def test_unset_model_falls_back_to_the_embedded_one_with_the_reason(start, envir
     app = start(**environ)
     app.wait_for_log("You are talking to a small demo model", timeout_s=10)
     assert reason in app.log()
-    assert "Paris" in ask(app.url)
+    assert "Seoul" in ask(app.url)
     assert "Downloading" not in app.log(), "the embedded model is in the cache"
 
 
@@ -179,9 +179,9 @@ def test_gguf_file_is_packed_as_it_is_stored(gguf):
 def test_gguf_file_is_loaded(gguf, monkeypatch):
     monkeypatch.setattr("hfdemo.models.machine.bfloat16_pays", lambda: False)  # its first word is a close choice
     engine = loaded(Settings(model=gguf, cpu_weights="bf16"))
-    question = Message("user", "What is the capital of France?")
+    question = Message("user", "What is the capital of Korea?")
     text, receipt = run(engine, story(24, messages=(question,)))
-    assert (text, receipt.model) == ("The capital of France is Paris.", "SmolLM2-135M-Instruct.Q4_1.gguf")
+    assert (text, receipt.model) == ("The capital of Korea is Seoul.", "SmolLM2-135M-Instruct.Q4_1.gguf")
 
 
 def test_ten_first_messages_share_one_load(tiny, monkeypatch):
@@ -197,7 +197,7 @@ def test_ten_first_messages_share_one_load(tiny, monkeypatch):
     monkeypatch.setattr(load, "load_model", counted)
     engine = Local(Settings(model=str(tiny.folder)))
     request = ChatRequest(
-        (Message("user", "What is the capital of France?"),), "", Options(temperature=0, max_new_tokens=24)
+        (Message("user", "What is the capital of Korea?"),), "", Options(temperature=0, max_new_tokens=24)
     )
     replies: list[str] = []
 
@@ -224,7 +224,7 @@ from hfdemo.settings import Settings
 from tests.integration.local import Local
 
 engine = Local(Settings(model=sys.argv[1], quantize=sys.argv[2]))
-message = Message("user", "What is the capital of France?")
+message = Message("user", "What is the capital of Korea?")
 asked = ChatRequest((message,), "", Options(temperature=0, max_new_tokens=24), cache_key="chat")
 deltas = list(engine.stream(asked, StopSignal()))
 print(deltas[-1].receipt.device)
@@ -238,7 +238,7 @@ def test_a_model_in_fewer_bits_answers_and_no_library_chatters(embedded_model, q
     ended = run_program(FEWER_BITS, str(embedded_model), quantize)
     device, answer = ended.stdout.splitlines()
     assert device.startswith("CPU") and device.endswith(quantize)
-    assert "Paris" in answer
+    assert "Seoul" in answer
     assert ended.stderr == ""
 
 

@@ -24,8 +24,8 @@ from hfdemo.models.embedded import GGUF_IN_WHEEL, PACKAGE
 from hfdemo.settings import Settings
 from tests.conftest import free_port, is_up, start_app, wait_until
 
-QUESTION = "What is the capital of France?"
-ANSWER = "The capital of France is Paris."
+QUESTION = "What is the capital of Korea?"
+ANSWER = "The capital of Korea is Seoul."
 KEY = "key-of-the-other-page"
 
 
@@ -96,8 +96,8 @@ def test_hfdemo_tells_hfdemo_how_likely_tokens_were(other_page):
 
 
 def test_hfdemo_goes_on_with_a_text_for_hfdemo(other_page):
-    told, _ = ask(other_page, request_of("The capital of France is", completes=True))
-    assert told.text.startswith(" Paris")
+    told, _ = ask(other_page, request_of("The capital of Korea is", completes=True))
+    assert told.text.startswith(" Seoul")
 
 
 def test_hfdemo_stops_for_hfdemo(other_page):

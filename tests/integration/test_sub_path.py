@@ -43,7 +43,7 @@ def test_a_person_signs_in_and_chats(proxy, page: Page):
     page.fill("#password", PASSWORD)
     page.get_by_role("button").click()
     box = page.locator("#chat textarea, textarea").first
-    box.fill("What is the capital of France?")
+    box.fill("What is the capital of Korea?")
     box.press("Enter")
     expect(page.get_by_text(re.compile(r"· \d+ tokens")).first).to_be_visible(timeout=60_000)  # below the reply
     worker = page.evaluate("async () => (await navigator.serviceWorker.ready).scope")
@@ -86,10 +86,10 @@ def test_signing_in_and_out_stays_below_the_path(proxy, path, to):
 
 def test_the_clients_of_both_apis_answer(proxy):
     client = Client(proxy.url, auth=(NAME, PASSWORD), verbose=False, analytics_enabled=False)
-    question = "What is the capital of France?"
-    assert client.predict(message=question, temperature=0, api_name="/chat") == "The capital of France is Paris."
+    question = "What is the capital of Korea?"
+    assert client.predict(message=question, temperature=0, api_name="/chat") == "The capital of Korea is Seoul."
     door = OpenAI(base_url=f"{proxy.url}v1", api_key=KEY)
     asked = door.chat.completions.create(
         model=door.models.list().data[0].id, messages=[{"role": "user", "content": question}], temperature=0
     )
-    assert asked.choices[0].message.content == "The capital of France is Paris."
+    assert asked.choices[0].message.content == "The capital of Korea is Seoul."

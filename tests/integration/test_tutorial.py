@@ -131,11 +131,11 @@ def test_both_prompt_forms_are_answered(embedded_model, tmp_path):
         [ast.literal_eval(text) for text in re.findall(rf"^{name}: +(.*)$", said, re.M)]
         for name in ("Prompt", "Reply")
     )
-    assert prompts[0] == "User: What is the capital of France?\nAssistant:"
-    assert prompts[1].endswith("<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n")
-    answer, goes_on = replies[0][:40].partition("Paris.")[:2], len(replies[0]) > 60
-    assert answer == (" The capital of France is ", "Paris.") and goes_on, "as the tutorial says of such prompts"
-    assert replies[1] == "The capital of France is Paris."
+    assert prompts[0] == "User: What is the capital of Korea?\nAssistant:"
+    assert prompts[1].endswith("<|im_start|>user\nWhat is the capital of Korea?<|im_end|>\n<|im_start|>assistant\n")
+    answer, goes_on = replies[0][:40].partition("Seoul.")[:2], len(replies[0]) > 60
+    assert answer == (" The capital of Korea is ", "Seoul.") and goes_on, "as the tutorial says of such prompts"
+    assert replies[1] == "The capital of Korea is Seoul."
 
 
 def test_the_client_gets_an_answer(app, tmp_path):

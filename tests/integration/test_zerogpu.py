@@ -32,7 +32,7 @@ from tests.integration.local import Local
 from tests.zerogpu import Loan, Refusal, Scheduler, serve
 from tests.zerogpu.scheduler import is_alive, kill
 
-CAPITAL = "What is the capital of France?"
+CAPITAL = "What is the capital of Korea?"
 STORY = "Write a long story about a fox who finds a map."
 KEY = "key-of-the-laptop-1"
 KOREAN = {"Accept-Language": "ko-KR,ko;q=0.9"}
@@ -110,7 +110,7 @@ def test_the_model_is_there_before_the_page_and_no_gpu_is_taken_before_a_message
 
 def test_a_reply_streams_and_its_gpu_is_given_back(space, scheduler):
     texts = list(begin(visit(space, "ann"), CAPITAL, max_new_tokens=24))
-    assert texts[-1] == "The capital of France is Paris."
+    assert texts[-1] == "The capital of Korea is Seoul."
     assert len(set(texts)) > 3
     assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
     wait_until(lambda: not scheduler.lent, 2, "the GPU is given back")
@@ -122,10 +122,10 @@ def test_a_program_with_a_key_is_answered_and_its_own_quota_pays(space, schedule
     headers = {"Authorization": f"Bearer {KEY}", "X-IP-Token": token_of("ann")}
     asked = {"messages": [{"role": "user", "content": CAPITAL}], "temperature": 0, "max_tokens": 24}
     answer = httpx.post(f"{space.url}/v1/chat/completions", headers=headers, json=asked, timeout=60)
-    assert answer.json()["choices"][0]["message"]["content"] == "The capital of France is Paris."
+    assert answer.json()["choices"][0]["message"]["content"] == "The capital of Korea is Seoul."
     headers["X-IP-Token"] = token_of("ben")
     answer = httpx.post(f"{space.url}/v1/chat/completions", headers=headers, json=asked | {"stream": True}, timeout=60)
-    assert "Paris" in answer.text and answer.text.endswith("data: [DONE]\n\n")
+    assert "Seoul" in answer.text and answer.text.endswith("data: [DONE]\n\n")
     assert [loan.token for loan in scheduler.loans] == [token_of("ann"), token_of("ben")]
 
 
@@ -172,7 +172,7 @@ def test_receipt_comes_from_the_worker(space):
 def test_calls_of_one_client_are_one_conversation(space):
     client = visit(space)
     ask(client)
-    assert "Paris" in ask(client, "Repeat your last answer.")
+    assert "Seoul" in ask(client, "Repeat your last answer.")
 
 
 def test_a_worker_that_is_there_is_used_again(space, scheduler):
@@ -216,7 +216,7 @@ def test_stop_gives_the_gpu_back_within_a_second(space, scheduler, message):
         return loan.ended_at - stopped
 
     assert quickest(stop_s, 1) < 1
-    assert ask(visit(space)) == "The capital of France is Paris."
+    assert ask(visit(space)) == "The capital of Korea is Seoul."
 
 
 def test_a_caller_who_hangs_up_gives_the_gpu_back(space, scheduler):
@@ -237,7 +237,7 @@ def test_the_tokens_of_two_visitors_are_not_mixed(space, scheduler):
         for _ in range(2)  # one is answered, one waits
         for client, tokens in ((first, 8), (second, 1000))
     ]
-    assert {job.result() for job in jobs} == {"The capital of France is Paris."}
+    assert {job.result() for job in jobs} == {"The capital of Korea is Seoul."}
     ann = [loan.seconds for loan in scheduler.loans if loan.token == token_of("ann")]
     ben = [loan.seconds for loan in scheduler.loans if loan.token == token_of("ben")]
     assert len(ann) == len(ben) == 2
@@ -288,7 +288,7 @@ def test_a_gpu_that_is_taken_back_ends_the_reply_with_a_kind_text(space, schedul
         with pytest.raises(AppError, match=text):
             job.result()
         wait_until(lambda loan=loan: not is_alive(loan.pid), 5)
-    assert ask(visit(space)) == "The capital of France is Paris."
+    assert ask(visit(space)) == "The capital of Korea is Seoul."
     assert workers(space) == [scheduler.loans[-1].pid]
 
 
@@ -319,7 +319,7 @@ def test_a_refusal_is_said_in_the_visitors_language(space, scheduler, refusal, w
         with pytest.raises(AppError, match=text):
             ask(visit(space, who, **headers))
     scheduler.refusal = None
-    assert ask(visit(space, who)) == "The capital of France is Paris."
+    assert ask(visit(space, who)) == "The capital of Korea is Seoul."
 
 
 @pytest.mark.parametrize("who", [None, "ann"])
