@@ -155,6 +155,8 @@ class ModelMenu:
         name = replace_surrogates(picked).strip() if isinstance(picked, str) else ""
         if name and (self._settings.private or name in self._named):
             return self._named.get(name, name)
+        if self._settings.private:
+            raise InvalidInput("no_model_name")
         raise InvalidInput("model_not_offered", models=", ".join(self._named))
 
     def _current(self) -> str | None:

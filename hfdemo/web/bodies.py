@@ -1,4 +1,4 @@
-"""How large a request may be, by its route, how long its body may take, and how many large ones are read at once.
+"""How long an address and how large a body may be, how long it may take, and how many large ones are read at once.
 
 Gradio reads a body whole and makes Python values of it, which take some 25 times its size.
 """
@@ -14,6 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hfdemo.web.refusals import refusal
 from hfdemo.web.throttle import client_of
+
+MOST_ADDRESS_BYTES = 60_000
+"""How long path and query of an address may be: httpx, by which Gradio reads it, takes 65,536 with the host's name."""
 
 SMALL_BYTES = 64 * 1024
 """More than any request needs that brings no conversation."""
@@ -45,7 +48,9 @@ TOO_SLOW = ("too_slow", 408)
 
 
 class BodyLimits:
-    """ASGI middleware: refuses bodies that are too large or too slow, before they are in memory.
+    """ASGI middleware: refuses addresses that are too long, and bodies that are too large or too slow.
+
+    Of a body nothing is in memory then.
 
     Args:
         app: what it guards.
@@ -66,6 +71,9 @@ class BodyLimits:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"]) > MOST_ADDRESS_BYTES:
+            await refusal("address_too_long", 414, scope)(scope, receive, send)
             return
         limit = self._max_event_bytes if _EVENT.fullmatch(scope["path"]) else SMALL_BYTES
         body = _Body(receive, limit, self._chunk_s, self._body_s)

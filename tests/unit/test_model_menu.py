@@ -228,8 +228,10 @@ def test_a_private_page_takes_any_name(name):
     assert opened.host.chosen == [name]
     opened.call("_show_model", "en", "org/\ud800")
     assert opened.catalog.planned == ["org/\ufffd"]
-    with pytest.raises(gr.Error):
-        opened.call("_use_model", "en", "  ")
+    for nothing in ("  ", None, 5):
+        with pytest.raises(gr.Error) as refusal:
+            opened.call("_use_model", "en", nothing)
+        assert refusal.value.message == say("error.no_model_name", "en")
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])

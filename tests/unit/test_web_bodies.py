@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from hfdemo.web.bodies import SMALL_BYTES, BodyLimits, FewLargeBodies
+from hfdemo.web.bodies import MOST_ADDRESS_BYTES, SMALL_BYTES, BodyLimits, FewLargeBodies
 from tests.unit.web import Recorder, request, scope_of, send_request
 
 MIB = 2**20
@@ -33,6 +33,17 @@ def test_a_body_up_to_its_routes_limit_is_read_and_one_byte_more_is_not(path, li
     status, headers, body = post(guarded, path, b"x" * limit, b"y")
     assert (status, headers["connection"], len(app.bodies)) == (413, "close", 1)
     assert json.loads(body)["error"].startswith("The request is too large; the limit is ")
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "This address is too long."), ("ko", "주소가 너무 깁니다.")])
+def test_an_address_that_gradio_cant_read_is_refused(language, said):
+    app = Recorder()
+    guarded = BodyLimits(app, 4 * MIB)
+    assert request(guarded, scope_of("/?q=" + "x" * (MOST_ADDRESS_BYTES - 10)))[0] == 200
+    for path in ("/?q=" + "x" * MOST_ADDRESS_BYTES, "/" + "x" * MOST_ADDRESS_BYTES):
+        status, _, body = request(guarded, scope_of(path, headers={"accept-language": language}))
+        assert status == 414 and json.loads(body)["error"].startswith(said)
+    assert len(app.bodies) == 1
 
 
 def test_a_told_length_is_believed_if_it_is_too_large():
