@@ -79,7 +79,7 @@ class ModelMenu:
 
     def connect(self, status: StatusBar, language: gr.Radio, sidebar: gr.Sidebar) -> None:
         """Connect the events."""
-        asking = QUEUED | {"show_progress": "minimal"}  # the Hub may take its time
+        asking = QUEUED | {"show_progress": "minimal", "show_progress_on": None}  # the Hub may take its time
         status.in_use.change(self._refresh, [language, self._menu, status.in_use], self._menu, **UNQUEUED)
         self._menu.change(self._show_model, [language, self._menu], [self._card, self._use], **asking)
         used = self._use.click(self._use_model, [language, self._menu], self._use, **QUEUED)

@@ -246,3 +246,19 @@ def test_what_is_undone_before_its_first_word_is_undone_alone(scripted, scripted
     assert len(scripted.engine.requests) == 2
     scripted_chat.problems.clear()  # the browser notes that the second step was left out
     scripted_chat.box.fill("")
+
+
+@pytest.mark.parametrize("button", ["Retry", "Undo"])
+def test_retry_and_undo_end_the_reply_that_comes(scripted, scripted_chat, button):
+    scripted.engine.enqueue("begun", 60.0)
+    scripted_chat.send("a question")
+    expect(scripted_chat.replies.last).to_contain_text("begun")
+    scripted.engine.enqueue("another answer")
+    scripted_chat.page.get_by_role("button", name=button).last.click()
+    if button == "Retry":
+        expect(scripted_chat.replies.last).to_contain_text("another answer")
+        expect(scripted_chat.users).to_have_count(1)
+    else:
+        expect(scripted_chat.box).to_have_value("a question")
+        expect(scripted_chat.users).to_have_count(0)
+    assert scripted.engine.stopped[0]

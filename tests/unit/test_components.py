@@ -75,3 +75,11 @@ def test_gradio_looks_for_events_as_seldom_as_it_is_told():
     launch(page, prevent_thread_lock=True, quiet=True)
     page.close()
     assert by_itself <= 0.05 and page._queue.sleep_when_free == QUEUE_POLL_S
+
+
+def test_hidden_progress_is_on_no_component():
+    page = scripted_page(ScriptedEngine())
+    hidden = [event for event in page.get_config_file()["dependencies"] if event["show_progress"] == "hidden"]
+    served = [event for event in hidden if event["backend_fn"] and event["api_visibility"] == "private"]
+    assert len(served) > 10
+    assert {event["id"]: event["show_progress_on"] for event in served} == {event["id"]: [] for event in served}
