@@ -160,6 +160,12 @@ def counting(server: Server, page: Page) -> "ChatPage":
     return chat
 
 
+SCROLLER = "#transcript .bubble-wrap"
+FOLLOWS = """() => {
+    const { scrollHeight, scrollTop, clientHeight } = document.querySelector("#transcript .bubble-wrap");
+    return scrollHeight - scrollTop - clientHeight < 60;
+}"""
+
 TEXT_WITHOUT_BOXES = """message => {
     const copy = message.cloneNode(true)
     copy.querySelectorAll('.thought-group').forEach(box => box.remove())

@@ -1,0 +1,153 @@
+"""Keys do what they say, for fingers and input methods too, and nothing that is typed is lost."""
+
+import pytest
+from playwright.sync_api import expect
+
+from hfdemo.words import say
+from tests.e2e.conftest import SCROLLER, ChatPage
+
+
+def test_one_can_type_while_a_reply_comes(scripted, scripted_chat):
+    scripted.engine.enqueue("one ", 4, "two")
+    scripted_chat.send("first")
+    scripted_chat.box.type("and then")
+    scripted_chat.box.press("Enter")
+    scripted_chat.wait_for_reply()
+    expect(scripted_chat.box).to_have_value("and then")
+    assert len(scripted.engine.requests) == 1
+    scripted_chat.box.press("Enter")
+    expect(scripted_chat.box).to_have_value("")
+    scripted_chat.wait_for_reply()
+    assert scripted.engine.requests[-1].messages[-1].content == "and then"
+
+
+def test_escape_stops_and_the_other_keys_do_what_they_say(scripted, scripted_chat):
+    page = scripted_chat.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    scripted.engine.enqueue("begun", 30.0)
+    scripted_chat.send("go")
+    expect(scripted_chat.replies.last).to_contain_text("begun")
+    scripted_chat.box.press("Escape")
+    scripted_chat.send_button.wait_for()
+    page.wait_for_function("!hfdemo.isReplying()")
+    expect(scripted_chat.box).to_be_focused()  # which its end did
+    page.locator(SCROLLER).click(position={"x": 5, "y": 5})
+    page.locator("#new-chat").focus()
+    page.keyboard.press("/")
+    expect(scripted_chat.box).to_be_focused()
+    expect(scripted_chat.box).to_have_value("")
+    page.keyboard.press("Control+Shift+C")
+    expect(scripted_chat.line).to_have_text(say("page.copied"))
+    assert page.evaluate("navigator.clipboard.readText()") == "begun"
+    scripted_chat.box.press("Shift+Enter")
+    expect(scripted_chat.box).to_have_value("\n")
+    page.locator("#new-chat").focus()  # where nothing has the focus, Svelte may give it to the box when that is drawn
+    page.keyboard.press("?")
+    expect(page.locator("#keys")).to_contain_text("Ctrl+Shift+O")
+    page.keyboard.press("Escape")
+    expect(page.locator("#keys")).to_be_hidden()
+    page.keyboard.press("Control+Shift+O")
+    expect(scripted_chat.users).to_have_count(0)
+
+
+ESCAPE_OF_AN_INPUT_METHOD = """(event) => document.activeElement.dispatchEvent(
+    new KeyboardEvent("keydown", { key: "Escape", code: "Escape", bubbles: true, cancelable: true, ...event }))"""
+
+
+@pytest.mark.parametrize("event", [{"isComposing": True}, {"keyCode": 229}])
+def test_an_input_methods_escape_neither_stops_nor_closes(scripted, scripted_chat, event):
+    page = scripted_chat.page
+    scripted_chat.open_settings()
+    page.locator("#system-prompt textarea").focus()
+    page.evaluate(ESCAPE_OF_AN_INPUT_METHOD, event)
+    scripted.engine.enqueue("begun", 30.0)
+    scripted_chat.send("go")
+    expect(scripted_chat.replies.last).to_contain_text("begun")
+    scripted_chat.box.focus()
+    page.evaluate(ESCAPE_OF_AN_INPUT_METHOD, event)
+    page.wait_for_timeout(500)
+    assert page.evaluate("hfdemo.isReplying()")
+    expect(page.locator("#settings.open")).to_have_count(1)
+    page.keyboard.press("Escape")
+    scripted_chat.send_button.wait_for()
+
+
+def test_the_focus_goes_into_the_settings_and_out_again_and_never_there_while_they_are_closed(scripted, scripted_chat):
+    page = scripted_chat.page
+    outside = "!document.querySelector('#settings').contains(document.activeElement)"
+    scripted_chat.box.focus()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        assert page.evaluate(outside)
+    page.locator("#open-settings").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#close-settings")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator("#system-prompt textarea")).to_be_focused()
+
+    scripted.engine.enqueue("begun", 30.0)
+    scripted_chat.send("go")
+    expect(scripted_chat.replies.last).to_contain_text("begun")
+    page.locator("#system-prompt textarea").focus()
+    page.keyboard.press("Escape")
+    expect(page.locator("#open-settings")).to_be_focused()
+    expect(page.locator("#settings.open")).to_have_count(0)
+    expect(scripted_chat.stop_button).to_be_visible()
+    page.keyboard.press("Escape")
+    scripted_chat.send_button.wait_for()
+
+
+def test_enter_breaks_the_line_on_a_touch_screen(scripted, browser):
+    context = browser.new_context(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844})
+    chat = ChatPage(context.new_page())
+    chat.open(scripted.url)
+    chat.box.fill("one")
+    chat.box.press("Enter")
+    chat.box.type("two")
+    expect(chat.box).to_have_value("one\ntwo")
+    assert scripted.engine.requests == []
+    chat.send_button.click()
+    chat.wait_for_reply()
+    assert scripted.engine.requests[-1].messages[-1].content == "one\ntwo"
+
+
+def test_a_starter_that_is_stopped_before_a_word_is_in_the_box(scripted, scripted_chat):
+    scripted.engine.enqueue(60.0)
+    scripted_chat.starters.first.click()
+    expect(scripted_chat.stop_button).to_be_visible()
+    scripted_chat.page.keyboard.press("Escape")
+    expect(scripted_chat.box).to_have_value(say("starter.travel.message"))
+    expect(scripted_chat.users).to_have_count(0)
+
+
+TYPE_AS_SOON_AS_IT_IS_THERE = """(texts) => {
+    const seen = new Set();
+    new MutationObserver(() => Object.entries(texts).forEach(([selector, text]) => {
+        const field = document.querySelector(selector);
+        if (!field || seen.has(selector)) return;
+        seen.add(selector);
+        const type = () => { field.value = text; field.dispatchEvent(new Event("input", { bubbles: true })); };
+        seen.size % 2 ? type() : requestAnimationFrame(type);
+    })).observe(document.querySelector("#settings"), { subtree: true, childList: true });
+}"""
+
+
+def test_what_is_typed_as_soon_as_more_opens_stays(scripted, scripted_chat):
+    page = scripted_chat.page
+    texts = {
+        "#stop-texts textarea": "END",
+        "#reply-start textarea": "Well, ",
+        "#seed input": "77",
+        "#top-k input[type=number]": "33",
+    }
+    scripted_chat.open_settings()
+    page.evaluate(TYPE_AS_SOON_AS_IT_IS_THERE, texts)
+    page.get_by_role("button", name=say("page.more")).click()
+    page.wait_for_timeout(700)
+    for selector, text in texts.items():
+        expect(page.locator(selector)).to_have_value(text)
+    scripted_chat.send("hi")
+    scripted_chat.wait_for_reply()
+    options = scripted.engine.requests[-1].options
+    assert (options.stop_texts, options.seed, options.top_k) == (("END",), 77, 33)
+    assert scripted.engine.requests[-1].reply_start == "Well, "

@@ -1,0 +1,44 @@
+"""The transcript follows the reply until the reader scrolls up."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.e2e.conftest import FOLLOWS, SCROLLER
+
+
+def test_the_reader_who_scrolls_up_is_left_alone_until_the_button_leads_back(scripted, scripted_chat):
+    page = scripted_chat.page
+    scripted.engine.enqueue(*[piece for number in range(150) for piece in (f"word {number}\n\n", 0.04)])
+    scripted_chat.send("all")
+    expect(scripted_chat.replies.last).to_contain_text("word 40")
+    page.locator(SCROLLER).hover()
+    page.mouse.wheel(0, -400)
+    expect(page.locator("#to-end")).to_be_visible()
+    page.wait_for_timeout(300)
+    at = page.locator(SCROLLER).evaluate("(element) => element.scrollTop")
+    page.wait_for_timeout(700)
+    assert page.locator(SCROLLER).evaluate("(element) => element.scrollTop") == pytest.approx(at, abs=2)
+    page.locator("#to-end").click()
+    page.wait_for_function(FOLLOWS)
+    expect(page.locator("#to-end")).to_be_hidden()
+    scripted_chat.wait_for_reply()
+    page.wait_for_function(FOLLOWS)
+
+
+def test_the_reader_whom_the_tab_key_leads_up_is_left_there(scripted, scripted_chat):
+    page = scripted_chat.page
+    for _ in range(6):
+        scripted.engine.enqueue("line\n\n" * 20)
+        scripted_chat.send("more")
+        scripted_chat.wait_for_reply()
+    page.wait_for_function(FOLLOWS)
+    first = page.locator("#transcript .message-buttons button").first
+    first.focus()
+    expect(first).to_be_in_viewport()
+    page.wait_for_timeout(300)
+    expect(first).to_be_in_viewport()
+    expect(page.locator("#to-end")).to_be_visible()
+    scripted.engine.enqueue("next")
+    scripted_chat.send("one's own message leads to the end")
+    scripted_chat.wait_for_reply()
+    page.wait_for_function(FOLLOWS)
