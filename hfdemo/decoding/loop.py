@@ -26,10 +26,13 @@ PIECE_TOKENS, PIECE_S = 256, 0.25
 """How much of a prompt is read between two steps of the others to begin with, and how long they may wait for it."""
 
 LONE_PIECE_TOKENS, LONE_PIECE_S = 1024, 20.0
-"""The same where nobody waits, but a stopped reply for the end of a layer's longest product: a hundredth of that.
+"""The same where nobody waits, but a stopped reply for the end of a layer's longest product: a hundredth of that."""
 
-A reply alone is read in these also where there may be others: a slow moment must not cut the same prompt into other
-pieces, which are rounded in another way, so that the same seed makes another reply.
+LONE_PIECE_BESIDE_S = 2.0
+"""The same where nobody waits now, but others may come.
+
+It is long enough that a slow moment does not cut the same prompt into other pieces, which are rounded in another way,
+so that the same seed makes another reply.
 """
 
 
@@ -48,7 +51,7 @@ class Loop:
         self._waiting: deque[RunningReply] = deque()
         self._running: list[RunningReply] = []
         self._is_scheduled = False
-        self._lone_piece = PieceSize(LONE_PIECE_TOKENS, LONE_PIECE_S)
+        self._lone_piece = PieceSize(LONE_PIECE_TOKENS, LONE_PIECE_S if most == 1 else LONE_PIECE_BESIDE_S)
         self._piece_beside_others = PieceSize(PIECE_TOKENS, PIECE_S)
 
     @property

@@ -216,7 +216,7 @@ def test_a_slow_moment_does_not_change_how_a_reply_alone_is_rounded(model, monke
 
     monkeypatch.setattr(loop_module, "read", slow)
     took = PieceSize.took
-    monkeypatch.setattr(PieceSize, "took", lambda self, tokens, seconds: took(self, tokens, seconds + 10))
+    monkeypatch.setattr(PieceSize, "took", lambda self, tokens, seconds: took(self, tokens, seconds + 3))
     loop = Loop(CallingThread(), 8)
     for _ in range(5):
         write(loop, make(model, 100))
@@ -250,7 +250,7 @@ def test_a_stopped_reply_does_not_wait_until_the_prompt_of_another_is_read(model
 
 def test_the_pieces_follow_the_machine(model, monkeypatch):
     pieces: list[int] = []
-    seconds = iter([8.0, 24.0, 50.0, 16.0])
+    seconds = iter([0.8, 2.4, 5.0, 1.6])
     monkeypatch.setattr(loop_module, "read", lambda reply, ids: pieces.append(len(ids)) or torch.zeros(100))
     took = PieceSize.took
     monkeypatch.setattr(PieceSize, "took", lambda self, tokens, _: took(self, tokens, next(seconds)))
