@@ -182,15 +182,21 @@ def test_another_job_of_the_compute_thread_comes_in_between(model):
     reply.done.result(5)
 
 
-def test_a_prompt_is_read_in_smaller_pieces_where_others_wait_for_their_tokens(model, monkeypatch):
-    pieces: list[int] = []
+@pytest.fixture
+def pieces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens of prompts were read at once, one time after the other."""
+    lengths: list[int] = []
     read = loop_module.read
 
     def watched(reply: RunningReply, ids: Any) -> torch.Tensor:
-        pieces.append(len(ids))
+        lengths.append(len(ids))
         return read(reply, ids)
 
     monkeypatch.setattr(loop_module, "read", watched)
+    return lengths
+
+
+def test_a_prompt_is_read_in_smaller_pieces_where_others_wait_for_their_tokens(model, monkeypatch, pieces):
     monkeypatch.setattr(PieceSize, "took", lambda *_: None)
     length = 2 * PIECE_TOKENS + 3
     for most in (1, 2):
@@ -206,15 +212,7 @@ def test_a_prompt_is_read_in_smaller_pieces_where_others_wait_for_their_tokens(m
     assert pieces == [5, PIECE_TOKENS, PIECE_TOKENS, 3]
 
 
-def test_a_slow_moment_does_not_change_how_a_reply_alone_is_rounded(model, monkeypatch):
-    pieces: list[int] = []
-    read = loop_module.read
-
-    def slow(reply: RunningReply, ids: Any) -> torch.Tensor:
-        pieces.append(len(ids))
-        return read(reply, ids)
-
-    monkeypatch.setattr(loop_module, "read", slow)
+def test_a_slow_moment_does_not_change_how_a_reply_alone_is_rounded(model, monkeypatch, pieces):
     took = PieceSize.took
     monkeypatch.setattr(PieceSize, "took", lambda self, tokens, seconds: took(self, tokens, seconds + 3))
     loop = Loop(CallingThread(), 8)
