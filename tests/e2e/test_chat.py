@@ -54,7 +54,7 @@ def test_stop_keeps_the_text_and_the_next_message_starts_at_once(chat, app):
     expect(chat.replies.last).to_have_text(re.compile(".{80}"))
     chat.stop_button.click()
     app.wait_for_log("reply:", replies + 1, timeout_s=2)
-    chat.wait_for_reply()
+    chat.wait_for_reply(5)
     kept = chat.replies.last.inner_text()
     chat.page.wait_for_timeout(500)
     assert chat.replies.last.inner_text() == kept != ""
@@ -71,7 +71,7 @@ def test_stop_while_the_prompt_is_read_gives_the_message_back(chat, app):
     chat.send(text)
     chat.page.wait_for_timeout(300)
     chat.stop_button.click()
-    expect(chat.send_button).to_be_visible()
+    expect(chat.send_button).to_be_visible(timeout=5000)
     expect(chat.box).to_have_value(text)
     expect(chat.users).to_have_count(0)
     app.wait_for_log("reply:", replies + 1, timeout_s=3)

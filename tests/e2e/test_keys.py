@@ -28,7 +28,7 @@ def test_escape_stops_and_the_other_keys_do_what_they_say(scripted, scripted_cha
     scripted_chat.send("go")
     expect(scripted_chat.replies.last).to_contain_text("begun")
     scripted_chat.box.press("Escape")
-    scripted_chat.send_button.wait_for()
+    scripted_chat.send_button.wait_for(timeout=5000)
     page.wait_for_function("!hfdemo.isReplying()")
     expect(scripted_chat.box).to_be_focused()  # which its end did
     page.locator(SCROLLER).click(position={"x": 5, "y": 5})
@@ -69,7 +69,7 @@ def test_an_input_methods_escape_neither_stops_nor_closes(scripted, scripted_cha
     assert page.evaluate("hfdemo.isReplying()")
     expect(page.locator("#settings.open")).to_have_count(1)
     page.keyboard.press("Escape")
-    scripted_chat.send_button.wait_for()
+    scripted_chat.send_button.wait_for(timeout=5000)
 
 
 def test_the_focus_goes_into_the_settings_and_out_again_and_never_there_while_they_are_closed(scripted, scripted_chat):
@@ -94,7 +94,7 @@ def test_the_focus_goes_into_the_settings_and_out_again_and_never_there_while_th
     expect(page.locator("#settings.open")).to_have_count(0)
     expect(scripted_chat.stop_button).to_be_visible()
     page.keyboard.press("Escape")
-    scripted_chat.send_button.wait_for()
+    scripted_chat.send_button.wait_for(timeout=5000)
 
 
 def test_enter_breaks_the_line_on_a_touch_screen(scripted, browser):

@@ -252,7 +252,7 @@ def test_a_notice_that_was_closed_stays_closed(scripted, scripted_chat):
     expect(page.locator("#status .stage")).to_contain_text("base")
     expect(notice).to_be_hidden()
     scripted.engine.now = Status("ready", model="base", takes_system_prompt=False)
-    expect(notice).to_contain_text(say("status.no_system_role"))
+    expect(notice).to_contain_text(say("status.no_system_role"), timeout=10_000)
     expect(notice).to_be_visible()
 
 

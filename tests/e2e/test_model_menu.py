@@ -148,7 +148,7 @@ def test_another_visitor_sees_that_the_model_was_changed(public, page, browser: 
     page.locator("#use-model").click()
     wait_until(lambda: public.host.chosen == ["org/there"], 5)
     public.engine.now = Status("ready", model="org/there", device="nowhere")
-    expect(other.page.locator("#status")).to_contain_text("org/there · nowhere")
+    expect(other.page.locator("#status")).to_contain_text("org/there · nowhere", timeout=8000)
     expect(other.page.locator("#model input")).to_have_value("org/there · 271 MB · in use · nowhere")
     assert chat.problems == other.problems == []
 
@@ -297,9 +297,9 @@ def test_page_tells_that_an_idle_model_left_the_memory(private, page):
     chat = open_page(private, page)
     expect(page.locator("#status .ready")).to_be_visible()
     private.engine.now = Status("unloaded", model="org/here")
-    expect(page.locator("#status")).to_contain_text("your next message loads it again")
+    expect(page.locator("#status")).to_contain_text("your next message loads it again", timeout=8000)
     private.engine.now = Status("loading", model="org/here", done_bytes=2, total_bytes=5)
-    expect(page.locator("#status")).to_contain_text("Loading org/here: 40 %")
+    expect(page.locator("#status")).to_contain_text("Loading org/here: 40 %", timeout=8000)
     private.engine.now = READY
     expect(page.locator("#status .ready")).to_be_visible()
     assert chat.problems == []

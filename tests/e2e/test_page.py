@@ -130,7 +130,7 @@ def test_the_demo_model_is_begun_with_in_english_also_on_a_korean_page(scripted,
     chat.open(scripted.url)
     fallback = ModelLoadError("hub_unreachable", endpoint="https://hub", problem="no network")
     scripted.engine.now = replace(scripted.engine.now, model="SmolLM2", fallback=fallback)
-    expect(chat.starters.first).to_have_text(say("starter.travel.title", "en"))
+    expect(chat.starters.first).to_have_text(say("starter.travel.title", "en"), timeout=10_000)
     expect(chat.page.locator("#status .notice")).to_contain_text("영어만 하는 작은 데모 모델")
     chat.starters.first.click()
     chat.wait_for_reply()

@@ -33,12 +33,12 @@ def number(chat: ChatPage, name: str):
 
 def shows(chat: ChatPage, **values: float) -> None:
     for name, value in values.items():
-        expect(number(chat, name)).to_have_value(f"{value:g}")
+        expect(number(chat, name)).to_have_value(f"{value:g}", timeout=10_000)
 
 
 def change(chat: ChatPage, scripted: Scripted, status: Status) -> None:
     scripted.engine.now = status
-    expect(chat.page.locator("#status")).to_contain_text(status.model)
+    expect(chat.page.locator("#status")).to_contain_text(status.model, timeout=10_000)
 
 
 def test_untouched_options_follow_the_model_and_touched_ones_stay(opened, scripted):

@@ -19,10 +19,10 @@ def test_the_reader_who_scrolls_up_is_left_alone_until_the_button_leads_back(scr
     page.wait_for_timeout(700)
     assert page.locator(SCROLLER).evaluate("(element) => element.scrollTop") == pytest.approx(at, abs=2)
     page.locator("#to-end").click()
-    page.wait_for_function(FOLLOWS)
+    page.wait_for_function(FOLLOWS, timeout=5000)
     expect(page.locator("#to-end")).to_be_hidden()
     scripted_chat.wait_for_reply()
-    page.wait_for_function(FOLLOWS)
+    page.wait_for_function(FOLLOWS, timeout=5000)
 
 
 def test_the_reader_whom_the_tab_key_leads_up_is_left_there(scripted, scripted_chat):
@@ -31,7 +31,7 @@ def test_the_reader_whom_the_tab_key_leads_up_is_left_there(scripted, scripted_c
         scripted.engine.enqueue("line\n\n" * 20)
         scripted_chat.send("more")
         scripted_chat.wait_for_reply()
-    page.wait_for_function(FOLLOWS)
+    page.wait_for_function(FOLLOWS, timeout=5000)
     first = page.locator("#transcript .message-buttons button").first
     first.focus()
     expect(first).to_be_in_viewport()
@@ -41,4 +41,4 @@ def test_the_reader_whom_the_tab_key_leads_up_is_left_there(scripted, scripted_c
     scripted.engine.enqueue("next")
     scripted_chat.send("one's own message leads to the end")
     scripted_chat.wait_for_reply()
-    page.wait_for_function(FOLLOWS)
+    page.wait_for_function(FOLLOWS, timeout=5000)
