@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from hfdemo.compute.faster import faster
-from hfdemo.compute.packing import Packed, Steps, layout, pack_steps, to_16_steps, unpack_blocks, unpack_rows
+from hfdemo.compute.packing import Packed, StoredSteps, layout, pack_steps, to_16_steps, unpack_blocks, unpack_rows
 from hfdemo.compute.packing import pack as pack_numbers
 from hfdemo.compute.prompt_products import multiply, prompt_dtype
 from hfdemo.compute.torch_private import multiply_by_int4
@@ -269,7 +269,7 @@ def pack(weights: Sequence[Tensor], wanted: CpuWeights, bias: Tensor | None = No
     return PlainWeight(weights, bias)
 
 
-def pack_as_stored(weights: Sequence[Steps], dtype: torch.dtype, bias: Tensor | None = None) -> Weight | None:
+def pack_as_stored(weights: Sequence[StoredSteps], dtype: torch.dtype, bias: Tensor | None = None) -> Weight | None:
     """Pack a weight that is stored in 4 bit as it is stored, or return None if the kernel can't multiply by it.
 
     Args:
@@ -277,11 +277,12 @@ def pack_as_stored(weights: Sequence[Steps], dtype: torch.dtype, bias: Tensor | 
         dtype: of the products.
         bias: of all parts together.
     """
-    group = weights[0].counts.shape[1] // weights[0].step.shape[1]
+    first = weights[0][:ROWS_COMPARED]
+    group = first.counts.shape[1] // first.step.shape[1]
     if group != GROUP or layout() is None:
         return None
-    packed = PackedWeight(pack_steps(weights), sum(len(each.counts) for each in weights), group, dtype, bias)
-    return packed if packed.is_right([weights[0].rows(slice(0, ROWS_COMPARED)).to(dtype)]) else None
+    packed = PackedWeight(pack_steps(weights), sum(map(len, weights)), group, dtype, bias)
+    return packed if packed.is_right([first.numbers().to(dtype)]) else None
 
 
 class WeightSource(Protocol):
@@ -291,7 +292,7 @@ class WeightSource(Protocol):
         """Read what a part of the model lacks."""
         ...
 
-    def steps_of(self, module: nn.Module) -> Steps | None:
+    def steps_of(self, module: nn.Module) -> StoredSteps | None:
         """Return the weight of a module as it is stored, if that is in 16 steps; its bias is read."""
         ...
 
@@ -302,7 +303,7 @@ class InMemory:
     def read(self, part: nn.Module) -> None:
         """Do nothing."""
 
-    def steps_of(self, module: nn.Module) -> Steps | None:
+    def steps_of(self, module: nn.Module) -> StoredSteps | None:
         """Return None: nobody knows how they were stored."""
         return None
 
@@ -316,6 +317,7 @@ def _was_in_4_bit(weight: Tensor) -> bool:
     if weight.shape[1] % GROUP:
         return False
     rows = weight[:: max(1, len(weight) // 64)].float()
-    quantized, step, least = to_16_steps(rows, GROUP)
-    error = (quantized * step + least).view(rows.shape) - rows
-    return bool(error.norm() <= LOSSLESS * rows.norm())
+    groups = rows.view(len(rows), -1, GROUP)
+    counts, step, least = to_16_steps(groups)
+    error = counts * step + least - groups
+    return bool(error.norm() <= LOSSLESS * groups.norm())

@@ -17,18 +17,31 @@ Q4_0, Q4_1, Q4_K = 2, 3, 12
 GROUP = 32
 
 
-def gguf_steps(blocks: Tensor, ggml_type: int, inputs: int) -> Steps:
-    """Return a weight as it is stored.
+class GgufSteps:
+    """A weight as it is stored.
 
     Args:
-        blocks: its bytes.
+        rows: its bytes, of shape [rows, bytes of a row].
         ggml_type: one of `STORED_IN_STEPS`.
-        inputs: the length of a row.
+        inputs: how many weights a row has.
     """
-    size, read = STORED_IN_STEPS[ggml_type]
-    counts, step, least = read(blocks.view(-1, size))
-    groups = inputs // GROUP
-    return Steps(counts.reshape(-1, inputs), step.reshape(-1, groups), least.reshape(-1, groups))
+
+    def __init__(self, rows: Tensor, ggml_type: int, inputs: int) -> None:
+        self._rows, self._inputs = rows, inputs
+        self._size, self._read = STORED_IN_STEPS[ggml_type]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and inputs."""
+        return len(self), self._inputs
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: slice) -> Steps:
+        counts, step, least = self._read(self._rows[rows].view(-1, self._size))
+        groups = self._inputs // GROUP
+        return Steps(counts.view(-1, self._inputs), step.view(-1, groups), least.view(-1, groups))
 
 
 def _q4_0(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from hfdemo.compute.architectures import FAST_ARCHITECTURES
-from hfdemo.compute.packing import Steps
+from hfdemo.compute.packing import StoredSteps
 from hfdemo.compute.transformers_private import (
     loads_lazily,
     name_gguf_tensors,
@@ -24,7 +24,7 @@ from hfdemo.compute.transformers_private import (
     read_gguf_table,
     unpack_gguf,
 )
-from hfdemo.models.gguf_steps import STORED_IN_STEPS, gguf_steps
+from hfdemo.models.gguf_steps import STORED_IN_STEPS, GgufSteps
 from hfdemo.models.progress import Progress
 
 NUMBERS_AT_ONCE = 1 << 18
@@ -82,8 +82,8 @@ class GgufWeights:
             for name, _ in list(module.named_parameters(recurse=False)):
                 self._give(module, name)
 
-    def steps_of(self, module: nn.Module) -> Steps | None:
-        """Return the weight of a linear layer or an embedding as it is stored, if that is in 4 bit; see `gguf_steps`.
+    def steps_of(self, module: nn.Module) -> StoredSteps | None:
+        """Return the weight of a linear layer or an embedding as it is stored, if that is in 4 bit; see `GgufSteps`.
 
         Raises:
             Cancelled: `progress` ended it.
@@ -93,8 +93,8 @@ class GgufWeights:
             return None
         if isinstance(getattr(module, "bias", None), nn.Parameter):
             self._give(module, "bias")
-        found = gguf_steps(self._blocks(info), info.ggml_type, info.shape[1])
-        return Steps(*(self._ordered(info.name, tensor) for tensor in (found.counts, found.step, found.least)))
+        rows, inputs = info.shape
+        return GgufSteps(self._ordered(info.name, self._blocks(info).view(rows, -1)), info.ggml_type, inputs)
 
     def _give(self, module: nn.Module, name: str) -> None:
         """Give a module, and those that share it, one of its weights."""

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 from hfdemo.compute.cpu_weights import Weight
 from hfdemo.compute.fast_step import make_fast_step
 from hfdemo.compute.transformers_private import unpack_gguf
-from hfdemo.models.gguf_steps import Q4_0, Q4_1, Q4_K, gguf_steps
+from hfdemo.models.gguf_steps import Q4_0, Q4_1, Q4_K, GgufSteps
 from hfdemo.models.gguf_weights import GgufWeights, can_be_read_in_parts
 from hfdemo.models.progress import SILENT, Cancelled, Progress
 from tests.unit.tiny_models import tiny_model
@@ -154,10 +154,11 @@ def test_steps_are_what_transformers_unpacks(kind, size):
     blocks = torch.randint(0, 256, (640, size), dtype=torch.uint8)
     blocks[:, : 2 if kind == Q4_0 else 4] = torch.randn(640, 1 if kind == Q4_0 else 2).half().view(torch.uint8)
     inputs = 2560 if kind == Q4_K else 320
-    steps = gguf_steps(blocks.flatten(), kind, inputs)
     expected = unpack_gguf(blocks.flatten(), kind).view(-1, inputs)
-    assert torch.allclose(steps.rows(slice(None)), expected, rtol=1e-5, atol=1e-5)
-    assert torch.equal(steps.rows(slice(3, 5)), steps.rows(slice(None))[3:5])
+    steps = GgufSteps(blocks.view(len(expected), -1), kind, inputs)
+    assert steps.shape == expected.shape
+    assert torch.allclose(steps[:].numbers(), expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(steps[3:5].numbers(), steps[:].numbers()[3:5])
 
 
 def test_what_is_missing_or_of_another_shape_is_found(tmp_path):
