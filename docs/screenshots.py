@@ -24,7 +24,7 @@ from tests.fakes import RECEIPT, ScriptedEngine, scripted_page
 IMAGES = Path(__file__).parent / "images"
 QUESTION = "Give me three tips for a good night's sleep."
 SYSTEM_PROMPT = "You are a travel guide. Keep it short."
-TRAVEL_QUESTION = "What is the capital of France?"
+TRAVEL_QUESTION = "What is the capital of Korea?"
 KOREAN_QUESTION = "부산에서 하루를 보낸다면 어디에 가면 좋을까?"
 KOREAN_ANSWER = """바다와 시장, 골목을 하루에 다 볼 수 있는 길을 골랐습니다.
 
