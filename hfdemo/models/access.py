@@ -39,7 +39,8 @@ def ask_hub(source: HubModel, platform: Platform) -> ModelInfo:
         ModelLoadError: it may not; the text says why and what to do.
     """
     try:
-        # Not every question can be given a time limit, nor can looking up a host name: they have a thread of their own.
+        # Not every question can be given a time limit, nor can looking up a host name: so they have
+        # a thread of their own.
         return in_thread(lambda: _ask(source, platform), "hub-question").result(ANSWERS_WITHIN_S)
     except TimeoutError:
         raise ModelLoadError("hub_unreachable_for", model=source.name, endpoint=constants.ENDPOINT) from None
