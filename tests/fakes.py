@@ -95,7 +95,7 @@ class ScriptedHost:
 
     def choose(self, model: str) -> None:
         self.chosen.append(model)
-        self.engine.now = Status("resolving", model=model)
+        self.engine.now = Status("resolving", model=model, named=model)
         if self.engine.stop:
             self.engine.stop.set("model_changed")
 

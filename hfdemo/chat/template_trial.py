@@ -21,8 +21,29 @@ MAX_BYTES = 2**30
 READY = b"ready\n"
 OUT_OF_MEMORY = 3
 
-CONVERSATIONS = (("user",), ("user", "assistant", "user"), ("system", "user"), ("system", "user", "assistant", "user"))
+LONG = (*("user", "assistant") * 12, "user")
+
+CONVERSATIONS = (
+    ("user",),
+    ("user", "assistant", "user"),
+    ("system", "user"),
+    ("system", "user", "assistant", "user"),
+    ("user", "assistant", "tool"),
+    LONG,
+    ("system", *LONG),
+)
 """Who speaks in what the template is tried with."""
+
+TOOLS = [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}]
+
+ASKED: tuple[dict[str, Any], ...] = (
+    {},
+    {"tools": TOOLS},
+    dict.fromkeys(("enable_thinking", "thinking", "reasoning"), True),
+    dict.fromkeys(("enable_thinking", "thinking", "reasoning"), False),
+    {"reasoning_effort": "high"},
+)
+"""What it is asked for with each."""
 
 
 def find_excess(source: str, variables: Mapping[str, Any], seconds: float) -> str:
@@ -88,12 +109,13 @@ def _render(told: Mapping[str, Any]) -> None:
     for roles in CONVERSATIONS:
         messages = [{"role": role, "content": f"content {number}"} for number, role in enumerate(roles)]
         given = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": True}
-        try:
-            template.render(given | told["variables"])
-        except MemoryError:
-            raise
-        except Exception:  # what a template refuses is found out where it's used
-            continue
+        for asked in ASKED:
+            try:
+                template.render(given | told["variables"] | asked)
+            except MemoryError:
+                raise
+            except Exception:  # what a template refuses is found out where it's used
+                continue
 
 
 def _bound_memory() -> None:

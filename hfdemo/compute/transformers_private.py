@@ -133,6 +133,14 @@ def attention_of(config: Any) -> str:
     return str(getattr(config, "_attn_implementation", "") or "")
 
 
+def choose_attention_freely(config: Any) -> None:
+    """Let transformers choose the implementation of attention, whatever a model's configuration names.
+
+    It may name one that has to be installed first, or compiled code on the Hub, which would be fetched and run.
+    """
+    config._attn_implementation = None
+
+
 def usual_generation_values() -> dict[str, Any]:
     """Return every field that a `generation_config.json` can have, with the value it has if nobody sets it."""
     fields: dict[str, Any] = GenerationConfig().to_dict()

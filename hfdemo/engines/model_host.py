@@ -59,7 +59,7 @@ class LocalModelHost:
         self.lock = RLock()
         """Held while it is decided whether the model is in use."""
         self.model: LoadedModel | None = None
-        self.status = Status("resolving", model=settings.model or "")
+        self.status = Status("resolving", model=settings.model or "", named=settings.model or "")
         self.last_used = time.monotonic()
         self.on_device_lost: Callable[[], None] = lambda: None
         """Called, perhaps several times, when the device can't be used again; whoever runs the program ends it."""
@@ -114,7 +114,7 @@ class LocalModelHost:
     def _begin(self, named: str | None) -> None:
         self._wanted = named
         self._cancel = Event()
-        self.status = Status("resolving", model=named or "")
+        self.status = Status("resolving", model=named or "", named=named or "")
         self._loading = self.compute.submit(self._load, named, self._cancel)
 
     def _load(self, named: str | None, cancel: Event) -> None:
@@ -269,7 +269,9 @@ class _Loading:
         self._source = source = choose_model(named, machine.has_gpu)
         fallback = source.reason if isinstance(source, EmbeddedModel) else None
         host = self._host
-        host.status = replace(host.status, model=source.name, fallback=fallback, plan=None, error=None)
+        host.status = replace(
+            host.status, model=source.name, named=named or "", fallback=fallback, plan=None, error=None
+        )
         if fallback:
             logger.warning("%s", say("status.embedded", reason=fallback))
         self.progress.report("checking")

@@ -30,6 +30,8 @@ class Status:
     stage: Stage
     model: str = ""
     """The model's name, once it is known."""
+    named: str = ""
+    """What somebody called it, such as a folder; empty where nobody chose a model, and if that is its name."""
     device: str = ""
     """Where it runs, once it is ready."""
     file: str = ""

@@ -11,14 +11,19 @@ from typing import Any
 from huggingface_hub import HfApi, ModelInfo, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
+from hfdemo.background import in_thread
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.explain import explain_load_error, gated_error
+from hfdemo.models.hub_private import constants
 from hfdemo.models.source import HubModel
 from hfdemo.models.tokens import check_token, token_source
 from hfdemo.settings import Platform
 
 TRY_AGAIN_AFTER_S = 1.0
 """When it is busy, the Hub sometimes answers 401 to a request without a token for a public model."""
+
+ANSWERS_WITHIN_S = 20.0
+"""How long the Hub may take to say what it knows of a model; its client would wait for ever."""
 
 WRITES_TEXT = "text-generation"
 """The Hub's word for what a chat needs."""
@@ -34,15 +39,13 @@ def ask_hub(source: HubModel, platform: Platform) -> ModelInfo:
         ModelLoadError: it may not; the text says why and what to do.
     """
     try:
-        if not source.public:
-            check_token(platform)
-        info = _model_info(source)
-        if info.gated and not source.public and token_source(platform) is None:
-            raise gated_error("gated_no_token", source, platform)
-        _check_permission(source)
+        # Not every question can be given a time limit, nor can looking up a host name: so they have
+        # a thread of their own.
+        return in_thread(lambda: _ask(source, platform), "hub-question").result(ANSWERS_WITHIN_S)
+    except TimeoutError:
+        raise ModelLoadError("hub_unreachable_for", model=source.name, endpoint=constants.ENDPOINT) from None
     except Exception as error:
         raise explain_load_error(error, source, platform) from None
-    return info
 
 
 def read_config(source: HubModel) -> dict[str, Any]:
@@ -96,9 +99,20 @@ def check_kind(name: str, files: list[str], config: dict[str, Any], allow_pickle
         raise ModelLoadError("pickled", model=name)
 
 
+def _ask(source: HubModel, platform: Platform) -> ModelInfo:
+    if not source.public:
+        check_token(platform)
+    info = _model_info(source)
+    if info.gated and not source.public and token_source(platform) is None:
+        raise gated_error("gated_no_token", source, platform)
+    _check_permission(source)
+    return info
+
+
 def _model_info(source: HubModel) -> ModelInfo:
     api = HfApi()
     options: dict[str, Any] = {"revision": source.revision, "files_metadata": True, "token": source.token}
+    options["timeout"] = ANSWERS_WITHIN_S  # so that the thread ends, too
     try:
         return api.model_info(source.repo_id, **options)
     except GatedRepoError:

@@ -12,6 +12,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from hfdemo.compute.transformers_private import choose_attention_freely
 from hfdemo.models.disk import ModelFiles
 from hfdemo.models.explain import NeedsCode
 from hfdemo.models.integrity import TOKENIZERS
@@ -37,7 +38,9 @@ def load_tokenizer(files: ModelFiles) -> Any:
 
 def load_config(files: ModelFiles) -> Any:
     """Read a model's configuration; raises as `load_tokenizer` does."""
-    return _read(AutoConfig, files, files.folder)
+    config = _read(AutoConfig, files, files.folder)
+    choose_attention_freely(config)
+    return config
 
 
 def load_weights(files: ModelFiles, *, pickled: bool = False, **options: Any) -> Any:
@@ -55,6 +58,8 @@ def load_weights(files: ModelFiles, *, pickled: bool = False, **options: Any) ->
     no_wish = GenerationConfig()  # so that transformers doesn't read the makers' file
     switches = {**_WEIGHTS_SWITCHES, "use_safetensors": None if files.gguf_file else not pickled}
     told = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    if not files.gguf_file:
+        options["config"] = load_config(files)
     return _read(AutoModelForCausalLM, files, files.folder, generation_config=no_wish, **switches, **told, **options)
 
 

@@ -11,6 +11,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
+from hfdemo.compute.transformers_private import choose_attention_freely
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.headers import Tensor
 
@@ -35,6 +36,7 @@ def check_tensors(name: str, config: Mapping[str, Any], stored: Mapping[str, Ten
         ModelLoadError: the text names the tensors.
     """
     known = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(dict(config))
+    choose_attention_freely(known)
     _refuse_too_many_layers(name, known, len(stored))
     shapes = {name: torch.empty(tensor.shape, device="meta") for name, tensor in stored.items()}
     with torch.device("meta"):

@@ -280,8 +280,10 @@ def _event(function: Any, api: dict[str, Any]) -> Event:
     endpoint = api.get(f"/{function.api_name}") if function.api_visibility == "public" else None
     if endpoint is None:
         return Event(function._id, len(function.inputs), function.queue)
-    parameters = {told["parameter_name"]: not told["parameter_has_default"] for told in endpoint["parameters"]}
-    return Event(function._id, len(function.inputs), function.queue, function.api_name, parameters)
+    told = endpoint["parameters"]
+    needed = {one["parameter_name"]: not one["parameter_has_default"] for one in told}
+    defaults = {one["parameter_name"]: one.get("parameter_default") for one in told}
+    return Event(function._id, len(function.inputs), function.queue, function.api_name, needed, defaults)
 
 
 def _is_pending(queue: Any, event_id: str) -> bool:

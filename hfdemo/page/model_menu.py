@@ -51,7 +51,6 @@ class ModelMenu:
         self._host = host
         self._settings = settings
         self._catalog = catalog
-        self._chosen = settings.model
         self._named = shown_names(settings.models)
         self._shown = {model: name for name, model in self._named.items()}
         any_model = settings.private
@@ -118,9 +117,7 @@ class ModelMenu:
     def _use_model(self, language: object, picked: object) -> Any:
         """Change to the model that was picked, for everybody."""
         with shown_errors(as_language(language)):
-            model = self._offered(picked)
-            self._host.choose(model)
-        self._chosen = model
+            self._host.choose(self._offered(picked))
         return gr.update(visible=False)
 
     def _find(self, language: object, words: object) -> tuple[Any, str]:
@@ -160,9 +157,9 @@ class ModelMenu:
         raise InvalidInput("model_not_offered", models=", ".join(self._named))
 
     def _current(self) -> str | None:
-        """Return the model that was chosen last, by the name it was chosen by; None while the demo model stands in."""
+        """Return the model that is there or comes, as it was named; None while the demo model stands in."""
         now = self._answering.status()
-        return self._chosen or (None if now.fallback else now.model or None)
+        return now.named or (None if now.fallback else now.model or None)
 
     def _shows(self, model: str) -> str:
         """Return by what the menu knows a model: its name in the host's list, or what was typed."""

@@ -41,6 +41,8 @@ class Event:
     """What programs call it; None if it is the page's own."""
     parameters: Mapping[str, bool] | None = None
     """What programs send, in its order; True where they must."""
+    defaults: Mapping[str, Any] | None = None
+    """The values of what they don't send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,9 @@ class Events:
         try:
             if scope["method"] == "POST":
                 body = await _read_body(receive)
-                check(_parse(body))
-                receive = again(body, receive)
+                whole = check(_parse(body))
+                receive = again(json.dumps(whole).encode() if whole else body, receive)
+                scope = _as_json(scope)
             else:
                 check({})
         except Refused as error:
@@ -115,8 +118,8 @@ class Events:
             return
         await self._app(scope, receive, _RunSender(send) if _RUN.fullmatch(scope["path"]) else send)
 
-    def _check_of(self, scope: Scope) -> Callable[[dict[str, Any]], None] | None:
-        """Return what checks the body of a request; None if there is nothing to check."""
+    def _check_of(self, scope: Scope) -> Callable[[dict[str, Any]], dict[str, Any] | None] | None:
+        """Return what checks the body of a request, and returns what to take for it; None if there is no need."""
         path, method = scope["path"], scope["method"]
         if method == "GET":
             if found := _STREAM.fullmatch(path):
@@ -140,11 +143,17 @@ class Events:
         if not self._table.is_pending(event):
             raise Refused("no_such_call", 404)
 
-    def _check_call(self, name: str, body: dict[str, Any]) -> None:
-        """Check a program's call with a list of values."""
+    def _check_call(self, name: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """Check a program's call with a list of values, and put in the last ones if they are left out.
+
+        Gradio would take null for them.
+        """
         event = self._public(name)
         _check_names(body)
         _check_values(event, body)
+        left_out = list(event.parameters or {})[len(body["data"]) :]
+        known = event.defaults or {}
+        return {**body, "data": [*body["data"], *(known.get(name) for name in left_out)]} if left_out else None
 
     def _check_named_call(self, name: str, body: dict[str, Any]) -> None:
         """Check a program's call with named values."""
@@ -217,6 +226,12 @@ def _check_values(event: Event, body: dict[str, Any]) -> None:
     fewest = event.inputs if event.name is None else sum(parameters.values())
     if not fewest <= len(values) <= event.inputs:
         raise Refused("wrong_count", count=event.inputs if event.name is None else len(parameters), given=len(values))
+
+
+def _as_json(scope: Scope) -> Scope:
+    """Return a request that says what it holds, as it was found to: curl calls all that it sends a form."""
+    others = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
+    return {**scope, "headers": [*others, (b"content-type", b"application/json")]}
 
 
 def _is_name(value: object) -> bool:

@@ -78,3 +78,28 @@ def test_a_search_answers_within_five_seconds_though_the_hub_is_away(machine, do
     said, seconds = machine.run(PROGRAM + SEARCH)[-2:]
     assert said.startswith("hub_unreachable ")
     assert float(seconds) < 5
+
+
+PLAN = """
+import time
+from hfdemo.errors import ModelLoadError
+from hfdemo.models import access
+
+access.ANSWERS_WITHIN_S = 2.0
+begun = time.monotonic()
+try:
+    models.plan("org/tiny")
+except ModelLoadError as error:
+    print(error.key, error.fields["model"])
+print(time.monotonic() - begun)
+"""
+
+
+@pytest.mark.parametrize("token", ["", "hf_" + "a" * 34])
+def test_a_hub_that_says_nothing_is_not_waited_for_when_a_model_is_picked(machine, token, monkeypatch):
+    """Its client has no time limit: the menu, `check` and the load of a model waited for ever."""
+    machine.hub.down = "silent"
+    monkeypatch.setenv("HF_TOKEN", token)
+    said, seconds = machine.run(PROGRAM + PLAN)[-2:]
+    assert said == "hub_unreachable_for org/tiny"
+    assert 2 <= float(seconds) < 10

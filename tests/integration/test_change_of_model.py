@@ -81,7 +81,7 @@ def test_a_model_that_cant_be_had_leaves_the_old_one_with_the_reason(engine, tin
     engine.choose("/nowhere/at/all")
     wait_until(lambda: engine.status().error is not None, 10)
     status = engine.status()
-    assert (status.stage, status.model) == ("ready", tiny.folder.name)
+    assert (status.stage, status.model, status.named) == ("ready", tiny.folder.name, str(tiny.folder))
     assert status.error and status.error.key == "no_such_model_path"
     assert reply(engine)[0] == tiny.reply
 

@@ -201,6 +201,14 @@ def test_an_unknown_parameter_is_named(open_page):
     assert answer.status_code == 400 and answer.json()["error"].startswith('There is no parameter "tempreature".')
 
 
+@pytest.mark.parametrize("sent", [["Hi"], ["Hi", "Be kind."], ["Hi", "", None, None, 9]])
+def test_the_last_values_of_a_call_may_be_left_out(open_page, sent):
+    """As curl's users send it: no type, and the message alone. Each value that was left out was refused as null."""
+    answer = httpx.post(f"{open_page.url}/gradio_api/call/chat", content=json.dumps({"data": sent}))
+    told = httpx.get(f"{open_page.url}/gradio_api/call/chat/{answer.json()['event_id']}", timeout=30).text
+    assert "event: complete" in told
+
+
 def test_null_is_said_to_be_no_value(open_page):
     client = Client(open_page.url, verbose=False)
     with pytest.raises(AppError, match="max_new_tokens must be a number from 1 to 4096; it was null"):

@@ -26,7 +26,7 @@ class Opened:
 
     def __init__(self, settings: Settings) -> None:
         self.engine = ScriptedEngine()
-        self.engine.now = Status("ready", model="org/here", device="nowhere")
+        self.engine.now = Status("ready", model=settings.model or "org/here", device="nowhere")
         self.catalog = ScriptedCatalog(
             ModelChoice("org/here", 1_500_000_000, on_disk=True, fits=True),
             ModelChoice("org/there", 271_000_000, on_disk=True, fits=None),
@@ -135,7 +135,7 @@ def with_local_models(private: bool) -> Opened:
     models = ("/srv/secret/small", "/srv/other/small", "~/large", "org/there")
     opened = Opened(Settings(model=models[0], models=models, private=private))
     opened.catalog.models = [ModelChoice(name, 10**9, on_disk=True, fits=True) for name in models]
-    opened.engine.now = Status("ready", model="small")
+    opened.engine.now = Status("ready", model="small", named=models[0])
     return opened
 
 
@@ -165,7 +165,9 @@ def test_a_page_for_the_host_alone_takes_paths_and_shows_names_too():
     assert [name for _, name in update["choices"]] == ["small", "small (2)", "large", "org/there"]
     assert update["value"] == "small"
     opened.call("_use_model", "en", "/srv/typed/model")
-    opened.engine.now = Status("ready", model="model", device="nowhere", plan=make_any_plan("model"))
+    opened.engine.now = replace(
+        opened.engine.now, stage="ready", model="model", device="nowhere", plan=make_any_plan("model")
+    )
     update = opened.call("_refresh", "en", "/srv/typed/model", "model")
     assert update["choices"][0] == ("model · 1.2 GB · in use · nowhere", "/srv/typed/model")
     assert update["value"] == "/srv/typed/model"
@@ -208,6 +210,16 @@ def test_using_a_model_changes_the_engine_and_is_remembered():
     assert button["visible"] is False
     choices = opened.call("_refresh", "en", "org/there", "org/there")["choices"]
     assert [label for label, _ in choices if "in use" in label] == ["org/there · 271 MB · in use"]
+
+
+def test_a_model_that_cant_be_had_is_not_said_to_be_in_use():
+    opened = Opened(PUBLIC)
+    before = opened.engine.now
+    opened.call("_use_model", "en", "org/there")
+    opened.engine.now = replace(before, error=ModelLoadError("not_ready"))  # the old one stays
+    update = opened.call("_refresh", "en", None, "org/here")
+    assert [label for label, _ in update["choices"] if "in use" in label] == ["org/here · 1.5 GB · in use · nowhere"]
+    assert update["value"] == "org/here"
 
 
 @pytest.mark.parametrize("name", ["org/other", "/etc", "", None, 5, ["org/there"], {"a": 1}])

@@ -10,14 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from hfdemo.compute.transformers_private import attention_of
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.disk import ModelFiles
 from hfdemo.models.explain import NeedsCode
+from hfdemo.models.headers import read_safetensors
 from hfdemo.models.load import load_prompts
 from hfdemo.models.pretrained import load_config, load_tokenizer, load_weights
+from hfdemo.models.tensors import check_tensors
 from hfdemo.words import say
 from tests.conftest import ROOT
 from tests.unit.test_source import MODULES
+from tests.unit.tiny_models import tiny_model
 
 EVIL = "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\nraise SystemExit('the code ran')\n"
 
@@ -113,3 +117,16 @@ def test_a_configuration_cannot_name_another_repository(embedded_model, tmp_path
     )
     with pytest.raises((OSError, ValueError, ImportError)):
         load_weights(ModelFiles(tmp_path))
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation", "_attn_implementation_internal"])
+@pytest.mark.parametrize("wish", ["kernels-community/flash-attn2", "evil/kernel@main:Attention", "flash_attention_2"])
+def test_a_configuration_names_no_compiled_code(tmp_path, monkeypatch, key, wish):
+    """Transformers fetches code for attention from the Hub and runs it, if a package for that is there."""
+    monkeypatch.setattr("transformers.integrations.hub_kernels.get_kernel", lambda *_, **__: pytest.fail("fetched"))
+    tiny_model("llama").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text("utf-8")) | {key: wish}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model, _ = load_weights(ModelFiles(tmp_path))
+    assert attention_of(model.config) == "sdpa"
+    check_tensors("tiny", config, read_safetensors(tmp_path / "model.safetensors"))

@@ -24,6 +24,7 @@ from hfdemo.compute.transformers_private import (
     DynamicLayer,
     DynamicSlidingWindowLayer,
     attention_of,
+    choose_attention_freely,
     set_tqdm_hook,
     takes_dynamic_cache,
     usual_generation_values,
@@ -148,6 +149,8 @@ def test_transformers_says_how_attention_is_computed():
     model.set_attn_implementation("eager")
     assert attention_of(model.config) == "eager"
     assert attention_of(object()) == ""
+    choose_attention_freely(model.config)
+    assert attention_of(model.config) == ""
 
 
 def test_transformers_has_linear_layers_of_its_own_in_old_models():

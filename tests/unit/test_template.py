@@ -423,6 +423,10 @@ def test_a_template_that_goes_on_and_on_is_named_when_the_model_is_loaded(source
             "{% if messages | length > 1 %}{{ range(99999) | list | join('a' * 100000) }}{% endif %}",
             "it takes more than 1 GB of memory",
         ),
+        ("{% if messages | length > 20 %}{{ 'a' * 6000000000 }}{% endif %}", "it takes more than 1 GB of memory"),
+        ("{% if tools %}{{ 'a' * 6000000000 }}{% endif %}", "it takes more than 1 GB of memory"),
+        ("{% if enable_thinking %}{{ 'a' * 6000000000 }}{% endif %}", "it takes more than 1 GB of memory"),
+        ("{% if messages[-1].role == 'tool' %}{{ 'a' * 6000000000 }}{% endif %}", "it takes more than 1 GB of memory"),
     ],
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no limit for a process's memory")
@@ -467,9 +471,9 @@ def test_a_template_is_used_where_no_process_can_be_begun(monkeypatch):
 
 
 def test_a_template_that_goes_on_and_on_with_a_longer_conversation_fails_that_turn_only(hurried):
-    long = "{% if messages|length > 7 %}" + NESTED + "{% endif %}"
+    long = "{% if messages|length > 30 %}" + NESTED + "{% endif %}"
     made = ChatTemplate(tokenizer(long + CHATML))
-    said = [{"role": role, "content": template.make_placeholder()} for role in ("user", "assistant") * 4]
+    said = [{"role": role, "content": template.make_placeholder()} for role in ("user", "assistant") * 16]
     with pytest.raises(GenerationFailed, match="template"):
         made.render(said, add_generation_prompt=True)
     assert said[0]["content"] in made.render(said[:1], add_generation_prompt=True)

@@ -9,7 +9,7 @@ import pytest
 from hfdemo.web.events import Event, Events, EventTable
 from tests.unit.web import Recorder, request, scope_of
 
-CHAT = Event(41, inputs=3, queued=True, name="chat", parameters={"message": True, "seed": False})
+CHAT = Event(41, 3, queued=True, name="chat", parameters={"message": True, "seed": False}, defaults={"seed": -1})
 SHOW = Event(3, inputs=2, queued=False)
 SEND = Event(7, inputs=1, queued=True)
 TABLE = EventTable([CHAT, SHOW, SEND], {"abc"}.__contains__)
@@ -29,7 +29,6 @@ def post(path: str, body: object, headers: dict[str, str] | None = None, app: Re
     ("path", "body", "headers"),
     [
         ("call/chat", {"data": ["Hi", 1]}, {}),
-        ("call/chat", {"data": ["Hi"]}, {}),
         ("call/chat/", {"data": ["Hi", None, 1], "session_hash": "s"}, {}),
         ("call/v2/chat", {"message": "Hi"}, {}),
         ("call/v2/chat", {"message": None, "seed": None}, {}),
@@ -45,6 +44,28 @@ def test_what_the_page_and_programs_send_is_let_through_as_it_is(path, body, hea
     status, _, app = post(path, body, headers)
     assert status == 200
     assert [json.loads(seen) for seen in app.bodies] == [body]
+
+
+def test_values_that_are_left_out_are_the_defaults():
+    status, _, app = post("call/chat", {"data": ["Hi"], "session_hash": "s"})
+    assert status == 200
+    assert [json.loads(seen) for seen in app.bodies] == [{"data": ["Hi", -1], "session_hash": "s"}]
+
+
+@pytest.mark.parametrize("path", ["call/chat", "call/v2/chat"])
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "application/json", None])
+def test_what_is_json_is_handed_on_as_json_whatever_it_is_called(path, kind):
+    """`curl -d` calls it a form; Gradio refuses it then, without a word of why."""
+    scopes = []
+
+    async def app(scope, receive, send):
+        scopes.append(scope)
+        await Recorder()(scope, receive, send)
+
+    body = json.dumps({"message": "Hi"} if "v2" in path else {"data": ["Hi"]}).encode()
+    sent = scope_of(f"/gradio_api/{path}", "POST", {"content-type": kind} if kind else {})
+    assert request(Events(app, TABLE), sent, [body])[0] == 200
+    assert [value for name, value in scopes[0]["headers"] if name == b"content-type"] == [b"application/json"]
 
 
 @pytest.mark.parametrize(
