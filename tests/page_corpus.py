@@ -1,4 +1,4 @@
-"""Replies that a browser finds hard to draw: 24 kinds in three sizes, none longer than 100 kB."""
+"""Replies that a browser finds hard to draw: 25 kinds in three sizes, none longer than 100 kB."""
 
 LONGEST_TASK = """() => {
     window.longest = 0
@@ -65,6 +65,7 @@ KINDS = {
     "combining marks": lambda size: "a" + _repeat("\u0301", size),
     "directions": lambda size: _repeat("\u202ea\u2067א\u202b1 ", size),
     "a long line": lambda size: _repeat("x", size),
+    "a long line of Thai": lambda size: _repeat("ภาษาไทย", size),
 }
 
 CORPUS = {(kind, size): make(size) for kind, make in KINDS.items() for size in SIZES}

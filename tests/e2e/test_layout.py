@@ -174,6 +174,13 @@ BESIDE = """() => {
 }"""
 
 
+BELOW = """() => {{
+    const boxes = [...document.querySelectorAll("#transcript .thought-group {}")];
+    const buttons = [...document.querySelectorAll("#transcript .message-buttons")].at(-1);
+    return buttons.getBoundingClientRect().top >= boxes.at(-1).getBoundingClientRect().bottom;
+}}"""
+
+
 @pytest.mark.parametrize("width", [360, 1280])
 def test_actions_and_receipt_are_one_line_until_it_is_opened(scripted, browser, width):
     context = browser.new_context(has_touch=width < 500, viewport={"width": width, "height": 640})
@@ -186,13 +193,12 @@ def test_actions_and_receipt_are_one_line_until_it_is_opened(scripted, browser, 
     chat.wait_for_reply()
     beside = chat.page.evaluate(BESIDE)
     assert beside["apart"] >= -1 and abs(beside["level"]) <= 6
+    chat.page.set_viewport_size({"width": 180, "height": 320})  # a phone's at 200 %
+    chat.page.wait_for_function(BELOW.format(".title"))
+    chat.page.set_viewport_size({"width": width, "height": 640})
     chat.page.locator("#transcript .thought-group .title button").last.click()
     expect(chat.page.locator("#transcript .thought-group .content").last).to_be_visible()
-    chat.page.wait_for_function("""() => {
-        const bottom = document.querySelector("#transcript .thought-group .content").getBoundingClientRect().bottom;
-        const buttons = [...document.querySelectorAll("#transcript .message-buttons")].at(-1);
-        return buttons.getBoundingClientRect().top >= bottom;
-    }""")
+    chat.page.wait_for_function(BELOW.format(".content"))
 
 
 @pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
