@@ -1,4 +1,4 @@
-"""Replies that a browser finds hard to draw: 20 kinds in three sizes, none longer than 100 kB."""
+"""Replies that a browser finds hard to draw: 25 kinds in three sizes, none longer than 100 kB."""
 
 LONGEST_TASK = """() => {
     window.longest = 0
@@ -47,6 +47,14 @@ KINDS = {
     "emphasis in each other": lambda size: _nested("*a **b ", "x", "** c*", size),
     "signs": lambda size: _repeat("*_`[~$](<", size),
     "brackets of links": lambda size: _repeat("[", size // 2) + _repeat("](x)", size // 2),
+    "formulas that never end": lambda size: _repeat("\\[\n", size),
+    "tables whose rows leave cells out": lambda size: _repeat(
+        "|" * 190 + "\n" + "|-" * 189 + "|\n" + "c\n" * 18 + "\n", size
+    ),
+    "words as Java": lambda size: (
+        "```java\n" + _repeat("a ", min(size, 9_900)) + "\n```\n" + _repeat("word ", size - 10_000)
+    ),
+    "quotes as reStructuredText": lambda size: "```rst\n" + _repeat("`a <b", min(size, 9_900)) + "\n```\n",
     "a long table": lambda size: _table(3, size),
     "a wide table": lambda size: _table(size // 6, size),
     "quotes": lambda size: _stairs("> ", size),
@@ -57,6 +65,7 @@ KINDS = {
     "combining marks": lambda size: "a" + _repeat("\u0301", size),
     "directions": lambda size: _repeat("\u202ea\u2067א\u202b1 ", size),
     "a long line": lambda size: _repeat("x", size),
+    "a long line of Thai": lambda size: _repeat("ภาษาไทย", size),
 }
 
 CORPUS = {(kind, size): make(size) for kind, make in KINDS.items() for size in SIZES}

@@ -6,6 +6,7 @@ closely.
 """
 
 import re
+from bisect import bisect_left
 
 from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock
@@ -113,15 +114,17 @@ def _block_rule(state: StateBlock, first: int, last: int, silent: bool) -> bool:
     closing = _CLOSING.get(opening) if opening != r"\(" else None
     if closing is None or state.is_code_block(first):
         return False
-    line = first
-    lines = [state.src[begin + 2 : state.eMarks[first]]]
-    while not lines[-1].rstrip().endswith(closing):
-        line += 1
-        if line >= last or state.sCount[line] < state.blkIndent or sum(map(len, lines)) > MAX_CHARS:
-            return False
-        lines.append(state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]])
-    content = "\n".join(lines).rstrip()[: -len(closing)]
-    if not content.strip() or closing in content:
+    # The end is looked for once, in a bounded stretch: each line may try to begin a formula.
+    at = state.src.find(closing, begin + 2, max(state.eMarks[first], begin + 2 + MAX_CHARS))
+    line = bisect_left(state.eMarks, at, first, last) if at >= 0 else last
+    if line >= last or state.src[at + 2 : state.eMarks[line]].strip():
+        return False
+    if any(state.sCount[between] < state.blkIndent for between in range(first + 1, line + 1)):
+        return False
+    starts = [begin + 2, *(state.bMarks[each] + state.tShift[each] for each in range(first + 1, line + 1))]
+    ends = [*state.eMarks[first:line], at]
+    content = "\n".join(state.src[start:end] for start, end in zip(starts, ends, strict=True))
+    if not content.strip():
         return False
     if not silent:
         state.line = line + 1

@@ -43,6 +43,10 @@ MAX_INLINE_SIGNS = 2000
 """Characters of a paragraph that might begin or end something."""
 MAX_COLUMNS = 200
 """Of a table."""
+NOT_DRAWN = "not_drawn"
+"""The type of a token for what would take long even to read."""
+MAX_CELLS = 8000
+"""Of a reply's tables, also those that their rows leave out: each is an element, so no more than half are drawn."""
 MAX_ELEMENTS = 4000
 """HTML elements of a reply."""
 MAX_FORMULA_CHARS = 10_000
@@ -286,7 +290,11 @@ def _parse(text: str) -> list[list[Token]]:
 def _is_bounded(tokens: Sequence[Token]) -> bool:
     """Tell whether a block is flat and small enough to look into its lines."""
     return max(token.level for token in tokens) <= MAX_NESTING and not any(
-        token.type == "inline" and (len(token.content) > MAX_INLINE_CHARS or _signs(token.content) > MAX_INLINE_SIGNS)
+        token.type == NOT_DRAWN
+        or (
+            token.type == "inline"
+            and (len(token.content) > MAX_INLINE_CHARS or _signs(token.content) > MAX_INLINE_SIGNS)
+        )
         for token in tokens
     )
 
@@ -366,10 +374,22 @@ def _code_box(code: str, name: str, env: MutableMapping[str, Any]) -> str:
     return f'<div class="code-box">{head}<pre tabindex="0"><code>{html}</code></pre></div>'
 
 
-def _narrow_table(state: StateBlock, first: int, last: int, silent: bool) -> bool:
-    """Take a table; with thousands of columns that would cost seconds, and nobody reads it."""
+def _bounded_table(state: StateBlock, first: int, last: int, silent: bool) -> bool:
+    """Take a table; one with thousands of columns or cells would cost seconds, and is taken for what isn't drawn."""
     columns = state.src.count("|", state.bMarks[first], state.eMarks[first])
-    return columns <= MAX_COLUMNS and table(state, first, last, silent)
+    if columns > MAX_COLUMNS or not table(state, first, last, True):
+        return False
+    if silent:
+        return True
+    room = state.env.setdefault("cells", MAX_CELLS)
+    end = next((line for line in range(first, last) if state.isEmpty(line)), last)
+    if columns * (end - first) > room:
+        state.push(NOT_DRAWN, "", 0).map = [first, end]
+        state.line = end
+        return True
+    table(state, first, last, False)
+    state.env["cells"] = room - columns * (state.line - first)
+    return True
 
 
 def _is_safe(url: str) -> bool:
@@ -383,7 +403,7 @@ def _parser() -> MarkdownIt:
     # would not be displayed at all.
     markdown.disable(["image", "entity", "reference", "html_block", "html_inline"])
     markdown.validateLink = _is_safe  # type: ignore[method-assign]
-    markdown.block.ruler.at("table", _narrow_table, {"alt": ["paragraph", "reference"]})
+    markdown.block.ruler.at("table", _bounded_table, {"alt": ["paragraph", "reference"]})
     add_emphasis(markdown)
     add_formulas(markdown)
     return markdown

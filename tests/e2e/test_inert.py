@@ -274,7 +274,10 @@ def test_what_is_wide_scrolls_in_its_own_box(scripted, scripted_chat, width):
     expect(page.locator("#transcript .message [data-testid][aria-label]")).to_have_count(0)
 
 
-@pytest.mark.parametrize("kind", ["fractions in each other", "bold that never ends", "directions", "combining marks"])
+FROZE = ["fractions in each other", "bold that never ends", "directions", "combining marks", "a long line of Thai"]
+
+
+@pytest.mark.parametrize("kind", FROZE)
 def test_what_once_froze_or_crashed_the_tab_does_not(scripted, scripted_chat, kind):
     page = scripted_chat.page
     page.evaluate(LONGEST_TASK)

@@ -312,6 +312,36 @@ def test_where_the_browser_keeps_nothing_it_is_said(server, browser: Browser):
     assert replies(chat) == [WORDS[:2]]
 
 
+NO_ROOM = """const { setItem } = Storage.prototype;
+    Storage.prototype.setItem = function (key, text) {
+        if (this === localStorage || everywhere) throw new DOMException("full", "QuotaExceededError");
+        setItem.call(this, key, text);
+    };"""
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_where_there_is_no_more_room_every_button_does_what_it_says_and_nothing_is_lost(
+    scripted, browser: Browser, everywhere
+):
+    page = browser.new_context(color_scheme="light").new_page()
+    page.add_init_script(f"{{ const everywhere = {json.dumps(everywhere)}; {NO_ROOM} }}")
+    chat = ChatPage(page)
+    chat.open(scripted.url)
+    chat.send("Hello")
+    chat.wait_for_reply()
+    expect(chat.line).to_have_text(say("page.not_kept" if everywhere else "page.kept_for_tab"))
+    for _ in ("light", "dark"):
+        page.locator("#theme").click()
+    expect(page.locator("body.dark")).to_have_count(1)
+    chat.open_settings()
+    page.evaluate("hfdemo.changeLanguage('ko')")
+    if not everywhere:
+        expect(page.locator("html")).to_have_attribute("lang", "ko")
+    expect(chat.replies).to_have_count(1)
+    expect(chat.send_button).to_be_visible()
+    assert chat.problems == []
+
+
 def test_what_was_kept_is_checked_before_it_is_drawn(counting):
     bad = {"conversation": {"turns": [{"id": "a", "role": "nobody"}], "head": "a"}, "settings": {"temperature": 99}}
     counting.page.evaluate("(kept) => { hfdemo.forget = null; sessionStorage.hfdemo_chat = kept; }", json.dumps(bad))

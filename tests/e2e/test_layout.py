@@ -174,6 +174,13 @@ BESIDE = """() => {
 }"""
 
 
+BELOW = """() => {{
+    const boxes = [...document.querySelectorAll("#transcript .thought-group {}")];
+    const buttons = [...document.querySelectorAll("#transcript .message-buttons")].at(-1);
+    return buttons.getBoundingClientRect().top >= boxes.at(-1).getBoundingClientRect().bottom;
+}}"""
+
+
 @pytest.mark.parametrize("width", [360, 1280])
 def test_actions_and_receipt_are_one_line_until_it_is_opened(scripted, browser, width):
     context = browser.new_context(has_touch=width < 500, viewport={"width": width, "height": 640})
@@ -186,13 +193,12 @@ def test_actions_and_receipt_are_one_line_until_it_is_opened(scripted, browser, 
     chat.wait_for_reply()
     beside = chat.page.evaluate(BESIDE)
     assert beside["apart"] >= -1 and abs(beside["level"]) <= 6
+    chat.page.set_viewport_size({"width": 180, "height": 320})  # a phone's at 200 %
+    chat.page.wait_for_function(BELOW.format(".title"))
+    chat.page.set_viewport_size({"width": width, "height": 640})
     chat.page.locator("#transcript .thought-group .title button").last.click()
     expect(chat.page.locator("#transcript .thought-group .content").last).to_be_visible()
-    chat.page.wait_for_function("""() => {
-        const bottom = document.querySelector("#transcript .thought-group .content").getBoundingClientRect().bottom;
-        const buttons = [...document.querySelectorAll("#transcript .message-buttons")].at(-1);
-        return buttons.getBoundingClientRect().top >= bottom;
-    }""")
+    chat.page.wait_for_function(BELOW.format(".content"))
 
 
 @pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
@@ -287,3 +293,22 @@ def test_what_stands_under_the_box_is_one_line_on_a_phone(scripted, browser, siz
     assert chat.page.locator("#under-box").bounding_box()["height"] == 44
     for name in ("page.show_prompt", "page.save"):
         expect(chat.page.get_by_role("button", name=say(name), exact=True)).to_be_visible()
+
+
+SPACES = """() => {
+    const reply = [...document.querySelectorAll("#transcript .bot-row")].at(-1);
+    const parts = [...reply.querySelectorAll(".prose > div > *")].map((part) => part.getBoundingClientRect());
+    return parts.slice(1).map(({ top }, index) => Math.round(top - parts[index].bottom));
+}"""
+
+
+def test_the_parts_in_which_a_long_reply_is_drawn_stand_as_far_from_each_other_as_its_paragraphs(
+    scripted, scripted_chat
+):
+    for block in ("word " * 20, "```py\nx = 1\n```", "| a |\n|---|\n| 1 |", "- one\n- two\n\n1. a", "> quote"):
+        scripted.engine.enqueue(f"{block}\n\n" * 60)
+        scripted_chat.send("show")
+        scripted_chat.wait_for_reply()
+        assert scripted_chat.replies.last.locator(".prose > div").count() > 1
+        spaces = scripted_chat.page.evaluate(SPACES)
+        assert len(spaces) >= 59 and len(set(spaces)) == 1 and spaces[0] > 0, block

@@ -5,12 +5,12 @@
   const SIGN = "hfdemo_sign"; // of all that was kept since everything was forgotten, and forgotten with it
   const MOST = 20;
   const { hfdemo } = window;
+  const { write } = hfdemo;
   // The address of a share link is somebody else's later, who would find what was kept under it.
   const isLent = /\.gradio\.live$/.test(location.hostname);
   const tab = hfdemo.storage("sessionStorage");
   const ofAllTabs = hfdemo.storage("localStorage");
   const lasting = isLent ? null : ofAllTabs;
-  const write = (storage, key, text) => { try { storage.setItem(key, text); return true; } catch { return false; } };
   const parse = (text) => { try { return JSON.parse(text) ?? {}; } catch { return {}; } };
   const newId = () => `_${Math.random().toString(36).slice(2)}`;
   // What was kept may be of another version, or anything: a turn stands behind the one it follows.

@@ -6,9 +6,9 @@
   const { hfdemo } = window;
   const kept = hfdemo.storage("localStorage");
   const prefersDark = matchMedia("(prefers-color-scheme: dark)");
-  const theme = () => THEMES.includes(kept?.getItem(THEME)) ? kept.getItem(THEME) : "system";
+  let theme = THEMES.find((each) => each === kept?.getItem(THEME)) ?? "system";
   const draw = () => {
-    const dark = theme() === "dark" || (theme() === "system" && prefersDark.matches);
+    const dark = theme === "dark" || (theme === "system" && prefersDark.matches);
     if (document.body && document.body.classList.contains("dark") !== dark) document.body.classList.toggle("dark", dark);
   };
   prefersDark.addEventListener("change", draw);
@@ -17,10 +17,10 @@
     new MutationObserver(draw).observe(document.body, { attributeFilter: ["class"] }); // Gradio knows the system's only
   });
   hfdemo.changeTheme = () => {
-    const next = THEMES[(THEMES.indexOf(theme()) + 1) % THEMES.length];
-    kept?.setItem(THEME, next);
+    theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+    hfdemo.write(kept, THEME, theme);
     draw();
-    hfdemo.sayBriefly(hfdemo.say(`theme_${next}`));
+    hfdemo.sayBriefly(hfdemo.say(`theme_${theme}`));
   };
   const panel = () => document.querySelector("#settings");
   const toggle = () => document.querySelector("#settings .toggle-button");
@@ -36,7 +36,7 @@
   };
   hfdemo.toggleSettings = () => {
     asked = true;
-    kept?.setItem(SETTINGS, isOpen() ? "" : "open");
+    hfdemo.write(kept, SETTINGS, isOpen() ? "" : "open");
     hfdemo.drawChats();
     toggle()?.click();
   };
@@ -81,7 +81,7 @@
     notice.append(open, button("×", "close", () => {
       closed.add(text);
       notice.hidden = true;
-      kept?.setItem(CLOSED, JSON.stringify([...closed].slice(-MOST_CLOSED)));
+      hfdemo.write(kept, CLOSED, JSON.stringify([...closed].slice(-MOST_CLOSED)));
     }));
     sizes.observe(notice, { box: "border-box" });
   };

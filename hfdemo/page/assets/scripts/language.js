@@ -24,7 +24,10 @@
   };
   const storages = { localStorage: open("localStorage"), sessionStorage: open("sessionStorage") };
   hfdemo.storage = (name) => storages[name]; // null where it is refused
-  const chosen = hfdemo.storage("localStorage")?.getItem(LANGUAGE);
+  // Keeps something; returns whether that worked: it doesn't where there is no more room, or none at all.
+  hfdemo.write = (storage, key, text) => { try { storage.setItem(key, text); return true; } catch { return false; } };
+  const keepers = Object.values(storages).filter(Boolean); // the tab's where there is no room in the lasting one
+  const chosen = keepers.map((storage) => storage.getItem(LANGUAGE)).find(Boolean);
   const preferred = navigator.language.toLowerCase().split("-")[0];
   hfdemo.language = chosen || (languages.includes(preferred) ? preferred : languages[0]);
   if (chosen) { // Gradio picks its words by the browser's language
@@ -37,8 +40,8 @@
 
   // Labels change when the page loads; what is open is kept over the load.
   hfdemo.changeLanguage = (next) => {
-    hfdemo.storage("localStorage")?.setItem(LANGUAGE, next);
     hfdemo.keepNow();
-    location.reload();
+    if (keepers.some((storage) => hfdemo.write(storage, LANGUAGE, next))) location.reload();
+    else hfdemo.sayOverBox(hfdemo.say("not_kept"), "kept"); // a page that is loaded would know of nothing
   };
 })();
