@@ -43,7 +43,9 @@ def test_without_a_proxy_nothing_changes():
     assert mended(http_proxy="", NO_PROXY="a") == {"http_proxy": "", "NO_PROXY": "a"}
 
 
-@pytest.mark.parametrize("around", ["\ufeff{}", "{}\u200b", " {}\n", "'{}'", '\u2060"{}"\xa0', "{}"])
+@pytest.mark.parametrize(
+    "around", ["\ufeff{}", "{}\u200b", "\u202a{}\u202c", "“{}”", "`{}`", " {}\n", "'{}'", '\u2060"{}"\xa0', "{}"]
+)
 def test_a_token_loses_what_is_around_it(around):
     assert mended(HF_TOKEN=around.format("hf_abc")) == {"HF_TOKEN": "hf_abc"}
 
