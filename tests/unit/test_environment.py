@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import hfdemo
-from hfdemo import environment, python_version
+from hfdemo import environment
 from hfdemo.__main__ import main, script
 from hfdemo.python_version import require_python
 from tests.conftest import ROOT
@@ -261,14 +261,17 @@ def test_ctrl_c_is_one_line(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("old", [(3, 8, 10), (3, 9), (3, 10, 12)])
-def test_an_old_python_is_told_in_one_sentence_in_both_languages(old, monkeypatch):
-    monkeypatch.setattr(python_version.shutil, "which", lambda name: name == "python3.12" or None)
+def test_an_old_python_is_told_in_one_sentence_in_both_languages(old, monkeypatch, tmp_path):
+    for name, status in (("python3.13", 127), ("python3.12", 0), ("python3.11", 0)):  # the first as pyenv's are
+        (tmp_path / name).write_text(f"#!/bin/sh\necho pyenv >&2\nexit {status}\n")
+        (tmp_path / name).chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit) as ended:
         require_python(old)
     english, korean = str(ended.value.code).splitlines()
     assert f"this is Python {old[0]}.{old[1]}." in english and "python3.12 -m hfdemo start" in english
     assert "3.11 이상" in korean and "python3.12 -m hfdemo start" in korean
-    monkeypatch.setattr(python_version.shutil, "which", lambda name: None)
+    monkeypatch.setenv("PATH", "")
     with pytest.raises(SystemExit, match=r"https://www\.python\.org/downloads/"):
         require_python(old)
     require_python((3, 11))
