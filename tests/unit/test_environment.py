@@ -304,6 +304,22 @@ def test_an_environment_that_does_not_work_is_made_again(project, broken):
 
 
 @needs_venv
+@pytest.mark.parametrize("there", ["a file", "a link that leads nowhere"])
+def test_where_no_environment_can_be_made_one_sentence_says_so(project, there):
+    place, aside = project.folder / ".venv", project.folder / "aside"
+    place.rename(aside)
+    try:
+        place.touch() if there == "a file" else place.symlink_to(project.folder / "gone" / "far")
+        failed = project.run("start")
+        assert failed.returncode == 1 and "Traceback" not in failed.stderr
+        assert f"can't be created in {place}: " in failed.stderr and "Delete what is there" in failed.stderr
+        assert place.is_file() or place.is_symlink(), "what was there isn't hfdemo's to delete"
+    finally:
+        place.unlink()
+        aside.rename(place)
+
+
+@needs_venv
 def test_start_speaks_the_systems_language(project):
     project.require("needed==9.9\n")
     assert "패키지를 설치하지 못했습니다" in project.run("start", LANG="ko_KR.UTF-8", PYTHONUTF8="1").stderr
