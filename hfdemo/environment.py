@@ -85,9 +85,12 @@ def _environment_python() -> Path:
             venv.create(folder, with_pip=True, symlinks=os.name != "nt", clear=True)
         except BaseException as error:  # the next start would use a half-made environment
             shutil.rmtree(folder, ignore_errors=True)
-            if not isinstance(error, subprocess.CalledProcessError):
-                raise
-            sys.exit(say("start.no_venv", _language()))
+            if isinstance(error, subprocess.CalledProcessError):
+                sys.exit(say("start.no_venv", _language()))
+            if isinstance(error, OSError | ValueError):  # the latter where a link or a file lies
+                problem = getattr(error, "strerror", None) or error
+                sys.exit(say("start.no_place_for_venv", _language(), folder=folder, problem=problem))
+            raise
     return python
 
 

@@ -1,6 +1,7 @@
 """One sentence for whoever starts hfdemo with a Python that is too old. Runs on Python 3.8 and newer."""
 
 import shutil
+import subprocess
 import sys
 
 OLDEST = (3, 11)
@@ -18,7 +19,7 @@ def require_python(version: "tuple[int, ...] | None" = None) -> None:  # quoted,
     found = tuple(version or sys.version_info)[:2]
     if found >= OLDEST:
         return
-    newer = next((name for name in map("python{}".format, NEWER) if shutil.which(name)), None)
+    newer = next((name for name in map("python{}".format, NEWER) if _runs(name)), None)
     remedy, korean = (
         "Install it from https://www.python.org/downloads/",
         "https://www.python.org/downloads/ 에서 설치하세요.",
@@ -30,3 +31,12 @@ def require_python(version: "tuple[int, ...] | None" = None) -> None:  # quoted,
         "hfdemo needs Python " + oldest + " or newer, and this is Python " + this + ". " + remedy + "\n"
         "hfdemo에는 Python " + oldest + " 이상이 필요한데 지금은 Python " + this + "입니다. " + korean
     )
+
+
+def _runs(name: str) -> bool:
+    """Tell whether a Python is there and runs: pyenv has stand-ins that only say which versions could be chosen."""
+    path = shutil.which(name)
+    try:
+        return path is not None and subprocess.call([path, "-c", ""], stderr=subprocess.DEVNULL) == 0
+    except OSError:
+        return False

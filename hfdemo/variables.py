@@ -18,8 +18,12 @@ PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
-AROUND_A_TOKEN = "\ufeff\u200b\u200c\u200d\u2060\xa0\"' \t\r\n"
-"""What comes along with a token that is copied or read from a file: byte order mark, spaces without width, quotes."""
+COPIED_ALONG = (
+    "\ufeff\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069"
+    "\xa0\u3000\u201c\u201d\u2018\u2019`\"' \t\r\n"
+)
+"""What comes along with a word that is copied or read from a file: byte order mark, marks without width, such as the
+one that Windows puts before a path, spaces, quotes."""
 
 NUMBERS = {
     "GRADIO_SERVER_PORT": (1, 65_535),
@@ -53,7 +57,7 @@ def mend_variables(environ: MutableMapping[str, str]) -> None:
         environ.update(dict.fromkeys(NO_PROXIES, hosts))
     for name in TOKENS:
         if name in environ:
-            environ[name] = environ[name].strip(AROUND_A_TOKEN)
+            environ[name] = environ[name].strip(COPIED_ALONG)
 
 
 def refuse_network(environ: Mapping[str, str]) -> None:

@@ -93,8 +93,18 @@ def run(options: PublishOptions, language: Language | None) -> int:
         _print("\n…", say("publish.interrupted", language))
         return INTERRUPTED
     for problem in problems:  # of a dry run, which goes on after them; the last lines are what is read
-        _print("✗", problem.text(language))
-    return exit_status(problems[0]) if problems else 0
+        _print_places(problem.places)
+        _print("✗", problem.error.text(language))
+    return exit_status(problems[0].error) if problems else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """What keeps this folder from being published."""
+
+    error: HfdemoError
+    places: Sequence[str] = ()
+    """Where it is, for people."""
 
 
 class _Publishing:
@@ -106,11 +116,11 @@ class _Publishing:
         self._environ = environ
         self._api = HfApi()
         self._secrets: dict[str, str] = {}
-        self._problems: list[HfdemoError] = []
+        self._problems: list[_Problem] = []
         self._scopes: Sequence[str] | None = None
         """What visitors let the Space do who sign in with Hugging Face; None if they need not."""
 
-    def run(self) -> list[HfdemoError]:
+    def run(self) -> list[_Problem]:
         """Go from a name to an address that answers; return the problems of a dry run.
 
         Raises:
@@ -118,6 +128,7 @@ class _Publishing:
         """
         name = read_name(self._options.name, self._options.title)
         self._check_hardware()
+        self._check_secret_names()
         model = self._model(self._options.model) if self._options.model else None
         variables = {"HFDEMO_MODEL": model.name} if model else {}
         variables |= {"HFDEMO_TITLE": name.title} if name.title else {}
@@ -146,18 +157,17 @@ class _Publishing:
         self._publish(target, found)
         return []
 
-    def _meet(self, problem: HfdemoError, lines: Sequence[tuple[str, str]] = ()) -> None:
+    def _meet(self, error: HfdemoError, places: Sequence[str] = ()) -> None:
         """Print what is wrong and end with it; a dry run keeps it for the end and goes on.
 
         Raises:
-            HfdemoError: the problem.
+            HfdemoError: what is wrong.
         """
         if self._options.dry_run:
-            self._problems.append(problem)
-        for mark, text in lines:
-            _print(mark, text)
-        if not self._options.dry_run:
-            raise problem
+            self._problems.append(_Problem(error, places))
+            return
+        _print_places(places)
+        raise error
 
     def _check_hardware(self) -> None:
         """Check the name of the hardware, if one is named.
@@ -168,6 +178,16 @@ class _Publishing:
         known = [item.value for item in SpaceHardware]
         if self._options.hardware and self._options.hardware not in known:
             raise PublishError("bad_hardware", hardware=self._options.hardware, known=", ".join(known))
+
+    def _check_secret_names(self) -> None:
+        """Check the names of the secrets.
+
+        Raises:
+            PublishError: a Space can't have one of them.
+        """
+        for name in self._options.secrets:
+            if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+                raise PublishError("bad_secret_name", name=name)
 
     def _who(self) -> Publisher | None:
         """Print whose the access token is; a dry run works without one."""
@@ -245,7 +265,7 @@ class _Publishing:
         for line, pinned in pins(read_requirements(ROOT), zero_gpu):
             self._tell("!", "pinned", line=line, pinned=pinned)
         if findings := lint_folder(files, ROOT, zero_gpu):
-            lines = [("  -", finding.text(self._language)) for finding in findings]
+            lines = [finding.text(self._language) for finding in findings]
             self._meet(PublishError("publish_lint", count=len(findings)), lines)
         return files
 
@@ -253,8 +273,6 @@ class _Publishing:
         """Return the values of the secrets: from the environment, or typed without being shown."""
         secrets = {}
         for name in dict.fromkeys(self._options.secrets):
-            if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
-                raise PublishError("bad_secret_name", name=name)
             value = self._environ.get(name, "").strip()
             if not value and sys.stdin.isatty():
                 value = getpass.getpass(self._words("ask_secret", name=name)).strip()
@@ -275,7 +293,7 @@ class _Publishing:
         leaks = find_leaks(((file.path, file.content) for file in files), known)
         if leaks:
             facts = [{"file": leak.path, "line": leak.line, "kind": leak.kind} for leak in leaks]
-            lines = [("  -", self._words("leak", **fact)) for fact in facts]
+            lines = [self._words("leak", **fact) for fact in facts]
             self._meet(PublishError("publish_leak", count=len(leaks)), lines)
 
     def _show(self, target: Target, found: Found | None) -> None:
@@ -387,6 +405,11 @@ def _check_for_space(source: HubModel, environ: Mapping[str, str]) -> bool:
 def _size(files: Sequence[SpaceFile]) -> str:
     size = sum(len(file.content) for file in files)
     return f"{size / 1000:.1f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
+
+
+def _print_places(places: Sequence[str]) -> None:
+    for place in places:
+        _print("  -", place)
 
 
 def _print(mark: str, text: str) -> None:

@@ -54,6 +54,7 @@ EXIT_STATUS = {
     "no_weights_on_hub": 26,
     "shards_missing": 26,
     "no_tokenizer": 26,
+    "tokenizer_unreadable": 26,
     "tensors_missing": 26,
     "tensors_misfit": 26,
     "adapter_needs_peft": 26,

@@ -133,6 +133,7 @@ class LocalModelHost:
         work = _Loading(self, cancel)
         try:
             work.prepare(named, self._settings, self.machine())
+            work.try_prompts()
         except Exception as error:
             if work.is_wanted():
                 self._stay(work, error)
@@ -285,6 +286,16 @@ class _Loading:
         self.files = fetch_model(source, self.progress, self.checked.missing, allow_pickle=settings.allow_pickle)
         if not fallback:
             check_download(self.files, source, settings, machine)
+
+    def try_prompts(self) -> None:
+        """Read the tokenizer and try the template, which takes no more than a moment.
+
+        Raises:
+            Exception: see `explain`.
+        """
+        from hfdemo.models.load import open_prompts
+
+        open_prompts(self.files, self.checked.source.name, self._host._settings)
 
     def cancelled_by(self, error: Exception) -> bool:
         """Tell whether an error says that somebody cancelled the work."""

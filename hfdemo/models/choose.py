@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
 
 from huggingface_hub import HfApi, is_offline_mode
 
@@ -14,6 +15,7 @@ from hfdemo.models.disk import is_cached
 from hfdemo.models.headers import shown_path
 from hfdemo.models.hub_private import constants
 from hfdemo.models.source import EmbeddedModel, HubModel, LocalModel, ModelSource, is_hub_name
+from hfdemo.variables import COPIED_ALONG
 
 __all__ = [
     "DEFAULT_ON_CPU",
@@ -40,9 +42,6 @@ HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 
 NOT_MODELS = ("spaces", "datasets", "collections", "papers", "docs", "blog", "models")
 """How addresses of the Hub begin that belong to no model."""
-
-AROUND_A_NAME = "\"'`\u201c\u201d\u2018\u2019\ufeff\u200b\u2060 \t\r\n"
-"""What comes along with a name that is copied from elsewhere."""
 
 _OLLAMA = re.compile(r"(?:(?:https://)?(?:hf\.co|huggingface\.co)/)?(?P<repository>[\w.-]+/[\w.-]+):[\w.-]+")
 """How llama.cpp and Ollama name a GGUF file, by its bits: `hf.co/org/name:Q4_K_M`, as on the model's page."""
@@ -79,7 +78,7 @@ def parse_model(named: str) -> HubModel | LocalModel:
     Raises:
         ModelLoadError: it is none of these.
     """
-    named = named.strip(AROUND_A_NAME)
+    named = named.strip(COPIED_ALONG).removeprefix("hf://")  # as the Hub's own tools write its addresses
     if not named:
         raise ModelLoadError("no_model_name")
     path = Path(os.path.expanduser(named))
@@ -89,7 +88,7 @@ def parse_model(named: str) -> HubModel | LocalModel:
     if is_file and path.suffix.lower() == ".gguf":
         return LocalModel(path.parent, gguf_file=path.name)
     if named.startswith("file://"):
-        return parse_model(unquote(named.removeprefix("file://")))
+        return parse_model(url2pathname(named.removeprefix("file://").removeprefix("localhost")))
     repo_id, revision, gguf_file = _split_address(named) or _split_hub_name(named)
     if is_hub_name(repo_id) and not is_file:
         return HubModel(repo_id, revision, gguf_file)

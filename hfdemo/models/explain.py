@@ -54,6 +54,8 @@ def explain_load_error(error: BaseException, source: ModelSource | None, platfor
         source: the model, once it is known.
         platform: where this runs; the advice depends on it.
     """
+    if isinstance(error, HfdemoError):
+        return error
     name = source.name if source else ""
     for cause in _causes(error):
         if isinstance(cause, HfdemoError):

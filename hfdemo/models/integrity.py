@@ -217,7 +217,8 @@ def _no_config(folder: Path, entries: Sequence[Path]) -> ModelLoadError:
     names = [f"{path.name}/" if path.is_dir() else path.name for path in entries]
     if not names:
         return ModelLoadError("folder_empty", advice, folder=place, model=hidden)
-    inner = next((path for path in reversed(entries) if _is_model(path)), None)
+    inside = (*reversed(entries), *folder.glob("snapshots/*"))  # the latter in a folder of the Hub's download cache
+    inner = next((path for path in inside if _is_model(path)), None)
     advice = advice or ("name_inner" if inner else None)
     facts = {"files": listed(names), "model": hidden, "inner": shown_path(inner) if inner else ""}
     return ModelLoadError("no_config", advice, folder=place, **facts)

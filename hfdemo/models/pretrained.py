@@ -13,8 +13,10 @@ from typing import Any
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from hfdemo.compute.transformers_private import choose_attention_freely
+from hfdemo.errors import ModelLoadError
 from hfdemo.models.disk import ModelFiles
 from hfdemo.models.explain import NeedsCode
+from hfdemo.models.headers import shown_path
 from hfdemo.models.integrity import TOKENIZERS
 
 _SWITCHES = {"trust_remote_code": False, "local_files_only": True}
@@ -29,15 +31,28 @@ def load_tokenizer(files: ModelFiles) -> Any:
 
     Raises:
         NeedsCode: it is a program.
-        OSError, ValueError, ...: it can't be read; see `explain.explain_load_error`.
+        ImportError, PermissionError: it needs a package that isn't here, or may not be read.
+        ModelLoadError: it can't be read.
     """
     # An adapter may bring its own.
     folder = files.adapter if files.adapter and _has_tokenizer(files.adapter) else files.folder
-    return _read(AutoTokenizer, files, folder)
+    try:
+        return _read(AutoTokenizer, files, folder)
+    except (NeedsCode, ImportError, PermissionError):
+        raise
+    except Exception as error:  # of many kinds, some of which name nothing but a key or a line
+        place = shown_path(folder / files.gguf_file if files.gguf_file else folder)
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise ModelLoadError("tokenizer_unreadable", place=place, problem=problem) from error
 
 
 def load_config(files: ModelFiles) -> Any:
-    """Read a model's configuration; raises as `load_tokenizer` does."""
+    """Read a model's configuration.
+
+    Raises:
+        NeedsCode: it is a program.
+        OSError, ValueError, ...: it can't be read; see `explain.explain_load_error`.
+    """
     config = _read(AutoConfig, files, files.folder)
     choose_attention_freely(config)
     return config
@@ -91,16 +106,16 @@ def _read(kind: Any, files: ModelFiles, folder: Path, **options: Any) -> Any:
     try:
         return kind.from_pretrained(folder, **where, **_SWITCHES, **options)
     except ValueError as error:
-        if _brings_code(files):
+        if _brings_code(folder):
             raise NeedsCode from error
         raise
 
 
-def _brings_code(files: ModelFiles) -> bool:
+def _brings_code(folder: Path) -> bool:
     """Tell whether one of a model's files names code of its own."""
     for name in ("config.json", "tokenizer_config.json"):
         with suppress(OSError, ValueError, RecursionError):
-            content = json.loads((files.folder / name).read_bytes())
+            content = json.loads((folder / name).read_bytes())
             if isinstance(content, Mapping) and "auto_map" in content:
                 return True
     return False

@@ -38,7 +38,7 @@ def stored_quantization(config: Mapping[str, Any]) -> dict[str, Any] | None:
     parts = (config, text if isinstance(text, dict) else {})
     names = ("quantization_config", "compression_config", "quantization")  # the last one is MLX's
     found = (part.get(name) for name in names for part in parts)
-    value = next((value for value in found if value), None)
+    value = next((value for value in found if value), config.get("quantization_config"))  # {} is one, to the loader
     return value if value is None or isinstance(value, dict) else {"quant_method": str(value)}
 
 
@@ -91,7 +91,7 @@ def check_quantization_packages(name: str, config: Mapping[str, Any], is_there: 
         return
     from transformers.quantizers import AutoHfQuantizer
 
-    says_how = {"quant_method", "load_in_4bit", "load_in_8bit"} & found.keys()
+    says_how = isinstance(found.get("quant_method"), str) or found.get("load_in_4bit") or found.get("load_in_8bit")
     if not says_how or not AutoHfQuantizer.supports_quant_method(found):
         raise ModelLoadError("quantizer_unknown", model=name, method=method)
     missing = [package for module, package in PACKAGES.get(method, {}).items() if not is_there(module, package)]

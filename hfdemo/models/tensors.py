@@ -3,7 +3,8 @@
 transformers gives tensors that it doesn't find random numbers, and such a model answers with noise.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +21,9 @@ NAMED_AT_MOST = 5
 
 MANY_LAYERS = 1000
 """More than any model has; making them to find out takes minutes and gigabytes."""
+
+_EXPERT = re.compile(r"(.+\.experts\.)(\d{1,4})(\..+)")
+"""A tensor of one of a layer's experts: which of them, between the rest of its name."""
 
 
 def check_tensors(name: str, config: Mapping[str, Any], stored: Mapping[str, Tensor]) -> None:
@@ -41,18 +45,22 @@ def check_tensors(name: str, config: Mapping[str, Any], stored: Mapping[str, Ten
     shapes = {name: torch.empty(tensor.shape, device="meta") for name, tensor in stored.items()}
     with torch.device("meta"):
         model_class = type(AutoModelForCausalLM.from_config(known, dtype=torch.float32))
-    with _quietly():
-        _, found = model_class.from_pretrained(
-            None,
-            config=known,
-            state_dict=shapes,
-            dtype=torch.float32,
-            device_map={"": "meta"},
-            generation_config=GenerationConfig(),
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    refuse_gaps(name, found)
+    try:
+        with _quietly():
+            _, found = model_class.from_pretrained(
+                None,
+                config=known,
+                state_dict=shapes,
+                dtype=torch.float32,
+                device_map={"": "meta"},
+                generation_config=GenerationConfig(),
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+        refuse_gaps(name, found)
+    except Exception:
+        _refuse_missing_experts(name, stored)  # the loader makes one tensor of them all, and says that this fails
+        raise
     _refuse_unscaled(name, stored, found)
 
 
@@ -80,6 +88,19 @@ def _refuse_too_many_layers(name: str, config: Any, stored: int) -> None:
         raise ModelLoadError("tensors_missing", model=name, tensors=f"{stored} < num_hidden_layers = {layers}")
 
 
+def _refuse_missing_experts(name: str, stored: Collection[str]) -> None:
+    """Refuse a model that lacks tensors of some of its experts, but not of all."""
+    there: dict[tuple[str, str], set[int]] = {}
+    for key in stored:
+        if match := _EXPERT.fullmatch(key):
+            there.setdefault((match[1], match[3]), set()).add(int(match[2]))
+    count = 1 + max((number for numbers in there.values() for number in numbers), default=-1)
+    parts = ((before, number, after) for before, after in there for number in range(count))
+    missing = [f"{before}{number}{after}" for before, number, after in parts if number not in there[before, after]]
+    if missing:
+        raise ModelLoadError("tensors_missing", model=name, tensors=names_of(missing))
+
+
 def _refuse_unscaled(name: str, stored: Mapping[str, Tensor], found: Mapping[str, Any]) -> None:
     """Refuse weights of few bits whose scales no one would read, because config.json doesn't say how they are stored.
 
@@ -88,7 +109,8 @@ def _refuse_unscaled(name: str, stored: Mapping[str, Tensor], found: Mapping[str
     unread = set(found.get("unexpected_keys") or ())
     has_scales = any("scale" in key.rpartition(".")[2] for key in unread)
     kinds = {tensor.dtype for key, tensor in stored.items() if key not in unread and len(tensor.shape) > 1}
-    odd = sorted(kind for kind in kinds if kind.startswith(("I", "U")) or (has_scales and kind.startswith("F8")))
+    needs_scale = ("I", "U", "BOOL", *(("F8",) if has_scales else ()))
+    odd = sorted(kind for kind in kinds if kind.startswith(needs_scale))
     if odd:
         raise ModelLoadError("quantizer_unknown", model=name, method=", ".join(odd))
 

@@ -12,6 +12,10 @@ from huggingface_hub.errors import HfHubHTTPError
 from hfdemo.models.explain import bad_token_error
 from hfdemo.models.hub_private import constants
 from hfdemo.settings import Platform
+from hfdemo.variables import TOKENS
+
+UNREADABLE = "\ufffd"
+"""What stands for a token that is no text: no header can hold it."""
 
 TokenSource = Literal["HF_TOKEN", "hf auth login", "Colab", "Space"]
 
@@ -31,16 +35,26 @@ def token_source(platform: Platform, environ: Mapping[str, str] = os.environ) ->
 
     The order is that of `huggingface_hub.get_token`: environment, login, Colab's vault.
     """
-    try:
-        token = get_token()
-    except OSError:  # the file it would be in can't be read
-        token = None
+    token = _token()
     if token is None:
         return None
-    if token in (environ.get("HF_TOKEN", "").strip(), environ.get("HUGGING_FACE_HUB_TOKEN", "").strip()):
+    named = (environ.get(name, "").replace("\r", "").replace("\n", "").strip() for name in TOKENS)  # as get_token does
+    if token in named:
         return "Space" if platform in ("space", "zerogpu") else "HF_TOKEN"
     login = Path(constants.HF_TOKEN_PATH)
     return "hf auth login" if login.is_file() or platform != "colab" else "Colab"
+
+
+def usable_token_source(platform: Platform) -> TokenSource | None:
+    """Return where the access token comes from, or None if there is none.
+
+    Raises:
+        ModelLoadError: no header can hold it.
+    """
+    source, token = token_source(platform), _token() or ""
+    if source and (not token.isascii() or not token.isprintable() or " " in token):
+        raise bad_token_error(source, platform)
+    return source
 
 
 def check_token(platform: Platform) -> Account | None:
@@ -52,12 +66,9 @@ def check_token(platform: Platform) -> Account | None:
         ModelLoadError: the Hub doesn't know the token.
         httpx2.TransportError, OfflineModeIsEnabled: the Hub can't be reached.
     """
-    source = token_source(platform)
+    source = usable_token_source(platform)
     if source is None:
         return None
-    token = get_token() or ""
-    if not token.isascii() or not token.isprintable() or " " in token:  # no header can hold it
-        raise bad_token_error(source, platform)
     try:
         answer = whoami(cache=True)
     except HfHubHTTPError as error:
@@ -66,3 +77,14 @@ def check_token(platform: Platform) -> Account | None:
         return None
     role = answer.get("auth", {}).get("accessToken", {}).get("role", "")
     return Account(str(answer.get("name", "")), str(role), source)
+
+
+def _token() -> str | None:
+    """Return the access token, or None if there is none, or its file can't be read."""
+    try:
+        token: str | None = get_token()
+    except UnicodeDecodeError:  # PowerShell's > writes UTF-16
+        return UNREADABLE
+    except OSError:
+        return None
+    return token

@@ -62,6 +62,7 @@ SCRIPT_WORDS = (
     "chat_deleted",
     "chats",
     "close",
+    "conversation",
     "copied",
     "copy_message",
     "copy_refused",
@@ -71,6 +72,7 @@ SCRIPT_WORDS = (
     "lost",
     "not_kept",
     "not_taken",
+    "reset_value",
     "retry",
     "send",
     "settings",
@@ -180,6 +182,7 @@ def launch(
     prevent_thread_lock: bool = False,
     quiet: bool = False,
     language: Language = "en",
+    command: str = "python -m hfdemo",
     **options: Any,
 ) -> None:
     """Serve the page until the process ends. Address, port and share link follow Gradio's own variables.
@@ -192,6 +195,7 @@ def launch(
         prevent_thread_lock: whether to return as soon as the page is served.
         quiet: whether not to print where the page is.
         language: of what is printed beside Gradio's own line.
+        command: how the command line is called here.
         options: more arguments for `Blocks.launch`.
     """
     answering = page.answering
@@ -246,16 +250,16 @@ def launch(
     )
     gradio_private.bound_waiting_for_headers(page)
     if not quiet:
-        _print_address(page, language)
+        _print_address(page, language, command)
     if not prevent_thread_lock:
         page.block_thread()
 
 
-def _print_address(page: gradio_private.PageBlocks, language: Language) -> None:
+def _print_address(page: gradio_private.PageBlocks, language: Language, command: str) -> None:
     """Print where the page is, in Gradio's own words, which people and programs look for, and how to share it."""
     if not page.is_colab:  # its machine can't be reached from outside
         print(f"* Running on local URL:  {page.protocol}://{page.server_name}:{page.server_port}", flush=True)  # noqa: T201
     if page.share_url:
         print(f"* {say('start.link_lasts', language)}", flush=True)  # noqa: T201
     elif not page.is_colab and not page.space_id:
-        print(f"* {say('start.how_to_share', language)}", flush=True)  # noqa: T201
+        print(f"* {say('start.how_to_share', language, command=command)}", flush=True)  # noqa: T201

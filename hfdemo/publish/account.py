@@ -9,7 +9,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from hfdemo.errors import PublishError
 from hfdemo.models.explain import bad_token_error
-from hfdemo.models.tokens import TokenSource, token_source
+from hfdemo.models.tokens import TokenSource, usable_token_source
 from hfdemo.publish.explain import TOKENS, explained, status_of
 from hfdemo.settings import Platform
 
@@ -41,7 +41,7 @@ def who_publishes(platform: Platform) -> Publisher | None:
         ModelLoadError: the Hub doesn't know the token.
         PublishError: the Hub can't be reached.
     """
-    source = token_source(platform)
+    source = usable_token_source(platform)
     if source is None:
         return None
     with explained(""):

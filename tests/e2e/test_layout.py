@@ -218,6 +218,27 @@ def test_every_button_has_a_name(scripted, browser, locale):
     assert nameless == []
 
 
+@pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
+def test_what_gradio_names_in_english_is_named_in_the_pages_language(scripted, browser, locale):
+    chat = ChatPage(browser.new_context(locale=locale).new_page())
+    chat.open(scripted.url)
+    scripted.engine.enqueue("Hello")
+    chat.send("hi")
+    chat.wait_for_reply()
+    language = locale[:2]
+    expect(chat.page.get_by_role("log")).to_have_accessible_name(say("page.conversation", language))
+    named = chat.page.evaluate("""() =>
+        [...document.querySelectorAll(":is(#transcript, #settings) [aria-label]")]
+            .filter((part) => part.checkVisibility())  // empty parts, never shown, are left as they are
+            .map((part) => part.getAttribute("aria-label"))""")
+    for option in ("temperature", "top_p", "max_new_tokens"):
+        assert named.count(say(f"page.{option}", language)) == 2, "a number and a slider"
+    assert say("page.reset_value", language) in named
+    odd = ("number input", "range slider", "Reset to default", "chatbot")
+    assert [name for name in named if name.startswith(odd)] == []
+    assert language == "en" or [name for name in named if name.isascii() and name != "Top p"] == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_theme_can_be_chosen_and_stays(scripted, browser, scheme):
     page = browser.new_context(color_scheme=scheme).new_page()

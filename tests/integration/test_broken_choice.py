@@ -45,6 +45,26 @@ def test_a_broken_folder_is_refused_while_the_good_model_goes_on(local, good, tm
     assert answer(local) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "key"),
+    [
+        ("tokenizer.json", '{"error": "Not found"}', "tokenizer_unreadable"),
+        ("chat_template.jinja", "{{ no_such_function() }}", "template_fails"),
+    ],
+)
+def test_a_broken_tokenizer_or_template_is_refused_while_the_good_model_goes_on(
+    local, good, tmp_path, name, content, key
+):
+    before, model = answer(local), local.model
+    broken = Path(shutil.copytree(good, tmp_path / "broken"))
+    (broken / name).write_text(content)
+    local.choose(str(broken))
+    wait_until(lambda: getattr(local.status().error, "key", "") == key, 30)
+    assert (local.status().stage, local.status().model) == ("ready", "good")
+    assert local.model is model
+    assert answer(local) == before
+
+
 def test_what_fails_only_while_it_loads_brings_the_good_model_back(local, good, tmp_path, monkeypatch):
     before, model = answer(local), local.model
     other = Path(shutil.copytree(good, tmp_path / "other"))

@@ -77,6 +77,7 @@ def test_the_installed_script_starts_the_chat(wheel, tiny, tmp_path):
         wait_until(lambda: "CPU" in log_text() or running.poll() is not None, 120, "the model")
         assert running.poll() is None, log_text()
         assert httpx.get(f"http://127.0.0.1:{port}").status_code == 200
+        assert ": hfdemo start --share\n" in log_text(), "there may be no python -m hfdemo outside its environment"
     finally:
         running.terminate()
         running.wait()

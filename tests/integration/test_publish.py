@@ -724,6 +724,13 @@ def test_a_dry_run_sums_up_and_repeats_its_problems_last(publish, folder):
     assert "transformers has no upper limit; transformers==" in text
     assert "'a package' can't be read" in text and "not-here-at-all>=1 has no upper limit" in text
     assert text.splitlines()[-1].startswith("✗ A Space would reject this folder. Problems to fix, listed above: 2")
+    listed = publish("my-chat", "--dry-run", "--verbose", "--language", "en", status=36).splitlines()
+    assert "+ app.py" in " ".join(listed[:-3]) and [line[:3] for line in listed[-3:-1]] == ["  -", "  -"]
+
+
+def test_the_name_of_a_secret_that_no_space_can_have_is_refused_in_a_dry_run_too(publish):
+    text = publish("my-chat", "--dry-run", "--secret", "1 key", "--language", "en", status=38)
+    assert "1 key" in text
 
 
 def test_a_byte_order_mark_hides_nothing(publish, hub, folder):

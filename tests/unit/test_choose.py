@@ -62,6 +62,10 @@ UNREACHABLE = ModelLoadError("hub_unreachable", endpoint="https://hub", problem=
         (" 'org/name' ", HubModel("org/name")),
         ("“org/name@rev”", HubModel("org/name", "rev")),
         ("\ufefforg/name\u200b", HubModel("org/name")),
+        ("\u202aorg/name\u202c", HubModel("org/name")),
+        ("\xa0org/name\u200d\u3000", HubModel("org/name")),
+        ("hf://org/name", HubModel("org/name")),
+        ("hf://org/name@v1/f.gguf", HubModel("org/name", "v1", "f.gguf")),
     ],
 )
 def test_a_hub_name_is_read(named, model):
@@ -149,7 +153,9 @@ def test_where_nothing_is_the_whole_path_is_said(tmp_path, monkeypatch):
 def test_a_folder_is_found_behind_quotes_and_as_an_address(tmp_path):
     folder = tmp_path / "a model"
     folder.mkdir()
-    for named in (f"'{folder}'", f'"{folder}"', folder.as_uri()):
+    windows = f"\u202a{folder}"  # as Explorer's window of a file's properties gives it
+    host = folder.as_uri().replace("file://", "file://localhost")
+    for named in (f"'{folder}'", f'"{folder}"', windows, folder.as_uri(), host):
         assert parse_model(named) == LocalModel(folder)
 
 

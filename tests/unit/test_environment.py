@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import hfdemo
-from hfdemo import environment, python_version
+from hfdemo import environment
 from hfdemo.__main__ import main, script
 from hfdemo.python_version import require_python
 from tests.conftest import ROOT
@@ -261,14 +261,17 @@ def test_ctrl_c_is_one_line(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("old", [(3, 8, 10), (3, 9), (3, 10, 12)])
-def test_an_old_python_is_told_in_one_sentence_in_both_languages(old, monkeypatch):
-    monkeypatch.setattr(python_version.shutil, "which", lambda name: name == "python3.12" or None)
+def test_an_old_python_is_told_in_one_sentence_in_both_languages(old, monkeypatch, tmp_path):
+    for name, status in (("python3.13", 127), ("python3.12", 0), ("python3.11", 0)):  # the first as pyenv's are
+        (tmp_path / name).write_text(f"#!/bin/sh\necho pyenv >&2\nexit {status}\n")
+        (tmp_path / name).chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit) as ended:
         require_python(old)
     english, korean = str(ended.value.code).splitlines()
     assert f"this is Python {old[0]}.{old[1]}." in english and "python3.12 -m hfdemo start" in english
     assert "3.11 이상" in korean and "python3.12 -m hfdemo start" in korean
-    monkeypatch.setattr(python_version.shutil, "which", lambda name: None)
+    monkeypatch.setenv("PATH", "")
     with pytest.raises(SystemExit, match=r"https://www\.python\.org/downloads/"):
         require_python(old)
     require_python((3, 11))
@@ -298,6 +301,22 @@ def test_an_environment_that_does_not_work_is_made_again(project, broken):
         project.python.chmod(0o755)
     again = project.run("start")
     assert "Creating a virtual environment" in again.stdout and "app 1.0" in again.stdout
+
+
+@needs_venv
+@pytest.mark.parametrize("there", ["a file", "a link that leads nowhere"])
+def test_where_no_environment_can_be_made_one_sentence_says_so(project, there):
+    place, aside = project.folder / ".venv", project.folder / "aside"
+    place.rename(aside)
+    try:
+        place.touch() if there == "a file" else place.symlink_to(project.folder / "gone" / "far")
+        failed = project.run("start")
+        assert failed.returncode == 1 and "Traceback" not in failed.stderr
+        assert f"can't be created in {place}: " in failed.stderr and "Delete what is there" in failed.stderr
+        assert place.is_file() or place.is_symlink(), "what was there isn't hfdemo's to delete"
+    finally:
+        place.unlink()
+        aside.rename(place)
 
 
 @needs_venv

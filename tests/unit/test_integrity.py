@@ -20,7 +20,7 @@ from hfdemo.models.check import check_model
 from hfdemo.models.choose import parse_model
 from hfdemo.models.disk import ModelFiles
 from hfdemo.models.headers import shown_path
-from hfdemo.models.load import load_model
+from hfdemo.models.load import load_model, load_prompts
 from hfdemo.models.plan import Machine, make_plan, usual_facts
 from hfdemo.settings import Settings
 from tests.unit.tiny_models import tiny_model
@@ -389,6 +389,8 @@ def test_weights_of_few_bits_that_nothing_scales_are_refused(folder):
     eight_bit = tensors | {name: tensors[name].to(torch.float8_e4m3fn)}
     save_file(eight_bit, path, {"format": "pt"})
     assert check_model(parse_model(str(folder)), Settings(), MACHINE).plan.fits
+    save_file(tensors | {name: tensors[name].bool()}, path, {"format": "pt"})
+    assert (refusal(folder).key, refusal(folder).fields["method"]) == ("quantizer_unknown", "BOOL")
     save_file(eight_bit | {f"{name}_scale": torch.ones(1)}, path, {"format": "pt"})
     assert (refusal(folder).key, refusal(folder).fields["method"]) == ("quantizer_unknown", "F8_E4M3")
 
@@ -410,6 +412,10 @@ def test_millions_of_layers_are_refused_at_once(folder):
         ({"architectures": "LlamaForSequenceClassification"}, "not_text_generation", "LlamaForSequenceClassification"),
         ({"quantization_config": "awq"}, "quantizer_package", "gptqmodel"),
         ({"quantization_config": [4]}, "quantizer_unknown", "[4]"),
+        ({"quantization_config": {}}, "quantizer_unknown", "?"),
+        ({"quantization_config": {"quant_method": None}}, "quantizer_unknown", "?"),
+        ({"quantization_config": {"quant_method": ["awq"]}}, "quantizer_unknown", "awq"),
+        ({"quantization_config": {"load_in_4bit": False}}, "quantizer_unknown", "?"),
     ],
 )
 def test_a_config_that_cant_be_used_is_refused_for_what_is_wrong_in_it(folder, changes, key, said):
@@ -426,6 +432,56 @@ def test_a_trainers_folder_leads_to_the_checkpoint_in_it(folder, tmp_path):
     error = refusal(tmp_path / "run")
     assert (error.key, error.advice) == ("no_config", "name_inner")
     assert "checkpoint-200?" in error.text("en")
+
+
+def test_the_folder_of_the_hubs_cache_leads_to_the_snapshot_in_it(folder, tmp_path):
+    cached = tmp_path / "models--org--name"
+    for name in ("blobs", "refs"):
+        (cached / name).mkdir(parents=True)
+    shutil.copytree(folder, cached / "snapshots" / ("a" * 40))
+    error = refusal(cached)
+    assert (error.key, error.advice) == ("no_config", "name_inner")
+    assert f"snapshots/{'a' * 40}?" in error.text("en")
+
+
+@pytest.mark.parametrize("model_type", ["mixtral", "qwen3_moe"])
+def test_an_expert_that_is_missing_is_named(model_type, whole, tmp_path):
+    options = {"num_experts": 4, "moe_intermediate_size": 32} if model_type == "qwen3_moe" else {}
+    tiny_model(model_type, **options).save_pretrained(tmp_path / "model")
+    for path in whole.glob("tokenizer*"):
+        shutil.copy(path, tmp_path / "model")
+    path = tmp_path / "model" / "model.safetensors"
+    with safe_open(path, "pt") as file:
+        kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    gone = next(name for name in sorted(kept) if ".experts.2." in name)
+    save_file({name: tensor for name, tensor in kept.items() if name != gone}, path, {"format": "pt"})
+    error = refusal(tmp_path / "model")
+    assert (error.key, error.fields["tensors"]) == ("tensors_missing", gone)
+
+
+def without_its_model(text: str) -> str:
+    return json.dumps({name: part for name, part in json.loads(text).items() if name != "model"})
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        ("tokenizer.json", lambda text: "{}"),
+        ("tokenizer.json", lambda text: "[]"),
+        ("tokenizer.json", lambda text: '{"error": "Repository not found"}'),
+        ("tokenizer.json", lambda text: text.replace('":', '"', 1)),
+        ("tokenizer.json", without_its_model),
+        ("tokenizer_config.json", lambda text: "[]"),
+        ("tokenizer_config.json", lambda text: '{"eos_token": 5}'),
+    ],
+)
+def test_a_tokenizer_that_is_broken_inside_is_said_to_be_it(folder, name, broken):
+    path = folder / name
+    path.write_text(broken(path.read_text("utf-8")), "utf-8")
+    with pytest.raises(ModelLoadError) as refused:
+        load_prompts(str(folder))
+    assert refused.value.key == "tokenizer_unreadable"
+    assert str(folder) in refused.value.text("en") and "토크나이저" in refused.value.text("ko")
 
 
 def test_checking_writes_no_bar(folder, capfd):

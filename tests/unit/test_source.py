@@ -33,7 +33,7 @@ OWN_IMPORTS = {
     "hfdemo.rates": (),
     "hfdemo.chat": ("hfdemo.chat", *BASE[1:]),
     "hfdemo.compute": ("hfdemo.compute", *BASE[1:]),
-    "hfdemo.models": ("hfdemo.models", "hfdemo.compute", "hfdemo.chat", *BASE[1:]),
+    "hfdemo.models": ("hfdemo.models", "hfdemo.compute", "hfdemo.chat", "hfdemo.variables", *BASE[1:]),
     "hfdemo.decoding": ("hfdemo.decoding", "hfdemo.models", "hfdemo.compute", "hfdemo.chat", *BASE[1:]),
     "hfdemo.engines": (
         *("hfdemo.engines", "hfdemo.decoding", "hfdemo.models", "hfdemo.compute", "hfdemo.chat"),

@@ -10,7 +10,9 @@ import httpx
 import pytest
 
 from hfdemo.errors import ModelLoadError, SettingsError
-from hfdemo.models.tokens import check_token
+from hfdemo.models.hub_private import constants
+from hfdemo.models.tokens import check_token, token_source
+from hfdemo.publish.account import who_publishes
 from hfdemo.settings import from_env
 from hfdemo.variables import mend_variables
 from tests.conftest import ROOT
@@ -43,7 +45,9 @@ def test_without_a_proxy_nothing_changes():
     assert mended(http_proxy="", NO_PROXY="a") == {"http_proxy": "", "NO_PROXY": "a"}
 
 
-@pytest.mark.parametrize("around", ["\ufeff{}", "{}\u200b", " {}\n", "'{}'", '\u2060"{}"\xa0', "{}"])
+@pytest.mark.parametrize(
+    "around", ["\ufeff{}", "{}\u200b", "\u202a{}\u202c", "“{}”", "`{}`", " {}\n", "'{}'", '\u2060"{}"\xa0', "{}"]
+)
 def test_a_token_loses_what_is_around_it(around):
     assert mended(HF_TOKEN=around.format("hf_abc")) == {"HF_TOKEN": "hf_abc"}
 
@@ -145,3 +149,22 @@ def test_a_token_that_no_header_can_hold_is_invalid_before_anything_is_asked(tok
     with pytest.raises(ModelLoadError) as refused:
         check_token("local")
     assert (refused.value.key, refused.value.fields["source"]) == ("bad_token", "HF_TOKEN")
+    with pytest.raises(ModelLoadError, match="HF_TOKEN"):
+        who_publishes("local")
+
+
+def test_a_token_in_a_file_of_another_encoding_is_invalid(tmp_path, monkeypatch):
+    file = tmp_path / "token"
+    file.write_bytes("hf_abc\r\n".encode("utf-16"))  # as PowerShell's > writes
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(file))
+    for ask in (check_token, who_publishes):
+        with pytest.raises(ModelLoadError) as refused:
+            ask("local")
+        assert (refused.value.key, refused.value.fields["source"]) == ("bad_token", "hf auth login")
+
+
+@pytest.mark.parametrize("token", ["hf_a\nb", "hf_a\r\nb\n"])
+def test_a_token_of_two_lines_comes_from_where_it_was_set(token, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", token)
+    assert token_source("local") == "HF_TOKEN"

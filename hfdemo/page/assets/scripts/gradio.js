@@ -46,7 +46,7 @@
     if (!isWatched) nextFrame(() => typeAgain(target));
   }, true);
 
-  // Gradio names each message by its whole HTML, and its buttons in English, or not at all.
+  // Gradio names each message by its whole HTML, and most of what can be used in English, or not at all.
   const NAMES = {
     "#transcript .message-buttons button[aria-label='Copy message']:not([data-copy])": "copy_message",
     "#message .submit-button": "send",
@@ -54,7 +54,10 @@
     "#settings .toggle-button": "settings",
     "#transcript button[aria-label='Retry']": "retry",
     "#transcript button[aria-label='Undo']": "undo",
+    "#transcript [role=log]": "conversation",
+    "#settings button.reset-button": "reset_value",
   };
+  const KIND_OF_FIELD = /^(number input|range slider) for /; // its role says so, in the reader's own language
   const rename = () => {
     for (const message of document.querySelectorAll("#transcript [data-testid][aria-label]")) message.removeAttribute("aria-label");
     for (const [selector, word] of Object.entries(NAMES)) {
@@ -62,9 +65,14 @@
         const name = hfdemo.say(word);
         if (word === "copy_message") button.dataset.copy = "";
         if (button.getAttribute("aria-label") !== name) button.setAttribute("aria-label", name);
-        button.title = name;
+        if (button.matches("button")) button.title = name;
       }
     }
+    for (const field of document.querySelectorAll("#settings input[aria-label]")) {
+      const name = field.getAttribute("aria-label");
+      if (KIND_OF_FIELD.test(name)) field.setAttribute("aria-label", name.replace(KIND_OF_FIELD, ""));
+    }
+    for (const picture of document.querySelectorAll("#transcript button svg[aria-label]")) picture.removeAttribute("aria-label");
     for (const starter of document.querySelectorAll("#transcript button.example[aria-label]")) starter.removeAttribute("aria-label");
     for (const title of document.querySelectorAll("#transcript .thought-group > .title[role]")) { // a button in a button
       title.removeAttribute("role");
