@@ -262,7 +262,11 @@ def event_table(page: gr.Blocks) -> EventTable:
     """Return the page's events in which the server takes part."""
     api = page.get_api_info()["named_endpoints"]
     events = [_event(function, api) for function in page.fns.values() if function.fn is not None]
-    return EventTable(events, lambda event_id: _is_pending(page._queue, event_id))
+    return EventTable(
+        events,
+        lambda event_id: _is_pending(page._queue, event_id),
+        lambda session: _is_free(page._queue, session),
+    )
 
 
 def served_paths(page: gr.Blocks) -> Iterator[str]:
@@ -290,6 +294,20 @@ def _is_pending(queue: Any, event_id: str) -> bool:
     """Tell whether the result of a call can still be read."""
     sessions = queue.pending_event_ids_session
     return event_id in queue.event_ids_to_events or any(event_id in ids for ids in list(sessions.values()))
+
+
+def _is_free(queue: Any, session: str) -> bool:
+    """Tell whether no call of a session waits or runs, and drop the results of those before that nobody read.
+
+    Each call's stream tells whatever there is of its session: of two at a time, each would get some of both, and wait
+    for ever for the rest. Source: `queue_data_helper` in gradio/routes.py.
+    """
+    pending = queue.pending_event_ids_session
+    if any(event_id in queue.event_ids_to_events for event_id in pending.get(session, ())):
+        return False
+    pending.pop(session, None)
+    queue.pending_messages_per_session.pop(session, None)
+    return True
 
 
 @contextmanager

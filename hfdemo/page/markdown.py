@@ -69,7 +69,7 @@ _LINES = re.compile(rf"(?:[^\n]*\n){{{MAX_LINES}}}")
 _LONG_LINE = re.compile(rf"[^\n]{{{MAX_LINE_CHARS + 1},}}")
 _PART = re.compile(rf"(?:[^\n]*\n){{1,{PART_LINES}}}|[^\n]+")
 _PIECE = re.compile(rf".{{1,{MAX_LINE_CHARS}}}")
-_TASK = re.compile(r"\[([ xX])\](?= )")
+_TASK = re.compile(r"\A\[([ xX])\](?= )")
 _CONTROL = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0: 0xFFFD}
 
 
@@ -203,7 +203,9 @@ class MarkdownDrawing:
             if token.type == "inline":
                 source = token.content
                 if before and before.type == "list_item_open":
-                    source = _TASK.sub(lambda task: "☐" if task[1] == " " else "☑", source)
+                    source, is_task = _TASK.subn(lambda task: "☐" if task[1] == " " else "☑", source)
+                    if is_task:
+                        before.attrSet("class", "task")
                 _MARKDOWN.inline.parse(source, _MARKDOWN, env, token.children)
         if any(child.level > MAX_INLINE_NESTING for token in tokens for child in token.children or ()):
             return None

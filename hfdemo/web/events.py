@@ -52,10 +52,12 @@ class EventTable:
     Args:
         events: those that the server takes part in.
         is_pending: tells whether there is an event of that name, to read its result.
+        is_free: tells whether no call of a session of that name is still being answered.
     """
 
     events: Sequence[Event]
     is_pending: Callable[[str], bool]
+    is_free: Callable[[str], bool]
 
     def at(self, index: object) -> Event | None:
         """Return the event with that index."""
@@ -151,6 +153,9 @@ class Events:
         event = self._public(name)
         _check_names(body)
         _check_values(event, body)
+        session = body.get("session_hash")
+        if session and not self._table.is_free(session):
+            raise Refused("call_in_progress", 409)
         left_out = list(event.parameters or {})[len(body["data"]) :]
         known = event.defaults or {}
         return {**body, "data": [*body["data"], *(known.get(name) for name in left_out)]} if left_out else None

@@ -195,6 +195,23 @@ def test_copies_of_a_reply_are_what_was_written(scripted, scripted_chat):
     assert copied_by_button(page) == COPIED[-2]
 
 
+def test_a_selected_formula_is_copied_and_dragged_as_it_was_written(scripted, scripted_chat):
+    page = scripted_chat.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    scripted.engine.enqueue("- An **area** is $x^2$ of\n- it\n\n$$\\frac{1}{2}$$\n\nThe end")
+    scripted_chat.send("show")
+    scripted_chat.wait_for_reply()
+    expect(page.locator("#transcript .katex")).to_have_count(2)
+    whole = "An area is $x^2$ of\nit\n$$\\frac{1}{2}$$\n\nThe end"
+    assert copied_by_hand(page, "#transcript .bot-row .message-content") == whole
+    assert copied_by_hand(page, "#transcript .katex .katex-html") == "$x^2$"
+    assert copied_by_hand(page, "#transcript .bot-row p") == "The end"
+    page.locator("#transcript .bot-row p").select_text()
+    page.locator("#transcript .katex .katex-html").first.select_text()
+    page.locator("#transcript .katex .katex-html .mord.mathnormal").first.drag_to(scripted_chat.box)
+    expect(scripted_chat.box).to_have_value("$x^2$")
+
+
 def test_a_reply_that_is_only_thought_is_copied_as_thought(scripted, scripted_chat):
     scripted_chat.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     scripted.engine.enqueue("<think>Hm *a*.</think>")

@@ -196,6 +196,35 @@ def test_a_call_without_a_session_leaves_nothing_behind(open_page):
     assert len(clients._kept) == before
 
 
+def test_of_two_calls_of_a_session_at_once_the_second_is_refused(open_page):
+    """Gradio gave each call's reader some of what both told, and none of them its end."""
+    open_page.engine.enqueue("first ", 0.5, "reply")
+    call, session = "/gradio_api/call/chat", {"session_hash": "two-calls"}
+    first = open_page.post(call, {"data": ["one"]} | session).json()["event_id"]
+    second = open_page.post(call, {"data": ["two"]} | session)
+    assert second.status_code == 409 and second.json()["error"].startswith("This session_hash has a call")
+    told = httpx.get(f"{open_page.url}{call}/{first}", timeout=30).text
+    assert "first reply" in told and told.count("event: complete") == 1
+
+
+def test_a_result_that_nobody_read_is_not_told_to_the_next_call(open_page):
+    replied = len(open_page.engine.stopped)
+    open_page.engine.enqueue("not for you")
+    call, session = "/gradio_api/call/chat", {"session_hash": "unread"}
+    open_page.post(call, {"data": ["one"]} | session)
+    wait_until(lambda: len(open_page.engine.stopped) > replied, 30)
+    answers = []
+
+    def taken() -> bool:
+        answers.append(open_page.post(call, {"data": ["two"]} | session))
+        return answers[-1].status_code == 200
+
+    wait_until(taken, 30)
+    event = answers[-1].json()["event_id"]
+    told = httpx.get(f"{open_page.url}{call}/{event}", timeout=30).text
+    assert "not for you" not in told and told.count("event: complete") == 1
+
+
 def test_an_unknown_parameter_is_named(open_page):
     answer = open_page.post("/gradio_api/call/v2/chat", {"message": "Hi", "tempreature": 1})
     assert answer.status_code == 400 and answer.json()["error"].startswith('There is no parameter "tempreature".')

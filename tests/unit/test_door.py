@@ -18,11 +18,10 @@ from hfdemo.door.door import OTHER_WORDS, make_door
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import Busy, GenerationFailed, InvalidInput, NoGpu
 from hfdemo.settings import Settings
-from hfdemo.web.events import EventTable
 from hfdemo.web.guard import Guarded, guard
 from hfdemo.words import texts
 from tests.fakes import ScriptedEngine
-from tests.unit.web import Recorder
+from tests.unit.web import NO_EVENTS, Recorder
 
 KEY = "a-key-of-anna-0123"
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -41,7 +40,7 @@ class Api:
     def send(self, method: str, path: str, body: Any = None, key: str | None = KEY, **headers: str) -> httpx.Response:
         async def send() -> httpx.Response:
             answering = Answering(self.engine, max_waiting=4)
-            guarded = Guarded(self.settings, EventTable([], lambda _: False), lambda: None, lambda: True)
+            guarded = Guarded(self.settings, NO_EVENTS, lambda: None, lambda: True)
             app = guard(self.page, replace(guarded, door=make_door(answering)))
             transport = httpx.ASGITransport(app=app)
             shown = {"authorization": f"Bearer {key}"} if key else {}

@@ -19,11 +19,10 @@ from hfdemo.answering import Answering
 from hfdemo.door.door import OPERATIONS, make_door
 from hfdemo.engines.protocol import Status
 from hfdemo.settings import Settings
-from hfdemo.web.events import EventTable
 from hfdemo.web.guard import Guarded, guard
 from hfdemo.web.routes import DOOR_ROUTES
 from tests.fakes import ScriptedEngine
-from tests.unit.web import Recorder
+from tests.unit.web import NO_EVENTS, Recorder
 
 KEY = "a-key-of-anna-0123"
 HEADERS = {"authorization": f"Bearer {KEY}", "host": "localhost"}
@@ -45,7 +44,7 @@ class TalkativeEngine(ScriptedEngine):
 def api():
     engine = TalkativeEngine()
     engine.now = Status("ready", model="org/scripted", context_limit=100)
-    guarded = Guarded(Settings(api_keys=(("anna", KEY),)), EventTable([], lambda _: False), lambda: None, lambda: True)
+    guarded = Guarded(Settings(api_keys=(("anna", KEY),)), NO_EVENTS, lambda: None, lambda: True)
     app = guard(Recorder(), replace(guarded, door=make_door(Answering(engine, max_waiting=4))))
 
     async def requests_only(scope: Any, receive: Any, send: Any) -> None:

@@ -159,7 +159,10 @@ def test_an_empty_text_draws_nothing():
         ("Hello, **world**! *How* are you?", "<p>Hello, <strong>world</strong>! <em>How</em> are you?</p>"),
         ("one\ntwo", "<p>one<br />two</p>"),
         ("## Title", "<h2>Title</h2>"),
-        ("- [x] a\n- [ ] b", "<ul><li>☑ a</li><li>☐ b</li></ul>"),
+        (
+            "- [x] a\n- [ ] b\n- c [x] d",
+            '<ul><li class="task">☑ a</li><li class="task">☐ b</li><li>c [x] d</li></ul>',
+        ),
         ("2. b", '<ol start="2"><li>b</li></ol>'),
         ("a < b && c > d", "<p>a &lt; b &amp;&amp; c &gt; d</p>"),
         ("영업은 5~7시, 값은 100~200원", "<p>영업은 5~7시, 값은 100~200원</p>"),

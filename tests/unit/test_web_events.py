@@ -12,7 +12,7 @@ from tests.unit.web import Recorder, request, scope_of
 CHAT = Event(41, 3, queued=True, name="chat", parameters={"message": True, "seed": False}, defaults={"seed": -1})
 SHOW = Event(3, inputs=2, queued=False)
 SEND = Event(7, inputs=1, queued=True)
-TABLE = EventTable([CHAT, SHOW, SEND], {"abc"}.__contains__)
+TABLE = EventTable([CHAT, SHOW, SEND], {"abc"}.__contains__, lambda session: session != "busy")
 OWN = {"origin": "http://localhost:7860"}
 
 
@@ -44,6 +44,12 @@ def test_what_the_page_and_programs_send_is_let_through_as_it_is(path, body, hea
     status, _, app = post(path, body, headers)
     assert status == 200
     assert [json.loads(seen) for seen in app.bodies] == [body]
+
+
+def test_a_call_of_a_session_that_is_being_answered_is_refused():
+    status, error, app = post("call/chat", {"data": ["Hi", 1], "session_hash": "busy"})
+    assert (status, app.bodies) == (409, [])
+    assert "Read it first" in error
 
 
 def test_values_that_are_left_out_are_the_defaults():

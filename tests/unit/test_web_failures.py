@@ -9,11 +9,10 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from hfdemo.settings import Settings
-from hfdemo.web.events import EventTable
 from hfdemo.web.failures import LINES_A_SECOND, Failures, FewASecond, few_a_second, without_their_words
 from hfdemo.web.guard import Guarded, guard
 from hfdemo.web.health import Health
-from tests.unit.web import Recorder, request, scope_of
+from tests.unit.web import NO_EVENTS, Recorder, request, scope_of
 
 SECRET = "a visitor's words"
 
@@ -107,7 +106,7 @@ def test_health_tells_whether_it_runs_and_whether_it_can_answer():
 
 def test_the_guard_refuses_in_its_order_and_marks_what_has_passed():
     app = Recorder()
-    told = Guarded(Settings(password="pw"), EventTable([], lambda _: False), lambda: None, lambda: True)
+    told = Guarded(Settings(password="pw"), NO_EVENTS, lambda: None, lambda: True)
     guarded = guard(app, told)
     large = {"content-length": str(5 * 2**20)}
 

@@ -4,6 +4,10 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+from hfdemo.web.events import EventTable
+
+NO_EVENTS = EventTable([], lambda _: False, lambda _: True)
+
 
 class Recorder:
     """An ASGI app that reads each request whole and answers 200; remembers what it got."""

@@ -33,6 +33,40 @@
     setTimeout(() => button.classList.remove("copied"), 1500);
   }, true);
 
+  // KaTeX draws a formula twice, for eyes and for screen readers; what is selected of it has it as it was written.
+  const selectedFormulas = () => {
+    const selection = getSelection(), transcript = document.querySelector("#transcript");
+    if (selection.isCollapsed || !transcript?.contains(selection.anchorNode)) return null;
+    const range = selection.getRangeAt(0).cloneRange();
+    const formula = (node) => (node.closest ? node : node.parentElement).closest(".katex");
+    if (formula(range.startContainer)) range.setStartBefore(formula(range.startContainer));
+    if (formula(range.endContainer)) range.setEndAfter(formula(range.endContainer));
+    const part = document.createElement("div");
+    part.append(range.cloneContents());
+    const drawn = [...part.querySelectorAll(".katex")];
+    if (!drawn.length) return null;
+    for (const each of drawn) {
+      const display = each.closest(".katex-display"), mark = display ? "$$" : "$";
+      (display ?? each).replaceWith(mark + each.querySelector("annotation").textContent + mark);
+    }
+    return part;
+  };
+  const textOf = (part) => { // as the browser makes it of a selection
+    document.querySelector("#transcript").append(part);
+    for (const each of part.querySelectorAll("*")) if (getComputedStyle(each).userSelect === "none") each.remove();
+    const text = part.innerText;
+    part.remove();
+    return text;
+  };
+  for (const kind of ["copy", "dragstart"]) document.addEventListener(kind, (event) => {
+    const part = kind === "copy" || event.target.nodeType === Node.TEXT_NODE ? selectedFormulas() : null;
+    if (!part) return;
+    const given = event.clipboardData ?? event.dataTransfer;
+    given.setData("text/plain", textOf(part));
+    given.setData("text/html", part.innerHTML);
+    if (kind === "copy") event.preventDefault();
+  });
+
   hfdemo.copyLastReply = async () => {
     const row = [...document.querySelectorAll("#transcript .message-row.bot-row")].at(-1);
     if (row) hfdemo.sayBriefly(hfdemo.say((await copy(written(row))) ? "copied" : "copy_refused"));
