@@ -31,6 +31,9 @@ BACK_WITHIN_S = 1.0
 MAX_ENDED = 1000
 """How many replies are kept at most for pages that lost their connection."""
 
+STOPPED_WITHIN_S = 1.0
+"""How long an engine may take to stop when the program ends."""
+
 DELIVERED_WITHIN_S = 0.5
 """How long the end of a reply may take to reach its reader."""
 
@@ -143,14 +146,21 @@ class Answering:
             answer.leave()
 
     def close(self, wait_s: float) -> None:
-        """Answer no new messages, and wait until the replies that come have ended; at most so many seconds."""
+        """Answer no new messages, and let the replies that come end; those that take longer reach a time limit."""
         self._closing = True
         if not self._answers:
             return
+        self._wait_until_ended(wait_s)
+        for answer in list(self._answers):
+            answer.stop.set("time_limit")
+        self._wait_until_ended(STOPPED_WITHIN_S)
+        time.sleep(DELIVERED_WITHIN_S)
+
+    def _wait_until_ended(self, wait_s: float) -> None:
+        """Wait until no reply comes any more, or so many seconds."""
         deadline = time.monotonic() + wait_s
         while self._answers and time.monotonic() < deadline:
             time.sleep(0.05)
-        time.sleep(DELIVERED_WITHIN_S)
 
     def _admit(self, visitor: str, address: str) -> None:
         """Raise what is to be told to a visitor who can't be answered now."""

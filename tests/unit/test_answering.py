@@ -378,19 +378,41 @@ def test_closing_lets_replies_end_and_takes_no_more():
     assert text_of(asyncio.run(close())) == "ab"
 
 
-def test_closing_waits_no_longer_than_it_may():
+def test_closing_waits_no_longer_than_it_may_and_tells_readers_that_their_reply_was_cut():
     engine = ScriptedEngine()
+    engine.enqueue("begun", 30)
+
+    async def close() -> tuple[float, list[Delta]]:
+        answering = Answering(engine)
+        answer = answering.answer(REQUEST)
+        closing, started = asyncio.create_task(asyncio.to_thread(answering.close, 0.3)), time.monotonic()
+        deltas = [delta async for delta in answer.deltas()]
+        await closing
+        return time.monotonic() - started, deltas
+
+    waited_s, deltas = asyncio.run(close())
+    assert 0.3 <= waited_s < 5
+    assert (text_of(deltas), deltas[-1].receipt.finish_reason) == ("begun", "time_limit")
+
+
+def test_closing_does_not_wait_for_an_engine_that_does_not_stop():
+    released = threading.Event()
+
+    def deaf(request: ChatRequest, stop: StopSignal) -> Iterator[Delta]:
+        yield Delta("begun")
+        released.wait(60)
 
     async def close() -> float:
-        answering = Answering(engine)
-        answers = begin(answering, engine, ("me", "here"))
+        answering = Answering(Engine(deaf))
+        answering.answer(REQUEST)
         started = time.monotonic()
-        await asyncio.to_thread(answering.close, 0.3)
-        waited = time.monotonic() - started
-        await asyncio.to_thread(end, answers)
-        return waited
+        await asyncio.to_thread(answering.close, 0.1)
+        return time.monotonic() - started
 
-    assert 0.3 <= asyncio.run(close()) < 2.5
+    try:
+        assert asyncio.run(close()) < 10
+    finally:
+        released.set()
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,7 @@ TOKEN = "hf_" + "aBcDeFgHiJ" * 3 + "1234"
 def test_an_error_speaks_each_language():
     error = Busy("busy", waiting=3)
     english = error.text("en")
-    assert (
-        english == "Too many people are waiting (3). Try again in a minute; your message is back in the message box."
-    )
+    assert english == "Too many people are waiting (3). Try again in a minute."
     assert "기다리는 사람이 너무 많습니다(3명)" in error.text("ko")
     assert str(error) == error.text("en")
 
