@@ -121,7 +121,8 @@ class Failures:
         try:
             await self._app(scope, receive, sender)
         except Exception as error:
-            if not isinstance(error, HTTPException):  # which Gradio raises in streams whose session is gone
+            # Gradio raises it in streams whose session is gone; Starlette makes an error of it if they have begun.
+            if not isinstance(error, HTTPException) and not isinstance(error.__cause__, HTTPException):
                 log_error(error)
             broken = broken or not started
         if broken:

@@ -80,7 +80,12 @@ def test_a_stream_whose_session_is_gone_is_nothing_to_log(caplog):
     async def stream(scope, receive, send) -> None:
         raise HTTPException(404)
 
+    async def begun(scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError("response already started") from HTTPException(404)
+
     assert request(Failures(stream), scope_of("/"))[0] == 500
+    assert request(Failures(begun), scope_of("/"))[0] == 200
     assert caplog.records == []
 
 
