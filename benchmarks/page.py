@@ -155,7 +155,7 @@ def _on_one_core() -> Iterator[None]:
 
 def _made(app: App) -> float:
     """Return the tokens a second of the last reply, as the engine made them."""
-    return float(re.findall(r"then ([\d.]+)/s", app.log())[-1])
+    return float(re.findall(r"\btokens_per_s=([\d.]+)", app.log())[-1])
 
 
 def _http_rate(app: App, message: str) -> float:
@@ -204,7 +204,7 @@ def _browser_rate(app: App, message: str, new_page: Any) -> float:
 
 def _rate(app: App, times: list[float]) -> float:
     """Return the tokens a second of the last reply, whose updates came at these times."""
-    new_tokens = int(re.findall(r"(\d+) new tokens", app.log())[-1])
+    new_tokens = int(re.findall(r"\bnew_tokens=(\d+)", app.log())[-1])
     return (new_tokens - 1) / (times[-1] - times[0])
 
 
