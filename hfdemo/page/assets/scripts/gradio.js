@@ -58,36 +58,38 @@
     "#settings button.reset-button": "reset_value",
   };
   const KIND_OF_FIELD = /^(number input|range slider) for /; // its role says so, in the reader's own language
-  const rename = () => {
-    for (const message of document.querySelectorAll("#transcript [data-testid][aria-label]")) message.removeAttribute("aria-label");
+  const rename = (root) => {
+    const all = (selector) => [...(root.matches?.(selector) ? [root] : []), ...root.querySelectorAll(selector)];
+    for (const message of all("#transcript [data-testid][aria-label]")) message.removeAttribute("aria-label");
     for (const [selector, word] of Object.entries(NAMES)) {
-      for (const button of document.querySelectorAll(selector)) {
+      for (const button of all(selector)) {
         const name = hfdemo.say(word);
         if (word === "copy_message") button.dataset.copy = "";
         if (button.getAttribute("aria-label") !== name) button.setAttribute("aria-label", name);
         if (button.matches("button")) button.title = name;
       }
     }
-    for (const field of document.querySelectorAll("#settings input[aria-label]")) {
+    for (const field of all("#settings input[aria-label]")) {
       const name = field.getAttribute("aria-label");
       if (KIND_OF_FIELD.test(name)) field.setAttribute("aria-label", name.replace(KIND_OF_FIELD, ""));
     }
-    for (const picture of document.querySelectorAll("#transcript button svg[aria-label]")) picture.removeAttribute("aria-label");
-    for (const starter of document.querySelectorAll("#transcript button.example[aria-label]")) starter.removeAttribute("aria-label");
-    for (const title of document.querySelectorAll("#transcript .thought-group > .title[role]")) { // a button in a button
+    for (const picture of all("#transcript button svg[aria-label]")) picture.removeAttribute("aria-label");
+    for (const starter of all("#transcript button.example[aria-label]")) starter.removeAttribute("aria-label");
+    for (const title of all("#transcript .thought-group > .title[role]")) { // a button in a button
       title.removeAttribute("role");
       title.removeAttribute("tabindex");
       title.removeAttribute("aria-busy");
     }
-    for (const button of document.querySelectorAll("#transcript .thought-group > .title button")) {
+    for (const button of all("#transcript .thought-group > .title button")) {
       const name = button.closest(".title").textContent.trim();
       if (button.getAttribute("aria-label") !== name) button.setAttribute("aria-label", name);
     }
-    document.querySelector("#transcript [role=log][aria-live=polite]")?.setAttribute("aria-live", "off"); // see announceReply
-    for (const list of document.querySelectorAll("#transcript .examples[role]")) list.removeAttribute("role");
+    for (const log of all("#transcript [role=log][aria-live=polite]")) log.setAttribute("aria-live", "off"); // see announceReply
+    for (const list of all("#transcript .examples[role]")) list.removeAttribute("role");
   };
-  new MutationObserver((changes) => {
-    if (changes.some(({ attributeName, target, addedNodes }) => attributeName ? target.hasAttribute("aria-label") : addedNodes.length)) rename();
+  new MutationObserver((changes) => { // of a chat of a hundred turns, each piece of a reply changes one
+    const concerned = changes.filter(({ attributeName, target, addedNodes }) => attributeName ? target.hasAttribute("aria-label") : addedNodes.length);
+    new Set(concerned.map(({ target }) => target.closest?.(".message-row") ?? target)).forEach(rename);
   }).observe(document, { subtree: true, childList: true, attributeFilter: ["aria-label"] });
 
   // A reply is read out once, when it has ended; as much of it as one listens to, and as can be laid out in a moment.
