@@ -338,7 +338,7 @@ def _is_shared(environ: Mapping[str, str]) -> bool:
 
 def _users(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     pairs = _pairs(environ, "HFDEMO_USERS")
-    if not all(name and password for name, password in pairs):
+    if not all(name and password for name, password in pairs) or len(dict(pairs)) < len(pairs):
         raise SettingsError("bad_users")  # without the value, which holds passwords
     return pairs
 

@@ -161,8 +161,8 @@ def test_the_users_are_those_with_a_password_of_their_own_and_the_one_of_the_pag
     assert from_env({}).accounts == {}
 
 
-@pytest.mark.parametrize("value", ["anna", "anna:", ":hush", "anna:hush, ben", ": ,"])
-def test_a_user_without_name_or_password_is_refused_without_telling_it(value):
+@pytest.mark.parametrize("value", ["anna", "anna:", ":hush", "anna:hush, ben", ": ,", "anna:hush, anna:b"])
+def test_users_without_name_or_password_or_named_twice_are_refused_without_telling_it(value):
     with pytest.raises(SettingsError, match="HFDEMO_USERS must be pairs") as refused:
         from_env({"HFDEMO_USERS": value})
     assert "hush" not in str(refused.value)
