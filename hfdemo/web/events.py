@@ -6,7 +6,8 @@ foreign origins have been refused before (`hosts.py`).
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -100,6 +101,7 @@ class Events:
     def __init__(self, app: ASGIApp, table: EventTable) -> None:
         self._app = app
         self._table = table
+        self._being_read: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -118,7 +120,18 @@ class Events:
         except Refused as error:
             await refusal(error.key, error.status, scope, **error.facts)(scope, receive, send)
             return
-        await self._app(scope, receive, _RunSender(send) if _RUN.fullmatch(scope["path"]) else send)
+        found = _RESULT.fullmatch(scope["path"]) if scope["method"] == "GET" else None
+        with self._one_reader(found["event"]) if found else nullcontext():
+            await self._app(scope, receive, _RunSender(send) if _RUN.fullmatch(scope["path"]) else send)
+
+    @contextmanager
+    def _one_reader(self, event: str) -> Iterator[None]:
+        """Note that a call's result is being read. Of two readers each would get some of it, and one wait for ever."""
+        self._being_read.add(event)
+        try:
+            yield
+        finally:
+            self._being_read.discard(event)
 
     def _check_of(self, scope: Scope) -> Callable[[dict[str, Any]], dict[str, Any] | None] | None:
         """Return what checks the body of a request, and returns what to take for it; None if there is no need."""
@@ -144,6 +157,8 @@ class Events:
     def _check_pending(self, event: str, _: dict[str, Any]) -> None:
         if not self._table.is_pending(event):
             raise Refused("no_such_call", 404)
+        if event in self._being_read:
+            raise Refused("call_being_read", 409)
 
     def _check_call(self, name: str, body: dict[str, Any]) -> dict[str, Any] | None:
         """Check a program's call with a list of values, and put in the last ones if they are left out.
