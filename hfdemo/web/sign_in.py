@@ -99,7 +99,9 @@ class SignIn:
                 await send({"type": "websocket.close", "code": 1008})
         elif path == "/login" and scope["method"] == "POST":
             await (await self._sign_in(scope, receive))(scope, receive, send)
-        elif self._hub and path in (BEGIN, RETURN) and scope["method"] == "GET":
+        elif self._hub and path in (BEGIN, RETURN) and scope["method"] != "GET":
+            await refusal("wrong_method", 405, scope, {"allow": "GET"}, allowed="GET")(scope, receive, send)
+        elif self._hub and path in (BEGIN, RETURN):
             await (await self._sign_in_with_hub(self._hub, scope, receive))(scope, receive, send)
         elif path == "/login":  # a form that was wrong, opened again
             await _to_page(scope)(scope, receive, send)

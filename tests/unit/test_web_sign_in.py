@@ -356,6 +356,13 @@ def test_a_session_ends_when_it_is_long_unused_and_the_oldest_when_there_are_too
     assert sessions.user(first) is None and len(sessions._sessions) == MAX_SESSIONS
 
 
+def test_nobody_signs_others_out_by_signing_in_over_and_over():
+    sessions = Sessions(Clock())
+    other = sessions.begin("ben")
+    first, *_, last = [sessions.begin("anna") for _ in range(MAX_SESSIONS)]
+    assert [sessions.user(secret) for secret in (other, first, last)] == ["ben", None, "anna"]
+
+
 def test_secrets_are_long_and_differ():
     sessions = Sessions()
     assert len({sessions.begin("anna") for _ in range(100)}) == 100
