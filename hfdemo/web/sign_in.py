@@ -112,10 +112,16 @@ class SignIn:
         elif path == "" and scope["method"] in ("GET", "HEAD"):
             await self._form(scope)(scope, receive, send)
         else:
-            await refusal("not_signed_in", 401, scope)(scope, receive, send)
+            await self._not_signed_in(scope)(scope, receive, send)
 
     def _is_signed_in(self, scope: Scope, secret: str) -> bool:
         return bool(self._sessions.user(secret)) or self._says_password(scope)
+
+    def _not_signed_in(self, scope: Scope) -> Response:
+        """Refuse a request; one that brings a password itself is told what is wrong with it."""
+        if not Headers(scope=scope).get("authorization", "").lower().startswith("basic "):
+            return refusal("not_signed_in", 401, scope)
+        return self._slow(scope) if self._throttle.wait_s(_address(scope)) else refusal("wrong_password", 401, scope)
 
     def _says_password(self, scope: Scope) -> bool:
         """Tell whether a request brings a right name and password itself, as monitors do."""
