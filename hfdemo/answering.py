@@ -152,7 +152,7 @@ class Answering:
             return
         self._wait_until_ended(wait_s)
         for answer in list(self._answers):
-            answer.stop.set("time_limit")
+            answer.cut_off()
         self._wait_until_ended(STOPPED_WITHIN_S)
         time.sleep(DELIVERED_WITHIN_S)
 
@@ -242,6 +242,7 @@ class Answer:
         self._failure: BaseException | None = None
         self._stopping: asyncio.TimerHandle | None = None
         self._left = False
+        self._cut_off = False
 
     @property
     def thought(self) -> str:
@@ -302,6 +303,11 @@ class Answer:
         if not self._readers:
             self._stop_in(self._unread_s)
 
+    def cut_off(self) -> None:
+        """Let the reply end with what it has, as the program does; with nothing it fails, and is no empty reply."""
+        self._cut_off = True
+        self.stop.set("time_limit")
+
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         """Do something in the reader's event loop after some time; called from any thread."""
         with suppress(RuntimeError):  # the loop has ended, and everything with it
@@ -333,6 +339,8 @@ class Answer:
         receipt: Receipt | None = None
         try:
             for delta in engine.stream(request, self.stop):
+                if self._cut_off and delta.receipt and not _has_something(self._so_far, delta):
+                    raise Busy("closing")
                 receipt = delta.receipt or receipt
                 self._hand_on(delta)
             if receipt is None:  # an engine that breaks its promise leaves nobody waiting
@@ -353,3 +361,7 @@ class Answer:
             with suppress(RuntimeError):  # the event loop has ended: nobody reads any more
                 for reader in self._readers:
                     self._loop.call_soon_threadsafe(reader.put_nowait, piece)
+
+
+def _has_something(*pieces: Delta | None) -> bool:
+    return any(piece and (piece.text or piece.thought or piece.calls) for piece in pieces)

@@ -22,7 +22,7 @@ from hfdemo.page.markdown import FORMULA_MARKS
 from hfdemo.page.program_door import ProgramDoor
 from hfdemo.page.shown_prompt import prompt_html
 from hfdemo.page.starters import starter_at, starter_language, starter_system_prompts
-from hfdemo.page.turn import PageTurn, TurnView, access_token_of, follow, request_of, stream_turn
+from hfdemo.page.turn import PageTurn, TurnView, access_token_of, address_of, follow, request_of, stream_turn
 from hfdemo.words import Language, as_language
 
 # What a click does in the browser, before the server hears of it; see `assets/scripts/`.
@@ -217,7 +217,7 @@ class ChatPage(BareChatInterface):
     ) -> AsyncIterator[tuple[Any, ...]]:
         view = TurnView(turn, self._answering.status, language)
         checked = self._read_options(options)
-        address, token = visitor.client.host if visitor.client else "", access_token_of(visitor)
+        address, token = address_of(visitor), access_token_of(visitor)
         session = str(visitor.session_hash)
         async for update in stream_turn(self._answering, view, checked, key, session, address, token):
             yield update

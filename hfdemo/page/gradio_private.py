@@ -211,9 +211,14 @@ def hub_routes() -> FastAPI:
     Raises:
         ValueError: the Space has no OAuth; the text says what to add to its README.md.
     """
+    vars(oauth)["print"] = _print_nothing
     app = FastAPI(openapi_url=None)
     oauth.attach_oauth(app)
     return app
+
+
+def _print_nothing(*_: object) -> None:
+    """Stand in for the `print` of Gradio's sign-in, which would write what any stranger puts into the address."""
 
 
 class LeanSession(state_holder.SessionState):

@@ -18,7 +18,7 @@ from hfdemo.page.errors import shown_errors
 from hfdemo.page.gradio_private import is_one_call, leaving_call
 from hfdemo.page.language import language_of
 from hfdemo.page.program_clients import Client, ProgramClients
-from hfdemo.page.turn import access_token_of, request_of
+from hfdemo.page.turn import access_token_of, address_of, request_of
 
 RECEIPT_WAITS_S = 2.0
 """So long a call waits for the receipt of a reply that is being stopped."""
@@ -56,7 +56,7 @@ class ProgramDoor:
         Gradio takes the default of a parameter from the page's component; None from here, if that has no value.
         """
         numbers = (temperature, top_p, max_new_tokens, top_k, repetition_penalty, seed)
-        session, address = str(request.session_hash), request.client.host if request.client else ""
+        session, address = str(request.session_hash), address_of(request)
         comes_again = not is_one_call(session, request.headers)
         with shown_errors(language_of(request), labelled=False):
             client = self._clients.find(session) if comes_again else None

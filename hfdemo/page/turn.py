@@ -21,6 +21,7 @@ from hfdemo.page.gradio_private import leaving_call
 from hfdemo.page.receipt import meter_text
 from hfdemo.page.status import progress_text
 from hfdemo.web.sign_in import VISITORS_TOKEN
+from hfdemo.web.throttle import client_of
 from hfdemo.words import Language, say
 
 KEPT_UPDATES = 8
@@ -225,6 +226,11 @@ async def follow(answer: Answer, view: TurnView) -> AsyncGenerator[Update]:
 def access_token_of(visitor: gr.Request) -> str:
     """Return the access token of a visitor whose own credit pays; empty if the host's does, or they didn't sign in."""
     return str(visitor.request.scope.get(VISITORS_TOKEN, "")) if visitor.request else ""
+
+
+def address_of(visitor: gr.Request) -> str:
+    """Return from where a visitor comes, as limits count it; empty if that isn't known."""
+    return client_of(visitor.client.host) if visitor.client else ""
 
 
 def request_of(path: Sequence[Turn], options: PageOptions) -> ChatRequest:

@@ -6,7 +6,9 @@ foreign origins have been refused before (`hosts.py`).
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +22,9 @@ from hfdemo.web.refusals import refusal
 
 MAX_NAME_CHARS = 100
 """Of a session or an event; Gradio's have about 10 and 32."""
+
+MAX_READ = 1000
+"""How many calls whose result was read are remembered."""
 
 _CALL = re.compile(r"/gradio_api/call/(?P<v2>v2/)?(?P<name>[^/]+)/?")
 _RESULT = re.compile(r"/gradio_api/call/(v2/)?[^/]+/(?P<event>[^/]+)/?")
@@ -100,6 +105,8 @@ class Events:
     def __init__(self, app: ASGIApp, table: EventTable) -> None:
         self._app = app
         self._table = table
+        self._being_read: set[str] = set()
+        self._read: deque[str] = deque(maxlen=MAX_READ)  # the last ones; Gradio forgets them a little later
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -118,7 +125,19 @@ class Events:
         except Refused as error:
             await refusal(error.key, error.status, scope, **error.facts)(scope, receive, send)
             return
-        await self._app(scope, receive, _RunSender(send) if _RUN.fullmatch(scope["path"]) else send)
+        found = _RESULT.fullmatch(scope["path"]) if scope["method"] == "GET" else None
+        with self._one_reader(found["event"]) if found else nullcontext():
+            await self._app(scope, receive, _RunSender(send) if _RUN.fullmatch(scope["path"]) else send)
+
+    @contextmanager
+    def _one_reader(self, event: str) -> Iterator[None]:
+        """Note that a call's result is being read. Of two readers each would get some of it, and one wait for ever."""
+        self._being_read.add(event)
+        try:
+            yield
+        finally:
+            self._being_read.discard(event)
+            self._read.append(event)
 
     def _check_of(self, scope: Scope) -> Callable[[dict[str, Any]], dict[str, Any] | None] | None:
         """Return what checks the body of a request, and returns what to take for it; None if there is no need."""
@@ -142,8 +161,10 @@ class Events:
         return _check_cancel if _CANCEL.fullmatch(path) else None
 
     def _check_pending(self, event: str, _: dict[str, Any]) -> None:
-        if not self._table.is_pending(event):
+        if event in self._read or not self._table.is_pending(event):
             raise Refused("no_such_call", 404)
+        if event in self._being_read:
+            raise Refused("call_being_read", 409)
 
     def _check_call(self, name: str, body: dict[str, Any]) -> dict[str, Any] | None:
         """Check a program's call with a list of values, and put in the last ones if they are left out.

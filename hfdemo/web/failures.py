@@ -78,7 +78,11 @@ without_their_words = WithoutTheirWords()
 
 
 def keep_words_out() -> None:
-    """Let nothing that strangers send get into the log by way of other libraries."""
+    """Let nothing that strangers send get into the log by way of other libraries, and few lines a second.
+
+    What uvicorn warns of, requests that are none, quotes nothing.
+    """
+    logging.getLogger("uvicorn.error").addFilter(few_a_second)
     for handler in (*logging.getLogger().handlers, logging.lastResort):
         if handler:
             handler.addFilter(without_their_words)

@@ -15,7 +15,11 @@ from typing import Any, Literal
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope
 
+from hfdemo.web.failures import few_a_second
+
 logger = logging.getLogger(__name__)
+
+logger.addFilter(few_a_second)
 
 BEGIN, RETURN = "/login/huggingface", "/login/callback"
 """Where signing in begins, and where the Hub sends the browser back to."""

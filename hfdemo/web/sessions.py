@@ -4,7 +4,7 @@ import hmac
 import math
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -65,8 +65,13 @@ class Sessions:
         now = self._clock()
         self._sessions[secret] = _Session(user, now, token, now + token_lasts_s)
         if len(self._sessions) > MAX_SESSIONS:
-            self._sessions.popitem(last=False)
+            self.end(self._next_to_go())
         return secret
+
+    def _next_to_go(self) -> str:
+        """Return the longest unused session of the user who has most: to sign in signs nobody else out."""
+        has_most, _ = Counter(session.user for session in self._sessions.values()).most_common(1)[0]
+        return next(secret for secret, session in self._sessions.items() if session.user == has_most)
 
     def user(self, secret: str) -> str | None:
         """Return whose session a secret names; None if there is none."""

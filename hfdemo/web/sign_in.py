@@ -99,7 +99,9 @@ class SignIn:
                 await send({"type": "websocket.close", "code": 1008})
         elif path == "/login" and scope["method"] == "POST":
             await (await self._sign_in(scope, receive))(scope, receive, send)
-        elif self._hub and path in (BEGIN, RETURN) and scope["method"] == "GET":
+        elif self._hub and path in (BEGIN, RETURN) and scope["method"] != "GET":
+            await refusal("wrong_method", 405, scope, {"allow": "GET"}, allowed="GET")(scope, receive, send)
+        elif self._hub and path in (BEGIN, RETURN):
             await (await self._sign_in_with_hub(self._hub, scope, receive))(scope, receive, send)
         elif path == "/login":  # a form that was wrong, opened again
             await _to_page(scope)(scope, receive, send)
@@ -110,10 +112,16 @@ class SignIn:
         elif path == "" and scope["method"] in ("GET", "HEAD"):
             await self._form(scope)(scope, receive, send)
         else:
-            await refusal("not_signed_in", 401, scope)(scope, receive, send)
+            await self._not_signed_in(scope)(scope, receive, send)
 
     def _is_signed_in(self, scope: Scope, secret: str) -> bool:
         return bool(self._sessions.user(secret)) or self._says_password(scope)
+
+    def _not_signed_in(self, scope: Scope) -> Response:
+        """Refuse a request; one that brings a password itself is told what is wrong with it."""
+        if not Headers(scope=scope).get("authorization", "").lower().startswith("basic "):
+            return refusal("not_signed_in", 401, scope)
+        return self._slow(scope) if self._throttle.wait_s(_address(scope)) else refusal("wrong_password", 401, scope)
 
     def _says_password(self, scope: Scope) -> bool:
         """Tell whether a request brings a right name and password itself, as monitors do."""

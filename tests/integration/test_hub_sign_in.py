@@ -1,5 +1,6 @@
 """A Space lets in whom its host names, by their Hugging Face accounts; others get nothing of the host's."""
 
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from hfdemo.web.failures import LINES_A_SECOND
 from hfdemo.web.routes import GRADIO_ROUTES
 from hfdemo.words import say
 from tests.asgi import serve_app
@@ -122,6 +124,27 @@ def test_a_callback_that_nobody_asked_for_lets_nobody_in(visitor):
     answer = visitor.get(f"{visitor.space.url}/login/callback?code=code&state=made-up")
     assert answer.status_code in (303, 307) and "/login/huggingface" in answer.headers["location"]
     assert visitor.get(f"{visitor.space.url}/config").status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/login/huggingface?", "/login/callback?error=x&", "/login/callback?state=x&"])
+def test_a_strangers_words_are_not_in_the_log_however_often_they_come(visitor, path):
+    for _ in range(20):
+        assert visitor.get(f"{visitor.space.url}{path}_target_url=canary-of-a-stranger").status_code in (302, 307, 502)
+    assert "canary" not in visitor.space.log() and "SPACE_HOST" not in visitor.space.log()
+
+
+def test_a_sign_in_that_fails_over_and_over_writes_a_few_lines_a_second(visitor):
+    begun, before = time.monotonic(), visitor.space.log().count("\n")
+    for _ in range(40):
+        visitor.get(f"{visitor.space.url}/login/callback?error=x")
+    assert visitor.space.log().count("\n") - before <= LINES_A_SECOND * (time.monotonic() - begun + 2)
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "DELETE"])
+@pytest.mark.parametrize("path", ["/login/huggingface", "/login/callback/"])
+def test_signing_in_with_the_hub_is_opened_and_nothing_else(space, method, path):
+    answer = httpx.request(method, space.url + path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
 
 
 def test_the_visitors_token_stays_nowhere(visitor):

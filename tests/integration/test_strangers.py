@@ -207,6 +207,19 @@ def test_of_two_calls_of_a_session_at_once_the_second_is_refused(open_page):
     assert "first reply" in told and told.count("event: complete") == 1
 
 
+def test_of_two_readers_of_a_call_the_second_is_refused(open_page):
+    """Gradio gave each some of what was told; whoever missed the end waited for it for ever."""
+    open_page.engine.enqueue("first ", 1.0, "reply")
+    call = f"{open_page.url}/gradio_api/call/chat"
+    address = f"{call}/{open_page.post('/gradio_api/call/chat', {'data': ['one']}).json()['event_id']}"
+    with httpx.stream("GET", address, timeout=30) as first:
+        second = httpx.get(address + "/", timeout=30)
+        told = first.read().decode()
+    assert second.status_code == 409 and second.json()["error"].startswith("Another request reads the result")
+    assert "first reply" in told and told.count("event: complete") == 1
+    assert httpx.get(address, timeout=30).status_code == 404
+
+
 def test_a_result_that_nobody_read_is_not_told_to_the_next_call(open_page):
     replied = len(open_page.engine.stopped)
     open_page.engine.enqueue("not for you")

@@ -395,6 +395,22 @@ def test_closing_waits_no_longer_than_it_may_and_tells_readers_that_their_reply_
     assert (text_of(deltas), deltas[-1].receipt.finish_reason) == ("begun", "time_limit")
 
 
+def test_a_reply_that_closing_cuts_before_it_is_begun_is_no_empty_one():
+    engine = ScriptedEngine()
+    engine.enqueue(30.0, "never")
+
+    async def close() -> None:
+        answering = Answering(engine)
+        answer = answering.answer(REQUEST)
+        closing = asyncio.create_task(asyncio.to_thread(answering.close, 0.1))
+        with pytest.raises(Busy) as busy:
+            [delta async for delta in answer.deltas()]
+        await closing
+        assert busy.value.key == "closing" and answer.ended.result() is None
+
+    asyncio.run(close())
+
+
 def test_closing_does_not_wait_for_an_engine_that_does_not_stop():
     released = threading.Event()
 

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import aclosing
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -18,7 +19,7 @@ from hfdemo.errors import GenerationFailed, HfdemoError, InvalidInput
 from hfdemo.page import turn as turn_module
 from hfdemo.page.controls import PageOptions
 from hfdemo.page.drawing import draw
-from hfdemo.page.turn import PageTurn, TurnView, request_of, stream_turn, update_interval_s
+from hfdemo.page.turn import PageTurn, TurnView, address_of, request_of, stream_turn, update_interval_s
 from hfdemo.words import say
 from tests.fakes import RECEIPT, ScriptedEngine, displayed_text
 
@@ -271,3 +272,13 @@ def test_what_is_waited_for_is_said():
 def test_updates_are_further_apart_the_more_there_is_to_draw(turns, seconds):
     assert update_interval_s(turns) == pytest.approx(seconds)
     assert update_interval_s(turns + 100) > update_interval_s(turns)
+
+
+def test_whoever_has_a_network_of_ipv6_counts_as_one_address():
+    """Else one client has as many as it likes, and no limit by address is one."""
+    one, same, other, nobody = (
+        SimpleNamespace(client=host and SimpleNamespace(host=host))
+        for host in ("2001:db8::1", "2001:db8::2", "192.0.2.1", None)
+    )
+    assert address_of(one) == address_of(same)
+    assert (address_of(other), address_of(nobody)) == ("192.0.2.1", "")

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from hfdemo.settings import Settings
-from hfdemo.web.failures import LINES_A_SECOND, Failures, FewASecond, few_a_second, without_their_words
+from hfdemo.web.failures import LINES_A_SECOND, Failures, FewASecond, few_a_second, keep_words_out, without_their_words
 from hfdemo.web.guard import Guarded, guard
 from hfdemo.web.health import Health
 from tests.unit.web import NO_EVENTS, Recorder, request, scope_of
@@ -97,6 +97,13 @@ def test_a_few_lines_a_second_are_written_and_the_others_are_counted():
     now = 6.0
     assert few.filter(record)
     assert record.getMessage() == f"it is so ({10 - LINES_A_SECOND} more lines left out)"
+
+
+def test_what_uvicorn_warns_of_is_written_a_few_times_a_second_too():
+    keep_words_out()
+    uvicorn = logging.getLogger("uvicorn.error")
+    record = logging.LogRecord("uvicorn.error", logging.WARNING, "f", 1, "Invalid HTTP request received.", (), None)
+    assert [bool(uvicorn.filter(record)) for _ in range(10)].count(True) <= 2 * LINES_A_SECOND  # a second may begin
 
 
 def test_health_tells_whether_it_runs_and_whether_it_can_answer():

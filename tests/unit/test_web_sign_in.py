@@ -108,7 +108,14 @@ def test_guessing_with_each_request_is_slow_too(door):
     client = browser(door)
     for _ in range(6):
         client.get("/config", headers=basic("anna", "guess"))
-    assert client.get("/config", headers=basic("anna", "비밀")).status_code == 401
+    answer = client.get("/config", headers=basic("anna", "비밀"))
+    assert answer.status_code == 429 and int(answer.headers["retry-after"]) >= 1
+    assert answer.json()["error"].startswith("Too many wrong passwords.")
+
+
+def test_a_wrong_password_with_a_request_is_told_to_be_wrong(door):
+    answer = browser(door).get("/config", headers=basic("anna", "guess"))
+    assert (answer.status_code, answer.json()["error"]) == (401, "The user name or the password is wrong.")
 
 
 def test_a_strangers_body_is_not_read(door):
@@ -354,6 +361,13 @@ def test_a_session_ends_when_it_is_long_unused_and_the_oldest_when_there_are_too
     assert sessions.user(secret) is None
     first, *_ = [sessions.begin("anna") for _ in range(MAX_SESSIONS + 1)]
     assert sessions.user(first) is None and len(sessions._sessions) == MAX_SESSIONS
+
+
+def test_nobody_signs_others_out_by_signing_in_over_and_over():
+    sessions = Sessions(Clock())
+    other = sessions.begin("ben")
+    first, *_, last = [sessions.begin("anna") for _ in range(MAX_SESSIONS)]
+    assert [sessions.user(secret) for secret in (other, first, last)] == ["ben", None, "anna"]
 
 
 def test_secrets_are_long_and_differ():
