@@ -67,8 +67,8 @@ CODES = {
 """How the API calls what programs look for; other errors keep their own names."""
 
 OTHER_WORDS = (
-    *("busy", "busy_address", "busy_for", "closing", "too_many_messages", "too_many_tokens"),
-    *("endpoint_cut", "endpoint_empty", "endpoint_failed", "endpoint_stalled", "endpoint_too_long"),
+    *("too_many_tokens", "endpoint_too_long"),
+    *("endpoint_cut", "endpoint_empty", "endpoint_failed", "endpoint_stalled"),
 )
 """The errors whose usual sentence tells people what to do on the page."""
 
