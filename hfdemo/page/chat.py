@@ -334,7 +334,6 @@ def _message_box() -> RawTextbox:
         container=False,
         submit_btn=True,
         stop_btn=True,
-        autofocus=True,
         max_lines=12,
         scale=7,
         elem_id="message",

@@ -41,13 +41,25 @@ def test_escape_stops_and_the_other_keys_do_what_they_say(scripted, scripted_cha
     assert page.evaluate("navigator.clipboard.readText()") == "begun"
     scripted_chat.box.press("Shift+Enter")
     expect(scripted_chat.box).to_have_value("\n")
-    page.locator("#new-chat").focus()  # where nothing has the focus, Svelte may give it to the box when that is drawn
+    page.locator("#new-chat").focus()
     page.keyboard.press("?")
     expect(page.locator("#keys")).to_contain_text("Ctrl+Shift+O")
     page.keyboard.press("Escape")
     expect(page.locator("#keys")).to_be_hidden()
     page.keyboard.press("Control+Shift+O")
     expect(scripted_chat.users).to_have_count(0)
+
+
+def test_the_box_takes_the_focus_from_nothing_else(scripted_chat):
+    page = scripted_chat.page
+    scripted_chat.box.fill("a\n" * 40)
+    page.locator("#new-chat").focus()
+    for top in (0, 9999):  # as it is read once more
+        scripted_chat.box.evaluate("(box, top) => { box.scrollTop = top }", top)
+        page.wait_for_timeout(300)
+    page.evaluate("hfdemo.setBox('')")  # as a message that was sent leaves it
+    page.wait_for_timeout(300)
+    expect(page.locator("#new-chat")).to_be_focused()
 
 
 ESCAPE_OF_AN_INPUT_METHOD = """(event) => document.activeElement.dispatchEvent(

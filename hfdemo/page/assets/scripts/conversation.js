@@ -61,8 +61,13 @@
     sent = { text, turns: hfdemo.path().length };
     return box;
   };
-  // A reply's event has ended, and a message can be sent. Typing goes on without a click; on a phone the keyboard would
-  // jump up, so not there.
+  // Typing goes on without a click where nothing else has the focus; on a phone the keyboard would jump up, so not there.
+  // Gradio's own autofocus takes the focus from wherever it is, each time the box begins or ends to scroll.
+  hfdemo.focusBox = () => {
+    const { activeElement } = document;
+    if (matchMedia("(hover: hover)").matches && (activeElement === document.body || !activeElement?.isConnected)) area().focus();
+  };
+  // A reply's event has ended, and a message can be sent.
   hfdemo.replyEnded = (conversation) => {
     locked = false;
     hfdemo.keep({ ...conversation, draft: undefined });
@@ -72,8 +77,7 @@
     sent = null;
     hfdemo.announceReply();
     waiting.splice(0).forEach((resolve) => resolve());
-    const { activeElement } = document;
-    if (matchMedia("(hover: hover)").matches && (activeElement === document.body || !activeElement?.isConnected)) area().focus();
+    hfdemo.focusBox();
     return READY();
   };
   // Ends the reply that comes, and waits until its event has ended: then nothing more of it is drawn.

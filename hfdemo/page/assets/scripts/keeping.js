@@ -31,6 +31,7 @@
     const asked = address.get("q");
     const draft = [asked, asked === kept.draft ? null : kept.draft].filter(Boolean).join("\n\n"); // neither is lost
     if (draft) hfdemo.setBox(draft);
+    hfdemo.focusBox();
     if (address.size) history.replaceState(history.state, "", location.pathname); // what it asked for is there now
     return [hfdemo.language, kept.conversation, ...settings];
   };
