@@ -65,14 +65,20 @@ class ChatPage(BareChatInterface):
         self.meter = gr.HTML(elem_id="meter", render=False)
         self.shown_prompt = gr.HTML(elem_id="shown-prompt", render=False)
         self._program_door = ProgramDoor(answering)
+        self.latest = _transcript("latest")
+        """The last question and its reply. Among the earlier ones, each piece of it would draw all of them again."""
         super().__init__(
             self._program_door.chat,
-            chatbot=_transcript(),
+            chatbot=_transcript("earlier", placeholder=f"## {label('greeting')}"),
             textbox=_message_box(),
             additional_inputs=controls.inputs,
             concurrency_limit=None,  # answering bounds how many reply at a time
             cache_examples=False,
         )
+
+    def draw_below_chatbot(self) -> None:
+        """Draw the last question and its reply under the earlier ones."""
+        self.latest.render()
 
     def draw_below_box(self) -> None:
         """Draw what stands under the message box."""
@@ -93,7 +99,7 @@ class ChatPage(BareChatInterface):
 
         locked = self.textbox.submit(None, None, self.textbox, js=SEND)
         self._reply_to(locked.success, self._send, [self.textbox, *said])
-        stopped = self.chatbot.retry(None, self.conversation, None, js=STOP)
+        stopped = self.latest.retry(None, self.conversation, None, js=STOP)
         locked = stopped.success(None, self.conversation, self.textbox, js=LOCK_UNLESS_REVERTED)
         self._reply_to(locked.success, self._retry, said)
         locked = self.continue_button.click(None, None, self.textbox, js=LOCK)
@@ -108,7 +114,7 @@ class ChatPage(BareChatInterface):
 
         self.textbox.stop(self._stop, **UNQUEUED)
         path = self._path
-        stopped = self.chatbot.undo(None, self.conversation, None, js=STOP)
+        stopped = self.latest.undo(None, self.conversation, None, js=STOP)
         stopped = stopped.success(None, self.conversation, None, js=UNLESS_REVERTED)
         stopped.success(self._undo, [self.conversation, language], path, **UNQUEUED)
         self.conversation.change(None, self.conversation, None, js=KEEP)
@@ -127,7 +133,7 @@ class ChatPage(BareChatInterface):
     @property
     def _path(self) -> list[Any]:
         """What shows the conversation."""
-        return [self.textbox, self.chatbot, self.conversation, self.continue_button, self.meter]
+        return [self.textbox, self.chatbot, self.latest, self.conversation, self.continue_button, self.meter]
 
     def connect_new_chat(self, button: gr.Button) -> None:
         """Let a button begin a new chat, also while a reply comes."""
@@ -153,8 +159,8 @@ class ChatPage(BareChatInterface):
 
     def _reply_to(self, trigger: Any, function: Any, inputs: list[Any], *more: gr.components.Component) -> None:
         """Let a reply follow an event, and give the box back when it has ended, however it did."""
-        outputs = [self.textbox, self.chatbot, self.conversation, self.continue_button, self.meter, self.cache_key]
-        reply: Dependency = trigger(function, inputs, [*outputs, *more], concurrency_limit=None, **QUEUED)
+        outputs = [*self._path, self.cache_key, *more]
+        reply: Dependency = trigger(function, inputs, outputs, concurrency_limit=None, **QUEUED)
         for end in (reply.success, reply.failure):
             end(None, self.conversation, self.textbox, js=REPLY_ENDED)
 
@@ -263,25 +269,25 @@ class ChatPage(BareChatInterface):
             before = read_conversation(conversation)
             question = before.question
             if question is None:
-                return gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+                return tuple(gr.skip() for _ in self._path)
             earlier = PageTurn(before.at(question.parent), before, draft=question.content)
             return TurnView(earlier, self._answering.status, spoken).at_rest(question.content)
 
     def draw(self, conversation: object, language: object) -> tuple[Any, ...]:
-        """Return transcript, Continue and meter for a conversation that the browser kept; see `drawn`."""
+        """Return earlier and latest turns, Continue and meter of what the browser kept; see `drawn`."""
         spoken = as_language(language)
         with shown_errors(spoken):
             kept = read_conversation(conversation)
             view = TurnView(PageTurn(kept, kept), self._answering.status, spoken)
-            _, transcript, _, can_continue, meter = view.at_rest("")
+            _, earlier, latest, _, can_continue, meter = view.at_rest("")
             if kept.reply and not kept.reply.receipt:  # it may still come: that is found out next
                 can_continue = gr.skip()
-            return transcript, can_continue, meter
+            return earlier, latest, can_continue, meter
 
     @property
     def drawn(self) -> list[gr.components.Component]:
         """What `draw` returns the values of."""
-        return [self.chatbot, self.continue_button, self.meter]
+        return [self.chatbot, self.latest, self.continue_button, self.meter]
 
     def _show_prompt(
         self, shown: object, draft: object, conversation: object, language: object, *options: object
@@ -308,16 +314,16 @@ def _small_button(text: I18nData, elem_id: str, visible: bool = True) -> gr.Butt
     return gr.Button(text, visible=visible, size="sm", scale=0, elem_id=elem_id, render=False)
 
 
-def _transcript() -> Transcript:
+def _transcript(elem_id: str, placeholder: str | None = None) -> Transcript:
     return Transcript(
-        scale=1,
         show_label=False,
         label=label("conversation"),
-        placeholder=f"## {label('greeting')}",
+        placeholder=placeholder,
         buttons=["copy"],
         layout="bubble",
-        elem_id="transcript",
+        elem_id=elem_id,
         height=None,
+        render=False,
         autoscroll=False,  # it would pull a reader back who has scrolled up; see `assets/scripts/scrolling.js`
         feedback_options=None,
         latex_delimiters=[

@@ -16,15 +16,22 @@ Fold = Literal["progress", "thought", "receipt", "memory"]
 """Gradio's folded boxes, for what isn't part of the conversation itself."""
 
 
-def draw(path: Sequence[Turn], language: Language) -> list[Entry]:
-    """Return the entries of finished turns, with a divider before the oldest one still in the model's context."""
+def draw(path: Sequence[Turn], language: Language) -> tuple[list[Entry], list[Entry]]:
+    """Return the entries of the earlier turns, and those of the last question and what follows it.
+
+    A divider stands before the oldest turn that is still in the model's context.
+    """
     dropped = next((turn.receipt.dropped_messages for turn in reversed(path) if turn.receipt), 0)
-    entries: list[Entry] = []
+    earlier: list[Entry] = []
+    latest: list[Entry] = []
     for passed, turn in enumerate(path):
+        if turn.role == "user":
+            earlier += latest
+            latest = []
         if passed == dropped and dropped:
-            entries.append(_fold("memory", say("receipt.memory", language)))
-        entries += draw_turn(turn, language)
-    return entries
+            latest.append(_fold("memory", say("receipt.memory", language)))
+        latest += draw_turn(turn, language)
+    return earlier, latest
 
 
 def draw_turn(turn: Turn, language: Language) -> list[Entry]:

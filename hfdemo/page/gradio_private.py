@@ -50,6 +50,10 @@ class BareChatInterface(gr.ChatInterface):
         """Draw what stands under the message box."""
         raise NotImplementedError
 
+    def draw_below_chatbot(self) -> None:
+        """Draw what stands under the chatbot, and scrolls with them."""
+        raise NotImplementedError
+
     def add_endpoint(self, function: Any, inputs: list[Any], outputs: list[Any], **options: Any) -> None:
         """Offer a function to programs: the hidden button that the stock interface has for its own endpoint."""
         self.fake_api_btn.click(function, inputs, [self.api_response, *outputs], postprocess=False, **options)
@@ -57,6 +61,12 @@ class BareChatInterface(gr.ChatInterface):
     def _setup_events(self) -> None:
         self.saved_conversations.unrender()  # it would write into each visitor's browser, and never be read
         self.connect()
+
+    def _render_chatbot_area(self, chatbot: gr.Chatbot, *others: Any) -> None:
+        with gr.Column(elem_id="transcript"), gr.Column(elem_id="scroller"):
+            chatbot.render()
+            self.draw_below_chatbot()
+        super()._render_chatbot_area(chatbot, *others)
 
     def _render_footer(self) -> None:
         self.draw_below_box()

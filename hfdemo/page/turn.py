@@ -28,7 +28,7 @@ KEPT_UPDATES = 8
 """The partial reply is saved in the browser with each update of so many, in case the server goes away."""
 
 Update = tuple[Any, ...]
-"""What an event gives to box, transcript, conversation, Continue, meter and cache key."""
+"""What an event gives to box, earlier turns, latest turns, conversation, Continue, meter and cache key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class TurnView:
         self.turn = turn
         self.language = language
         self._status = status
-        self._asked: list[Entry] = []
+        self._question: list[Entry] = []
         self._live = LiveDrawing(language)
         self._new = Turn(new_id(), turn.asked.head, "assistant", "")
         self._text = self._thought = ""
@@ -69,12 +69,12 @@ class TurnView:
 
     def begun(self, delta: Delta) -> Update:
         """Return the page after the first piece: the message leaves the box."""
-        self._asked = draw(self.turn.asked.path, self.language)
         self.add(delta)
         self._kept_at = time.monotonic()
         box = gr.update(submit_btn=False, stop_btn=True)
         data = gr.skip() if self.turn.goes_on else to_data(self.turn.asked)
-        return box, self._shown(delta), data, gr.update(visible=False), self._meter(delta.used_tokens)
+        earlier, self._question = draw(self.turn.asked.path, self.language)
+        return box, earlier, self._latest(delta), data, gr.update(visible=False), self._meter(delta.used_tokens)
 
     def going_on(self, delta: Delta) -> Update:
         """Return the page with the next piece."""
@@ -85,7 +85,7 @@ class TurnView:
         ):
             self._kept_at = time.monotonic()
             data = to_data(self._with_reply(self._so_far))
-        return gr.skip(), self._shown(delta), data, gr.skip(), self._meter(delta.used_tokens)
+        return gr.skip(), gr.skip(), self._latest(delta), data, gr.skip(), self._meter(delta.used_tokens)
 
     def add(self, delta: Delta) -> None:
         """Take a piece of the reply. An engine that goes on with a reply may tell its thought again, or not."""
@@ -134,11 +134,11 @@ class TurnView:
         base = self.turn.before if self.turn.goes_on else self.turn.asked
         return base.put(reply)
 
-    def _shown(self, delta: Delta) -> list[Entry]:
+    def _latest(self, delta: Delta) -> list[Entry]:
         reply = self._so_far if self._text or self._thought else self.turn.goes_on
         if reply:
-            return [*self._asked, *self._live.draw(reply, self._thought_s)]
-        return [*self._asked, *draw_progress(self._waiting_for(delta))]
+            return [*self._question, *self._live.draw(reply, self._thought_s)]
+        return [*self._question, *draw_progress(self._waiting_for(delta))]
 
     def _waiting_for(self, delta: Delta) -> str:
         status = self._status()
@@ -163,7 +163,7 @@ class TurnView:
         can_continue = gr.update(visible=_can_continue(conversation.reply))
         used = receipt.used_tokens if receipt else 0
         data = to_data(conversation) | ({"draft": draft} if draft else {})
-        return gr.skip(), draw(path, self.language), data, can_continue, self._meter(used)
+        return gr.skip(), *draw(path, self.language), data, can_continue, self._meter(used)
 
 
 async def stream_turn(

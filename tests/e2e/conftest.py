@@ -160,9 +160,9 @@ def counting(server: Server, page: Page) -> "ChatPage":
     return chat
 
 
-SCROLLER = "#transcript .bubble-wrap"
+SCROLLER = "#scroller"
 FOLLOWS = """() => {
-    const { scrollHeight, scrollTop, clientHeight } = document.querySelector("#transcript .bubble-wrap");
+    const { scrollHeight, scrollTop, clientHeight } = document.querySelector("#scroller");
     return scrollHeight - scrollTop - clientHeight < 60;
 }"""
 

@@ -42,3 +42,22 @@ def test_the_reader_whom_the_tab_key_leads_up_is_left_there(scripted, scripted_c
     scripted_chat.send("one's own message leads to the end")
     scripted_chat.wait_for_reply()
     page.wait_for_function(FOLLOWS, timeout=5000)
+
+
+def test_a_reply_stays_where_it_is_when_it_has_ended(scripted, scripted_chat):
+    page = scripted_chat.page
+    page.evaluate("""() => {
+        const note = () => {
+            const rows = document.querySelectorAll("#transcript .bot-row")
+            const text = [...(rows[0]?.querySelectorAll("p") ?? [])].find(each => each.textContent.startsWith("begun"))
+            if (text) (window.tops ??= new Set()).add(Math.round(text.getBoundingClientRect().top))
+            window.most = Math.max(window.most ?? 0, rows.length)
+            requestAnimationFrame(note)
+        }
+        note()
+    }""")
+    scripted.engine.enqueue("begun ", 1.0, "to write", 0.5, " and ended")
+    scripted_chat.send("show")
+    scripted_chat.wait_for_reply()
+    expect(scripted_chat.replies.last).to_contain_text("and ended")
+    assert (len(tops := page.evaluate("[...window.tops]")), page.evaluate("window.most")) == (1, 1), tops

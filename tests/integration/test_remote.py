@@ -179,7 +179,7 @@ class OnPage:
         async def follow() -> None:
             view = TurnView(turn, self.answering.status, "en")
             options = PageOptions("", Options(), "")
-            async for _, _, data, button, _, _ in stream_turn(self.answering, view, options, "", "someone"):
+            async for _, _, _, data, button, _, _ in stream_turn(self.answering, view, options, "", "someone"):
                 if isinstance(data, dict) and "turns" in data:
                     self.now, self.draft = read_conversation(data), data.get("draft")
                 self.can_continue = button.get("visible", self.can_continue)

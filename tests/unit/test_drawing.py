@@ -97,18 +97,25 @@ def conversation(dropped: int) -> Conversation:
 
 def test_a_path_is_drawn_turn_by_turn():
     path = conversation(0).path
-    assert draw(path, "en") == [entry for turn in path for entry in draw_turn(turn, "en")]
-    assert draw((), "en") == []
+    earlier, latest = draw(path, "en")
+    *before, question, reply = path
+    assert earlier == [entry for turn in before for entry in draw_turn(turn, "en")]
+    assert latest == [*draw_turn(question, "en"), *draw_turn(reply, "en")]
+    assert draw(path[:-1], "en") == (earlier, draw_turn(question, "en"))
+    assert draw((), "en") == ([], [])
 
 
 def test_a_mark_stands_before_the_first_message_the_model_was_shown():
-    drawn = draw(conversation(2).path, "ko")
-    assert kinds(drawn) == ["user", "assistant", "memory", "user", "assistant", "receipt"]
-    assert title_of(drawn[2]) == say("receipt.memory", "ko")
+    earlier, latest = draw(conversation(2).path, "ko")
+    assert kinds(earlier) == ["user", "assistant"]
+    assert kinds(latest) == ["memory", "user", "assistant", "receipt"]
+    assert title_of(latest[0]) == say("receipt.memory", "ko")
 
 
 def test_the_last_receipt_says_where_the_mark_stands():
     longer = conversation(2).add("user", "And?")
-    assert kinds(draw(longer.path, "en")).index("memory") == 2
+    earlier, latest = draw(longer.path, "en")
+    assert kinds(earlier) == ["user", "assistant", "memory", "user", "assistant", "receipt"]
+    assert kinds(latest) == ["user"]
     again = longer.put(Turn("s", longer.head, "assistant", "So", receipt=replace(RECEIPT, dropped_messages=0)))
-    assert "memory" not in kinds(draw(again.path, "en"))
+    assert "memory" not in [kind for entries in draw(again.path, "en") for kind in kinds(entries)]

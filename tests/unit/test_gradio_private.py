@@ -27,6 +27,9 @@ class Bare(BareChatInterface):
         self.connected = (self.textbox, self.chatbot)
         self.add_endpoint(lambda text: text.upper(), [self.textbox], [], api_name="shout")
 
+    def draw_below_chatbot(self) -> None:
+        pass
+
     def draw_below_box(self) -> None:
         self.below = gr.HTML("below")
 

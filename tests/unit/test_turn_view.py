@@ -31,21 +31,24 @@ class Page:
     """What a page shows after each update of an event."""
 
     def __init__(self) -> None:
-        self.box = self.transcript = self.conversation = self.can_continue = self.meter = None
+        self.box = self.earlier = self.latest = self.conversation = self.can_continue = self.meter = None
         self.draft: str | None = None
         """What goes back into the box."""
         self.locked = False
         self.keys: list[str] = []
-        self.updates = 0
+        self.updates = self.drawn_anew = 0
 
     def take(self, update: tuple[Any, ...]) -> None:
-        box, transcript, data, button, meter, key = update
+        box, earlier, latest, data, button, meter, key = update
         self.updates += 1
         assert "value" not in box and "interactive" not in box, "what is being typed there is the visitor's"
         if "stop_btn" in box:
             assert box["stop_btn"] and not box["submit_btn"], "the browser unlocks it, when the event has ended"
             self.locked = True
-        self.transcript = transcript
+        if earlier != gr.skip():
+            self.earlier = earlier
+            self.drawn_anew += 1
+        self.latest = latest
         if data != gr.skip():
             self.conversation, self.draft = read_conversation(data), data.get("draft")
         if "visible" in button:
@@ -58,7 +61,7 @@ class Page:
         """What the transcript says, boxes by their titles."""
         return [
             displayed_text(str(entry["metadata"]["title"]) if "metadata" in entry else entry["content"][0]["text"])
-            for entry in self.transcript
+            for entry in [*self.earlier, *self.latest]
         ]
 
 
@@ -92,6 +95,14 @@ def answered(receipt: Any = RECEIPT) -> Conversation:
     return told.put(Turn("r", told.head, "assistant", "Hel", "Hm.", receipt))
 
 
+def test_a_piece_of_a_reply_leaves_the_earlier_turns_as_they_are():
+    engine = ScriptedEngine()
+    engine.enqueue("a", 0.3, "b", 0.3, "c")
+    page = run(engine, asked())
+    assert page.updates > 2
+    assert page.drawn_anew == 2  # when the reply begins, and when it has ended
+
+
 def test_the_message_is_in_the_conversation_with_the_first_piece():
     engine = ScriptedEngine()
     engine.enqueue(0.5, "Hello")
@@ -108,7 +119,7 @@ def test_a_whole_turn_ends_with_its_receipt():
     question, reply = page.conversation.path
     assert (question.content, question.receipt) == ("Hi", None)
     assert (reply.content, reply.thought, reply.receipt, reply.parent) == ("Hello", "Hm.", RECEIPT, question.id)
-    assert page.transcript == draw(page.conversation.path, "en")
+    assert (page.earlier, page.latest) == draw(page.conversation.path, "en")
     assert (page.draft, page.can_continue, page.meter) == (None, False, "40 of 100 tokens")
     assert engine.requests == [replace(request_of(page.conversation.path[:1], OPTIONS), cache_key="key")]
 
@@ -200,7 +211,7 @@ def test_a_message_without_any_reply_goes_back_into_the_box():
         run(engine, asked("More", answered()))
     page = failed.value.page
     assert page.draft == "More"
-    assert page.transcript == draw(answered().path, "en")
+    assert (page.earlier, page.latest) == draw(answered().path, "en")
     assert [turn.content for turn in page.conversation.path] == ["Hi", "Hel"]
 
 

@@ -94,7 +94,7 @@
   hfdemo.unlessReverted = (conversation) => {
     if (stoppedAt && !conversation.turns.some((turn) => turn.id === stoppedAt)) throw new Error("Reverted already.");
   };
-  // Box, transcript, conversation, Continue, meter and settings of an empty chat.
+  // Box, earlier and latest turns, conversation, Continue, meter and settings of an empty chat.
   hfdemo.cleared = () => {
     hfdemo.sayOverBox("");
     hfdemo.keepNow(""); // what is in the box goes on to the new chat
@@ -102,7 +102,7 @@
     const settings = hfdemo.ownSettings();
     hfdemo.keep(EMPTY);
     hfdemo.drawChats();
-    return [READY(), [], EMPTY, update({ visible: false }), "", ...settings];
+    return [READY(), [], [], EMPTY, update({ visible: false }), "", ...settings];
   };
   // Saves the path that is shown as a JSON file: what was typed and generated, thoughts, and the receipts' values.
   hfdemo.save = (conversation, systemPrompt) => {

@@ -5,7 +5,7 @@
   let follows = true;
   let seen = { top: 0, height: 0, room: 0 }; // of the transcript, when it was scrolled or grew last
   let leftAt = Infinity; // where the reader began to scroll up; Infinity once that has moved the transcript
-  const scroller = () => document.querySelector("#transcript .bubble-wrap");
+  const scroller = () => document.querySelector("#scroller");
   const distance = (element) => element.scrollHeight - element.scrollTop - element.clientHeight;
   const draw = () => {
     const element = scroller();
@@ -16,7 +16,10 @@
       button.setAttribute("aria-label", button.title);
       button.addEventListener("click", hfdemo.follow);
     }
-    if (!button.isConnected) document.querySelector("#transcript").append(button);
+    if (!button.isConnected) {
+      document.querySelector("#transcript").append(button);
+      for (const messages of element.children) sizes.observe(messages);
+    }
     button.hidden = follows || distance(element) < NEAR_PX;
   };
   const look = ({ scrollTop, scrollHeight, clientHeight }) => { seen = { top: scrollTop, height: scrollHeight, room: clientHeight }; };
@@ -28,6 +31,8 @@
     }
     draw();
   };
+  // The height of messages is known only when they have been in view: then, before that is seen, the end is elsewhere.
+  const sizes = new ResizeObserver(toEnd);
   hfdemo.follow = () => { follows = true; toEnd(); };
   const leave = () => {
     if (follows) leftAt = scroller()?.scrollTop ?? Infinity;
