@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from hfdemo.python_version import require_python
@@ -55,13 +56,17 @@ for sentence in notes_on_variables(os.environ, language_of_terminal(os.environ))
 
 from hfdemo.answering import Answering
 from hfdemo.background import in_thread
-from hfdemo.compute.thread import ComputeThread
 from hfdemo.door.door import make_door
-from hfdemo.engines.local import LocalEngine
-from hfdemo.engines.model_host import LocalModelHost
-from hfdemo.engines.protocol import Engine
-from hfdemo.models.catalog import Catalog
+from hfdemo.engines.protocol import Setup
 from hfdemo.page.page import create_page, launch
+
+ENGINES: tuple[tuple[Callable[[Settings], bool], str], ...] = (
+    (lambda settings: settings.is_remote, "hfdemo.engines.remote"),
+    (lambda settings: settings.platform == "zerogpu", "hfdemo.engines.zerogpu"),
+    (lambda _: True, "hfdemo.engines.local"),
+)
+"""The engines, and when each answers: the first that does. Its module has `set_up`, and is imported only then: each
+needs other libraries."""
 
 DEVICE_LOST = 70
 """The exit status when the GPU can't be used again by this process; a supervisor such as a Space starts the next.
@@ -73,43 +78,16 @@ LAST_REPLIES_S = 10.0
 
 def make_page(settings: Settings) -> tuple[Any, Answering]:
     """Begin to load the model; return the page that answers with it, and what answers."""
-    if settings.is_remote:
-        from huggingface_hub import get_token
-
-        from hfdemo.engines.remote.address import find_address
-        from hfdemo.engines.remote.engine import RemoteEngine
-        from hfdemo.engines.remote.host import RemoteHost
-
-        endpoint = RemoteHost(settings, find_address(settings, get_token()))
-        endpoint.load()
-        answering = make_answering(RemoteEngine(settings, endpoint), settings)
-        return create_page(answering, settings, endpoint, catalog=endpoint), answering
-    if settings.platform == "zerogpu":
-        import spaces  # before torch, which it makes believe that there is a GPU
-
-        from hfdemo.engines.zerogpu.engine import ZeroGpuEngine
-
-        lending = ZeroGpuEngine(settings, spaces.GPU)
-        lending.load()
-        answering = make_answering(lending, settings)
-        return create_page(answering, settings, viewer=lending), answering
-    host = LocalModelHost(settings, ComputeThread())
-    engine = LocalEngine(settings, host)
-    host.load()
-    answering = make_answering(engine, settings)
-    host.on_device_lost = lambda: end_for_lost_device(answering)
-    return create_page(answering, settings, host, engine, Catalog(settings, host.machine)), answering
-
-
-def make_answering(engine: Engine, settings: Settings) -> Answering:
-    """Return what lets an engine answer as many as the host allows."""
-    return Answering(
-        engine,
+    module = next(module for answers, module in ENGINES if answers(settings))
+    setup: Setup = import_module(module).set_up(settings, lambda: end_for_lost_device(answering))
+    answering: Answering = Answering(
+        setup.engine,
         settings.max_waiting,
         settings.max_of_one_address,
         settings.rate_per_minute,
         settings.unread_s,
     )
+    return create_page(answering, settings, setup.host, setup.viewer, setup.catalog), answering
 
 
 def end_for_lost_device(answering: Answering) -> None:

@@ -53,7 +53,7 @@ def run_command(arguments: Sequence[str], page_only: bool = False) -> int:
 
 
 def languages() -> list[str]:
-    """Return the languages that there are words for, without importing what reads them."""
+    """Return the languages that there are words for."""
     return sorted(path.stem for path in (ROOT / "hfdemo" / "words").glob("*.toml"))
 
 

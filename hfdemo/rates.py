@@ -18,7 +18,7 @@ MAX_RATED = 10_000
 
 
 class RateLimit:
-    """Lets each of many pass so often a minute, some of that at once.
+    """Bounds how often each of many may pass in a minute, and how often at once.
 
     Args:
         per_minute: how often; 0 is without a limit.

@@ -1,1 +1,1 @@
-"""Pure: messages, options, turns, prompt, reply format. No model, no page, no torch."""
+"""Messages, options, turns, prompt, reply format: what a chat is. No model, no page, no torch."""

@@ -247,7 +247,7 @@ def _read_call(value: object) -> ToolCall | None:
 
 
 def _all_of(form: re.Pattern[str], written: str) -> list[re.Match[str]]:
-    """Return how often a form stands in a text; not at all if anything else does."""
+    """Return the places of a form in a text; none if anything else stands there."""
     found, place = list[re.Match[str]](), 0
     while one := form.match(written, place):
         found.append(one)

@@ -420,10 +420,6 @@ def _parts_messages(mark: str) -> bool:
     return len(SYMBOLS.findall(mark)) > 1
 
 
-def _split(text: str, place: int) -> tuple[str, str]:
-    return text[:place], text[place:]
-
-
 def hold_back(text: str, markers: Sequence[str]) -> tuple[str, str]:
     """Split text before an end that may be the beginning of a marker."""
     for start in range(max(0, len(text) - max(map(len, markers), default=0) + 1), len(text)):

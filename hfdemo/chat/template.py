@@ -1,6 +1,6 @@
 """A model's chat template: what it shows of a conversation, and what it can be asked for.
 
-Pure: no model, no page, no torch. The template is rendered around placeholders, never around what people typed. It is
+No model, no page, no torch. The template is rendered around placeholders, never around what people typed. It is
 tried once, when the model is loaded: one that can't show a question is refused then, with its own words.
 """
 

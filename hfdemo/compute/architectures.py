@@ -1,4 +1,4 @@
-"""Which architectures the fast step can compute. The step and the plan of a model's speed both read this list.
+"""Which architectures the fast step can compute. The step reads this list, and so do the plan and how GGUF is loaded.
 
 To add one that is built like these, add a line. It must not need torch: the plan is made before torch is loaded.
 """
@@ -20,6 +20,8 @@ class Architecture:
     after_feed_forward: str = ""
     norm_offset: float = 0.0
     """What the norms add to their weights."""
+    rotates_in_windows_only: bool = False
+    """Whether the layers that see all, if others have a window, know nothing of places."""
 
 
 _WITH_NORMS_BEHIND = Architecture(
@@ -31,7 +33,7 @@ _WITH_NORMS_BEHIND = Architecture(
 )
 
 FAST_ARCHITECTURES = {
-    "exaone4": replace(_WITH_NORMS_BEHIND, class_name="Exaone4ForCausalLM"),
+    "exaone4": replace(_WITH_NORMS_BEHIND, class_name="Exaone4ForCausalLM", rotates_in_windows_only=True),
     "gemma3_text": Architecture(
         "Gemma3ForCausalLM",
         after_attention="post_attention_layernorm",

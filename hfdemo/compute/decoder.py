@@ -376,7 +376,8 @@ def _angles_kind(attention: Any, config: Any) -> int:
     sliding = bool(getattr(attention, "is_sliding", False))
     if not getattr(attention, "use_rope", True):  # SmolLM3
         return ANGLES.index("none")
-    if config.model_type == "exaone4" and config.sliding_window and not sliding:
+    in_windows_only = FAST_ARCHITECTURES[config.model_type].rotates_in_windows_only
+    if in_windows_only and config.sliding_window and not sliding:
         return ANGLES.index("none")
     return ANGLES.index("sliding_attention") if sliding and has_own_angles(config) else 0
 
@@ -387,7 +388,7 @@ def has_own_angles(config: Any) -> bool:
 
 
 def kinds_of_layers(model: Any) -> list[tuple[int, int]]:
-    """Return of which kind each layer is: what is the same for two layers, they compute in the same way."""
+    """Return the kind of each layer, its window and its angles. Layers of one kind compute in the same way."""
     angles = [_angles_kind(layer.self_attn, model.config) for layer in model.model.layers]
     return list(zip(_windows(model.config), angles, strict=True))
 

@@ -192,7 +192,7 @@ class FastStep:
 
 
 def lengths_apart(dtype: torch.dtype) -> int:
-    """Return of what number the lengths are multiples with which prompts are read in a type of numbers.
+    """Return the number to whose multiples prompts are filled up when they are read in a type of numbers.
 
     Where a CPU multiplies tiles (AMX), PyTorch's attention makes a program of 256 KB for each shape it meets and keeps
     it forever: with a prompt of every length, that is hundreds of MB. Rows of a tile that are filled up cost little.

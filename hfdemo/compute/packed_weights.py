@@ -23,7 +23,7 @@ class PackedWeights:
         """Return a weight.
 
         Args:
-            name: of what it is the weight of.
+            name: of the layer that has it.
             dtype: of its products.
             make: packs it, if it can be packed.
         """

@@ -26,7 +26,7 @@ PIECE_TOKENS, PIECE_S = 256, 0.25
 """How much of a prompt is read between two steps of the others to begin with, and how long they may wait for it."""
 
 LONE_PIECE_TOKENS, LONE_PIECE_S = 1024, 20.0
-"""The same where nobody waits, but a stopped reply for the end of a layer's longest product: a hundredth of that."""
+"""The same where nobody waits. A stopped reply ends with the product that is being computed, a hundredth of that."""
 
 LONE_PIECE_BESIDE_S = 2.0
 """The same where nobody waits now, but others may come.

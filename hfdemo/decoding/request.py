@@ -97,19 +97,19 @@ def make_decode_request(
         left = prompts.context_limit - len(prompt.ids)
         options = replace(options, max_new_tokens=min(wanted.max_new_tokens, left))
     return DecodeRequest(
-        prompt,
-        options,
-        reply_ids,
-        request.reply_start,
-        request.thought_start,
-        request.continues,
-        time_limit_s,
-        request.update_interval_s,
-        request.completes,
-        request.schema,
-        request.schema_field,
-        bool(request.tools),
-        request.likeliest,
+        prompt=prompt,
+        options=options,
+        reply_ids=reply_ids,
+        reply_start=request.reply_start,
+        thought_start=request.thought_start,
+        continues=request.continues,
+        time_limit_s=time_limit_s,
+        update_interval_s=request.update_interval_s,
+        completes=request.completes,
+        schema=request.schema,
+        schema_field=request.schema_field,
+        may_call=bool(request.tools),
+        likeliest=request.likeliest,
     )
 
 

@@ -10,12 +10,10 @@ from typing import Any
 from hfdemo.chat.messages import Message, ToolCall
 from hfdemo.chat.options import LIMITS, MAX_STOP_TEXT_CHARS, MAX_STOP_TEXTS, RECOMMENDED, Options, Thinking
 from hfdemo.chat.request import ChatRequest
-from hfdemo.door.fields import Fields
+from hfdemo.door.fields import PENALTIES, Fields
 from hfdemo.door.tools import read_calls, read_result
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import InvalidInput
-
-MAX_LIKELIEST = 20
 
 UNNAMED = ("", "dummy")
 """What is sent by programs that name no model; the second one by huggingface_hub's client."""
@@ -24,15 +22,13 @@ USUAL_LONGEST = int(LIMITS["max_new_tokens"].high)
 """How many tokens a reply may have if nothing is said of that."""
 
 MOST = 2**31 - 1
-"""What is said beyond that is as much as that; other servers count no further."""
+"""More tokens than that are taken as that; other servers count no further."""
 
 TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 """The parts of a message that are text."""
 
 _PATH = re.compile(r"[/~.]|[A-Za-z]:[/\\]")
 """What the path of a model on this machine begins with; a model that is being loaded is known by it."""
-
-FROM_TRANSFORMERS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +72,7 @@ def read_sampling(fields: Fields, status: Status, lengths: Sequence[str]) -> Opt
     Raises:
         InvalidInput: a value can't be used; the text names its field.
     """
-    fields.refuse(n=1, best_of=1, presence_penalty=0, frequency_penalty=0, logit_bias={})
+    fields.refuse(n=1, best_of=1, logit_bias={}, **dict.fromkeys(PENALTIES, 0))
     fields = _with_transformers_own(fields)
     given: dict[str, Any] = {name: fields.number(name, name) for name in RECOMMENDED if _is_given(fields, name)}
     if fields.raw("top_k") == -1:
@@ -253,7 +249,7 @@ def _with_transformers_own(fields: Fields) -> Fields:
         raise InvalidInput("bad_field", name="generation_config") from None
     if not isinstance(config, dict):
         raise InvalidInput("bad_field", name="generation_config")
-    own = {name: config[name] for name in FROM_TRANSFORMERS if name in config}
+    own = {name: config[name] for name in RECOMMENDED if name in config}
     if config.get("do_sample") is False:
         own["temperature"] = 0
     return fields.over({**own, "max_tokens": config.get("max_new_tokens")})

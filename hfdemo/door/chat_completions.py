@@ -6,10 +6,24 @@ from typing import Any
 
 from hfdemo.chat.messages import ToolCall
 from hfdemo.chat.reply import Delta, Receipt, Token
-from hfdemo.door.asked import MAX_LIKELIEST, Asked, check_model, go_on, read_conversation, read_sampling, read_schema
-from hfdemo.door.fields import Fields
+from hfdemo.door.asked import Asked, check_model, go_on, read_conversation, read_sampling, read_schema
+from hfdemo.door.fields import MAX_LIKELIEST, Fields
 from hfdemo.door.forms import Event, Told, logprob, new_id, now, usage
-from hfdemo.door.tools import CallsTold, read_tools
+from hfdemo.door.operation import Operation
+from hfdemo.door.schemas import (
+    FLAG,
+    FORMAT,
+    LENGTH,
+    LIKELIEST,
+    MESSAGE,
+    SAMPLING,
+    STREAM_OPTIONS,
+    TEXT,
+    object_of,
+    or_null,
+    reply_of,
+)
+from hfdemo.door.tools import CALLING, CALLS, RESULT, TOOL_CHOICE, TOOLS, CallsTold, read_tools
 from hfdemo.engines.protocol import Status
 
 
@@ -115,3 +129,39 @@ class ChatForm:
 
 def _token(token: Token) -> dict[str, Any]:
     return {"token": token.text, "logprob": logprob(token), "bytes": list(token.data)}
+
+
+ASKED = object_of(
+    {"messages": {"type": "array", "minItems": 1, "items": {"anyOf": [MESSAGE, CALLING, RESULT]}}},
+    SAMPLING
+    | STREAM_OPTIONS
+    | {
+        "max_completion_tokens": LENGTH,
+        "max_tokens": LENGTH,
+        "logprobs": FLAG,
+        "top_logprobs": LIKELIEST,
+        "response_format": or_null(FORMAT),
+        "continue_final_message": FLAG,
+        "tools": or_null(TOOLS),
+        "tool_choice": TOOL_CHOICE,
+        "parallel_tool_calls": FLAG,
+    },
+)
+
+_TOKEN = object_of(
+    {"token": TEXT, "logprob": {"type": "number"}, "bytes": {"type": "array", "items": {"type": "integer"}}}
+)
+
+
+ANSWER = reply_of(
+    "chat.completion",
+    {
+        "message": object_of(
+            {"role": {"const": "assistant"}, "content": {"type": ["string", "null"]}},
+            {"reasoning_content": TEXT, "refusal": {"type": "null"}, "tool_calls": CALLS},
+        ),
+        "logprobs": or_null(object_of({"content": {"type": "array", "items": _TOKEN}})),
+    },
+)
+
+CHAT = Operation("/v1/chat/completions", read_chat, ChatForm, ASKED, ANSWER)

@@ -7,9 +7,11 @@ from typing import Any
 from hfdemo.chat.messages import Message, read_text
 from hfdemo.chat.reply import Delta, Receipt, Token
 from hfdemo.chat.request import ChatRequest
-from hfdemo.door.asked import MAX_LIKELIEST, Asked, check_model, read_sampling, read_schema
-from hfdemo.door.fields import Fields
+from hfdemo.door.asked import Asked, check_model, read_sampling, read_schema
+from hfdemo.door.fields import MAX_LIKELIEST, Fields
 from hfdemo.door.forms import Event, Told, finish_word, logprob, new_id, now, usage
+from hfdemo.door.operation import Operation
+from hfdemo.door.schemas import FORMAT, LENGTH, LIKELIEST, SAMPLING, STREAM_OPTIONS, TEXT, object_of, or_null, reply_of
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import InvalidInput
 
@@ -111,3 +113,16 @@ def _prompt(fields: Fields) -> str:
     if not text:
         raise InvalidInput("no_question", name="prompt")
     return text
+
+
+ASKED = object_of(
+    {"prompt": {"anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 1}]}},
+    SAMPLING | STREAM_OPTIONS | {"max_tokens": LENGTH, "logprobs": LIKELIEST, "response_format": or_null(FORMAT)},
+)
+
+ANSWER = reply_of(
+    "text_completion",
+    {"text": TEXT, "logprobs": or_null(object_of({"tokens": {"type": "array", "items": TEXT}}))},
+)
+
+COMPLETION = Operation("/v1/completions", read_completion, CompletionForm, ASKED, ANSWER)

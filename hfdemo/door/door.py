@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,12 +16,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hfdemo.answering import Answer, Answering
 from hfdemo.chat.messages import read_object
 from hfdemo.door.asked import Asked, cache_key, served_name
-from hfdemo.door.chat_completions import ChatForm, read_chat
-from hfdemo.door.completions import CompletionForm, read_completion
+from hfdemo.door.chat_completions import CHAT
+from hfdemo.door.completions import COMPLETION
 from hfdemo.door.fields import Fields
 from hfdemo.door.forms import Event, ReplyForm
-from hfdemo.door.openapi import DOCUMENT
-from hfdemo.door.responses import ResponseForm, read_response
+from hfdemo.door.openapi import make_document
+from hfdemo.door.operation import Operation
+from hfdemo.door.responses import RESPONSE
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import Busy, GenerationFailed, HfdemoError, InvalidInput, ModelLoadError, NoGpu, explain_failure
 from hfdemo.web.bodies import SMALL_BYTES
@@ -73,19 +74,14 @@ OTHER_WORDS = (
 """The errors whose usual sentence tells people what to do on the page."""
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """What can be asked for at one address."""
-
-    read: Callable[[Fields, Status], Asked]
-    form: Callable[[Asked], ReplyForm]
+OPERATIONS = {operation.path: operation for operation in (CHAT, COMPLETION, RESPONSE)}
 
 
-OPERATIONS = {
-    "/v1/chat/completions": Operation(read_chat, ChatForm),
-    "/v1/completions": Operation(read_completion, CompletionForm),
-    "/v1/responses": Operation(read_response, ResponseForm),
-}
+DESCRIPTION = "/v1/openapi.json"
+"""Where the API is described."""
+
+MODELS = "/v1/models"
+"""Where the models are told."""
 
 
 def make_door(answering: Answering) -> ASGIApp:
@@ -118,14 +114,16 @@ class _Door:
 
     def _read(self, scope: Scope, path: str) -> Response:
         """Return what describes the API, or its models: a list of the one that answers, or that alone, by its name."""
+        if path not in (DESCRIPTION, MODELS) and not path.startswith(f"{MODELS}/"):
+            return refusal("no_such_route", 404, scope)
         if scope["method"] not in ("GET", "HEAD"):
             return refusal("wrong_method", 405, scope, {"allow": "GET"}, allowed="GET")
-        if path == "/v1/openapi.json":
-            return JSONResponse(DOCUMENT)
+        if path == DESCRIPTION:
+            return JSONResponse(make_document(OPERATIONS.values()))
         status = self._answering.status()
         served = [_model(status)] if status.model else []
         own_name = served_name(status)
-        name = path.removeprefix("/v1/models").removeprefix("/")
+        name = path.removeprefix(MODELS).removeprefix("/")
         if not name:
             return JSONResponse({"object": "list", "data": served})
         if name == own_name:

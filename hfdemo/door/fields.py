@@ -4,8 +4,14 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from hfdemo.chat.messages import read_text, shorten
-from hfdemo.chat.options import read_number
+from hfdemo.chat.options import LIMITS, read_number
 from hfdemo.errors import InvalidInput
+
+MAX_LIKELIEST = 20
+"""How many of the likeliest tokens may be asked for in each place."""
+
+PENALTIES = tuple(name for name in ("presence_penalty", "frequency_penalty") if name not in LIMITS)
+"""The options of OpenAI's API that there aren't here."""
 
 
 class Fields:

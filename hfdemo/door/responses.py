@@ -11,6 +11,8 @@ from hfdemo.chat.request import ChatRequest
 from hfdemo.door.asked import Asked, check_model, go_on, read_conversation, read_sampling, read_schema
 from hfdemo.door.fields import Fields
 from hfdemo.door.forms import Event, Told, finish_word, new_id, now
+from hfdemo.door.operation import Operation
+from hfdemo.door.schemas import COUNT, LENGTH, MESSAGE, SAMPLING, TEXT, object_of, or_null
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import InvalidInput
 
@@ -180,3 +182,31 @@ def _usage(receipt: Receipt) -> dict[str, Any]:
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": receipt.used_tokens,
     }
+
+
+_MESSAGES = {"type": "array", "minItems": 1, "items": MESSAGE}
+
+ASKED = object_of(
+    {"input": {"anyOf": [TEXT, _MESSAGES]}},
+    SAMPLING
+    | {
+        "instructions": {"type": ["string", "null"]},
+        "max_output_tokens": LENGTH,
+        "reasoning": or_null(object_of({}, {"effort": SAMPLING["reasoning_effort"]})),
+        "text": or_null(object_of({}, {"format": or_null(object_of({"type": {"enum": ["text", "json_object"]}}))})),
+    },
+)
+
+ANSWER = object_of(
+    {
+        "id": TEXT,
+        "object": {"const": "response"},
+        "created_at": COUNT,
+        "status": {"enum": ["completed", "incomplete"]},
+        "model": TEXT,
+        "output": {"type": "array", "items": object_of({"id": TEXT, "type": {"enum": ["reasoning", "message"]}})},
+        "usage": object_of({"input_tokens": COUNT, "output_tokens": COUNT, "total_tokens": COUNT}),
+    }
+)
+
+RESPONSE = Operation("/v1/responses", read_response, ResponseForm, ASKED, ANSWER)

@@ -12,6 +12,7 @@ from hfdemo.chat.request import ChatRequest
 from hfdemo.chat.tool_calls import CallReader
 from hfdemo.door.fields import Fields
 from hfdemo.door.forms import finish_word
+from hfdemo.door.schemas import CONTENT, TEXT, object_of, or_null
 from hfdemo.errors import InvalidInput
 
 MAX_TOOLS = 128
@@ -185,3 +186,27 @@ def _read_call(call: Fields) -> ToolCall:
     written = json.dumps(found, ensure_ascii=False)
     clean = replace_surrogates(written)  # JSON has them as escapes
     return ToolCall(name, arguments or "{}" if clean == written else clean, call.text("id"))
+
+
+_CALL = object_of(
+    {"id": TEXT, "type": {"const": "function"}, "function": object_of({"name": TEXT, "arguments": {"type": "string"}})}
+)
+
+CALLS = {"type": "array", "items": _CALL}
+
+CALLING = object_of({"role": {"const": "assistant"}, "tool_calls": CALLS}, {"content": or_null(CONTENT)})
+
+RESULT = object_of({"role": {"const": "tool"}, "tool_call_id": TEXT, "content": CONTENT})
+
+_TOOL_NAME = {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"}
+
+_TOOL = object_of(
+    {
+        "type": {"const": "function"},
+        "function": object_of({"name": _TOOL_NAME}, {"description": TEXT, "parameters": {"type": "object"}}),
+    }
+)
+
+TOOLS = {"type": "array", "items": _TOOL, "maxItems": MAX_TOOLS}
+
+TOOL_CHOICE = {"enum": [*CHOICES, None]}

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING
 
 from hfdemo.background import in_thread
 from hfdemo.chat.reply import HEARTBEAT_S, Delta, Receipt, StopSignal
 from hfdemo.chat.request import ChatRequest, ShownPrompt
+from hfdemo.compute.thread import ComputeThread
 from hfdemo.decoding.prefix_cache import PrefixCache
 from hfdemo.engines.model_host import LocalModelHost, not_there_error
-from hfdemo.engines.protocol import Status
+from hfdemo.engines.protocol import Setup, Status
 from hfdemo.engines.receipts import log_receipt, nothing_written
 from hfdemo.errors import HfdemoError, explain_failure, is_device_lost
+from hfdemo.models.catalog import Catalog
 from hfdemo.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +32,15 @@ logger = logging.getLogger(__name__)
 
 EXPIRY_LOOK_S = 30.0
 """How often it is looked whether what is kept of conversations is too old."""
+
+
+def set_up(settings: Settings, on_device_lost: Callable[[], None]) -> Setup:
+    """Return the engine of a model on this machine, which begins to load; see `protocol.Setup`."""
+    host = LocalModelHost(settings, ComputeThread())
+    host.on_device_lost = on_device_lost
+    engine = LocalEngine(settings, host)
+    host.load()
+    return Setup(engine, host, engine, Catalog(settings, host.machine))
 
 
 class LocalEngine:

@@ -143,3 +143,19 @@ class ModelCatalog(Protocol):
             HfdemoError: the Hub doesn't answer.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """An engine, and what stands beside it; what an engine's module returns for `set_up(settings, on_device_lost)`.
+
+    `on_device_lost` is to be called when the device can't be used again: it ends the program.
+    """
+
+    engine: Engine
+    host: ModelHost | None = None
+    """Brings models; without it, there is nothing to load or cancel."""
+    viewer: PromptViewer | None = None
+    """Without it, the exact prompt can't be shown."""
+    catalog: ModelCatalog | None = None
+    """Without it, no model can be chosen."""

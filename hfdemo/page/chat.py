@@ -128,7 +128,7 @@ class ChatPage(BareChatInterface):
             **QUEUED,
         )
         self.save_button.click(None, [self.conversation, self._controls.system_prompt], None, js=SAVE)
-        self._connect_programs()
+        self._program_door.connect(self.add_endpoint, [self.textbox, *self._controls.make_program_inputs()])
 
     @property
     def _path(self) -> list[Any]:
@@ -138,24 +138,6 @@ class ChatPage(BareChatInterface):
     def connect_new_chat(self, button: gr.Button) -> None:
         """Let a button begin a new chat, also while a reply comes."""
         button.click(None, None, [*self._path, *self._controls.inputs], js=CLEAR)
-
-    def _connect_programs(self) -> None:
-        door = self._program_door
-        self.add_endpoint(
-            door.chat,
-            [self.textbox, *self._controls.make_program_inputs()],
-            [],
-            api_name="chat",
-            api_description="Answer a message. The calls of one client are one conversation.",
-            concurrency_limit=None,
-        )
-        self.add_endpoint(
-            door.receipt,
-            [],
-            [],
-            api_name="receipt",
-            api_description="Return the receipt of this client's last reply.",
-        )
 
     def _reply_to(self, trigger: Any, function: Any, inputs: list[Any], *more: gr.components.Component) -> None:
         """Let a reply follow an event, and give the box back when it has ended, however it did."""

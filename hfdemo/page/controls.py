@@ -19,7 +19,7 @@ NUMBERS_BEFORE_TEXTS = 6
 """How many of the options the API takes before its texts. Newer ones come last, so that calls by position go on."""
 
 FOLLOW_MODEL = "(recommended, ...values) => window.hfdemo.followModel(recommended, values)"
-"""In `assets/page.js`: there nothing that a visitor changes meanwhile is overwritten."""
+"""In `assets/scripts/options.js`: there nothing that a visitor changes meanwhile is overwritten."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,15 @@ MODULE, FUNCTION = "gradio.component_meta", "create_or_modify_pyi"
 
 
 def skip_stub_files() -> None:
-    """Let gradio write no .pyi files, if it isn't imported yet."""
-    if MODULE not in sys.modules:
+    """Let gradio write no .pyi files, for its own components and for those made of them."""
+    if MODULE in sys.modules:
+        _take_away(sys.modules[MODULE])
+    else:
         sys.meta_path.insert(0, _Finder())
+
+
+def _take_away(module: ModuleType) -> None:
+    setattr(module, FUNCTION, lambda *_: None)
 
 
 class _Finder(MetaPathFinder):
@@ -46,4 +52,4 @@ class _Loading(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         self._loader.exec_module(module)
-        setattr(module, FUNCTION, lambda *_: None)
+        _take_away(module)

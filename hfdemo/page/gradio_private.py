@@ -9,6 +9,7 @@ import sys
 from collections import ChainMap
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from copy import copy
 from itertools import chain
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import gradio as gr
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from gradio import component_meta, networking, oauth, queueing, routes, state_holder, tunneling
+from gradio import networking, oauth, queueing, routes, state_holder, tunneling
 from gradio.components.chatbot import ChatbotDataMessages
 from gradio.context import LocalContext
 from gradio.i18n import I18nData
@@ -101,6 +102,30 @@ class PageBlocks(gr.Blocks):
         data: dict[str, Any] = await super().process_api(event, inputs, *args, **options)
         return data
 
+    async def postprocess_data(self, block_fn: Any, predictions: Any, state: Any) -> list[Any]:
+        """Return what is sent of an event's values; nothing is made of an output that is left as it is.
+
+        Gradio makes its component anew, with the schema of what that holds: for a Chatbot three milliseconds of the
+        model's time for each piece of a reply.
+        """
+        if len(block_fn.outputs) < 2 or not isinstance(predictions, list | tuple):
+            whole: list[Any] = await super().postprocess_data(block_fn, predictions, state)
+            return whole
+        places = [place for place, value in enumerate(predictions) if not _is_skip(value)]
+        sent: list[Any] = [gr.skip() for _ in predictions]
+        if places:
+            some = copy(block_fn)
+            some.outputs = [block_fn.outputs[place] for place in places]
+            values = [predictions[place] for place in places]
+            made = await super().postprocess_data(some, values if len(values) > 1 else values[0], state)
+            for place, value in zip(places, made, strict=True):
+                sent[place] = value
+        return sent
+
+
+def _is_skip(value: object) -> bool:
+    return isinstance(value, dict) and value == gr.skip()
+
 
 def _names_file(values: object) -> bool:
     """Tell whether there is anything in some values that Gradio takes for a file, wherever it stands.
@@ -117,17 +142,6 @@ def _names_file(values: object) -> bool:
         elif isinstance(value, list):
             waiting.extend(value)
     return False
-
-
-@contextmanager
-def no_stub_files() -> Iterator[None]:
-    """Keep Gradio from writing a .pyi file beside each module that subclasses a component."""
-    write = component_meta.create_or_modify_pyi
-    component_meta.create_or_modify_pyi = lambda *_: None
-    try:
-        yield
-    finally:
-        component_meta.create_or_modify_pyi = write
 
 
 @contextmanager

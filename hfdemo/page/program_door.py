@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from typing import Any
@@ -34,6 +34,18 @@ class ProgramDoor:
     def __init__(self, answering: Answering) -> None:
         self._answering = answering
         self._clients = ProgramClients()
+
+    def connect(self, add_endpoint: Callable[..., None], inputs: list[gr.components.Component]) -> None:
+        """Offer what there is.
+
+        Args:
+            add_endpoint: offers a function; see `BareChatInterface.add_endpoint`.
+            inputs: the components whose values `chat` takes.
+        """
+        about = "Answer a message. The calls of one client are one conversation."
+        add_endpoint(self.chat, inputs, [], api_name="chat", api_description=about, concurrency_limit=None)
+        about = "Return the receipt of this client's last reply."
+        add_endpoint(self.receipt, [], [], api_name="receipt", api_description=about)
 
     async def chat(
         self,

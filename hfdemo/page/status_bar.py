@@ -22,7 +22,8 @@ OTHERWISE_S = 3.0
 """How often an open page asks. Also when a model is ready: it may be unloaded, and others may choose another."""
 
 IF_SERVER_ANSWERS = "() => window.hfdemo.ping()"
-"""In `assets/page.js`. An event that finds no server makes Gradio load the page anew later, and the chat is lost."""
+"""In `assets/scripts/connection.js`. An event that finds no server makes Gradio load the page anew later, and the chat
+is lost."""
 
 
 class StatusBar:

@@ -20,12 +20,12 @@ from hfdemo.page.drawing import Entry, LiveDrawing, draw, draw_progress
 from hfdemo.page.gradio_private import leaving_call
 from hfdemo.page.receipt import meter_text
 from hfdemo.page.status import progress_text
+from hfdemo.web.clients import client_of
 from hfdemo.web.sign_in import VISITORS_TOKEN
-from hfdemo.web.throttle import client_of
 from hfdemo.words import Language, say
 
 KEPT_UPDATES = 8
-"""The partial reply is saved in the browser with each update of so many, in case the server goes away."""
+"""The partial reply is saved in the browser with one update in so many, in case the server goes away."""
 
 Update = tuple[Any, ...]
 """What an event gives to box, earlier turns, latest turns, conversation, Continue, meter and cache key."""
@@ -40,7 +40,7 @@ class PageTurn:
     asked: Conversation
     """Up to the message that is answered."""
     draft: str = ""
-    """What goes back into the box then."""
+    """What goes back into the box if no reply comes at all."""
     goes_on: Turn | None = None
     """The reply that is to go on."""
 
@@ -247,10 +247,11 @@ def request_of(path: Sequence[Turn], options: PageOptions) -> ChatRequest:
 def update_interval_s(turns: int) -> float:
     """Return the shortest time between two updates of a page.
 
-    A browser takes about 6 ms for one, and 0.45 ms more for each turn that it shows (measured with Chromium 156 and
-    Gradio 6.31); a third of its time is taken.
+    Nobody reads faster than 20 updates a second come, and each takes time from a model on the same machine. A browser
+    takes about 9 ms for one, and 0.1 ms more for each turn that it shows (measured with Chromium 150 and Gradio 6.31);
+    at most a third of its time is taken.
     """
-    return max(1 / 30, 3 * (6 + 0.45 * turns) / 1000)
+    return max(1 / 20, 3 * (9 + 0.1 * turns) / 1000)
 
 
 def _can_continue(reply: Turn | None) -> bool:

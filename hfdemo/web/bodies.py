@@ -12,8 +12,8 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hfdemo.web.clients import client_of
 from hfdemo.web.refusals import refusal
-from hfdemo.web.throttle import client_of
 
 MOST_ADDRESS_BYTES = 60_000
 """How long path and query of an address may be: httpx, by which Gradio reads it, takes 65,536 with the host's name."""
@@ -34,9 +34,7 @@ CHUNK_WAITS_S = 20.0
 BODY_WAITS_S = 120.0
 """How long a whole body may take."""
 
-_EVENT = re.compile(
-    r"/gradio_api/(queue/join|(call|run|api)/[^/]+|call/v2/[^/]+)/?|/v1/(chat/completions|completions|responses)/?"
-)
+_EVENT = re.compile(r"/gradio_api/(queue/join|(call|run|api)/[^/]+|call/v2/[^/]+)/?|/v1/.*")
 
 
 class BodyRefused(Exception):

@@ -8,8 +8,8 @@ from collections import Counter
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hfdemo.web.clients import client_of
 from hfdemo.web.refusals import refusal
-from hfdemo.web.throttle import client_of
 
 MAX_OF_ONE_ADDRESS = 256
 """Behind one address may be a classroom."""

@@ -1,10 +1,11 @@
 """Slows down whoever guesses passwords."""
 
-import ipaddress
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from hfdemo.web.clients import client_of
 
 FREE_TRIES = 5
 LONGEST_WAIT_S = 60.0
@@ -61,12 +62,3 @@ class Throttle:
         del wrong.tries[hash(user)]
         if not wrong.tries:
             del self._wrong[client_of(address)]
-
-
-def client_of(address: str) -> str:
-    """Return what stands for a client: its address, or the network of an IPv6 address, of which one client has all."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return str(ipaddress.ip_network(f"{address}/64", strict=False)) if found.version == 6 else address

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from hfdemo.chat.messages import Message, ToolCall
-from hfdemo.chat.options import RECOMMENDED, Options
+from hfdemo.chat.options import LIMITS, RECOMMENDED, Options
 from hfdemo.chat.reply import Delta, Receipt, StopSignal, Token
 from hfdemo.chat.request import ChatRequest
 from hfdemo.engines.remote.address import find_address
@@ -116,6 +116,12 @@ def test_what_is_asked_is_what_the_visitor_set(endpoint):
     assert body["stream"] is True
     assert body["stream_options"] == {"include_usage": True}
     assert body["chat_template_kwargs"] == {"enable_thinking": False, "thinking": False}
+
+
+@pytest.mark.parametrize("option", RECOMMENDED)
+def test_each_option_is_asked_of_the_server(endpoint, option):
+    read(make(endpoint), ask(**{option: LIMITS[option].high}))
+    assert endpoint.chats[0].body[option] == LIMITS[option].high
 
 
 def test_greedy_is_asked_without_what_has_no_effect_then(endpoint):
@@ -451,7 +457,7 @@ def test_a_server_without_a_list_is_asked_all_the_same(endpoint):
     assert endpoint.chats[1].body["model"] == "default"
 
 
-LIMITS = {
+CONTEXTS = {
     "vLLM": ({"max_model_len": 4096, "owned_by": "vllm"}, {}),
     "router": ({"providers": [{"context_length": 2048}, {"context_length": 4096}]}, {}),
     "Groq": ({"context_window": 4096}, {}),
@@ -463,7 +469,7 @@ LIMITS = {
 }
 
 
-@pytest.mark.parametrize(("listed", "pages"), LIMITS.values(), ids=LIMITS)
+@pytest.mark.parametrize(("listed", "pages"), CONTEXTS.values(), ids=CONTEXTS)
 def test_the_context_is_learned_where_the_server_tells(endpoint, listed, pages):
     endpoint.offer({"id": "org/model"} | listed)
     endpoint.pages |= {path: json_answer(page) for path, page in pages.items()}

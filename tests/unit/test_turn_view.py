@@ -279,7 +279,7 @@ def test_what_is_waited_for_is_said():
     assert run(engine, asked(), at_most=1).shown[-1] == say("status.loading", model="org/model")
 
 
-@pytest.mark.parametrize(("turns", "seconds"), [(0, 1 / 30), (1, 1 / 30), (100, 0.153)])
+@pytest.mark.parametrize(("turns", "seconds"), [(0, 1 / 20), (1, 1 / 20), (100, 0.057)])
 def test_updates_are_further_apart_the_more_there_is_to_draw(turns, seconds):
     assert update_interval_s(turns) == pytest.approx(seconds)
     assert update_interval_s(turns + 100) > update_interval_s(turns)

@@ -68,7 +68,7 @@ def test_what_hfdemo_adds_is_none_of_gradios():
         ("/v1/models", "with a key"),
         ("/v1/models/org/name", "with a key"),
         ("/v1/chat/completions", "with a key"),
-        ("/v1/other", None),
+        ("/v1/other", "with a key"),
         ("//config", None),
         ("/config/x", None),
         ("/gradio_api/queue/join\n", None),

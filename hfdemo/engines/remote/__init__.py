@@ -6,3 +6,21 @@ servers write as they are into their JSON; loses an error that comes with status
 connection until the client is closed. So this package reads the stream itself, over the HTTP library that
 huggingface_hub brings. Nothing here needs torch or transformers.
 """
+
+from collections.abc import Callable
+
+from hfdemo.engines.protocol import Setup
+from hfdemo.settings import Settings
+
+
+def set_up(settings: Settings, _: Callable[[], None]) -> Setup:
+    """Return the engine of the endpoint that the settings name; it begins to find out what that has."""
+    from huggingface_hub import get_token
+
+    from hfdemo.engines.remote.address import find_address
+    from hfdemo.engines.remote.engine import RemoteEngine
+    from hfdemo.engines.remote.host import RemoteHost
+
+    host = RemoteHost(settings, find_address(settings, get_token()))
+    host.load()
+    return Setup(RemoteEngine(settings, host), host, catalog=host)

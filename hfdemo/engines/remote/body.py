@@ -7,20 +7,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from hfdemo.chat.messages import Message
-from hfdemo.chat.options import Options
+from hfdemo.chat.options import LIMITS, RECOMMENDED, Options
 from hfdemo.chat.request import ChatRequest
 
-NEUTRAL: Mapping[str, float] = {"top_k": -1, "repetition_penalty": 1, "min_p": 0, "top_p": 1}
-"""The values that change nothing. Servers have other defaults, so these are sent, too; 0 is no top_k everywhere."""
+NO_TOP_K = -1
+"""How servers call it; 0 is not taken everywhere."""
 
-NUMBERS = ("temperature", "top_p", "max_tokens", "top_k", "repetition_penalty", "min_p", "seed")
+NEUTRAL = {name: limit.off for name, limit in LIMITS.items() if limit.off is not None} | {"top_k": NO_TOP_K}
+"""The values that change nothing. Servers have other defaults, so these are sent, too."""
+
+NUMBERS = (*RECOMMENDED, "max_tokens", "seed")
 """What people set that is a number; who sets one hears if it isn't taken."""
 
+OPENAI = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+"""The sampling options of OpenAI's own protocol."""
+
 EXTRAS = (
-    *("top_k", "repetition_penalty", "min_p", "chat_template_kwargs"),
-    *("continue_final_message", "add_generation_prompt"),
+    *(name for name in RECOMMENDED if name not in OPENAI),
+    *("chat_template_kwargs", "continue_final_message", "add_generation_prompt"),
 )
 """What OpenAI's own protocol doesn't have, but servers for open models do."""
+
+AMONG_LIKELY = ("top_p", "top_k", "min_p")
+"""The options that choose among likely tokens: they say nothing where the most likely one is always taken."""
 
 SYSTEM = "system"
 """The system message, as something that may be refused: then its text stands before the first message."""
@@ -91,7 +100,7 @@ def _in_words_of_llama_cpp(taken: Mapping[str, Any]) -> dict[str, Any]:
     if "response_format" in taken:
         schema = taken["response_format"]["json_schema"]["schema"]
         renamed["response_format"] = {"type": "json_object", "schema": schema}
-    return renamed | ({"top_k": 0} if taken.get("top_k") == NEUTRAL["top_k"] else {})
+    return renamed | ({"top_k": 0} if taken.get("top_k") == NO_TOP_K else {})
 
 
 def refused_parameters(said: str, body: Mapping[str, Any], sent: Mapping[str, Any]) -> set[str]:
@@ -199,17 +208,11 @@ def _schema_format(schema: str) -> dict[str, Any]:
 
 def _sampling(options: Options) -> dict[str, float]:
     """Return the sampling options that somebody chose; the server has its own values for the others."""
-    is_greedy = options.temperature == 0 or options.top_p == 0  # most servers take no top_p of 0
-    chosen: dict[str, float] = {
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "top_k": options.top_k or int(NEUTRAL["top_k"]),
-        "min_p": options.min_p,
-        "repetition_penalty": options.repetition_penalty,
-    }
-    chosen = {name: value for name, value in chosen.items() if name not in options.left_out}
-    if is_greedy:
-        return {name: value for name, value in chosen.items() if name == "repetition_penalty"} | {"temperature": 0}
+    chosen: dict[str, float] = {name: getattr(options, name) for name in RECOMMENDED if name not in options.left_out}
+    if "top_k" in chosen:
+        chosen["top_k"] = chosen["top_k"] or NO_TOP_K
+    if options.temperature == 0 or options.top_p == 0:  # most servers take no top_p of 0
+        return {name: value for name, value in chosen.items() if name not in AMONG_LIKELY} | {"temperature": 0}
     return chosen
 
 

@@ -50,5 +50,4 @@
       if (event.key === "?") show();
     }
   }, true);
-  hfdemo.showKeys = show;
 })();
