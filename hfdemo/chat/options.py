@@ -1,6 +1,6 @@
 """How a reply is made: the sampling options with their ranges, and how a visitor's values are checked."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -129,14 +129,27 @@ def read_number(name: str, value: object) -> float | int:
     return int(value)
 
 
+def check_stop_texts(texts: Iterable[str], **facts: str) -> tuple[str, ...]:
+    """Return the stop texts that aren't empty.
+
+    Args:
+        texts: as they were read.
+        facts: what else the error says.
+
+    Raises:
+        InvalidInput: they are too many, or too long.
+    """
+    read = tuple(filter(None, texts))
+    if len(read) > MAX_STOP_TEXTS or any(len(text) > MAX_STOP_TEXT_CHARS for text in read):
+        raise InvalidInput("too_many_stop_texts", texts=MAX_STOP_TEXTS, chars=MAX_STOP_TEXT_CHARS, **facts)
+    return read
+
+
 def _read_stop_texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         lines = read_text("stop_texts", value).split("\n")
         value = [line.replace("\\n", "\n").replace("\\t", "\t") for line in lines]
-    texts = tuple(text for text in (read_text("stop_texts", item) for item in value) if text)
-    if len(texts) > MAX_STOP_TEXTS or any(len(text) > MAX_STOP_TEXT_CHARS for text in texts):
-        raise InvalidInput("too_many_stop_texts", texts=MAX_STOP_TEXTS, chars=MAX_STOP_TEXT_CHARS)
-    return texts
+    return check_stop_texts([read_text("stop_texts", item) for item in value])
 
 
 def _read_thinking(value: object) -> Thinking:

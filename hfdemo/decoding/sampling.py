@@ -35,7 +35,7 @@ def make_sampler(options: Options, seed: int) -> Sampler:
     generator.manual_seed(seed)
 
     def sample(logits: Tensor, ids: Sequence[int]) -> int:
-        seen = torch.tensor(ids, device=logits.device) if options.repetition_penalty != 1 else logits
+        seen = torch.tensor(ids, device=logits.device) if options.repetition_penalty != 1 else None
         return choose_token(logits, options, seen, generator)
 
     return sample
@@ -59,19 +59,19 @@ def check_finite(greatest: Tensor) -> None:
         raise GenerationFailed("not_a_number")
 
 
-def choose_token(logits: Tensor, options: Options, seen: Tensor, generator: torch.Generator) -> int:
+def choose_token(logits: Tensor, options: Options, seen: Tensor | None, generator: torch.Generator) -> int:
     """Return the next token.
 
     Args:
         logits: of the vocabulary, of shape [vocabulary], in any type of numbers.
         options: the visitor's.
-        seen: the tokens of prompt and reply so far, for the repetition penalty.
+        seen: the tokens of prompt and reply so far, for the repetition penalty; None without one.
         generator: of the random numbers of this reply alone, on the CPU, so that a seed means the same everywhere.
 
     Raises:
         GenerationFailed: the logits contain NaN or infinity.
     """
-    if options.repetition_penalty != 1:
+    if seen is not None:
         logits = _penalised(logits.float(), seen, options.repetition_penalty)
     score, best = logits.max(0)  # four times as fast as argmax in bfloat16
     check_finite(score)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hfdemo.chat.messages import Message, ToolCall
-from hfdemo.chat.options import LIMITS, MAX_STOP_TEXT_CHARS, MAX_STOP_TEXTS, RECOMMENDED, Options, Thinking
+from hfdemo.chat.options import LIMITS, RECOMMENDED, Options, Thinking, check_stop_texts
 from hfdemo.chat.request import ChatRequest
 from hfdemo.door.fields import PENALTIES, Fields
 from hfdemo.door.tools import read_calls, read_result
@@ -48,7 +48,7 @@ def served_name(status: Status) -> str:
     return _without_folders(status.model)
 
 
-def check_model(fields: Fields, status: Status) -> str:
+def model_to_answer(fields: Fields, status: Status) -> str:
     """Return the model that is to answer.
 
     Raises:
@@ -83,7 +83,7 @@ def read_sampling(fields: Fields, status: Status, lengths: Sequence[str]) -> Opt
         **given,
         max_new_tokens=_length(fields, length) if length else USUAL_LONGEST,
         seed=-1 if seed is None or seed == -1 else seed % 2**32,
-        stop_texts=_stop_texts(fields),
+        stop_texts=check_stop_texts(fields.texts("stop"), name="stop"),
         thinking=_thinking(fields, status),
         left_out=tuple(_left_out(fields, given, bool(length))),
     )
@@ -129,7 +129,7 @@ def read_content(message: Fields) -> str:
     return "".join(texts)
 
 
-def read_conversation(messages: Sequence[Fields], field: str, system_prompt: str = "") -> ChatRequest:
+def read_messages(messages: Sequence[Fields], field: str, system_prompt: str = "") -> ChatRequest:
     """Return the request of a conversation; how it is sampled is put in later.
 
     Args:
@@ -214,13 +214,6 @@ def _length(fields: Fields, name: str) -> int:
     """Return how many tokens the reply may have; whether so many fit the model's context is known later."""
     value = fields.raw(name)
     return MOST if isinstance(value, int | float) and value > MOST else fields.whole(name, 1, MOST) or MOST
-
-
-def _stop_texts(fields: Fields) -> tuple[str, ...]:
-    texts = tuple(filter(None, fields.texts("stop")))
-    if len(texts) > MAX_STOP_TEXTS or any(len(text) > MAX_STOP_TEXT_CHARS for text in texts):
-        raise InvalidInput("too_many_stop_texts", name="stop", texts=MAX_STOP_TEXTS, chars=MAX_STOP_TEXT_CHARS)
-    return texts
 
 
 def _thinking(fields: Fields, status: Status) -> Thinking:

@@ -6,7 +6,7 @@ from typing import Any
 
 from hfdemo.chat.messages import ToolCall
 from hfdemo.chat.reply import Delta, Receipt, Token
-from hfdemo.door.asked import Asked, check_model, go_on, read_conversation, read_sampling, read_schema
+from hfdemo.door.asked import Asked, go_on, model_to_answer, read_messages, read_sampling, read_schema
 from hfdemo.door.fields import MAX_LIKELIEST, Fields
 from hfdemo.door.forms import Event, Told, logprob, new_id, now, usage
 from hfdemo.door.operation import Operation
@@ -33,10 +33,10 @@ def read_chat(fields: Fields, status: Status) -> Asked:
     Raises:
         InvalidInput: a field can't be used; the text names it.
     """
-    model = check_model(fields, status)
+    model = model_to_answer(fields, status)
     fields.refuse(modalities=["text"], functions=[])
     tools = read_tools(fields)
-    request = read_conversation(list(fields.objects("messages")), "messages")
+    request = read_messages(list(fields.objects("messages")), "messages")
     request = go_on(request, "messages", fields.flag("continue_final_message"))
     likeliest = fields.whole("top_logprobs", 0, MAX_LIKELIEST) or 0
     request = replace(

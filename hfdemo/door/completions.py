@@ -7,7 +7,7 @@ from typing import Any
 from hfdemo.chat.messages import Message, read_text
 from hfdemo.chat.reply import Delta, Receipt, Token
 from hfdemo.chat.request import ChatRequest
-from hfdemo.door.asked import Asked, check_model, read_sampling, read_schema
+from hfdemo.door.asked import Asked, model_to_answer, read_sampling, read_schema
 from hfdemo.door.fields import MAX_LIKELIEST, Fields
 from hfdemo.door.forms import Event, Told, finish_word, logprob, new_id, now, usage
 from hfdemo.door.operation import Operation
@@ -25,7 +25,7 @@ def read_completion(fields: Fields, status: Status) -> Asked:
     Raises:
         InvalidInput: a field can't be used; the text names it.
     """
-    model = check_model(fields, status)
+    model = model_to_answer(fields, status)
     fields.refuse(echo=False, suffix="")
     sampling = read_sampling(fields, status, ("max_tokens",))
     request = ChatRequest(

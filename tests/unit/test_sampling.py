@@ -57,7 +57,7 @@ def test_min_p_alone_keeps_what_is_likely_enough():
 def test_tokens_are_drawn_as_often_as_they_are_likely():
     options, logits = Options(temperature=0.9, top_p=0.8, top_k=20), logits_of(5)
     random = torch.Generator().manual_seed(1)
-    drawn = Counter(choose_token(logits, options, logits, random) for _ in range(4000))
+    drawn = Counter(choose_token(logits, options, None, random) for _ in range(4000))
     expected = stock(logits, options)
     assert set(drawn) <= set(expected.nonzero().flatten().tolist())
     for token, count in drawn.items():
@@ -70,7 +70,7 @@ def test_a_seed_draws_the_same_again_whatever_else_is_drawn():
     def draw(seed: int) -> list[int]:
         random = torch.Generator().manual_seed(seed)
         torch.rand(3)
-        return [choose_token(logits, options, logits, random) for _ in range(20)]
+        return [choose_token(logits, options, None, random) for _ in range(20)]
 
     assert draw(7) == draw(7) != draw(8)
 
@@ -78,7 +78,7 @@ def test_a_seed_draws_the_same_again_whatever_else_is_drawn():
 @pytest.mark.parametrize("temperature", [0.0, 0.009])
 def test_greedy_takes_the_most_likely(temperature):
     logits = logits_of(4)
-    assert choose_token(logits, Options(temperature=temperature), logits, torch.Generator()) == logits.argmax()
+    assert choose_token(logits, Options(temperature=temperature), None, torch.Generator()) == logits.argmax()
 
 
 @pytest.mark.parametrize("penalty", [0.5, 1.3, 2.0])
@@ -95,4 +95,4 @@ def test_logits_that_are_no_numbers_end_the_reply(bad, options):
     logits = logits_of(1)
     logits[77] = bad
     with pytest.raises(GenerationFailed, match="number"):
-        choose_token(logits, options, logits, torch.Generator())
+        choose_token(logits, options, None, torch.Generator())
