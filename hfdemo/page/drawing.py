@@ -29,7 +29,7 @@ def draw(path: Sequence[Turn], language: Language) -> tuple[list[Entry], list[En
             earlier += latest
             latest = []
         if passed == dropped and dropped:
-            latest.append(_fold("memory", say("receipt.memory", language)))
+            (latest or earlier).append(_fold("memory", say("receipt.memory", language)))
         latest += draw_turn(turn, language)
     return earlier, latest
 

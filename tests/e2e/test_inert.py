@@ -3,6 +3,7 @@
 import http.server
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -211,6 +212,54 @@ def test_a_selected_formula_is_copied_and_dragged_as_it_was_written(scripted, sc
     page.locator("#transcript .katex .katex-html").first.select_text()
     page.locator("#transcript .katex .katex-html .mord.mathnormal").first.drag_to(scripted_chat.box)
     expect(scripted_chat.box).to_have_value("$x^2$")
+
+
+def test_what_is_selected_of_many_messages_is_copied_whole_with_its_formulas(scripted, scripted_chat):
+    page = scripted_chat.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    for turn in range(4):
+        scripted.engine.enqueue(f"Alpha{turn}\n\nSum $x^2_{turn}$ here\n\nOmega{turn}")
+        scripted_chat.send(f"Question{turn}")
+        scripted_chat.wait_for_reply()
+    words = []
+    for turn in (2, 3):
+        words += [f"Question{turn}", f"Alpha{turn}", f"Sum $x^2_{turn}$ here", f"Omega{turn}"]
+    page.evaluate("""() => {
+        const at = text => {
+            const walk = document.createTreeWalker(document.querySelector("#transcript"), NodeFilter.SHOW_TEXT)
+            while (walk.nextNode()) if (walk.currentNode.textContent.includes(text)) return walk.currentNode
+        }
+        getSelection().setBaseAndExtent(at("Question2"), 0, at("Omega3"), 6)
+    }""")
+    page.keyboard.press("Control+C")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert [line for line in copied.splitlines() if line and not line.startswith("Finished")] == words
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Control+A")
+    page.keyboard.press("Control+C")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.count("Omega3") == copied.count("$x^2_0$") == 1
+
+
+@pytest.mark.parametrize("dropped", [0, 1, 2, 3, 4])
+def test_each_reply_is_copied_as_written_wherever_the_model_begins_to_remember(scripted, scripted_chat, dropped):
+    page = scripted_chat.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    for turn in range(3):
+        scripted.engine.receipt = replace(scripted.engine.receipt, dropped_messages=dropped if turn == 2 else 0)
+        scripted.engine.enqueue(f"The **bold** reply {turn}")
+        scripted_chat.send(f"Question {turn}")
+        scripted_chat.wait_for_reply()
+    rows = page.locator("#transcript .message-buttons button[data-copy]")
+    copied = []
+    for row in rows.all():
+        row.click(force=True)
+        page.wait_for_timeout(100)
+        copied.append(page.evaluate("navigator.clipboard.readText()"))
+    assert copied == [text for turn in range(3) for text in (f"Question {turn}", f"The **bold** reply {turn}")]
+    page.keyboard.press("Control+Shift+C")
+    page.wait_for_timeout(100)
+    assert page.evaluate("navigator.clipboard.readText()") == "The **bold** reply 2"
 
 
 def test_a_reply_that_is_only_thought_is_copied_as_thought(scripted, scripted_chat):

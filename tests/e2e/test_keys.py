@@ -62,6 +62,36 @@ def test_the_box_takes_the_focus_from_nothing_else(scripted_chat):
     expect(page.locator("#new-chat")).to_be_focused()
 
 
+@pytest.mark.parametrize("pressed", ["send", "starter", "stop", "undo", "new chat"])
+def test_what_is_typed_after_a_button_was_pressed_comes_into_the_box(scripted, scripted_chat, pressed):
+    page, typed = scripted_chat.page, "and then"
+    for question in ("one", "two"):
+        if pressed in ("undo", "new chat"):
+            scripted_chat.send(question)
+            scripted_chat.wait_for_reply()
+    scripted.engine.enqueue("begun", 3.0, "whole")
+    if pressed == "starter":
+        scripted_chat.starters.first.click()
+    elif pressed in ("send", "stop"):
+        scripted_chat.box.fill("go")
+        scripted_chat.send_button.click()
+    if pressed in ("send", "starter", "stop"):
+        expect(scripted_chat.replies.last).to_contain_text("begun")
+    if pressed == "stop":
+        scripted_chat.stop_button.click()
+        scripted_chat.send_button.wait_for()
+    elif pressed == "undo":
+        page.get_by_role("button", name="Undo").click()
+        expect(scripted_chat.users).to_have_count(1)
+        typed = "two" + typed
+    elif pressed == "new chat":
+        scripted_chat.new_chat.click()
+        expect(scripted_chat.users).to_have_count(0)
+    page.keyboard.type("and then")
+    expect(scripted_chat.box).to_have_value(typed)
+    expect(scripted_chat.users).to_have_count({"new chat": 0}.get(pressed, 1))
+
+
 ESCAPE_OF_AN_INPUT_METHOD = """(event) => document.activeElement.dispatchEvent(
     new KeyboardEvent("keydown", { key: "Escape", code: "Escape", bubbles: true, cancelable: true, ...event }))"""
 

@@ -231,6 +231,7 @@ def test_what_gradio_names_in_english_is_named_in_the_pages_language(scripted, b
         [...document.querySelectorAll(":is(#transcript, #settings) [aria-label]")]
             .filter((part) => part.checkVisibility())  // empty parts, never shown, are left as they are
             .map((part) => part.getAttribute("aria-label"))""")
+    assert say("page.undo", language) in named and say("page.retry", language) in named
     for option in ("temperature", "top_p", "max_new_tokens"):
         assert named.count(say(f"page.{option}", language)) == 2, "a number and a slider"
     assert say("page.reset_value", language) in named

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.conftest import FOLLOWS, SCROLLER
+from tests.e2e.conftest import FOLLOWS, SCROLLER, ChatPage
 
 
 def test_the_reader_who_scrolls_up_is_left_alone_until_the_button_leads_back(scripted, scripted_chat):
@@ -61,3 +61,76 @@ def test_a_reply_stays_where_it_is_when_it_has_ended(scripted, scripted_chat):
     scripted_chat.wait_for_reply()
     expect(scripted_chat.replies.last).to_contain_text("and ended")
     assert (len(tops := page.evaluate("[...window.tops]")), page.evaluate("window.most")) == (1, 1), tops
+
+
+def test_the_end_stays_in_sight_when_the_box_grows(scripted, scripted_chat):
+    page = scripted_chat.page
+    scripted.engine.enqueue("\n\n".join(f"paragraph {number}" for number in range(40)))
+    scripted_chat.send("go on")
+    scripted_chat.wait_for_reply()
+    page.wait_for_function(FOLLOWS, timeout=5000)
+    scripted_chat.box.fill("a line\n" * 9)
+    page.wait_for_function(FOLLOWS, timeout=5000)
+    expect(page.locator("#to-end")).to_be_hidden()
+
+
+def test_a_thought_that_is_opened_is_read_from_its_beginning_and_a_receipt_is_shown_whole(scripted, scripted_chat):
+    page = scripted_chat.page
+    thought = "\n\n".join(f"thought {number}" for number in range(40))
+    scripted.engine.enqueue(f"<think>{thought}</think>", "A short answer.")
+    scripted_chat.send("\n".join(f"line {number}" for number in range(30)))
+    scripted_chat.wait_for_reply()
+    page.wait_for_function(FOLLOWS, timeout=5000)
+    titles = page.locator("#latest .thought-group > .title")
+    assert titles.count() == 2
+    titles.last.click()
+    content = page.locator("#latest .thought-group > .content").last
+    expect(content).to_be_visible()
+    page.wait_for_timeout(600)
+    expect(content).to_be_in_viewport(ratio=0.9)
+    at = titles.first.bounding_box()["y"]
+    titles.first.click()
+    expect(page.locator("#latest .thought-group > .content").first).to_be_visible()
+    page.wait_for_timeout(600)
+    assert titles.first.bounding_box()["y"] == pytest.approx(at, abs=2)
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)], ids=["wide", "narrow"])
+def test_what_is_read_stands_still_when_the_first_word_comes_and_at_the_end(scripted, browser, size):
+    width, height = size
+    chat = ChatPage(browser.new_page(viewport={"width": width, "height": height}))
+    chat.open(scripted.url)
+    long = "\n\n".join(f"paragraph {number}" for number in range(40))
+    for question in ("first", "second"):
+        scripted.engine.enqueue(long)
+        chat.send(question)
+        chat.wait_for_reply()
+    scripted.engine.enqueue(1.0, "a", 1.0, " word")
+    chat.send("third")
+    expect(chat.page.locator("#latest .loading-spinner")).to_be_visible()
+    chat.page.wait_for_timeout(500)
+    chat.page.evaluate("""() => {
+        window.places = new Set()
+        const note = () => {
+            places.add(Math.round(document.querySelector("#latest .user-row").getBoundingClientRect().top))
+            requestAnimationFrame(note)
+        }
+        note()
+    }""")
+    chat.wait_for_reply()
+    chat.page.wait_for_timeout(500)
+    places = chat.page.evaluate("[...places]")
+    assert max(places) - min(places) <= 2, places
+
+
+def test_the_wheel_goes_on_over_the_button_that_leads_to_the_end(scripted, scripted_chat):
+    page = scripted_chat.page
+    scripted.engine.enqueue("\n\n".join(f"paragraph {number}" for number in range(80)))
+    scripted_chat.send("go on")
+    scripted_chat.wait_for_reply()
+    page.locator(SCROLLER).hover()
+    page.mouse.wheel(0, -800)
+    page.locator("#to-end").hover()
+    before = page.locator(SCROLLER).evaluate("(element) => element.scrollTop")
+    page.mouse.wheel(0, -300)
+    page.wait_for_function(f"document.querySelector('{SCROLLER}').scrollTop === {before - 300}", timeout=5000)

@@ -107,9 +107,9 @@ def test_a_path_is_drawn_turn_by_turn():
 
 def test_a_mark_stands_before_the_first_message_the_model_was_shown():
     earlier, latest = draw(conversation(2).path, "ko")
-    assert kinds(earlier) == ["user", "assistant"]
-    assert kinds(latest) == ["memory", "user", "assistant", "receipt"]
-    assert title_of(latest[0]) == say("receipt.memory", "ko")
+    assert kinds(earlier) == ["user", "assistant", "memory"]
+    assert kinds(latest) == ["user", "assistant", "receipt"]
+    assert title_of(earlier[2]) == say("receipt.memory", "ko")
 
 
 def test_the_last_receipt_says_where_the_mark_stands():

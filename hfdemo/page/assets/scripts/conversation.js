@@ -12,6 +12,18 @@
   const REPLYING = () => update({ submit_btn: false, stop_btn: true });
   const READY = () => update({ submit_btn: true, stop_btn: false });
 
+  // What was pressed to have or to end a reply: it goes away then, or would be pressed again by a space that is typed.
+  const PRESSED = "#message button, #transcript button.example, #transcript .message-buttons button:not([data-copy]), #continue, #new-chat";
+  // Typing goes on without a click where nothing else has the focus; on a phone the keyboard would jump up, so not there.
+  // Gradio's own autofocus takes the focus from wherever it is, each time the box begins or ends to scroll.
+  hfdemo.focusBox = () => {
+    const { activeElement: active } = document;
+    const wasPressed = active?.matches(PRESSED);
+    if (!wasPressed && active !== document.body && active?.isConnected) return;
+    if (matchMedia("(hover: hover)").matches) area().focus();
+    else if (wasPressed) active.blur();
+  };
+
   hfdemo.conversation = EMPTY; // what is drawn
   hfdemo.path = ({ turns, head } = hfdemo.conversation) => { // the turns that are shown, the first one first
     const byId = Object.fromEntries(turns.map((turn) => [turn.id, turn]));
@@ -35,6 +47,7 @@
   // being typed there.
   hfdemo.keep = (conversation) => {
     const { draft, ...data } = conversation ?? EMPTY;
+    const begins = data.turns.length && !hfdemo.conversation.turns.length;
     hfdemo.conversation = data;
     if (sent && hfdemo.path().length > sent.turns) {
       const typed = area().value;
@@ -42,6 +55,7 @@
       sent = null;
     }
     if (draft && !area().value.startsWith(draft)) hfdemo.setBox([draft, area().value].filter(Boolean).join("\n\n"));
+    if (draft || begins) hfdemo.focusBox();
     hfdemo.keepSoon();
   };
 
@@ -52,6 +66,7 @@
     locked = true;
     hfdemo.sayOverBox("");
     hfdemo.follow();
+    hfdemo.focusBox();
     return REPLYING();
   };
   hfdemo.send = () => {
@@ -60,12 +75,6 @@
     const box = hfdemo.lock();
     sent = { text, turns: hfdemo.path().length };
     return box;
-  };
-  // Typing goes on without a click where nothing else has the focus; on a phone the keyboard would jump up, so not there.
-  // Gradio's own autofocus takes the focus from wherever it is, each time the box begins or ends to scroll.
-  hfdemo.focusBox = () => {
-    const { activeElement } = document;
-    if (matchMedia("(hover: hover)").matches && (activeElement === document.body || !activeElement?.isConnected)) area().focus();
   };
   // A reply's event has ended, and a message can be sent.
   hfdemo.replyEnded = (conversation) => {
@@ -102,6 +111,7 @@
     const settings = hfdemo.ownSettings();
     hfdemo.keep(EMPTY);
     hfdemo.drawChats();
+    hfdemo.focusBox();
     return [READY(), [], [], EMPTY, update({ visible: false }), "", ...settings];
   };
   // Saves the path that is shown as a JSON file: what was typed and generated, thoughts, and the receipts' values.

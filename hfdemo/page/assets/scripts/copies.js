@@ -36,12 +36,15 @@
   // KaTeX draws a formula twice, for eyes and for screen readers; what is selected of it has it as it was written.
   const selectedFormulas = () => {
     const selection = getSelection(), transcript = document.querySelector("#transcript");
-    if (selection.isCollapsed || !transcript?.contains(selection.anchorNode)) return null;
+    if (selection.isCollapsed || !transcript || !selection.getRangeAt(0).intersectsNode(transcript)) return null;
     const range = selection.getRangeAt(0).cloneRange();
+    if (!transcript.contains(range.startContainer)) range.setStart(transcript, 0);
+    if (!transcript.contains(range.endContainer)) range.setEnd(transcript, transcript.childNodes.length);
     const formula = (node) => (node.closest ? node : node.parentElement).closest(".katex");
     if (formula(range.startContainer)) range.setStartBefore(formula(range.startContainer));
     if (formula(range.endContainer)) range.setEndAfter(formula(range.endContainer));
     const part = document.createElement("div");
+    part.className = "copied-part";
     part.append(range.cloneContents());
     const drawn = [...part.querySelectorAll(".katex")];
     if (!drawn.length) return null;

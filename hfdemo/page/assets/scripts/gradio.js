@@ -52,9 +52,9 @@
     "#message .submit-button": "send",
     "#message .stop-button": "stop",
     "#settings .toggle-button": "settings",
-    "#transcript button[aria-label='Retry']": "retry",
-    "#transcript button[aria-label='Undo']": "undo",
-    "#transcript [role=log]": "conversation",
+    "#latest .message-buttons button:not([data-copy], :has(.feather-rotate-ccw))": "retry",
+    "#latest .message-buttons button:has(.feather-rotate-ccw)": "undo",
+    "#scroller": "conversation",
     "#settings button.reset-button": "reset_value",
   };
   const KIND_OF_FIELD = /^(number input|range slider) for /; // its role says so, in the reader's own language
@@ -84,7 +84,11 @@
       const name = button.closest(".title").textContent.trim();
       if (button.getAttribute("aria-label") !== name) button.setAttribute("aria-label", name);
     }
-    for (const log of all("#transcript [role=log][aria-live=polite]")) log.setAttribute("aria-live", "off"); // see announceReply
+    for (const part of all("#scroller [role=log]")) { // the two are one; what is read out: see announceReply
+      for (const name of ["role", "aria-label", "aria-live"]) part.removeAttribute(name);
+      part.closest("#scroller").setAttribute("role", "log");
+      part.closest("#scroller").setAttribute("aria-live", "off");
+    }
     for (const list of all("#transcript .examples[role]")) list.removeAttribute("role");
   };
   new MutationObserver((changes) => { // of a chat of a hundred turns, each piece of a reply changes one

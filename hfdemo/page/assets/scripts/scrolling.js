@@ -2,6 +2,7 @@
 (() => {
   const { hfdemo } = window;
   const NEAR_PX = 48;
+  const OPENED_MS = 500; // Gradio takes less to open a thought or a receipt
   let follows = true;
   let seen = { top: 0, height: 0, room: 0 }; // of the transcript, when it was scrolled or grew last
   let leftAt = Infinity; // where the reader began to scroll up; Infinity once that has moved the transcript
@@ -15,11 +16,10 @@
       button = Object.assign(document.createElement("button"), { id: "to-end", textContent: "↓", title: hfdemo.say("to_end") });
       button.setAttribute("aria-label", button.title);
       button.addEventListener("click", hfdemo.follow);
+      button.addEventListener("wheel", ({ deltaY }) => scroller().scrollBy({ top: deltaY }), { passive: true });
     }
-    if (!button.isConnected) {
-      document.querySelector("#transcript").append(button);
-      for (const messages of element.children) sizes.observe(messages);
-    }
+    if (!button.isConnected) document.querySelector("#transcript").append(button);
+    for (const each of [element, ...element.children]) sizes.observe(each);
     button.hidden = follows || distance(element) < NEAR_PX;
   };
   const look = ({ scrollTop, scrollHeight, clientHeight }) => { seen = { top: scrollTop, height: scrollHeight, room: clientHeight }; };
@@ -31,7 +31,8 @@
     }
     draw();
   };
-  // The height of messages is known only when they have been in view: then, before that is seen, the end is elsewhere.
+  // The height of messages is known only when they have been in view, and the box grows: before that is seen, the end is
+  // elsewhere.
   const sizes = new ResizeObserver(toEnd);
   hfdemo.follow = () => { follows = true; toEnd(); };
   const leave = () => {
@@ -45,6 +46,19 @@
   document.addEventListener("wheel", (event) => { if (event.deltaY < 0) detach(event); }, { passive: true, capture: true });
   document.addEventListener("touchmove", detach, { passive: true, capture: true });
   document.addEventListener("keydown", (event) => { if (["PageUp", "ArrowUp", "Home"].includes(event.key)) detach(event); }, true);
+  // What is opened is read from its beginning; a short one at the end is shown whole.
+  document.addEventListener("click", (event) => {
+    const opened = event.target.closest?.("#transcript .thought-group > .title")?.parentElement;
+    if (!opened) return;
+    const element = scroller();
+    leave();
+    element.style.overflowAnchor = "none"; // the browser may keep what is below in its place
+    setTimeout(() => {
+      element.style.overflowAnchor = "";
+      if (opened.offsetHeight < element.clientHeight) opened.scrollIntoView({ block: "nearest" });
+      if (distance(element) < NEAR_PX) hfdemo.follow();
+    }, OPENED_MS);
+  }, true);
   document.addEventListener("pointerdown", (event) => { if (event.target === scroller()) leave(); }, true); // its scroll bar
   document.addEventListener("scroll", (event) => {
     if (event.target !== scroller()) return;
@@ -83,7 +97,17 @@
   let asked = 0;
   const soon = () => { asked ||= requestAnimationFrame(() => { asked = 0; toEnd(); showWhenDrawn(); }); };
   const concerns = ({ target }) => (target.closest ? target : target.parentElement)?.closest("#transcript, #status");
-  new MutationObserver((changes) => { if (changes.some(concerns)) soon(); })
+  // Which part has messages, as classes: `:has()` in the style sheet is looked at anew for each piece of a reply.
+  const mark = () => {
+    for (const name of ["earlier", "latest"]) {
+      scroller()?.classList.toggle(`has-${name}`, Boolean(document.querySelector(`#${name} .message-row`)));
+    }
+  };
+  new MutationObserver((changes) => {
+    if (!changes.some(concerns)) return;
+    mark();
+    soon();
+  })
     .observe(document, { subtree: true, childList: true, characterData: true });
   addEventListener("resize", soon);
 })();
