@@ -24,8 +24,9 @@ from hfdemo.web.clients import client_of
 from hfdemo.web.sign_in import VISITORS_TOKEN
 from hfdemo.words import Language, say
 
-KEPT_UPDATES = 8
-"""The partial reply is saved in the browser with one update in so many, in case the server goes away."""
+KEPT_S, KEPT_S_PER_TURN = 0.4, 0.01
+"""So long after another the partial reply is saved in the browser, in case the server goes away. With it the whole
+conversation is sent: the second is for each turn."""
 
 Update = tuple[Any, ...]
 """What an event gives to box, earlier turns, latest turns, conversation, Continue, meter and cache key."""
@@ -80,9 +81,8 @@ class TurnView:
         """Return the page with the next piece."""
         self.add(delta)
         data = gr.skip()
-        if self._so_far.content and time.monotonic() - self._kept_at > KEPT_UPDATES * update_interval_s(
-            len(self.turn.asked.turns)
-        ):
+        interval_s = KEPT_S + KEPT_S_PER_TURN * len(self.turn.asked.turns)
+        if self._so_far.content and time.monotonic() - self._kept_at > interval_s:
             self._kept_at = time.monotonic()
             data = to_data(self._with_reply(self._so_far))
         return gr.skip(), gr.skip(), self._latest(delta), data, gr.skip(), self._meter(delta.used_tokens)

@@ -264,7 +264,7 @@ def test_a_reply_that_is_all_thought_stays():
 
 
 def test_the_browser_gets_a_long_reply_as_data_while_it_comes(monkeypatch):
-    monkeypatch.setattr(turn_module, "KEPT_UPDATES", 0)
+    monkeypatch.setattr(turn_module, "KEPT_S", -1.0)
     engine = ScriptedEngine()
     engine.enqueue("half", 5.0, "whole")
     page = run(engine, asked(), at_most=3)
