@@ -71,6 +71,7 @@ class LocalModelHost:
         self._loading: Future[None] | None = None
         self._loaded_name: str | None = None  # how the model that is there was asked for
         self._ready = self.status  # what was said of it
+        self._good: tuple[str | None] | None = None  # what to go back to: the last that was there, or else that came
         if settings.idle_unload_s:
             Thread(target=self._watch_idleness, name="idle-unload", daemon=True).start()
 
@@ -96,11 +97,18 @@ class LocalModelHost:
         with self.lock:
             self._cancel.set()  # of a change that is under way
             if self.model is None:
+                if self._good is None and self.status.stage not in ("failed", "cancelled"):
+                    self._good = (self._wanted,)
                 self._begin(named)
                 return
             self._cancel = Event()
             self._wanted = named
             Thread(target=self._change, args=(named, self._cancel), name="model-change", daemon=True).start()
+
+    def goes_back(self) -> bool:
+        """Tell whether what was chosen last failed, and `load` brings the model again that was wanted before."""
+        with self.lock:
+            return self.status.stage == "failed" and (self._wanted or "") != self.status.named
 
     def cancel(self) -> None:
         """Stop whatever brings a model here."""
@@ -187,7 +195,7 @@ class LocalModelHost:
         with self.lock:  # another model may have been chosen while the last steps ran, which look at no cancel
             work.progress.raise_if_cancelled()
             self.last_used = time.monotonic()
-            self.model, self._loaded_name = model, work.named
+            self.model, self._loaded_name, self._good = model, work.named, (work.named,)
             self.status = self._ready = _ready(self.status, model)
         logger.info("%s", say("status.ready", model=source.name, device=model.device))
         for note in self.status.notes:
@@ -201,7 +209,13 @@ class LocalModelHost:
             self.status = replace(self.status, stage="cancelled", error=None)
             logger.info("%s", say("status.cancelled", model=self.status.model))
             return
-        self.status = replace(self.status, stage="failed", error=work.explain(error))
+        explained = work.explain(error)
+        with self.lock:
+            if not work.is_wanted():
+                return
+            if self._good:
+                self._wanted = self._good[0]
+            self.status = replace(self.status, stage="failed", error=explained)
 
     def _stay(self, work: _Loading, error: Exception) -> None:
         """Say why the old model stays."""
