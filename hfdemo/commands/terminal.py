@@ -37,6 +37,8 @@ EXIT_STATUS = {
     "needs_code": 26,
     "not_a_language_model": 26,
     "cant_load": 26,
+    "config_number": 26,
+    "config_value": 26,
     "file_pointer": 26,
     "file_empty": 26,
     "file_link_broken": 26,

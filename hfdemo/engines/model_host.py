@@ -365,7 +365,7 @@ def _ready(status: Status, model: LoadedModel) -> Status:
         base_model=prompts.base_model and not prompts.template.is_put_aside,
         takes_system_prompt=prompts.template.takes_system,
         recommended=wish.recommended,
-        notes=(*prompts.notes, *wish.notes),
+        notes=(*prompts.notes, *wish.notes, *model.notes),
         instruct_sibling=instruct_sibling(model.name) if prompts.base_model else None,
         error=None,
     )

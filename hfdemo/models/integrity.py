@@ -9,6 +9,7 @@ from typing import Any
 from zipfile import is_zipfile
 
 from hfdemo.errors import ModelLoadError
+from hfdemo.models.config_faults import refuse_impossible_numbers
 from hfdemo.models.disk import wanted_files
 from hfdemo.models.headers import GgufHeader, Tensor, read_gguf, read_safetensors, refuse_pointer, shown_path
 from hfdemo.models.source import is_hub_name
@@ -38,13 +39,15 @@ def open_folder(folder: Path) -> dict[str, Any]:
     """Return the config.json of a model's folder.
 
     Raises:
-        ModelLoadError: the folder holds no model that can be read; the text says what it holds instead.
+        ModelLoadError: the folder holds no model that can be read, which the text explains.
     """
     check_files(folder)
     entries = sorted(folder.iterdir())
     if CONFIG not in [path.name for path in entries]:
         raise _no_config(folder, entries)
-    return read_object(folder / CONFIG)
+    config = read_object(folder / CONFIG)
+    refuse_impossible_numbers(config, CONFIG, shown_path(folder))
+    return config
 
 
 def check_files(folder: Path) -> None:

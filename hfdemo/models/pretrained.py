@@ -14,6 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 
 from hfdemo.compute.transformers_private import choose_attention_freely
 from hfdemo.errors import ModelLoadError
+from hfdemo.models.access import read_json
+from hfdemo.models.config_faults import refuse_impossible_number, unknown_value
 from hfdemo.models.disk import ModelFiles
 from hfdemo.models.explain import NeedsCode
 from hfdemo.models.headers import shown_path
@@ -37,13 +39,16 @@ def load_tokenizer(files: ModelFiles) -> Any:
     # An adapter may bring its own.
     folder = files.adapter if files.adapter and _has_tokenizer(files.adapter) else files.folder
     try:
-        return _read(AutoTokenizer, files, folder)
-    except (NeedsCode, ImportError, PermissionError):
+        tokenizer = _read(AutoTokenizer, files, folder)
+        _refuse_impossible(tokenizer, folder)
+        tokenizer.encode("a", add_special_tokens=False)  # some vocabularies lack what they need for any text at all
+        return tokenizer
+    except (NeedsCode, ImportError, PermissionError, ModelLoadError):
         raise
     except Exception as error:  # of many kinds, some of which name nothing but a key or a line
         place = shown_path(folder / files.gguf_file if files.gguf_file else folder)
         problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise ModelLoadError("tokenizer_unreadable", place=place, problem=problem) from error
+        raise _unreadable(place, problem) from error
 
 
 def load_config(files: ModelFiles) -> Any:
@@ -109,6 +114,25 @@ def _read(kind: Any, files: ModelFiles, folder: Path, **options: Any) -> Any:
         if _brings_code(folder):
             raise NeedsCode from error
         raise
+    except (KeyError, AttributeError) as error:
+        if found := unknown_value(error, read_json(folder / "config.json"), "config.json", shown_path(folder)):
+            raise found from error
+        raise
+
+
+def _refuse_impossible(tokenizer: Any, folder: Path) -> None:
+    """Refuse a tokenizer without words, and a context or a chat template that can't be one."""
+    file, place = "tokenizer_config.json", shown_path(folder)
+    refuse_impossible_number("model_max_length", tokenizer.model_max_length, 2, file, place)
+    template = tokenizer.chat_template
+    if not isinstance(template, str | dict | None):
+        raise _unreadable(place, f"{file}: chat_template = {template!r:.80}")
+    if not len(tokenizer):
+        raise _unreadable(place, "its vocabulary is empty")
+
+
+def _unreadable(place: str, problem: str) -> ModelLoadError:
+    return ModelLoadError("tokenizer_unreadable", place=place, problem=problem)
 
 
 def _brings_code(folder: Path) -> bool:

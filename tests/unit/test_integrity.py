@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from hfdemo.commands.terminal import exit_status
 from hfdemo.compute.transformers_private import loads_gguf_of
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.check import check_model
@@ -409,6 +410,16 @@ def test_millions_of_layers_are_refused_at_once(folder):
         ({"model_type": None}, "architecture_unknown", "None"),
         ({"model_type": ""}, "not_a_language_model", "config.json"),
         ({"hidden_size": "many"}, "cant_load", "hidden_size"),
+        ({"num_hidden_layers": -3}, "config_number", "num_hidden_layers = -3"),
+        ({"num_hidden_layers": 0}, "config_number", "num_hidden_layers = 0"),
+        ({"num_attention_heads": 0}, "config_number", "num_attention_heads = 0"),
+        ({"vocab_size": "96"}, "config_number", "vocab_size = '96'"),
+        ({"vocab_size": True}, "config_number", "vocab_size = True"),
+        ({"max_position_embeddings": 1}, "config_number", "max_position_embeddings = 1"),
+        ({"max_position_embeddings": 0.5}, "config_number", "max_position_embeddings = 0.5"),
+        ({"dtype": "float99"}, "config_value", "dtype = 'float99'"),
+        ({"hidden_act": "nonsense"}, "config_value", "hidden_act = 'nonsense'"),
+        ({"rope_parameters": {"rope_type": "weird"}}, "config_value", "rope_parameters.rope_type = 'weird'"),
         ({"architectures": "LlamaForSequenceClassification"}, "not_text_generation", "LlamaForSequenceClassification"),
         ({"quantization_config": "awq"}, "quantizer_package", "gptqmodel"),
         ({"quantization_config": [4]}, "quantizer_unknown", "[4]"),
@@ -482,6 +493,56 @@ def test_a_tokenizer_that_is_broken_inside_is_said_to_be_it(folder, name, broken
         load_prompts(str(folder))
     assert refused.value.key == "tokenizer_unreadable"
     assert str(folder) in refused.value.text("en") and "토크나이저" in refused.value.text("ko")
+
+
+def test_layers_that_config_json_leaves_out_are_told(folder):
+    def notes() -> list[str]:
+        checked = check_model(parse_model(str(folder)), Settings(), MACHINE)
+        assert checked.files
+        return [note.text() for note in load_model(checked.files, "model", checked.plan).notes]
+
+    assert notes() == []
+    layers = json.loads((folder / "config.json").read_text())["num_hidden_layers"]
+    change_config(folder, num_hidden_layers=layers - 1)
+    assert ["more layers (1)" in note for note in notes()] == [True]
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "said"),
+    [
+        ({"model_max_length": "many"}, "config_number", "model_max_length = 'many'"),
+        ({"model_max_length": -5}, "config_number", "model_max_length = -5"),
+        ({"model_max_length": 512.5}, "config_number", "model_max_length = 512.5"),
+        ({"chat_template": 5}, "tokenizer_unreadable", "chat_template = 5"),
+    ],
+)
+def test_a_tokenizers_setting_that_cant_be_is_named(folder, changes, key, said):
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(ModelLoadError) as refused:
+        load_prompts(str(folder))
+    assert (refused.value.key, exit_status(refused.value)) == (key, 26)
+    assert "tokenizer_config.json" in refused.value.text("en") and said in refused.value.text("ko")
+
+
+@pytest.mark.parametrize(
+    ("words", "unknown", "said"), [({"b": 0}, "a", "not found in the vocabulary"), ({}, None, "vocabulary is empty")]
+)
+def test_a_tokenizer_without_words_is_refused(folder, words, unknown, said):
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"] = {"type": "BPE", "vocab": words, "merges": [], "unk_token": unknown}
+    path.write_text(json.dumps(content | {"added_tokens": []}))
+    (folder / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(ModelLoadError, match=said) as refused:
+        load_prompts(str(folder))
+    assert refused.value.key == "tokenizer_unreadable"
+
+
+def test_a_whole_number_with_a_point_is_one(folder):
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": 1e30}))
+    assert load_prompts(str(folder)).context_limit == 2048
 
 
 def test_checking_writes_no_bar(folder, capfd):
