@@ -59,6 +59,7 @@ EXIT_STATUS = {
     "tokenizer_unreadable": 26,
     "tensors_missing": 26,
     "tensors_misfit": 26,
+    "tensors_hollow": 26,
     "adapter_needs_peft": 26,
     "adapter_kind": 26,
     "adapter_without_base": 26,

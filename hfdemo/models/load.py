@@ -38,7 +38,7 @@ from hfdemo.models.plan import Plan
 from hfdemo.models.pretrained import load_config, load_tokenizer, load_weights, merge_adapter
 from hfdemo.models.progress import SILENT, Progress
 from hfdemo.models.source import HubModel, LocalModel, ModelSource
-from hfdemo.models.tensors import refuse_gaps, unread_layers
+from hfdemo.models.tensors import refuse_gaps, refuse_hollow, telling_weights, unread_layers
 from hfdemo.settings import Settings
 
 
@@ -122,6 +122,8 @@ def load_model(
             model, found = load_weights(
                 files, pickled=pickled, dtype=getattr(torch, plan.dtype), **placement, **_fewer_bits(plan, files)
             )
+    telling = telling_weights(model, decoder_layers(model))
+    refuse_hollow(name, weights.stored(telling) if weights else telling)
     if files.adapter:
         model = merge_adapter(model, files.adapter)
     refuse_gaps(name, found)  # what `check_model` can't know before: the tensors of quantized and pickled weights

@@ -4,11 +4,12 @@ transformers gives tensors that it doesn't find random numbers, and such a model
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
@@ -19,6 +20,9 @@ from hfdemo.models.headers import Tensor
 
 NAMED_AT_MOST = 5
 """So many tensors are named in a sentence."""
+
+ROWS_LOOKED_AT = 64
+"""Of a weight, spread over all of it."""
 
 MANY_LAYERS = 1000
 """More than any model has; making them to find out takes minutes and gigabytes."""
@@ -114,6 +118,49 @@ def unread_layers(found: Mapping[str, Any], names: Collection[str]) -> int:
     own = {match.group(1, 2) for key in names if (match := _LAYER.match(key))}
     stacks = {stack for stack, _ in own}
     return len({(stack, number) for stack, number in layers - own if stack in stacks})
+
+
+def telling_weights(model: Any, layers: Sequence[nn.Module]) -> dict[str, nn.Parameter]:
+    """Return the few weights by which a file full of zeros is found out, by their names.
+
+    These are the embedding, and the largest of the first and of the last layer: no good model has zeros there, as it
+    may in its norms and biases.
+
+    Args:
+        model: the model.
+        layers: its decoder layers.
+    """
+    parts: list[nn.Module] = [*layers[:1], *layers[-1:]]
+    with suppress(NotImplementedError):  # a model that transformers doesn't find it in
+        parts.append(model.get_input_embeddings())
+    matrices = ([p for p in part.parameters() if p.dim() > 1] for part in parts)
+    chosen = {id(max(found, key=torch.numel)) for found in matrices if found}
+    return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in chosen}
+
+
+def refuse_hollow(name: str, weights: Mapping[str, torch.Tensor]) -> None:
+    """Refuse a model with a weight that is all zeros, or in which nothing is a number: what is left of a broken copy.
+
+    Args:
+        name: the model's name.
+        weights: a few of its weights; see `telling_weights`.
+
+    Raises:
+        ModelLoadError: the text names them.
+    """
+    if hollow := [key for key, weight in weights.items() if _is_hollow(weight)]:
+        raise ModelLoadError("tensors_hollow", model=name, tensors=names_of(hollow))
+
+
+def _is_hollow(weight: torch.Tensor) -> bool:
+    """Tell whether a weight holds nothing; a look at some of its rows is enough if it does."""
+    if weight.is_meta or not (weight.is_floating_point() or weight.dtype == torch.uint8):
+        return False
+    rows = weight.detach().flatten(end_dim=-2)
+    some = rows[:: max(1, len(rows) // ROWS_LOOKED_AT)].float()
+    if not some.isfinite().any():
+        return True
+    return not some.any() and not rows.any()
 
 
 def _refuse_too_many_layers(name: str, config: Any, stored: int) -> None:

@@ -556,3 +556,38 @@ def test_checking_writes_no_bar(folder, capfd):
 def test_a_tensor_that_a_gguf_file_lacks_is_named(tmp_path, name):
     error = refusal(make_gguf(tmp_path / "m.gguf", without=name))
     assert (error.key, error.fields["tensors"]) == ("tensors_missing", name)
+
+
+def fill(folder: Path, number: float, only: str = "") -> None:
+    """Let weights of a model in one file be all the same."""
+    path = merge(folder)
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    filled = {name: torch.full_like(tensor, number) if only in name else tensor for name, tensor in tensors.items()}
+    save_file(filled, path, {"format": "pt"})
+
+
+def refused_at_loading(model: Path) -> ModelLoadError:
+    checked = check_model(parse_model(str(model)), Settings(), MACHINE)
+    assert checked.files
+    with pytest.raises(ModelLoadError) as refused:
+        load_model(checked.files, "model", checked.plan)
+    assert exit_status(refused.value) == 26
+    return refused.value
+
+
+@pytest.mark.parametrize("number", [0.0, float("nan")])
+@pytest.mark.parametrize("only", ["", "embed_tokens", "layers.0.mlp", "layers.2.mlp"])
+def test_weights_that_hold_nothing_are_refused(folder, number, only):
+    fill(folder, number, only)
+    error = refused_at_loading(folder)
+    assert error.key == "tensors_hollow"
+    assert (only or "embed_tokens") in error.text("en") and (only or "embed_tokens") in error.text("ko")
+
+
+@pytest.mark.parametrize("only", ["norm", "o_proj", "down_proj"])
+def test_zeros_where_a_good_model_may_have_them_are_taken(folder, only):
+    fill(folder, 0.0, only)
+    checked = check_model(parse_model(str(folder)), Settings(), MACHINE)
+    assert checked.files
+    assert load_model(checked.files, "model", checked.plan).name == "model"
