@@ -46,6 +46,8 @@ EXIT_STATUS = {
     "architecture_unknown": 26,
     "file_cut": 26,
     "file_damaged": 26,
+    "file_no_object": 26,
+    "index_empty": 26,
     "gguf_unreadable": 26,
     "gguf_parts_missing": 26,
     "gguf_parts": 26,

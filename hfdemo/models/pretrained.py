@@ -5,12 +5,13 @@ transformers would ask a person at a terminal whether to run the code, and act o
 """
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from hfdemo.compute.transformers_private import choose_attention_freely
 from hfdemo.errors import ModelLoadError
@@ -19,7 +20,7 @@ from hfdemo.models.config_faults import refuse_impossible_number, unknown_value
 from hfdemo.models.disk import ModelFiles
 from hfdemo.models.explain import NeedsCode
 from hfdemo.models.headers import shown_path
-from hfdemo.models.integrity import TOKENIZERS
+from hfdemo.models.integrity import has_tokenizer
 
 _SWITCHES = {"trust_remote_code": False, "local_files_only": True}
 """No code of the model's, and nothing but the files that are here: a configuration may name others on the Hub."""
@@ -37,9 +38,10 @@ def load_tokenizer(files: ModelFiles) -> Any:
         ModelLoadError: it can't be read.
     """
     # An adapter may bring its own.
-    folder = files.adapter if files.adapter and _has_tokenizer(files.adapter) else files.folder
+    folder = files.adapter if files.adapter and has_tokenizer(files.adapter) else files.folder
     try:
-        tokenizer = _read(AutoTokenizer, files, folder)
+        config = _read_marked_config(files)
+        tokenizer = _read(AutoTokenizer, files, folder, **({"config": config} if config else {}))
         _refuse_impossible(tokenizer, folder)
         tokenizer.encode("a", add_special_tokens=False)  # some vocabularies lack what they need for any text at all
         return tokenizer
@@ -58,7 +60,9 @@ def load_config(files: ModelFiles) -> Any:
         NeedsCode: it is a program.
         OSError, ValueError, ...: it can't be read; see `explain.explain_load_error`.
     """
-    config = _read(AutoConfig, files, files.folder)
+    config = _read_marked_config(files) or _read(AutoConfig, files, files.folder)
+    if not getattr(config, "quantization_config", True):  # it says nothing, and the loader takes it for something
+        del config.quantization_config
     choose_attention_freely(config)
     return config
 
@@ -101,11 +105,6 @@ def merge_adapter(model: Any, folder: Path) -> Any:
     return load_adapter(model, folder).merge_and_unload(progressbar=False)
 
 
-def _has_tokenizer(folder: Path) -> bool:
-    """Tell whether an adapter brings a tokenizer of its own."""
-    return any(any(folder.glob(pattern)) for pattern in TOKENIZERS)
-
-
 def _read(kind: Any, files: ModelFiles, folder: Path, **options: Any) -> Any:
     where = {"gguf_file": files.gguf_file} if files.gguf_file else {}
     try:
@@ -133,6 +132,15 @@ def _refuse_impossible(tokenizer: Any, folder: Path) -> None:
 
 def _unreadable(place: str, problem: str) -> ModelLoadError:
     return ModelLoadError("tokenizer_unreadable", place=place, problem=problem)
+
+
+def _read_marked_config(files: ModelFiles) -> Any:
+    """Return the configuration if its file begins with a byte order mark, which transformers doesn't read; or None."""
+    path = files.folder / "config.json"
+    if files.gguf_file or not path.is_file() or not path.read_bytes().startswith(BOM_UTF8):
+        return None
+    config = read_json(path)
+    return CONFIG_MAPPING[str(config.get("model_type"))].from_dict(config)
 
 
 def _brings_code(folder: Path) -> bool:

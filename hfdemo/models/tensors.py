@@ -74,8 +74,9 @@ def _find_class(name: str, config: Mapping[str, Any], stored: int) -> tuple[Any,
     Raises:
         ModelLoadError: there is none.
     """
+    said = {key: value for key, value in config.items() if value or key != "quantization_config"}  # see `load_config`
     try:
-        known = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(dict(config))
+        known = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(said)
         choose_attention_freely(known)
         _refuse_too_many_layers(name, known, stored)
         with torch.device("meta"):

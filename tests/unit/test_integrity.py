@@ -134,7 +134,31 @@ def test_an_index_cant_lead_out_of_the_folder(folder, tmp_path):
 @pytest.mark.parametrize("content", ["{}", '{"weight_map": {}}', '{"weight_map": []}'])
 def test_an_index_that_names_nothing_is_refused(folder, content):
     (folder / "model.safetensors.index.json").write_text(content)
-    assert refusal(folder).key == "shards_missing"
+    error = refusal(folder)
+    assert (error.key, exit_status(error)) == ("index_empty", 26)
+    assert "model.safetensors.index.json" in error.text("en") and "?" not in error.text("en")
+
+
+def test_a_list_in_place_of_the_configuration_is_said_to_be_no_object(folder):
+    (folder / "config.json").write_text("[]")
+    error = refusal(folder)
+    assert (error.key, exit_status(error)) == ("file_no_object", 26)
+    assert "config.json" in error.text("en") and "JSON object, which is written between { and }" in error.text("en")
+    assert "{ 와 } 로" in error.text("ko")
+
+
+def with_mark(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+
+@pytest.mark.parametrize("change", [with_mark, lambda folder: change_config(folder, quantization_config={})])
+def test_a_byte_order_mark_or_an_empty_field_hurts_no_configuration(folder, change):
+    change(folder)
+    checked = check_model(parse_model(str(folder)), Settings(), MACHINE)
+    assert checked.files and checked.plan.facts.layers == 3
+    assert load_model(checked.files, "model", checked.plan).prompts.context_limit == 2048
+    assert load_prompts(str(folder)).context_limit == 2048
 
 
 @pytest.mark.parametrize("kept", [0, 5, 20, -1, -4096], ids=["nothing", "5", "in the header", "one short", "tail"])
@@ -229,9 +253,16 @@ def test_no_whole_model_is_refused(model_type, dtype, whole, tmp_path):
 
 
 def test_a_folder_without_a_tokenizer_is_refused(folder):
-    for path in folder.glob("tokenizer*"):
-        path.unlink()
+    (folder / "tokenizer.json").unlink()
+    assert refusal(folder).key == "no_tokenizer", "its settings alone are none"
+    (folder / "tokenizer_config.json").unlink()
     assert refusal(folder).key == "no_tokenizer"
+
+
+def test_a_tokenizer_of_bytes_needs_no_file_of_words(folder):
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
+    assert check_model(parse_model(str(folder)), Settings(), MACHINE).plan.fits
 
 
 def test_pickles_are_looked_at_too(folder, whole):
@@ -423,7 +454,6 @@ def test_millions_of_layers_are_refused_at_once(folder):
         ({"architectures": "LlamaForSequenceClassification"}, "not_text_generation", "LlamaForSequenceClassification"),
         ({"quantization_config": "awq"}, "quantizer_package", "gptqmodel"),
         ({"quantization_config": [4]}, "quantizer_unknown", "[4]"),
-        ({"quantization_config": {}}, "quantizer_unknown", "?"),
         ({"quantization_config": {"quant_method": None}}, "quantizer_unknown", "?"),
         ({"quantization_config": {"quant_method": ["awq"]}}, "quantizer_unknown", "awq"),
         ({"quantization_config": {"load_in_4bit": False}}, "quantizer_unknown", "?"),
