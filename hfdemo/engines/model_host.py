@@ -197,9 +197,9 @@ class LocalModelHost:
             self.last_used = time.monotonic()
             self.model, self._loaded_name, self._good = model, work.named, (work.named,)
             self.status = self._ready = _ready(self.status, model)
-        logger.info("%s", say("status.ready", model=source.name, device=model.device))
+        logger.info("%s", self._say("status.ready", model=source.name, device=model.device))
         for note in self.status.notes:
-            logger.warning("%s", note.text())
+            logger.warning("%s", note.text(self._settings.language))
 
     def _fail(self, work: _Loading, error: Exception) -> None:
         """Say why there is no model now."""
@@ -207,7 +207,7 @@ class LocalModelHost:
             return
         if work.cancelled_by(error):
             self.status = replace(self.status, stage="cancelled", error=None)
-            logger.info("%s", say("status.cancelled", model=self.status.model))
+            logger.info("%s", self._say("status.cancelled", model=self.status.model))
             return
         explained = work.explain(error)
         with self.lock:
@@ -232,6 +232,10 @@ class LocalModelHost:
             self._user.release()
         give_memory_back()
 
+    def _say(self, key: str, **fields: object) -> str:
+        """Return a text for the log, which whoever started the program reads."""
+        return say(key, self._settings.language, **fields)
+
     def _unload_if_idle(self) -> None:
         with self.lock:
             if not self._is_idle():
@@ -239,7 +243,7 @@ class LocalModelHost:
             self.model = None
             self.status = replace(self.status, stage="unloaded", device="", error=None)
         self._unload()
-        logger.info("%s", say("status.unloaded", model=self.status.model))
+        logger.info("%s", self._say("status.unloaded", model=self.status.model))
 
     def _watch_idleness(self) -> None:
         while True:
@@ -288,7 +292,7 @@ class _Loading:
             host.status, model=source.name, named=named or "", fallback=fallback, plan=None, error=None
         )
         if fallback:
-            logger.warning("%s", say("status.embedded", reason=fallback))
+            logger.warning("%s", host._say("status.embedded", reason=fallback.text(settings.language)))
         self.progress.report("checking")
         self.checked: Checked = check_model(source, settings, machine)
         host.status = replace(host.status, plan=self.checked.plan)
@@ -324,7 +328,7 @@ class _Loading:
         explained = explain_load_error(error, self._source, self._host._settings.platform)
         if explained.key == "load_failed":  # for any other, its sentence is enough
             log_failure("loading the model", error)
-        logger.error("%s", explained)
+        logger.error("%s", explained.text(self._host._settings.language))
         return explained
 
     def _show(self, step: LoadStage, done_bytes: int, total_bytes: int, file: str, bytes_per_s: float) -> None:
@@ -332,7 +336,7 @@ class _Loading:
         if not self.is_wanted():
             return
         if step != status.stage:
-            logger.info("%s", say(f"status.{step}", model=status.model))
+            logger.info("%s", self._host._say(f"status.{step}", model=status.model))
         self._host.status = replace(
             status, stage=step, file=file, done_bytes=done_bytes, total_bytes=total_bytes, bytes_per_s=bytes_per_s
         )

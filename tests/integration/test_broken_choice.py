@@ -1,5 +1,6 @@
 """A model chosen in the menu that turns out to be broken leaves the good one at work."""
 
+import logging
 import shutil
 import threading
 from pathlib import Path
@@ -143,3 +144,16 @@ def test_a_model_that_failed_with_no_good_one_before_is_tried_again(good, tmp_pa
     local.load()
     wait_until(lambda: local.status().stage == "ready", 30)
     assert local.status().named == str(other)
+
+
+def test_the_terminal_is_told_in_the_hosts_language(good, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "hfdemo.engines.model_host")
+    (folder := Path(shutil.copytree(good, tmp_path / "noted"))).joinpath("generation_config.json").write_text("[]")
+    local = loaded(Settings(model=str(folder), language="ko"))
+    broken = broken_folder(good, tmp_path / "broken")
+    local.choose(str(broken))
+    wait_until(lambda: local.status().error is not None, 30)
+    said = [record.getMessage() for record in caplog.records if record.name == "hfdemo.engines.model_host"]
+    assert "noted 모델을 확인하는 중입니다 …" in said and "noted 모델을 불러오는 중입니다 …" in said
+    assert local.status().notes[0].text("ko") in said
+    assert local.status().error.text("ko") == said[-1]
