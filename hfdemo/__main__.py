@@ -105,7 +105,7 @@ def _run(arguments: list[str] | None) -> int:
     )
     publish.add_argument("--dry-run", action="store_true", help="show what would be sent, and send nothing")
     publish.add_argument("--verbose", action="store_true", help="with --dry-run, list each file")
-    for command in (start, check, doctor, publish):
+    for command in (start, prompt, check, doctor, publish):
         command.add_argument("--language", choices=environment.languages(), help="as in HFDEMO_LANGUAGE")
     chosen = parser.parse_args(arguments)
     try:
@@ -187,7 +187,7 @@ def _run_command(chosen: argparse.Namespace) -> int:
     if chosen.command == "doctor":
         return doctor.run(chosen.model, chosen.language)
     wishes = prompt.PromptWishes(chosen.max_new_tokens, chosen.thinking, chosen.system, chosen.reply_start)
-    return prompt.run(chosen.messages, chosen.model, chosen.json, wishes)
+    return prompt.run(chosen.messages, chosen.model, chosen.json, wishes, chosen.language)
 
 
 def _publish(chosen: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from hfdemo.errors import SettingsError
 from hfdemo.variables import NUMBERS, refuse_network
-from hfdemo.words import LANGUAGES, Language, say
+from hfdemo.words import LANGUAGES, Language, language_of_terminal, say
 
 Platform = Literal["local", "colab", "space", "zerogpu"]
 """Where this runs: on the host's own machine, in a Google Colab notebook, on a Space, or on a Space with ZeroGPU."""
@@ -148,8 +148,8 @@ class Settings:
     title: str = "hfdemo"
     """`HFDEMO_TITLE`: the page's name, in the tab of the browser and as an installed app."""
 
-    language: Language | None = None
-    """`HFDEMO_LANGUAGE`: the language of what is said in the terminal; None is the system's."""
+    language: Language = "en"
+    """`HFDEMO_LANGUAGE`: the language of what is said in the terminal; the system's if nobody says."""
     metrics: Offered = "auto"
     """`HFDEMO_METRICS`: whether `/metrics` has numbers for Prometheus."""
 
@@ -270,7 +270,7 @@ def _read(environ: Mapping[str, str], defaults: Settings) -> Settings:
         trusted_proxies=_proxies(environ),
         max_request_mb=_whole_number(environ, "HFDEMO_MAX_REQUEST_MB", defaults.max_request_mb, low=1, high=1024),
         title=environ.get("HFDEMO_TITLE", "").strip() or defaults.title,
-        language=_language(environ, "HFDEMO_LANGUAGE"),
+        language=_language(environ, "HFDEMO_LANGUAGE") or language_of_terminal(environ),
         metrics=_one_of(environ, "HFDEMO_METRICS", defaults.metrics, get_args(Offered)),
         platform=(platform := find_platform(environ)),
         private=platform == "local" and _is_reached_from_here_only(environ),

@@ -14,10 +14,10 @@ from hfdemo.chat.messages import Message, read_reply_start, read_system_prompt, 
 from hfdemo.chat.options import LIMITS, Options, read_options
 from hfdemo.chat.prompt import Prompt, PromptBuilder
 from hfdemo.chat.reply_reader import THOUGHT_FIELD
-from hfdemo.commands.terminal import prepare_terminal, warn_of_variables
+from hfdemo.commands.terminal import exit_status, prepare_terminal, warn_of_variables
 from hfdemo.errors import HfdemoError, InvalidInput
 from hfdemo.settings import from_env
-from hfdemo.words import language_of_terminal
+from hfdemo.words import Language, language_of_terminal, say
 
 CONTROL = "\x1b[7m{}\x1b[0m"
 """Marks a control token in the terminal with inverse colours."""
@@ -35,22 +35,30 @@ class PromptWishes:
     """Takes the place of a last message of the assistant's; None leaves that."""
 
 
-def run(source: str, model: str | None, as_json: bool, wishes: PromptWishes = PromptWishes()) -> int:
-    """Print the prompt, and return the exit status: 0, or 2 with the reason on standard error.
+def run(
+    source: str,
+    model: str | None,
+    as_json: bool,
+    wishes: PromptWishes = PromptWishes(),
+    language: Language | None = None,
+) -> int:
+    """Print the prompt, and return the exit status: 0, or that of the reason, which is on standard error.
 
     Args:
         source: a file with a JSON list of `role` and `content`, or `-` for standard input.
         model: as in `HFDEMO_MODEL`; None is its value.
         as_json: print JSON for programs instead of text for people.
         wishes: what else is asked for.
+        language: language of the output; None is the terminal's.
     """
     prepare_terminal()
-    warn_of_variables(language_of_terminal(os.environ))
+    language = language or language_of_terminal(os.environ)
+    warn_of_variables(language)
     try:
-        print(_describe(source, model, as_json, wishes))  # noqa: T201
+        print(_describe(source, model, as_json, wishes, language))  # noqa: T201
     except HfdemoError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 2
+        print(error.text(language), file=sys.stderr)  # noqa: T201
+        return exit_status(error)
     return 0
 
 
@@ -87,7 +95,7 @@ def _is_message(item: object) -> bool:
     )
 
 
-def _describe(source: str, model: str | None, as_json: bool, wishes: PromptWishes) -> str:
+def _describe(source: str, model: str | None, as_json: bool, wishes: PromptWishes, language: Language) -> str:
     settings = from_env(os.environ)
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
@@ -112,10 +120,10 @@ def _describe(source: str, model: str | None, as_json: bool, wishes: PromptWishe
         thinking=options.thinking,
     )
     for note in prompts.notes:
-        print(note.text(), file=sys.stderr)  # noqa: T201
+        print(note.text(language), file=sys.stderr)  # noqa: T201
     shown = prompts.show(prompt.ids)
     if not as_json:
-        return _for_people(prompts, prompt, [special for _, special in shown])
+        return _for_people(prompts, prompt, [special for _, special in shown], language)
     return json.dumps(
         {
             "text": prompts.text(prompt.ids),
@@ -140,10 +148,10 @@ def _read_options(wishes: PromptWishes) -> Options:
     return read_options(*numbers.values(), thinking=wishes.thinking)
 
 
-def _for_people(prompts: PromptBuilder, prompt: Prompt, special: Sequence[bool]) -> str:
+def _for_people(prompts: PromptBuilder, prompt: Prompt, special: Sequence[bool], language: Language) -> str:
     marked = ""
     for is_control, run in groupby(zip(prompt.ids, special, strict=True), key=itemgetter(1)):
         ids = [token_id for token_id, _ in run]  # decoded together, as one character may span several tokens
         marked += CONTROL.format(prompts.text(ids)) if is_control else prompts.text_within(ids)
-    limit = prompts.context_limit or "?"
-    return f"{marked}\n\n{len(prompt.ids)} tokens of {limit}; {prompt.dropped} messages left out"
+    counts = {"tokens": len(prompt.ids), "limit": prompts.context_limit or "?", "dropped": prompt.dropped}
+    return f"{marked}\n\n{say('prompt.counted', language, **counts)}"

@@ -118,7 +118,7 @@ class LocalEngine:
 
     def _wait_for_model(self, stop: StopSignal) -> Generator[Delta, None, bool]:
         """Yield heartbeats until the model is there, or somebody stops; tell whether it is."""
-        if self.status().stage != "failed":
+        if self.status().stage != "failed" or self._host.goes_back():
             self._host.load()
         while self._host.model is None:
             stage = self.status().stage

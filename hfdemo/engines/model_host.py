@@ -71,6 +71,7 @@ class LocalModelHost:
         self._loading: Future[None] | None = None
         self._loaded_name: str | None = None  # how the model that is there was asked for
         self._ready = self.status  # what was said of it
+        self._good: tuple[str | None] | None = None  # what to go back to: the last that was there, or else that came
         if settings.idle_unload_s:
             Thread(target=self._watch_idleness, name="idle-unload", daemon=True).start()
 
@@ -96,11 +97,18 @@ class LocalModelHost:
         with self.lock:
             self._cancel.set()  # of a change that is under way
             if self.model is None:
+                if self._good is None and self.status.stage not in ("failed", "cancelled"):
+                    self._good = (self._wanted,)
                 self._begin(named)
                 return
             self._cancel = Event()
             self._wanted = named
             Thread(target=self._change, args=(named, self._cancel), name="model-change", daemon=True).start()
+
+    def goes_back(self) -> bool:
+        """Tell whether what was chosen last failed, and `load` brings the model again that was wanted before."""
+        with self.lock:
+            return self.status.stage == "failed" and (self._wanted or "") != self.status.named
 
     def cancel(self) -> None:
         """Stop whatever brings a model here."""
@@ -187,11 +195,11 @@ class LocalModelHost:
         with self.lock:  # another model may have been chosen while the last steps ran, which look at no cancel
             work.progress.raise_if_cancelled()
             self.last_used = time.monotonic()
-            self.model, self._loaded_name = model, work.named
+            self.model, self._loaded_name, self._good = model, work.named, (work.named,)
             self.status = self._ready = _ready(self.status, model)
-        logger.info("%s", say("status.ready", model=source.name, device=model.device))
+        logger.info("%s", self._say("status.ready", model=source.name, device=model.device))
         for note in self.status.notes:
-            logger.warning("%s", note.text())
+            logger.warning("%s", note.text(self._settings.language))
 
     def _fail(self, work: _Loading, error: Exception) -> None:
         """Say why there is no model now."""
@@ -199,9 +207,15 @@ class LocalModelHost:
             return
         if work.cancelled_by(error):
             self.status = replace(self.status, stage="cancelled", error=None)
-            logger.info("%s", say("status.cancelled", model=self.status.model))
+            logger.info("%s", self._say("status.cancelled", model=self.status.model))
             return
-        self.status = replace(self.status, stage="failed", error=work.explain(error))
+        explained = work.explain(error)
+        with self.lock:
+            if not work.is_wanted():
+                return
+            if self._good:
+                self._wanted = self._good[0]
+            self.status = replace(self.status, stage="failed", error=explained)
 
     def _stay(self, work: _Loading, error: Exception) -> None:
         """Say why the old model stays."""
@@ -218,6 +232,10 @@ class LocalModelHost:
             self._user.release()
         give_memory_back()
 
+    def _say(self, key: str, **fields: object) -> str:
+        """Return a text for the log, which whoever started the program reads."""
+        return say(key, self._settings.language, **fields)
+
     def _unload_if_idle(self) -> None:
         with self.lock:
             if not self._is_idle():
@@ -225,7 +243,7 @@ class LocalModelHost:
             self.model = None
             self.status = replace(self.status, stage="unloaded", device="", error=None)
         self._unload()
-        logger.info("%s", say("status.unloaded", model=self.status.model))
+        logger.info("%s", self._say("status.unloaded", model=self.status.model))
 
     def _watch_idleness(self) -> None:
         while True:
@@ -274,7 +292,7 @@ class _Loading:
             host.status, model=source.name, named=named or "", fallback=fallback, plan=None, error=None
         )
         if fallback:
-            logger.warning("%s", say("status.embedded", reason=fallback))
+            logger.warning("%s", host._say("status.embedded", reason=fallback.text(settings.language)))
         self.progress.report("checking")
         self.checked: Checked = check_model(source, settings, machine)
         host.status = replace(host.status, plan=self.checked.plan)
@@ -310,7 +328,7 @@ class _Loading:
         explained = explain_load_error(error, self._source, self._host._settings.platform)
         if explained.key == "load_failed":  # for any other, its sentence is enough
             log_failure("loading the model", error)
-        logger.error("%s", explained)
+        logger.error("%s", explained.text(self._host._settings.language))
         return explained
 
     def _show(self, step: LoadStage, done_bytes: int, total_bytes: int, file: str, bytes_per_s: float) -> None:
@@ -318,7 +336,7 @@ class _Loading:
         if not self.is_wanted():
             return
         if step != status.stage:
-            logger.info("%s", say(f"status.{step}", model=status.model))
+            logger.info("%s", self._host._say(f"status.{step}", model=status.model))
         self._host.status = replace(
             status, stage=step, file=file, done_bytes=done_bytes, total_bytes=total_bytes, bytes_per_s=bytes_per_s
         )
@@ -351,7 +369,7 @@ def _ready(status: Status, model: LoadedModel) -> Status:
         base_model=prompts.base_model and not prompts.template.is_put_aside,
         takes_system_prompt=prompts.template.takes_system,
         recommended=wish.recommended,
-        notes=(*prompts.notes, *wish.notes),
+        notes=(*prompts.notes, *wish.notes, *model.notes),
         instruct_sibling=instruct_sibling(model.name) if prompts.base_model else None,
         error=None,
     )

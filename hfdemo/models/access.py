@@ -64,7 +64,7 @@ def read_config(source: HubModel) -> dict[str, Any]:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file; empty if there is no file, or something else in it."""
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(path.read_text("utf-8-sig"))
     except (FileNotFoundError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

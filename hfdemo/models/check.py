@@ -27,6 +27,7 @@ from hfdemo.models.adapter import (
     is_adapter_here,
 )
 from hfdemo.models.choose import HUB_TIMEOUT_S, parse_model
+from hfdemo.models.config_faults import refuse_impossible_numbers
 from hfdemo.models.disk import ModelFiles, RemoteFile, find_model, has_file, local_files, partial_bytes, wanted_files
 from hfdemo.models.embedded import PARAMETERS, WHEEL_BYTES
 from hfdemo.models.explain import NO_ROOM, advice, explain_load_error
@@ -261,6 +262,7 @@ def _facts_on_hub(source: HubModel, settings: Settings, machine: Machine) -> tup
             raise AdapterRepository
         config = read_config(source) if "config.json" in sizes else {}
         check_kind(source.name, list(sizes), config, settings.allow_pickle, info.pipeline_tag or "")
+        refuse_impossible_numbers(config, "config.json", source.name)
         check_quantization(source.name, config, machine)
         if weight_files(sizes, settings.allow_pickle, str(config.get("transformers_weights") or "")) is None:
             raise ModelLoadError("no_weights_on_hub", model=source.name)

@@ -244,7 +244,7 @@ def _count_stored(path: Path) -> Counter[str]:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config = json.loads((folder / "config.json").read_text("utf-8-sig"))
     except (OSError, ValueError):
         return {}
     return config if isinstance(config, dict) else {}

@@ -5,6 +5,7 @@ packed as it is, and of the rest only what is being packed is ever there in 16 b
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +30,9 @@ from hfdemo.models.progress import Progress
 
 NUMBERS_AT_ONCE = 1 << 18
 """About how many weights are unpacked at once: so few that they stay in a core's cache."""
+
+BYTES_LOOKED_AT = 1 << 16
+"""At the begin, in the middle and at the end of a weight, to tell whether there is anything."""
 
 
 class GgufWeights:
@@ -71,6 +75,16 @@ class GgufWeights:
             if name in self._stored and tuple(self._stored[name].shape) != shape
         ]
         return {"missing_keys": [name for name in shapes if name not in self._stored], "mismatched_keys": misfits}
+
+    def stored(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Return some bytes of some weights, from all over each, as rows; they are zeros if the weights are."""
+        return {name: self._some_blocks(self._stored[name]) for name in names if name in self._stored}
+
+    def _some_blocks(self, info: Any) -> Tensor:
+        length = min(BYTES_LOOKED_AT, info.nbytes)
+        begins = (0, (info.nbytes - length) // 2, info.nbytes - length)
+        pieces = (np.fromfile(self._path, np.uint8, length, offset=self._begin + info.offset + b) for b in begins)
+        return torch.from_numpy(np.stack(list(pieces)))
 
     def read(self, part: nn.Module) -> None:
         """Read the weights of a part of the model that haven't been read yet.

@@ -2,6 +2,7 @@
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from zipfile import is_zipfile
 
 from hfdemo.errors import ModelLoadError
+from hfdemo.models.config_faults import refuse_impossible_numbers
 from hfdemo.models.disk import wanted_files
 from hfdemo.models.headers import GgufHeader, Tensor, read_gguf, read_safetensors, refuse_pointer, shown_path
 from hfdemo.models.source import is_hub_name
@@ -19,10 +21,23 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 """The names that transformers looks for, in this order."""
 
-TOKENIZERS = ("tokenizer*.json", "*.model", "*.tiktoken", "tekken.json", "vocab.*", "merges.txt", "spiece*")
+TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer.*.json",
+    "*.model",
+    "*.tiktoken",
+    "tekken.json",
+    "vocab.*",
+    "merges.txt",
+    "spiece*",
+)
 """How files are called from which a tokenizer can be made."""
 
-NEEDED_JSON = (CONFIG, INDEX, PICKLE_INDEX, "tokenizer.json", "tokenizer_config.json")
+TOKENIZER_CONFIG = "tokenizer_config.json"
+OF_BYTES = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
+"""The tokenizers that need no more than their name there: their words are bytes."""
+
+NEEDED_JSON = (CONFIG, INDEX, PICKLE_INDEX, "tokenizer.json", TOKENIZER_CONFIG)
 """Without any of these, if they are there, nothing can be loaded."""
 
 NAMED_AT_MOST = 8
@@ -38,13 +53,15 @@ def open_folder(folder: Path) -> dict[str, Any]:
     """Return the config.json of a model's folder.
 
     Raises:
-        ModelLoadError: the folder holds no model that can be read; the text says what it holds instead.
+        ModelLoadError: the folder holds no model that can be read, which the text explains.
     """
     check_files(folder)
     entries = sorted(folder.iterdir())
     if CONFIG not in [path.name for path in entries]:
         raise _no_config(folder, entries)
-    return read_object(folder / CONFIG)
+    config = read_object(folder / CONFIG)
+    refuse_impossible_numbers(config, CONFIG, shown_path(folder))
+    return config
 
 
 def check_files(folder: Path) -> None:
@@ -68,11 +85,11 @@ def read_object(path: Path) -> dict[str, Any]:
         ModelLoadError: there is something else in it.
     """
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(path.read_text("utf-8-sig"))  # some editors begin a file with a byte order mark
     except (ValueError, RecursionError):
-        found = None
+        raise _damaged(path) from None
     if not isinstance(found, dict):
-        raise _damaged(path)
+        raise ModelLoadError("file_no_object", file=path.name, folder=shown_path(path.parent))
     return found
 
 
@@ -102,9 +119,17 @@ def check_folder(folder: Path, config: Mapping[str, Any], allow_pickle: bool) ->
             tensors |= read_safetensors(folder / name)
         else:
             _refuse_broken_pickle(folder / name)
-    if not any(fnmatch(name, pattern) for name in files for pattern in TOKENIZERS):
+    if not has_tokenizer(folder):
         raise ModelLoadError("no_tokenizer", folder=shown_path(folder))
     return tensors if all(name.endswith(".safetensors") for name in shards) else None
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Tell whether a folder has what a tokenizer can be made of."""
+    files = [path.name for path in folder.iterdir()]
+    if any(fnmatch(name, pattern) for name in files for pattern in TOKENIZERS):
+        return True
+    return TOKENIZER_CONFIG in files and read_object(folder / TOKENIZER_CONFIG).get("tokenizer_class") in OF_BYTES
 
 
 def weight_files(names: Iterable[str], allow_pickle: bool, named: str = "") -> str | None:
@@ -126,9 +151,10 @@ def refuse_missing_shards(place: str, index: str, shards: Sequence[str], files: 
     Raises:
         ModelLoadError: the text names them.
     """
-    missing = sorted(set(shards) - set(files))
-    if missing or not shards:
-        raise ModelLoadError("shards_missing", folder=place, index=index, files=listed(missing) or "?")
+    if not shards:
+        raise ModelLoadError("index_empty", folder=place, index=index)
+    if missing := sorted(set(shards) - set(files)):
+        raise ModelLoadError("shards_missing", folder=place, index=index, files=listed(missing))
 
 
 def check_gguf(path: Path) -> GgufHeader:
@@ -231,7 +257,10 @@ def _is_model(folder: Path) -> bool:
 
 def _refuse_broken_json(path: Path) -> None:
     """Refuse a JSON file that is cut off, by its first and its last letter: some of them are large."""
-    content = path.read_bytes().strip()
+    content = path.read_bytes()
+    if path.name == CONFIG:
+        content = content.removeprefix(BOM_UTF8)
+    content = content.strip()
     if content[:1] + content[-1:] not in (b"{}", b"[]"):
         raise _damaged(path)
 

@@ -9,6 +9,7 @@ import torch
 from transformers import BitsAndBytesConfig, GgufConfig, TextGenerationPipeline, pipeline
 from transformers.utils.logging import disable_progress_bar
 
+from hfdemo.chat.notes import Note, make_note
 from hfdemo.chat.prompt import Prompt, PromptBuilder
 from hfdemo.chat.template import ChatTemplate
 from hfdemo.compute.allocator import PACKING_BLOCK_BYTES, PROMPT_BLOCK_BYTES, free_at_once, reuse_freed, trim_freed
@@ -37,7 +38,7 @@ from hfdemo.models.plan import Plan
 from hfdemo.models.pretrained import load_config, load_tokenizer, load_weights, merge_adapter
 from hfdemo.models.progress import SILENT, Progress
 from hfdemo.models.source import HubModel, LocalModel, ModelSource
-from hfdemo.models.tensors import refuse_gaps
+from hfdemo.models.tensors import refuse_gaps, refuse_hollow, telling_weights, unread_layers
 from hfdemo.settings import Settings
 
 
@@ -74,6 +75,8 @@ class LoadedModel:
     """How much memory there is to keep prompts that were read; None is as much as the host allows."""
     wish: GenerationWish = field(default_factory=GenerationWish)
     """What its makers wish for its replies."""
+    notes: tuple[Note, ...] = ()
+    """What people should know of its weights."""
 
     @property
     def tokenizer(self) -> Any:
@@ -119,9 +122,12 @@ def load_model(
             model, found = load_weights(
                 files, pickled=pickled, dtype=getattr(torch, plan.dtype), **placement, **_fewer_bits(plan, files)
             )
+    telling = telling_weights(model, decoder_layers(model))
+    refuse_hollow(name, weights.stored(telling) if weights else telling)
     if files.adapter:
         model = merge_adapter(model, files.adapter)
     refuse_gaps(name, found)  # what `check_model` can't know before: the tensors of quantized and pickled weights
+    unread = unread_layers(found, model.state_dict().keys())
     model.generation_config = own_generation_config(wish, model.config, tokenizer)
     prompts = _make_prompts(tokenizer, model.config, template, wish, settings)
     end_ids = tuple(sorted(end_of_reply_ids(model, tokenizer, prompts)))
@@ -154,6 +160,7 @@ def load_model(
         chats=plan.chats,
         prefix_bytes=plan.prefix_bytes,
         wish=wish,
+        notes=(make_note("layers_unread", count=unread),) if unread else (),
     )
 
 
@@ -339,7 +346,7 @@ def context_limit(config: Any, tokenizer: Any) -> int | None:
     """Return how many tokens the model can read and write together, or None if neither of them says."""
     text_config = config.get_text_config(decoder=True)
     known = [getattr(text_config, "max_position_embeddings", None), tokenizer.model_max_length]
-    return min((int(limit) for limit in known if limit and limit < 10**9), default=None)
+    return min((int(limit) for limit in known if limit and 0 < limit < 10**9), default=None)
 
 
 def embeddings(config: Any) -> int | None:

@@ -5,19 +5,22 @@ transformers would ask a person at a terminal whether to run the code, and act o
 """
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from hfdemo.compute.transformers_private import choose_attention_freely
 from hfdemo.errors import ModelLoadError
+from hfdemo.models.access import read_json
+from hfdemo.models.config_faults import refuse_impossible_number, unknown_value
 from hfdemo.models.disk import ModelFiles
 from hfdemo.models.explain import NeedsCode
 from hfdemo.models.headers import shown_path
-from hfdemo.models.integrity import TOKENIZERS
+from hfdemo.models.integrity import has_tokenizer
 
 _SWITCHES = {"trust_remote_code": False, "local_files_only": True}
 """No code of the model's, and nothing but the files that are here: a configuration may name others on the Hub."""
@@ -35,15 +38,19 @@ def load_tokenizer(files: ModelFiles) -> Any:
         ModelLoadError: it can't be read.
     """
     # An adapter may bring its own.
-    folder = files.adapter if files.adapter and _has_tokenizer(files.adapter) else files.folder
+    folder = files.adapter if files.adapter and has_tokenizer(files.adapter) else files.folder
     try:
-        return _read(AutoTokenizer, files, folder)
-    except (NeedsCode, ImportError, PermissionError):
+        config = _read_marked_config(files)
+        tokenizer = _read(AutoTokenizer, files, folder, **({"config": config} if config else {}))
+        _refuse_impossible(tokenizer, folder)
+        tokenizer.encode("a", add_special_tokens=False)  # some vocabularies lack what they need for any text at all
+        return tokenizer
+    except (NeedsCode, ImportError, PermissionError, ModelLoadError):
         raise
     except Exception as error:  # of many kinds, some of which name nothing but a key or a line
         place = shown_path(folder / files.gguf_file if files.gguf_file else folder)
         problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise ModelLoadError("tokenizer_unreadable", place=place, problem=problem) from error
+        raise _unreadable(place, problem) from error
 
 
 def load_config(files: ModelFiles) -> Any:
@@ -53,7 +60,9 @@ def load_config(files: ModelFiles) -> Any:
         NeedsCode: it is a program.
         OSError, ValueError, ...: it can't be read; see `explain.explain_load_error`.
     """
-    config = _read(AutoConfig, files, files.folder)
+    config = _read_marked_config(files) or _read(AutoConfig, files, files.folder)
+    if not getattr(config, "quantization_config", True):  # it says nothing, and the loader takes it for something
+        del config.quantization_config
     choose_attention_freely(config)
     return config
 
@@ -96,11 +105,6 @@ def merge_adapter(model: Any, folder: Path) -> Any:
     return load_adapter(model, folder).merge_and_unload(progressbar=False)
 
 
-def _has_tokenizer(folder: Path) -> bool:
-    """Tell whether an adapter brings a tokenizer of its own."""
-    return any(any(folder.glob(pattern)) for pattern in TOKENIZERS)
-
-
 def _read(kind: Any, files: ModelFiles, folder: Path, **options: Any) -> Any:
     where = {"gguf_file": files.gguf_file} if files.gguf_file else {}
     try:
@@ -109,6 +113,36 @@ def _read(kind: Any, files: ModelFiles, folder: Path, **options: Any) -> Any:
         if _brings_code(folder):
             raise NeedsCode from error
         raise
+    except (KeyError, AttributeError) as error:
+        if found := unknown_value(error, read_json(folder / "config.json"), "config.json", shown_path(folder)):
+            raise found from error
+        raise
+
+
+def _refuse_impossible(tokenizer: Any, folder: Path) -> None:
+    """Refuse a tokenizer without words, and a context or a chat template that can't be one."""
+    file, place = "tokenizer_config.json", shown_path(folder)
+    limit = tokenizer.model_max_length
+    if not isinstance(limit, int | float) or limit > 0:  # 0 and less say that there is none
+        refuse_impossible_number("model_max_length", limit, 2, file, place)
+    template = tokenizer.chat_template
+    if not isinstance(template, str | dict | None):
+        raise _unreadable(place, f"{file}: chat_template = {template!r:.80}")
+    if not len(tokenizer):
+        raise _unreadable(place, "its vocabulary is empty")
+
+
+def _unreadable(place: str, problem: str) -> ModelLoadError:
+    return ModelLoadError("tokenizer_unreadable", place=place, problem=problem)
+
+
+def _read_marked_config(files: ModelFiles) -> Any:
+    """Return the configuration if its file begins with a byte order mark, which transformers doesn't read; or None."""
+    path = files.folder / "config.json"
+    if files.gguf_file or not path.is_file() or not path.read_bytes().startswith(BOM_UTF8):
+        return None
+    config = read_json(path)
+    return CONFIG_MAPPING[str(config.get("model_type"))].from_dict(config)
 
 
 def _brings_code(folder: Path) -> bool:

@@ -38,7 +38,7 @@ def stored_quantization(config: Mapping[str, Any]) -> dict[str, Any] | None:
     parts = (config, text if isinstance(text, dict) else {})
     names = ("quantization_config", "compression_config", "quantization")  # the last one is MLX's
     found = (part.get(name) for name in names for part in parts)
-    value = next((value for value in found if value), config.get("quantization_config"))  # {} is one, to the loader
+    value = next((value for value in found if value), None)
     return value if value is None or isinstance(value, dict) else {"quant_method": str(value)}
 
 

@@ -4,23 +4,31 @@ transformers gives tensors that it doesn't find random numbers, and such a model
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
 from hfdemo.compute.transformers_private import choose_attention_freely
-from hfdemo.errors import ModelLoadError
+from hfdemo.errors import ModelLoadError, is_out_of_memory
+from hfdemo.models.config_faults import unknown_value
 from hfdemo.models.headers import Tensor
 
 NAMED_AT_MOST = 5
 """So many tensors are named in a sentence."""
 
+ROWS_LOOKED_AT = 64
+"""Of a weight, spread over all of it."""
+
 MANY_LAYERS = 1000
 """More than any model has; making them to find out takes minutes and gigabytes."""
+
+_LAYER = re.compile(r"(.*?\.)(\d{1,4})\.")
+"""The name of a tensor in a layer: its stack of layers, and which of them."""
 
 _EXPERT = re.compile(r"(.+\.experts\.)(\d{1,4})(\..+)")
 """A tensor of one of a layer's experts: which of them, between the rest of its name."""
@@ -39,12 +47,8 @@ def check_tensors(name: str, config: Mapping[str, Any], stored: Mapping[str, Ten
     Raises:
         ModelLoadError: the text names the tensors.
     """
-    known = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(dict(config))
-    choose_attention_freely(known)
-    _refuse_too_many_layers(name, known, len(stored))
+    known, model_class = _find_class(name, config, len(stored))
     shapes = {name: torch.empty(tensor.shape, device="meta") for name, tensor in stored.items()}
-    with torch.device("meta"):
-        model_class = type(AutoModelForCausalLM.from_config(known, dtype=torch.float32))
     try:
         with _quietly():
             _, found = model_class.from_pretrained(
@@ -64,6 +68,29 @@ def check_tensors(name: str, config: Mapping[str, Any], stored: Mapping[str, Ten
     _refuse_unscaled(name, stored, found)
 
 
+def _find_class(name: str, config: Mapping[str, Any], stored: int) -> tuple[Any, Any]:
+    """Return the configuration and the class of the model that config.json describes.
+
+    Raises:
+        ModelLoadError: there is none.
+    """
+    said = {key: value for key, value in config.items() if value or key != "quantization_config"}  # see `load_config`
+    try:
+        known = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(said)
+        choose_attention_freely(known)
+        _refuse_too_many_layers(name, known, stored)
+        with torch.device("meta"):
+            return known, type(AutoModelForCausalLM.from_config(known, dtype=torch.float32))
+    except (ModelLoadError, ImportError, ValueError):  # which say what is wrong
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        problem = f"config.json: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        found = unknown_value(error, config, "config.json", name)
+        raise found or ModelLoadError("cant_load", model=name, problem=problem) from error
+
+
 def refuse_gaps(name: str, found: Mapping[str, Any]) -> None:
     """Refuse a model for which the loader didn't find everything.
 
@@ -79,6 +106,62 @@ def refuse_gaps(name: str, found: Mapping[str, Any]) -> None:
     misfits = sorted(str(entry[0]) for entry in found.get("mismatched_keys") or ())
     if misfits:
         raise ModelLoadError("tensors_misfit", model=name, tensors=names_of(misfits))
+
+
+def unread_layers(found: Mapping[str, Any], names: Collection[str]) -> int:
+    """Return how many layers are stored beyond those that config.json has, and so aren't read.
+
+    Args:
+        found: see `refuse_gaps`.
+        names: of the model's weights.
+    """
+    layers = {match.group(1, 2) for key in found.get("unexpected_keys") or () if (match := _LAYER.match(key))}
+    own = {match.group(1, 2) for key in names if (match := _LAYER.match(key))}
+    stacks = {stack for stack, _ in own}
+    return len({(stack, number) for stack, number in layers - own if stack in stacks})
+
+
+def telling_weights(model: Any, layers: Sequence[nn.Module]) -> dict[str, nn.Parameter]:
+    """Return the few weights by which a file full of zeros is found out, by their names.
+
+    These are the embedding, and the largest of the first and of the last layer: no good model has zeros there, as it
+    may in its norms and biases.
+
+    Args:
+        model: the model.
+        layers: its decoder layers.
+    """
+    parts: list[nn.Module] = [*layers[:1], *layers[-1:]]
+    with suppress(NotImplementedError):  # a model that transformers doesn't find it in
+        parts.append(model.get_input_embeddings())
+    matrices = ([p for p in part.parameters() if p.dim() > 1] for part in parts)
+    chosen = {id(max(found, key=torch.numel)) for found in matrices if found}
+    return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in chosen}
+
+
+def refuse_hollow(name: str, weights: Mapping[str, torch.Tensor]) -> None:
+    """Refuse a model with a weight that is all zeros, or in which nothing is a number: what is left of a broken copy.
+
+    Args:
+        name: the model's name.
+        weights: a few of its weights; see `telling_weights`.
+
+    Raises:
+        ModelLoadError: the text names them.
+    """
+    if hollow := [key for key, weight in weights.items() if _is_hollow(weight)]:
+        raise ModelLoadError("tensors_hollow", model=name, tensors=names_of(hollow))
+
+
+def _is_hollow(weight: torch.Tensor) -> bool:
+    """Tell whether a weight holds nothing; a look at some of its rows is enough if it does."""
+    if weight.is_meta or not (weight.is_floating_point() or weight.dtype == torch.uint8):
+        return False
+    rows = weight.detach().flatten(end_dim=-2)
+    some = rows[:: max(1, len(rows) // ROWS_LOOKED_AT)].float()
+    if not some.isfinite().any():
+        return True
+    return not some.any() and not rows.any()
 
 
 def _refuse_too_many_layers(name: str, config: Any, stored: int) -> None:

@@ -1,6 +1,8 @@
 """A model chosen in the menu that turns out to be broken leaves the good one at work."""
 
+import logging
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
 from hfdemo.chat.reply import StopSignal
 from hfdemo.chat.request import ChatRequest
+from hfdemo.errors import ModelLoadError
 from hfdemo.models import load
 from hfdemo.settings import Settings
 from tests.conftest import wait_until
@@ -82,3 +85,75 @@ def test_what_fails_only_while_it_loads_brings_the_good_model_back(local, good, 
     assert (status.stage, status.model, status.error.key) == ("ready", "good", "out_of_memory_loading")
     assert local.model is not model
     assert answer(local) == before
+
+
+def broken_folder(good: Path, folder: Path) -> Path:
+    shutil.copytree(good, folder)
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    return folder
+
+
+def choose_in_vain(local: Local, broken: Path) -> None:
+    local.choose(str(broken))
+    wait_until(lambda: local.status().stage == "failed", 30)
+    assert (local.status().named, local.status().error.key) == (str(broken), "file_cut")
+
+
+def test_a_broken_choice_while_the_good_model_is_unloaded_lets_the_next_message_bring_that_back(good, tmp_path):
+    local = loaded(Settings(model=str(good), idle_unload_s=1))
+    before = answer(local)
+    wait_until(lambda: local.status().stage == "unloaded", 30)
+    choose_in_vain(local, broken_folder(good, tmp_path / "broken"))
+    choose_in_vain(local, broken_folder(good, tmp_path / "other"))
+    assert answer(local) == before
+    assert (local.status().named, local.status().error) == (str(good), None)
+
+
+def test_a_broken_choice_while_the_good_model_loads_lets_try_again_bring_that(good, tmp_path, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+    load_model = load.load_model
+
+    def slowly(files, name, plan, progress, *others):
+        if not begun.is_set():
+            begun.set()
+            go_on.wait(30)
+        return load_model(files, name, plan, progress, *others)
+
+    monkeypatch.setattr(load, "load_model", slowly)
+    local = Local(Settings(model=str(good)))
+    local.load()
+    assert begun.wait(30)
+    local.choose(str(broken_folder(good, tmp_path / "broken")))
+    go_on.set()
+    wait_until(lambda: local.status().stage == "failed", 30)
+    local.load()  # the button
+    wait_until(lambda: local.status().stage == "ready", 30)
+    assert local.status().named == str(good)
+
+
+def test_a_model_that_failed_with_no_good_one_before_is_tried_again(good, tmp_path):
+    local = Local(Settings(model=str(broken_folder(good, tmp_path / "first"))))
+    local.load()
+    wait_until(lambda: local.status().stage == "failed", 30)
+    other = broken_folder(good, tmp_path / "other")
+    choose_in_vain(local, other)
+    with pytest.raises(ModelLoadError, match="cut off"):
+        answer(local)
+    shutil.copy(good / "model.safetensors", other)
+    local.load()
+    wait_until(lambda: local.status().stage == "ready", 30)
+    assert local.status().named == str(other)
+
+
+def test_the_terminal_is_told_in_the_hosts_language(good, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "hfdemo.engines.model_host")
+    (folder := Path(shutil.copytree(good, tmp_path / "noted"))).joinpath("generation_config.json").write_text("[]")
+    local = loaded(Settings(model=str(folder), language="ko"))
+    broken = broken_folder(good, tmp_path / "broken")
+    local.choose(str(broken))
+    wait_until(lambda: local.status().error is not None, 30)
+    said = [record.getMessage() for record in caplog.records if record.name == "hfdemo.engines.model_host"]
+    assert "noted 모델을 확인하는 중입니다 …" in said and "noted 모델을 불러오는 중입니다 …" in said
+    assert local.status().notes[0].text("ko") in said
+    assert local.status().error.text("ko") == said[-1]

@@ -90,9 +90,9 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, An
     return dict(json.loads(out))
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run the command, which must exit with 2, and return the one line it says."""
-    assert main(["prompt", *arguments]) == 2
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2) -> str:
+    """Run the command, which must exit with a status, and return the one line it says."""
+    assert main(["prompt", *arguments]) == status
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1 and "Traceback" not in err
@@ -338,7 +338,7 @@ class TestRefusals:
         tokenizer = copy.deepcopy(family("SmolLM2").tokenizer)
         tokenizer.chat_template = broken
         folder = save(Family("broken", tokenizer), tmp_path / "broken", max_position_embeddings=64)
-        said = refusal(capsys, write(tmp_path, CHAT), "--model", str(folder))
+        said = refusal(capsys, write(tmp_path, CHAT), "--model", str(folder), status=28)
         assert "Only with tools" in said and "HFDEMO_CHAT_TEMPLATE" in said
 
     def test_end_where_the_host_chooses_no_template(self, capsys, tmp_path, chat_model, monkeypatch):
@@ -364,7 +364,7 @@ class TestRefusals:
 
     def test_of_a_folder_without_a_tokenizer_name_the_model(self, capsys, tmp_path):
         (tmp_path / "empty").mkdir()
-        assert "empty" in refusal(capsys, write(tmp_path, CHAT), "--model", str(tmp_path / "empty"))
+        assert "empty" in refusal(capsys, write(tmp_path, CHAT), "--model", str(tmp_path / "empty"), status=26)
 
     def test_of_a_bad_setting_name_it(self, capsys, tmp_path, monkeypatch):
         monkeypatch.setenv("HFDEMO_MAX_WAITING", "many")
@@ -376,3 +376,15 @@ class TestRefusals:
             main(["prompt", *arguments])
         assert exit_.value.code == 2
         assert "usage: python -m hfdemo" in capsys.readouterr().err
+
+
+def test_says_all_in_the_language_that_is_asked_for(capsys, tmp_path, chat_model, monkeypatch):
+    arguments = ["prompt", write(tmp_path, CHAT[1:2]), "--model", str(chat_model)]
+    monkeypatch.setenv("HFDEMO_LANGUAGE", "ko")
+    assert main(arguments) == 0
+    assert "2048토큰 중" in capsys.readouterr().out.splitlines()[-1]
+    assert main([*arguments, "--language", "en"]) == 0
+    assert "tokens of 2048; 0 messages left out" in capsys.readouterr().out.splitlines()[-1]
+    (empty := tmp_path / "empty").mkdir()
+    assert "폴더가 비어 있습니다" in refusal(capsys, write(tmp_path, CHAT), "--model", str(empty), status=26)
+    assert "메시지를 읽을 수 없습니다" in refusal(capsys, str(tmp_path / "nothing.json"), "--model", str(chat_model))

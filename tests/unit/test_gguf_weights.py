@@ -14,9 +14,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 from hfdemo.compute.cpu_weights import Weight
 from hfdemo.compute.fast_step import make_fast_step
 from hfdemo.compute.transformers_private import unpack_gguf
+from hfdemo.errors import ModelLoadError
 from hfdemo.models.gguf_steps import Q4_0, Q4_1, Q4_K, GgufSteps
 from hfdemo.models.gguf_weights import GgufWeights, can_be_read_in_parts
 from hfdemo.models.progress import SILENT, Cancelled, Progress
+from hfdemo.models.tensors import refuse_hollow, telling_weights
 from tests.unit.tiny_models import tiny_model
 
 ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma3_text": "gemma3"}
@@ -189,3 +191,17 @@ def test_reading_is_shown_and_can_be_cancelled(tmp_path):
 def test_what_can_be_read_in_parts(tmp_path, model_type, kind, expected):
     path = write_gguf(tmp_path / "m.gguf", "llama", kind)
     assert can_be_read_in_parts(path, model_type) == expected
+
+
+def test_weights_of_zeros_are_found_out_before_they_are_read(tmp_path):
+    path = write_gguf(tmp_path / "model.gguf", "llama")
+    name = "model.layers.0.mlp.gate_proj.weight"
+    weights = opened(path)
+    telling = telling_weights(weights.model, weights.model.model.layers)
+    assert {"model.embed_tokens.weight", name} < telling.keys()
+    refuse_hollow("model", weights.stored(telling))
+    begin, length = weights._begin + weights._stored[name].offset, weights._stored[name].nbytes
+    content = path.read_bytes()
+    path.write_bytes(content[:begin] + bytes(length) + content[begin + length :])
+    with pytest.raises(ModelLoadError, match=name):
+        refuse_hollow("model", opened(path).stored(telling))

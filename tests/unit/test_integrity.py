@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from hfdemo.commands.terminal import exit_status
 from hfdemo.compute.transformers_private import loads_gguf_of
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.check import check_model
@@ -133,7 +134,31 @@ def test_an_index_cant_lead_out_of_the_folder(folder, tmp_path):
 @pytest.mark.parametrize("content", ["{}", '{"weight_map": {}}', '{"weight_map": []}'])
 def test_an_index_that_names_nothing_is_refused(folder, content):
     (folder / "model.safetensors.index.json").write_text(content)
-    assert refusal(folder).key == "shards_missing"
+    error = refusal(folder)
+    assert (error.key, exit_status(error)) == ("index_empty", 26)
+    assert "model.safetensors.index.json" in error.text("en") and "?" not in error.text("en")
+
+
+def test_a_list_in_place_of_the_configuration_is_said_to_be_no_object(folder):
+    (folder / "config.json").write_text("[]")
+    error = refusal(folder)
+    assert (error.key, exit_status(error)) == ("file_no_object", 26)
+    assert "config.json" in error.text("en") and "JSON object, which is written between { and }" in error.text("en")
+    assert "{ 와 } 로" in error.text("ko")
+
+
+def with_mark(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+
+@pytest.mark.parametrize("change", [with_mark, lambda folder: change_config(folder, quantization_config={})])
+def test_a_byte_order_mark_or_an_empty_field_hurts_no_configuration(folder, change):
+    change(folder)
+    checked = check_model(parse_model(str(folder)), Settings(), MACHINE)
+    assert checked.files and checked.plan.facts.layers == 3
+    assert load_model(checked.files, "model", checked.plan).prompts.context_limit == 2048
+    assert load_prompts(str(folder)).context_limit == 2048
 
 
 @pytest.mark.parametrize("kept", [0, 5, 20, -1, -4096], ids=["nothing", "5", "in the header", "one short", "tail"])
@@ -228,9 +253,16 @@ def test_no_whole_model_is_refused(model_type, dtype, whole, tmp_path):
 
 
 def test_a_folder_without_a_tokenizer_is_refused(folder):
-    for path in folder.glob("tokenizer*"):
-        path.unlink()
+    (folder / "tokenizer.json").unlink()
+    assert refusal(folder).key == "no_tokenizer", "its settings alone are none"
+    (folder / "tokenizer_config.json").unlink()
     assert refusal(folder).key == "no_tokenizer"
+
+
+def test_a_tokenizer_of_bytes_needs_no_file_of_words(folder):
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
+    assert check_model(parse_model(str(folder)), Settings(), MACHINE).plan.fits
 
 
 def test_pickles_are_looked_at_too(folder, whole):
@@ -409,10 +441,19 @@ def test_millions_of_layers_are_refused_at_once(folder):
         ({"model_type": None}, "architecture_unknown", "None"),
         ({"model_type": ""}, "not_a_language_model", "config.json"),
         ({"hidden_size": "many"}, "cant_load", "hidden_size"),
+        ({"num_hidden_layers": -3}, "config_number", "num_hidden_layers = -3"),
+        ({"num_hidden_layers": 0}, "config_number", "num_hidden_layers = 0"),
+        ({"num_attention_heads": 0}, "config_number", "num_attention_heads = 0"),
+        ({"vocab_size": "96"}, "config_number", "vocab_size = '96'"),
+        ({"vocab_size": True}, "config_number", "vocab_size = True"),
+        ({"max_position_embeddings": 1}, "config_number", "max_position_embeddings = 1"),
+        ({"max_position_embeddings": 0.5}, "config_number", "max_position_embeddings = 0.5"),
+        ({"dtype": "float99"}, "config_value", "dtype = 'float99'"),
+        ({"hidden_act": "nonsense"}, "config_value", "hidden_act = 'nonsense'"),
+        ({"rope_parameters": {"rope_type": "weird"}}, "config_value", "rope_parameters.rope_type = 'weird'"),
         ({"architectures": "LlamaForSequenceClassification"}, "not_text_generation", "LlamaForSequenceClassification"),
         ({"quantization_config": "awq"}, "quantizer_package", "gptqmodel"),
         ({"quantization_config": [4]}, "quantizer_unknown", "[4]"),
-        ({"quantization_config": {}}, "quantizer_unknown", "?"),
         ({"quantization_config": {"quant_method": None}}, "quantizer_unknown", "?"),
         ({"quantization_config": {"quant_method": ["awq"]}}, "quantizer_unknown", "awq"),
         ({"quantization_config": {"load_in_4bit": False}}, "quantizer_unknown", "?"),
@@ -484,6 +525,56 @@ def test_a_tokenizer_that_is_broken_inside_is_said_to_be_it(folder, name, broken
     assert str(folder) in refused.value.text("en") and "토크나이저" in refused.value.text("ko")
 
 
+def test_layers_that_config_json_leaves_out_are_told(folder):
+    def notes() -> list[str]:
+        checked = check_model(parse_model(str(folder)), Settings(), MACHINE)
+        assert checked.files
+        return [note.text() for note in load_model(checked.files, "model", checked.plan).notes]
+
+    assert notes() == []
+    layers = json.loads((folder / "config.json").read_text())["num_hidden_layers"]
+    change_config(folder, num_hidden_layers=layers - 1)
+    assert ["more layers (1)" in note for note in notes()] == [True]
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "said"),
+    [
+        ({"model_max_length": "many"}, "config_number", "model_max_length = 'many'"),
+        ({"model_max_length": -5}, "config_number", "model_max_length = -5"),
+        ({"model_max_length": 512.5}, "config_number", "model_max_length = 512.5"),
+        ({"chat_template": 5}, "tokenizer_unreadable", "chat_template = 5"),
+    ],
+)
+def test_a_tokenizers_setting_that_cant_be_is_named(folder, changes, key, said):
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(ModelLoadError) as refused:
+        load_prompts(str(folder))
+    assert (refused.value.key, exit_status(refused.value)) == (key, 26)
+    assert "tokenizer_config.json" in refused.value.text("en") and said in refused.value.text("ko")
+
+
+@pytest.mark.parametrize(
+    ("words", "unknown", "said"), [({"b": 0}, "a", "not found in the vocabulary"), ({}, None, "vocabulary is empty")]
+)
+def test_a_tokenizer_without_words_is_refused(folder, words, unknown, said):
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"] = {"type": "BPE", "vocab": words, "merges": [], "unk_token": unknown}
+    path.write_text(json.dumps(content | {"added_tokens": []}))
+    (folder / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(ModelLoadError, match=said) as refused:
+        load_prompts(str(folder))
+    assert refused.value.key == "tokenizer_unreadable"
+
+
+def test_a_whole_number_with_a_point_is_one(folder):
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": 1e30}))
+    assert load_prompts(str(folder)).context_limit == 2048
+
+
 def test_checking_writes_no_bar(folder, capfd):
     check_model(parse_model(str(folder)), Settings(), MACHINE)
     assert capfd.readouterr() == ("", "")
@@ -495,3 +586,38 @@ def test_checking_writes_no_bar(folder, capfd):
 def test_a_tensor_that_a_gguf_file_lacks_is_named(tmp_path, name):
     error = refusal(make_gguf(tmp_path / "m.gguf", without=name))
     assert (error.key, error.fields["tensors"]) == ("tensors_missing", name)
+
+
+def fill(folder: Path, number: float, only: str = "") -> None:
+    """Let weights of a model in one file be all the same."""
+    path = merge(folder)
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    filled = {name: torch.full_like(tensor, number) if only in name else tensor for name, tensor in tensors.items()}
+    save_file(filled, path, {"format": "pt"})
+
+
+def refused_at_loading(model: Path) -> ModelLoadError:
+    checked = check_model(parse_model(str(model)), Settings(), MACHINE)
+    assert checked.files
+    with pytest.raises(ModelLoadError) as refused:
+        load_model(checked.files, "model", checked.plan)
+    assert exit_status(refused.value) == 26
+    return refused.value
+
+
+@pytest.mark.parametrize("number", [0.0, float("nan")])
+@pytest.mark.parametrize("only", ["", "embed_tokens", "layers.0.mlp", "layers.2.mlp"])
+def test_weights_that_hold_nothing_are_refused(folder, number, only):
+    fill(folder, number, only)
+    error = refused_at_loading(folder)
+    assert error.key == "tensors_hollow"
+    assert (only or "embed_tokens") in error.text("en") and (only or "embed_tokens") in error.text("ko")
+
+
+@pytest.mark.parametrize("only", ["norm", "o_proj", "down_proj"])
+def test_zeros_where_a_good_model_may_have_them_are_taken(folder, only):
+    fill(folder, 0.0, only)
+    checked = check_model(parse_model(str(folder)), Settings(), MACHINE)
+    assert checked.files
+    assert load_model(checked.files, "model", checked.plan).name == "model"

@@ -90,7 +90,7 @@ def test_a_person_at_a_terminal_is_not_asked(evil_model):
         check=False,
     )
     os.close(ours), os.close(theirs)
-    assert ended.returncode == 2
+    assert ended.returncode == 26
     assert ended.stderr.strip().endswith(say("error.needs_code", model=evil_model.name))
     assert "y/N" not in ended.stdout + ended.stderr
     assert not (evil_model / "ran").exists()

@@ -349,3 +349,17 @@ def test_a_key_with_other_characters_is_refused_and_not_shown():
 )
 def test_a_provider_behind_a_models_name_runs_it_elsewhere(model, remote):
     assert Settings(model=model).is_remote is remote
+
+
+@pytest.mark.parametrize(
+    ("environ", "language"),
+    [
+        ({}, "en"),
+        ({"LANG": "C"}, "en"),
+        ({"LANG": "ko_KR.UTF-8"}, "ko"),
+        ({"LANG": "ko_KR.UTF-8", "HFDEMO_LANGUAGE": "en"}, "en"),
+        ({"LANG": "en_US.UTF-8", "HFDEMO_LANGUAGE": "KO"}, "ko"),
+    ],
+)
+def test_the_terminals_language_is_the_hosts_or_else_the_systems(environ, language):
+    assert from_env(environ).language == language
