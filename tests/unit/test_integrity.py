@@ -541,7 +541,7 @@ def test_layers_that_config_json_leaves_out_are_told(folder):
     ("changes", "key", "said"),
     [
         ({"model_max_length": "many"}, "config_number", "model_max_length = 'many'"),
-        ({"model_max_length": -5}, "config_number", "model_max_length = -5"),
+        ({"model_max_length": 1}, "config_number", "model_max_length = 1"),
         ({"model_max_length": 512.5}, "config_number", "model_max_length = 512.5"),
         ({"chat_template": 5}, "tokenizer_unreadable", "chat_template = 5"),
     ],
@@ -569,9 +569,10 @@ def test_a_tokenizer_without_words_is_refused(folder, words, unknown, said):
     assert refused.value.key == "tokenizer_unreadable"
 
 
-def test_a_whole_number_with_a_point_is_one(folder):
+@pytest.mark.parametrize("limit", [1e30, 0, -1], ids=["a whole number with a point", "none", "less than none"])
+def test_a_tokenizer_without_a_limit_leaves_it_to_the_model(folder, limit):
     path = folder / "tokenizer_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": 1e30}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": limit}))
     assert load_prompts(str(folder)).context_limit == 2048
 
 
