@@ -9,7 +9,7 @@ from typing import Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from hfdemo.errors import SettingsError
-from hfdemo.variables import NUMBERS, refuse_network
+from hfdemo.variables import COPIED_ALONG, NUMBERS, refuse_network
 from hfdemo.words import LANGUAGES, Language, say
 
 Platform = Literal["local", "colab", "space", "zerogpu"]
@@ -471,7 +471,7 @@ def _is_near(host: str) -> bool:
 
 def _header(environ: Mapping[str, str], name: str) -> str | None:
     """Return a secret that is sent in a header."""
-    value = environ.get(name, "").strip().strip("\"'\ufeff").strip()
+    value = environ.get(name, "").strip(COPIED_ALONG)
     if not value.isascii() or not value.isprintable():
         raise SettingsError("bad_secret", name=name)
     return value or None

@@ -1,6 +1,8 @@
 """Variables of other programs are made usable, or refused in one sentence, before a library reads them."""
 
+import asyncio
 import os
+import re
 import subprocess
 import sys
 import time
@@ -9,12 +11,16 @@ import certifi
 import httpx
 import pytest
 
+from hfdemo.engines.remote.address import find_address
+from hfdemo.engines.remote.host import RemoteHost
 from hfdemo.errors import ModelLoadError, SettingsError
 from hfdemo.models.hub_private import constants
-from hfdemo.models.tokens import check_token, token_source
+from hfdemo.models.saved_token import saved_token
+from hfdemo.models.source import HubModel
+from hfdemo.models.tokens import check_token, token_source, usable_token_source
 from hfdemo.publish.account import who_publishes
-from hfdemo.settings import from_env
-from hfdemo.variables import mend_variables
+from hfdemo.settings import Settings, from_env
+from hfdemo.variables import TOKENS, mend_variables
 from tests.conftest import ROOT
 
 
@@ -153,15 +159,61 @@ def test_a_token_that_no_header_can_hold_is_invalid_before_anything_is_asked(tok
         who_publishes("local")
 
 
-def test_a_token_in_a_file_of_another_encoding_is_invalid(tmp_path, monkeypatch):
+@pytest.fixture(params=["UTF-16", "a folder"])
+def unreadable(request, tmp_path, monkeypatch):
+    """Save the access token where it can't be read."""
     file = tmp_path / "token"
-    file.write_bytes("hf_abc\r\n".encode("utf-16"))  # as PowerShell's > writes
-    monkeypatch.delenv("HF_TOKEN", raising=False)
+    if request.param == "a folder":
+        file.mkdir()
+    else:
+        file.write_bytes("hf_abc\r\n".encode("utf-16"))  # as PowerShell's > writes
+    save_token(file, monkeypatch)
+
+
+def save_token(file, monkeypatch):
+    for name in TOKENS:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(file))
+
+
+def test_a_saved_token_that_cant_be_read_is_invalid(unreadable):
     for ask in (check_token, who_publishes):
         with pytest.raises(ModelLoadError) as refused:
             ask("local")
         assert (refused.value.key, refused.value.fields["source"]) == ("bad_token", "hf auth login")
+
+
+def test_a_saved_token_that_cant_be_read_stops_only_what_needs_it(unreadable):
+    assert find_address(Settings(endpoint="http://127.0.0.1:9"), saved_token()).key == ""
+    provider = Settings(model="org/name:groq")
+    host = RemoteHost(provider, find_address(provider, saved_token()))
+    with pytest.raises(ModelLoadError) as refused:
+        asyncio.run_coroutine_threadsafe(host.find(), host.loop).result(10)
+    assert refused.value.key == "bad_token"
+
+
+@pytest.mark.parametrize("around", ["\ufeff{}", "\u200b{}\u200b", '"{}"\r\n', "\xa0{} ", "“{}”"])
+def test_a_saved_token_loses_what_is_around_it_wherever_it_is_sent(around, tmp_path, monkeypatch):
+    file = tmp_path / "token"
+    file.write_text(around.format("hf_abc"), "utf-8")
+    save_token(file, monkeypatch)
+    assert saved_token() == HubModel("org/name").token == "hf_abc"
+    assert HubModel("org/name", public=True).token is False
+    assert find_address(Settings(model="org/name:groq"), saved_token()).key == "hf_abc"
+    assert usable_token_source("local") == "hf auth login"
+
+
+def test_a_saved_token_of_nothing_is_none(tmp_path, monkeypatch):
+    file = tmp_path / "token"
+    file.write_text("\ufeff \n", "utf-8")
+    save_token(file, monkeypatch)
+    assert saved_token() is None and token_source("local") is None
+
+
+def test_the_saved_token_has_one_reader():
+    files = [*(ROOT / "hfdemo").rglob("*.py"), ROOT / "app.py"]
+    readers = [file.name for file in files if re.search(r"import.*\bget_token\b", file.read_text("utf-8"))]
+    assert readers == ["saved_token.py"]
 
 
 @pytest.mark.parametrize("token", ["hf_a\nb", "hf_a\r\nb\n"])
