@@ -9,6 +9,7 @@ import time
 
 import certifi
 import httpx
+import httpx2
 import pytest
 
 from hfdemo.engines.remote.address import find_address
@@ -20,7 +21,7 @@ from hfdemo.models.source import HubModel
 from hfdemo.models.tokens import check_token, token_source, usable_token_source
 from hfdemo.publish.account import who_publishes
 from hfdemo.settings import Settings, from_env
-from hfdemo.variables import TOKENS, mend_variables
+from hfdemo.variables import NO_PROXIES, PROXIES, TOKENS, mend_variables
 from tests.conftest import ROOT
 
 
@@ -41,6 +42,68 @@ def test_no_proxy_leads_to_this_machine(name, monkeypatch):
     with httpx.Client() as client:
         for host in ("127.0.0.1", "localhost", "[::1]"):
             assert client._transport_for_url(httpx.URL(f"http://{host}:7860")) is client._transport
+
+
+NO_PROXY_ENTRIES = {
+    "[::1]": "::1",
+    "[::1]:80": "all://[::1]:80",
+    "::1/128": "::1",
+    "fe80::/10": "all://[fe80::]/10",
+    "[fe80::/10]": "all://[fe80::]/10",
+    "[2001:db8::]/32": "all://[2001:db8::]/32",
+    "fe80::1%eth0": "fe80::1%eth0",
+    "회사.kr": "all://xn--vf4b131b.kr",
+    "xn--vf4b131b.kr": "all://xn--vf4b131b.kr",
+    "*.회사.kr": "all://xn--vf4b131b.kr",
+    "한글,[::1]": "all://xn--bj0bj06e,::1",
+    "http://회사.kr:8080": "http://xn--vf4b131b.kr:8080",
+    "localhost:abc": "",
+    "localhost:99999": "",
+    "10.0.0.0/8, corp .intern": "10.0.0.0/8,corp,.intern",
+    "*": "*",
+    "a:8080": "a:8080",
+    "[::1": "",
+    "[::1]:x": "",
+    "[::1]:99999": "",
+    "http://[::1": "",
+    "fe80::/999": "",
+    "xn--a": "",
+    "☃.kr,a": "a",
+    "ㅐ.kr,שלום": "",
+    "a\x01": "",
+    "한글..": "",
+    "": "",
+}
+"""What `no_proxy` may hold, and what becomes of it."""
+
+
+@pytest.mark.parametrize("proxy", [{}, {"http_proxy": "http://127.0.0.1:9"}], ids=["no proxy", "a proxy"])
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+@pytest.mark.parametrize("written", NO_PROXY_ENTRIES)
+def test_what_goes_past_the_proxy_can_be_read_by_the_libraries(written, name, proxy, monkeypatch):
+    found = mended(**{name: written}, **proxy)
+    if not proxy:
+        assert found[name] == NO_PROXY_ENTRIES[written]
+    for variable in (*PROXIES, *NO_PROXIES):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in found.items():
+        monkeypatch.setenv(variable, value)
+    for library in (httpx, httpx2):
+        library.Client().close()
+
+
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [("[::2]", "http://[::2]:9"), ("회사.kr", "http://회사.kr"), ("[2001:db8::]/32", "http://[2001:db8::]")],
+)
+def test_what_goes_past_the_proxy_still_does(written, address, monkeypatch):
+    for variable in (*PROXIES, *NO_PROXIES):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in mended(http_proxy="http://127.0.0.1:9", no_proxy=written).items():
+        monkeypatch.setenv(variable, value)
+    for library in (httpx, httpx2):
+        with library.Client() as client:
+            assert client._transport_for_url(library.URL(address)) is client._transport
 
 
 def test_the_pages_own_address_is_reached_without_a_proxy_too():
