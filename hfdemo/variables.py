@@ -39,15 +39,20 @@ NUMBERS = {
 }
 """Whole numbers that libraries read as they are imported, with what they may be: anything else is a traceback."""
 
-NONE_IF_EMPTY = (*NUMBERS, "GRADIO_SERVER_NAME", "SSL_CERT_FILE")
+ROOT_PATH = "GRADIO_ROOT_PATH"
+
+NONE_IF_EMPTY = (*NUMBERS, "GRADIO_SERVER_NAME", ROOT_PATH, "SSL_CERT_FILE")
 """What a Compose file sets to nothing is as if it weren't set; Gradio would take it for a value."""
 
 
 def mend_variables(environ: MutableMapping[str, str]) -> None:
     """Change the variables that libraries would stumble over.
 
-    Addresses of this machine are asked without a proxy, tokens lose what is around them, and an empty value is none.
+    Addresses of this machine are asked without a proxy, tokens lose what is around them, a path gets its slash, and an
+    empty value is none.
     """
+    if ROOT_PATH in environ:
+        environ[ROOT_PATH] = _root_path(environ[ROOT_PATH])
     for name in NONE_IF_EMPTY:
         if name in environ:
             environ[name] = environ[name].strip()
@@ -64,6 +69,17 @@ def mend_variables(environ: MutableMapping[str, str]) -> None:
     for name in TOKENS:
         if name in environ:
             environ[name] = environ[name].strip(COPIED_ALONG)
+
+
+def _root_path(written: str) -> str:
+    """Return the path below which a proxy serves the page, with the slash that each page needs; nothing for a root.
+
+    Gradio takes a whole address, too.
+    """
+    path = written.strip()
+    if path.lower().startswith(("http://", "https://")):
+        return path
+    return f"/{path.strip('/')}" if path.strip("/") else ""
 
 
 def _listed(hosts: str) -> list[str]:

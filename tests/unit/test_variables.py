@@ -121,6 +121,21 @@ def test_a_token_loses_what_is_around_it(around):
     assert mended(HF_TOKEN=around.format("hf_abc")) == {"HF_TOKEN": "hf_abc"}
 
 
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [("chat", "/chat"), ("chat/", "/chat"), ("/chat", "/chat"), ("/a/b/", "/a/b"), (" chat ", "/chat")],
+)
+def test_the_path_of_the_page_gets_its_slash(written, path):
+    assert mended(GRADIO_ROOT_PATH=written) == {"GRADIO_ROOT_PATH": path}
+
+
+def test_a_path_of_nothing_is_none_and_an_address_stays():
+    for written in ("", " ", "/", " / "):
+        assert mended(GRADIO_ROOT_PATH=written) == {}
+    address = "https://example.com/chat"
+    assert mended(GRADIO_ROOT_PATH=address) == {"GRADIO_ROOT_PATH": address}
+
+
 def test_an_empty_port_or_host_is_none():
     assert mended(GRADIO_SERVER_PORT=" ", GRADIO_NUM_PORTS="", GRADIO_SERVER_NAME=" ") == {}
     assert mended(GRADIO_SERVER_NAME=" 127.0.0.1\n") == {"GRADIO_SERVER_NAME": "127.0.0.1"}
