@@ -120,6 +120,32 @@ def test_changed_requirements_are_installed_into_the_environment_that_is_there(p
 
 
 @needs_venv
+@pytest.mark.parametrize("gone", ["needed", "needed-1.0.dist-info", "below"])
+def test_a_package_that_is_gone_is_installed_again(project, gone):
+    make_package(project.folder / "packages", "below", "1.0")
+    project.require("needed==1.0\nbelow==1.0\n")
+    project.run("start")
+    [folder] = project.folder.glob(f".venv/lib/python*/site-packages/{gone}")
+    shutil.rmtree(folder)
+    again = project.run("start")
+    assert "Installing the requirements" in again.stdout and "app 1.0" in again.stdout
+    assert folder.exists()
+    assert project.run("start").stdout == f"app 1.0 {project.folder / '.venv'}\n"
+
+
+@needs_venv
+def test_a_package_of_ones_own_may_go(project):
+    project.require("needed==1.0\n")
+    [site] = project.folder.glob(".venv/lib/python*/site-packages")
+    (site / "own").mkdir()
+    project.require("needed==1.0\n# again\n")
+    project.run("start")
+    (site / "own").rmdir()
+    assert "app 1.0" in project.run("start").stdout
+    assert project.run("start").stdout == f"app 1.0 {project.folder / '.venv'}\n"
+
+
+@needs_venv
 def test_requirements_that_cant_be_installed_end_the_start_with_pips_reason(project):
     project.require("needed==9.9\n")
     for _ in range(2):  # nothing is taken for installed
