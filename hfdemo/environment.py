@@ -129,8 +129,17 @@ def _install(python: Path, requirements: Sequence[Path], only: Sequence[str] = (
     installer = [uv, "pip", "install", "--python", str(python)] if uv else [str(python), "-m", "pip", "install"]
     command = [*installer, *([] if uv else ["--disable-pip-version-check"]), *options]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
+        if proxies := [] if uv else _socks_proxies():
+            sys.exit(say("start.not_through_socks", _language(), names=", ".join(proxies)))
         sys.exit(say("start.not_installed", _language(), installer="uv" if uv else "pip"))
     stamp.write_text("\n".join([wanted, *sorted(_packages(prefix))]), "utf-8")
+
+
+def _socks_proxies() -> list[str]:
+    """Return the variables that name a proxy which pip needs a package for."""
+    proxies = ("http_proxy", "https_proxy", "all_proxy")
+    named = {name: value for name, value in os.environ.items() if name.lower() in proxies}
+    return sorted(name for name, value in named.items() if value.strip().lower().startswith("socks"))
 
 
 def _lines(stamp: Path) -> list[str]:

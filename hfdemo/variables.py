@@ -8,7 +8,7 @@ from collections.abc import Mapping, MutableMapping
 from ipaddress import IPv6Address, ip_network
 from urllib.parse import urlsplit
 
-from hfdemo.errors import SettingsError
+from hfdemo.errors import SettingsError, install_command
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 NO_PROXIES = ("no_proxy", "NO_PROXY")
@@ -169,7 +169,8 @@ def refuse_network(environ: Mapping[str, str]) -> None:
         if scheme not in PROXY_SCHEMES:
             raise SettingsError("bad_proxy_address", name=name, scheme=scheme, allowed=", ".join(PROXY_SCHEMES))
         if scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
-            raise SettingsError("socks_package", name=name)
+            names = ", ".join(other for other in PROXIES if environ.get(other, "").strip().lower().startswith("socks"))
+            raise SettingsError("socks_package", name=names, command=install_command("socksio"))
 
 
 def _refuse_certificates(environ: Mapping[str, str]) -> None:

@@ -120,6 +120,14 @@ def test_changed_requirements_are_installed_into_the_environment_that_is_there(p
 
 
 @needs_venv
+def test_a_socks_proxy_that_pip_cant_use_is_named(project):
+    project.require("needed==9.9\n")
+    failed = project.run("start", all_proxy="socks5://127.0.0.1:9")
+    assert failed.returncode == 1 and "pip can't use the SOCKS proxy in all_proxy" in failed.stderr
+    project.require("needed==1.0\n")
+
+
+@needs_venv
 @pytest.mark.parametrize("gone", ["needed", "needed-1.0.dist-info", "below"])
 def test_a_package_that_is_gone_is_installed_again(project, gone):
     make_package(project.folder / "packages", "below", "1.0")

@@ -14,7 +14,7 @@ import pytest
 
 from hfdemo.engines.remote.address import find_address
 from hfdemo.engines.remote.host import RemoteHost
-from hfdemo.errors import ModelLoadError, SettingsError
+from hfdemo.errors import ModelLoadError, SettingsError, install_command
 from hfdemo.models.hub_private import constants
 from hfdemo.models.saved_token import saved_token
 from hfdemo.models.source import HubModel
@@ -174,6 +174,15 @@ def test_what_cant_be_used_is_refused_with_its_name(environ, key, monkeypatch):
         from_env(environ)
     assert refused.value.key == key
     assert next(iter(environ)) in refused.value.text("en") and next(iter(environ)) in refused.value.text("ko")
+
+
+def test_what_installs_the_socks_package_is_said_with_every_variable_to_unset(monkeypatch):
+    monkeypatch.setattr("hfdemo.variables.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SettingsError) as refused:
+        from_env({"all_proxy": "socks5://127.0.0.1:1", "ALL_PROXY": "socks5://127.0.0.1:1", "http_proxy": "http://a"})
+    for language in ("en", "ko"):
+        said = refused.value.text(language)
+        assert install_command("socksio") in said and "all_proxy, ALL_PROXY" in said and "HTTP" in said
 
 
 def test_a_socks_proxy_with_its_package_is_taken(monkeypatch):
