@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from huggingface_hub import HfApi, SpaceHardware
 
 from hfdemo.commands.terminal import exit_status, prepare_terminal
-from hfdemo.environment import ROOT
+from hfdemo.environment import APP, ROOT
 from hfdemo.errors import HfdemoError, PublishError
 from hfdemo.models.choose import HubModel, LocalModel, parse_model
 from hfdemo.models.saved_token import saved_token
@@ -85,6 +85,8 @@ def run(options: PublishOptions, language: Language | None) -> int:
     prepare_terminal()
     language = language or language_of_terminal(os.environ)
     try:
+        if not APP.exists():
+            raise PublishError("publish_no_project")
         refuse_network(os.environ)
         problems = _Publishing(options, language, os.environ).run()
     except HfdemoError as error:

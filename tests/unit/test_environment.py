@@ -18,7 +18,9 @@ import pytest
 import hfdemo
 from hfdemo import environment
 from hfdemo.__main__ import main, script
+from hfdemo.commands import publish
 from hfdemo.python_version import require_python
+from hfdemo.words import say
 from tests.conftest import ROOT
 
 needs_venv = pytest.mark.skipif(
@@ -239,6 +241,19 @@ def test_every_argument_after_test_is_pytests(arguments, monkeypatch):
     monkeypatch.setattr(environment, "test", lambda given: passed.append(given) or 7)
     assert main(["test", *arguments]) == 7
     assert passed == [arguments]
+
+
+def test_a_share_link_lasts_as_long_as_the_page_says(capsys):
+    with pytest.raises(SystemExit):
+        main(["start", "--help"])
+    assert "up to a week" in " ".join(capsys.readouterr().out.split())
+    assert "up to a week" in say("start.link_lasts")
+
+
+def test_an_installed_package_cant_be_published_and_says_so(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(publish, "APP", tmp_path / "app.py")
+    assert main(["publish", "x", "--dry-run", "--language", "en"]) == 36
+    assert "Run this in a folder with the whole project." in capsys.readouterr().out
 
 
 def test_start_gives_the_apps_exit_status(monkeypatch):
