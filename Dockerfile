@@ -35,9 +35,9 @@ VOLUME /home/user/.cache/huggingface
 
 EXPOSE 7860
 
-# The model loads while the page answers already, so that a start takes seconds.
+# The model loads while the page answers already, so that a start takes seconds. No proxy leads to the page.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
-    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:%s/healthz' % os.environ['GRADIO_SERVER_PORT'], timeout=5)"]
+    CMD ["python", "-c", "import os, urllib.request as asks; asks.build_opener(asks.ProxyHandler({})).open('http://127.0.0.1:%s/healthz' % os.environ['GRADIO_SERVER_PORT'], timeout=5)"]
 
 # Ctrl-C and `docker stop` end the chat at once.
 STOPSIGNAL SIGINT

@@ -38,7 +38,7 @@ os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
 # again and again, takes a second and a half of the start.
 gc.set_threshold(50_000, 20, 100)
 
-from hfdemo.errors import SettingsError
+from hfdemo.errors import SettingsError, install_command
 from hfdemo.settings import Settings, from_env, notes_on_variables
 from hfdemo.variables import mend_variables
 from hfdemo.words import language_of_terminal
@@ -125,7 +125,8 @@ def count(answering: Answering) -> Callable[[], bytes] | None:
         from hfdemo.web.metrics import Metrics
     except ModuleNotFoundError:
         if SETTINGS.metrics == "on":
-            sys.stderr.write(f"{SettingsError('no_metrics_package').text(language_of_terminal(os.environ))}\n")
+            error = SettingsError("no_metrics_package", command=install_command("prometheus-client"))
+            sys.stderr.write(f"{error.text(language_of_terminal(os.environ))}\n")
             os._exit(1)  # the thread that loads the model must not keep the program
         return None
     metrics = Metrics(answering.is_ready)

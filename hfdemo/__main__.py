@@ -59,7 +59,7 @@ def _run(arguments: list[str] | None) -> int:
         help="as in GRADIO_SERVER_PORT; by default 7860, or the next free one",
     )
     start.add_argument("--host", metavar="ADDRESS", help="as in GRADIO_SERVER_NAME; 0.0.0.0 lets your network in")
-    start.add_argument("--share", action="store_true", help="as GRADIO_SHARE=true: a public link for 72 hours")
+    start.add_argument("--share", action="store_true", help="as GRADIO_SHARE=true: a public link for up to a week")
     test = commands.add_parser("test", help="install the requirements and run the tests", prefix_chars="\0")
     test.add_argument("pytest", nargs="*", help="arguments for pytest")
     prompt = commands.add_parser("prompt", help="show the exact prompt of a conversation, without loading the weights")

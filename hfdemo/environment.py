@@ -106,12 +106,20 @@ def _works(python: Path) -> bool:
 
 
 def _install(python: Path, requirements: Sequence[Path], only: Sequence[str] = ()) -> None:
-    """Install the requirements, unless an earlier run already did; of them these packages only, if any are named."""
+    """Install the requirements, unless an earlier run already did; of them these packages only, if any are named.
+
+    What an earlier run installed and is gone is installed again.
+    """
     wanted = hashlib.sha256(b"".join(path.read_bytes() for path in requirements)).hexdigest()
-    whole = python.parent.parent / f"hfdemo-{len(requirements)}.installed"
-    stamp = python.parent.parent / "hfdemo-page.installed" if only else whole
-    if any(made.exists() and made.read_text("utf-8") == wanted for made in (stamp, whole)):
-        return
+    prefix = python.parent.parent
+    whole = prefix / f"hfdemo-{len(requirements)}.installed"
+    stamp = prefix / "hfdemo-page.installed" if only else whole
+    made = next((lines for lines in map(_lines, (stamp, whole)) if lines[:1] == [wanted]), None)
+    if made:
+        gone = {*made[1:]} - _packages(prefix)
+        if not gone:
+            return
+        _forget(prefix, gone)
     print(say("start.installing", _language()), flush=True)
     options = [option for path in requirements for option in ("--requirement", str(path))]
     if only:
@@ -121,8 +129,39 @@ def _install(python: Path, requirements: Sequence[Path], only: Sequence[str] = (
     installer = [uv, "pip", "install", "--python", str(python)] if uv else [str(python), "-m", "pip", "install"]
     command = [*installer, *([] if uv else ["--disable-pip-version-check"]), *options]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
+        if proxies := [] if uv else _socks_proxies():
+            sys.exit(say("start.not_through_socks", _language(), names=", ".join(proxies)))
         sys.exit(say("start.not_installed", _language(), installer="uv" if uv else "pip"))
-    stamp.write_text(wanted, "utf-8")
+    stamp.write_text("\n".join([wanted, *sorted(_packages(prefix))]), "utf-8")
+
+
+def _socks_proxies() -> list[str]:
+    """Return the variables that name a proxy which pip needs a package for."""
+    proxies = ("http_proxy", "https_proxy", "all_proxy")
+    named = {name: value for name, value in os.environ.items() if name.lower() in proxies}
+    return sorted(name for name, value in named.items() if value.strip().lower().startswith("socks"))
+
+
+def _lines(stamp: Path) -> list[str]:
+    return stamp.read_text("utf-8").splitlines() if stamp.exists() else []
+
+
+def _site_packages(prefix: Path) -> list[Path]:
+    return [*prefix.glob("lib/python*/site-packages"), *prefix.glob("Lib/site-packages")]
+
+
+def _packages(prefix: Path) -> set[str]:
+    """Return the names of an environment's packages, and of what describes each, without the version."""
+    names = {path.name for folder in _site_packages(prefix) for path in folder.iterdir()}
+    passing = {name for name in names if name.startswith((".", "~", "__pycache__"))}
+    return {re.sub(r"-.*(?=\.dist-info$)", "", name) for name in names - passing}
+
+
+def _forget(prefix: Path, gone: set[str]) -> None:
+    """Remove what describes the packages of which something is gone: pip and uv would take them for installed."""
+    for record in (path for folder in _site_packages(prefix) for path in folder.glob("*.dist-info/RECORD")):
+        if gone & {re.split("[/,]", line)[0] for line in record.read_text("utf-8").splitlines()}:
+            shutil.rmtree(record.parent)
 
 
 def _language() -> Language:

@@ -4,7 +4,10 @@ No other module builds such a sentence: an error names its text in `words/` and 
 """
 
 import logging
+import os
 import re
+import shutil
+import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -68,6 +71,24 @@ class NoGpu(HfdemoError):
 
 class GenerationFailed(HfdemoError):
     """The model could not finish a reply."""
+
+
+def install_command(*packages: str) -> str:
+    """Return the command that installs packages for the Python that runs: a bare `pip` may be another's.
+
+    `start` runs one that isn't active, in `.venv` in the project's folder. It is named from there: pages show the
+    command, and a whole path is nobody else's concern.
+    """
+    python = sys.executable
+    project = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if shutil.which("python") == python:
+        python = "python"
+    elif python.startswith(project + os.sep):
+        python = os.path.relpath(python, project)
+    if " " in python:
+        python = f'"{python}"'
+    wanted = (f'"{package}"' if "[" in package else package for package in packages)  # some shells expand [...]
+    return f"{python} -m pip install {' '.join(wanted)}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

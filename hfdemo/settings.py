@@ -9,7 +9,7 @@ from typing import Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from hfdemo.errors import SettingsError
-from hfdemo.variables import NUMBERS, refuse_network
+from hfdemo.variables import COPIED_ALONG, NUMBERS, refuse_network
 from hfdemo.words import LANGUAGES, Language, language_of_terminal, say
 
 Platform = Literal["local", "colab", "space", "zerogpu"]
@@ -329,10 +329,11 @@ def find_platform(environ: Mapping[str, str]) -> Platform:
 
 def _is_reached_from_here_only(environ: Mapping[str, str]) -> bool:
     says_so = _one_of(environ, "HFDEMO_PRIVATE", "0", ("0", "1")) == "1"
-    return not _is_shared(environ) and (says_so or environ.get("GRADIO_SERVER_NAME", "") in HERE_ONLY)
+    return not is_shared(environ) and (says_so or environ.get("GRADIO_SERVER_NAME", "") in HERE_ONLY)
 
 
-def _is_shared(environ: Mapping[str, str]) -> bool:
+def is_shared(environ: Mapping[str, str]) -> bool:
+    """Tell whether the host asks for a share link, as Gradio reads it."""
     return environ.get("GRADIO_SHARE", "").lower() == "true"
 
 
@@ -398,7 +399,7 @@ def _proxies(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the proxies that the host names, also by uvicorn's own variable, and the tunnel of a share link."""
     variables = ("HFDEMO_TRUSTED_PROXIES", "FORWARDED_ALLOW_IPS")
     named = [(name, value.replace("*", "0.0.0.0/0")) for name in variables for value in _words(environ, name)]
-    if _is_shared(environ):
+    if is_shared(environ):
         named.append(("GRADIO_SHARE", "127.0.0.1"))
     for name, value in named:
         try:
@@ -471,7 +472,7 @@ def _is_near(host: str) -> bool:
 
 def _header(environ: Mapping[str, str], name: str) -> str | None:
     """Return a secret that is sent in a header."""
-    value = environ.get(name, "").strip().strip("\"'\ufeff").strip()
+    value = environ.get(name, "").strip(COPIED_ALONG)
     if not value.isascii() or not value.isprintable():
         raise SettingsError("bad_secret", name=name)
     return value or None

@@ -1,11 +1,14 @@
 """Variables that belong to other programs, made usable before libraries read them: proxies, access token, port."""
 
 import importlib.util
+import re
 import ssl
+import unicodedata
 from collections.abc import Mapping, MutableMapping
+from ipaddress import IPv6Address, ip_network
 from urllib.parse import urlsplit
 
-from hfdemo.errors import SettingsError
+from hfdemo.errors import SettingsError, install_command
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 NO_PROXIES = ("no_proxy", "NO_PROXY")
@@ -36,28 +39,112 @@ NUMBERS = {
 }
 """Whole numbers that libraries read as they are imported, with what they may be: anything else is a traceback."""
 
-NONE_IF_EMPTY = (*NUMBERS, "GRADIO_SERVER_NAME", "SSL_CERT_FILE")
+ROOT_PATH = "GRADIO_ROOT_PATH"
+
+NONE_IF_EMPTY = (*NUMBERS, "GRADIO_SERVER_NAME", ROOT_PATH, "SSL_CERT_FILE")
 """What a Compose file sets to nothing is as if it weren't set; Gradio would take it for a value."""
 
 
 def mend_variables(environ: MutableMapping[str, str]) -> None:
     """Change the variables that libraries would stumble over.
 
-    Addresses of this machine are asked without a proxy, tokens lose what is around them, and an empty value is none.
+    Addresses of this machine are asked without a proxy, tokens lose what is around them, a path gets its slash, and an
+    empty value is none.
     """
+    if ROOT_PATH in environ:
+        environ[ROOT_PATH] = _root_path(environ[ROOT_PATH])
     for name in NONE_IF_EMPTY:
         if name in environ:
             environ[name] = environ[name].strip()
             if not environ[name]:
                 del environ[name]
+    for name in NO_PROXIES:
+        if name in environ:  # libraries read it even where there is no proxy
+            environ[name] = ",".join(filter(None, map(_no_proxy_entry, _listed(environ[name]))))
     if any(environ.get(name, "").strip() for name in PROXIES):
         own = environ.get("GRADIO_SERVER_NAME", "").strip()
-        named = [host for name in NO_PROXIES for host in environ.get(name, "").replace(",", " ").split()]
+        named = [host for name in NO_PROXIES for host in _listed(environ.get(name, ""))]
         hosts = ",".join(dict.fromkeys([*named, *LOOPBACK, *([own] if own else [])]))
         environ.update(dict.fromkeys(NO_PROXIES, hosts))
     for name in TOKENS:
         if name in environ:
             environ[name] = environ[name].strip(COPIED_ALONG)
+
+
+def _root_path(written: str) -> str:
+    """Return the path below which a proxy serves the page, with the slash that each page needs; nothing for a root.
+
+    Gradio takes a whole address, too.
+    """
+    path = written.strip()
+    if path.lower().startswith(("http://", "https://")):
+        return path
+    return f"/{path.strip('/')}" if path.strip("/") else ""
+
+
+def _listed(hosts: str) -> list[str]:
+    """Return the entries of a list of hosts, with commas or white space between them."""
+    return hosts.replace(",", " ").split()
+
+
+def _no_proxy_entry(entry: str) -> str:
+    """Return a host that is asked without a proxy in a form that httpx can read; nothing if there is none.
+
+    What httpx can't parse is an error as soon as it is used: addresses in brackets, networks of IPv6, names in other
+    scripts. Behind `all://`, it takes the first two, and names as the DNS has them.
+
+    Source: httpx 0.28 and httpx2 2.16, `_utils.py`.
+    """
+    scheme, _, place = entry.rpartition("://")
+    try:
+        if not scheme and place.count(":") > 1:
+            return _ipv6_entry(place)
+        parts = urlsplit(f"//{place}")
+        name, port = parts.hostname or "", f":{parts.port}" if parts.port is not None else ""
+        if not entry.isprintable():
+            return ""
+        if entry.isascii() and "xn--" not in entry.lower():
+            return entry
+        name = name.lstrip("*.").encode("idna").decode()
+        labels = name.encode().decode("idna").split(".")
+    except ValueError:  # UnicodeError is one
+        return ""
+    return f"{scheme or 'all'}://{name}{port}" if all(map(_is_plain_label, labels)) else ""
+
+
+def _is_plain_label(label: str) -> bool:
+    """Tell whether a part of a name is of letters that every rule for names in other scripts takes."""
+    return (
+        bool(label)
+        and not (label.startswith("-") or label.endswith("-") or label[2:4] == "--")
+        and label == unicodedata.normalize("NFKC", label).casefold()
+        and all(letter in "-0123456789" or _is_plain_letter(letter) for letter in label)
+    )
+
+
+def _is_plain_letter(letter: str) -> bool:
+    is_jamo = re.match("HANGUL (CHOSEONG|JUNGSEONG|JONGSEONG) ", unicodedata.name(letter, ""))  # half a syllable
+    return (
+        unicodedata.category(letter) in ("Ll", "Lo") and unicodedata.bidirectional(letter) == "L" and is_jamo is None
+    )
+
+
+def _ipv6_entry(entry: str) -> str:
+    """Return an address or a network of IPv6, with or without brackets and port, in a form that httpx can read.
+
+    Raises:
+        ValueError: it is none.
+    """
+    address, port = entry, ""
+    if bracketed := re.fullmatch(r"\[(.+)\](/\d+)?(:\d+)?", entry):
+        address, port = bracketed[1] + (bracketed[2] or ""), bracketed[3] or ""
+    if "/" not in address:
+        host = str(IPv6Address(address))
+        return f"all://[{host}]:{urlsplit('//_' + port).port}" if port else host
+    network = ip_network(address, strict=False)
+    if network.prefixlen == network.max_prefixlen:
+        return str(network.network_address)
+    return f"all://[{network.network_address}]/{network.prefixlen}"
 
 
 def refuse_network(environ: Mapping[str, str]) -> None:
@@ -82,7 +169,8 @@ def refuse_network(environ: Mapping[str, str]) -> None:
         if scheme not in PROXY_SCHEMES:
             raise SettingsError("bad_proxy_address", name=name, scheme=scheme, allowed=", ".join(PROXY_SCHEMES))
         if scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
-            raise SettingsError("socks_package", name=name)
+            names = ", ".join(other for other in PROXIES if environ.get(other, "").strip().lower().startswith("socks"))
+            raise SettingsError("socks_package", name=names, command=install_command("socksio"))
 
 
 def _refuse_certificates(environ: Mapping[str, str]) -> None:

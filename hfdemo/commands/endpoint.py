@@ -18,13 +18,12 @@ def endpoint_lines(named: str | None, settings: Settings, language: Language) ->
     Raises:
         HfdemoError: the endpoint doesn't answer, or doesn't have the model.
     """
-    from huggingface_hub import get_token
-
     from hfdemo.engines.remote.address import find_address
     from hfdemo.engines.remote.host import RemoteHost
+    from hfdemo.models.saved_token import saved_token
 
     chosen = replace(settings, model=named or settings.model)
-    host = RemoteHost(chosen, find_address(chosen, get_token()))
+    host = RemoteHost(chosen, find_address(chosen, saved_token()))
     asyncio.run_coroutine_threadsafe(host.find(), host.loop).result()
     host.plan(host.status.model)
     limit = host.status.context_limit

@@ -8,12 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from huggingface_hub import HfApi, SpaceHardware, get_token
+from huggingface_hub import HfApi, SpaceHardware
 
 from hfdemo.commands.terminal import exit_status, prepare_terminal
-from hfdemo.environment import ROOT
+from hfdemo.environment import APP, ROOT
 from hfdemo.errors import HfdemoError, PublishError
 from hfdemo.models.choose import HubModel, LocalModel, parse_model
+from hfdemo.models.saved_token import saved_token
 from hfdemo.publish.account import Publisher, check_rights, no_token_error, who_publishes
 from hfdemo.publish.explain import ZERO_GPU
 from hfdemo.publish.folder import SpaceFile, lint_folder, project_address, read_folder, read_requirements
@@ -84,6 +85,8 @@ def run(options: PublishOptions, language: Language | None) -> int:
     prepare_terminal()
     language = language or language_of_terminal(os.environ)
     try:
+        if not APP.exists():
+            raise PublishError("publish_no_project")
         refuse_network(os.environ)
         problems = _Publishing(options, language, os.environ).run()
     except HfdemoError as error:
@@ -114,7 +117,7 @@ class _Publishing:
         self._options = options
         self._language = language
         self._environ = environ
-        self._api = HfApi()
+        self._api = HfApi(token=saved_token())
         self._secrets: dict[str, str] = {}
         self._problems: list[_Problem] = []
         self._scopes: Sequence[str] | None = None
@@ -278,7 +281,7 @@ class _Publishing:
                 value = getpass.getpass(self._words("ask_secret", name=name)).strip()
             if not value:
                 raise PublishError("secret_missing", name=name)
-            if value == get_token():
+            if value == saved_token():
                 self._tell("!", "secret_writes", name=name)
             secrets[name] = value
         return secrets
@@ -289,7 +292,7 @@ class _Publishing:
         Raises:
             PublishError: a file does; each place has been printed.
         """
-        known = self._secrets | ({"HF_TOKEN": token} if (token := get_token()) else {})
+        known = self._secrets | ({"HF_TOKEN": token} if (token := saved_token()) else {})
         leaks = find_leaks(((file.path, file.content) for file in files), known)
         if leaks:
             facts = [{"file": leak.path, "line": leak.line, "kind": leak.kind} for leak in leaks]

@@ -93,6 +93,7 @@ EXIT_STATUS = {
     "space_name_taken": 35,
     "space_of_another": 35,
     "publish_lint": 36,
+    "publish_no_project": 36,
     "front_missing": 36,
     "front_refused": 36,
     "folder_lacks": 36,

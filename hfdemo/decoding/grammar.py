@@ -11,7 +11,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from hfdemo.errors import InvalidInput
+from hfdemo.errors import InvalidInput, install_command
 
 MAX_PROBLEM_CHARS = 200
 
@@ -36,7 +36,7 @@ class Grammar:
         try:
             from llguidance import LLMatcher
         except ImportError:
-            raise InvalidInput("no_grammar_library", name=field) from None
+            raise InvalidInput("no_grammar_library", name=field, command=install_command("llguidance")) from None
         try:
             grammar = LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
             self._matcher = LLMatcher(_form_of(tokenizer, end_ids), grammar, log_level=0)  # its warnings quote

@@ -14,7 +14,7 @@ import torch
 from huggingface_hub import hf_hub_download, snapshot_download
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-from hfdemo.errors import ModelLoadError
+from hfdemo.errors import ModelLoadError, install_command
 from hfdemo.models.disk import WANTED_FILES, has_file
 from hfdemo.models.headers import Tensor, read_safetensors, refuse_pointer, shown_path
 from hfdemo.models.integrity import check_files, listed, read_object, weight_files
@@ -90,7 +90,7 @@ def base_name(name: str, config: Mapping[str, Any]) -> str:
     """
     base = base_of(name, config)
     if importlib.util.find_spec("peft") is None:
-        raise ModelLoadError("adapter_needs_peft", model=name, base=base)
+        raise ModelLoadError("adapter_needs_peft", model=name, base=base, command=install_command("peft"))
     return base
 
 

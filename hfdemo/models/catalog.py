@@ -100,7 +100,10 @@ class Catalog:
 def _ask_hub(words: str) -> list[ModelInfo]:
     from huggingface_hub import HfApi
 
-    found = HfApi().list_models(
+    from hfdemo.models.saved_token import can_be_sent, saved_token
+
+    token = saved_token()
+    found = HfApi(token=token if token and can_be_sent(token) else False).list_models(
         search=words,
         pipeline_tag="text-generation",
         sort="downloads",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hfdemo.background import in_thread
-from hfdemo.errors import HfdemoError, ModelLoadError
+from hfdemo.errors import HfdemoError, ModelLoadError, install_command
 from hfdemo.models.access import ask_hub, check_kind, read_config
 from hfdemo.models.adapter import (
     CONFIG,
@@ -193,7 +193,7 @@ def refuse_misfit(plan: Plan, settings: Settings) -> None:
         ModelLoadError: disk or memory is too small, the disk isn't writable, or the weights can't be quantized here.
     """
     if plan.quantize and not plan.machine.can_quantize:
-        raise ModelLoadError("no_quantizer", bits=plan.quantize)
+        raise ModelLoadError("no_quantizer", bits=plan.quantize, command=install_command("bitsandbytes"))
     if plan.download_bytes:
         check_disk(settings)
     if not plan.disk_fits:

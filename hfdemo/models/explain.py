@@ -7,7 +7,6 @@ import errno
 from collections.abc import Iterator
 
 import httpx2
-from huggingface_hub import get_token
 from huggingface_hub.errors import (
     DisabledRepoError,
     GatedRepoError,
@@ -21,6 +20,7 @@ from huggingface_hub.errors import (
 
 from hfdemo.errors import HfdemoError, ModelLoadError, is_out_of_memory
 from hfdemo.models.hub_private import constants, parse_ratelimit_headers
+from hfdemo.models.saved_token import saved_token
 from hfdemo.models.source import HubModel, LocalModel, ModelSource
 from hfdemo.settings import Platform
 
@@ -159,7 +159,7 @@ def _token_pages() -> dict[str, str]:
 
 
 def _sends_token(source: HubModel) -> bool:
-    return not source.public and get_token() is not None
+    return not source.public and saved_token() is not None
 
 
 def _words_of(error: HfHubHTTPError) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from hfdemo.errors import ModelLoadError
+from hfdemo.errors import ModelLoadError, install_command
 from hfdemo.models.plan import Machine
 
 PACKAGES: Mapping[str, Mapping[str, str]] = {
@@ -96,8 +96,7 @@ def check_quantization_packages(name: str, config: Mapping[str, Any], is_there: 
         raise ModelLoadError("quantizer_unknown", model=name, method=method)
     missing = [package for module, package in PACKAGES.get(method, {}).items() if not is_there(module, package)]
     if missing:
-        quoted = (f'"{package}"' if "[" in package else package for package in missing)  # some shells expand [...]
-        packages, command = ", ".join(missing), f"pip install {' '.join(quoted)}"
+        packages, command = ", ".join(missing), install_command(*missing)
         raise ModelLoadError("quantizer_package", model=name, method=method, packages=packages, command=command)
 
 

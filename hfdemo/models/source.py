@@ -7,6 +7,7 @@ from typing import Literal
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from hfdemo.errors import HfdemoError
+from hfdemo.models.saved_token import saved_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,9 @@ class HubModel:
         return self.gguf_file is not None
 
     @property
-    def token(self) -> Literal[False] | None:
-        """For the client: False sends no access token, None sends the one that is configured."""
-        return False if self.public else None
+    def token(self) -> str | Literal[False] | None:
+        """For the client: False sends no access token, else the one that is configured."""
+        return False if self.public else saved_token()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The access token: where it comes from, whose it is, and whether the Hub knows it. Its value never leaves here."""
+"""The access token: where it comes from, whose it is, and whether the Hub knows it."""
 
 import os
 from collections.abc import Mapping
@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import get_token, whoami
+from huggingface_hub import whoami
 from huggingface_hub.errors import HfHubHTTPError
 
 from hfdemo.models.explain import bad_token_error
 from hfdemo.models.hub_private import constants
+from hfdemo.models.saved_token import can_be_sent, saved_token
 from hfdemo.settings import Platform
 from hfdemo.variables import TOKENS
-
-UNREADABLE = "\ufffd"
-"""What stands for a token that is no text: no header can hold it."""
 
 TokenSource = Literal["HF_TOKEN", "hf auth login", "Colab", "Space"]
 
@@ -35,7 +33,7 @@ def token_source(platform: Platform, environ: Mapping[str, str] = os.environ) ->
 
     The order is that of `huggingface_hub.get_token`: environment, login, Colab's vault.
     """
-    token = _token()
+    token = saved_token()
     if token is None:
         return None
     named = (environ.get(name, "").replace("\r", "").replace("\n", "").strip() for name in TOKENS)  # as get_token does
@@ -51,8 +49,8 @@ def usable_token_source(platform: Platform) -> TokenSource | None:
     Raises:
         ModelLoadError: no header can hold it.
     """
-    source, token = token_source(platform), _token() or ""
-    if source and (not token.isascii() or not token.isprintable() or " " in token):
+    source, token = token_source(platform), saved_token() or ""
+    if source and not can_be_sent(token):
         raise bad_token_error(source, platform)
     return source
 
@@ -70,21 +68,10 @@ def check_token(platform: Platform) -> Account | None:
     if source is None:
         return None
     try:
-        answer = whoami(cache=True)
+        answer = whoami(saved_token(), cache=True)
     except HfHubHTTPError as error:
         if error.response is not None and error.response.status_code == 401:
             raise bad_token_error(source, platform) from None
         return None
     role = answer.get("auth", {}).get("accessToken", {}).get("role", "")
     return Account(str(answer.get("name", "")), str(role), source)
-
-
-def _token() -> str | None:
-    """Return the access token, or None if there is none, or its file can't be read."""
-    try:
-        token: str | None = get_token()
-    except UnicodeDecodeError:  # PowerShell's > writes UTF-16
-        return UNREADABLE
-    except OSError:
-        return None
-    return token

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -25,7 +26,7 @@ from hfdemo.page.model_menu import ModelMenu, offers_models
 from hfdemo.page.starters import starter_cards, starter_language, starter_system_prompts
 from hfdemo.page.status_bar import StatusBar
 from hfdemo.page.theme import make_theme
-from hfdemo.settings import Settings
+from hfdemo.settings import Settings, is_shared
 from hfdemo.web.failures import few_a_second, keep_words_out
 from hfdemo.web.guard import Guarded, guard
 from hfdemo.web.headers import PagePolicy
@@ -261,5 +262,5 @@ def _print_address(page: gradio_private.PageBlocks, language: Language, command:
         print(f"* Running on local URL:  {page.protocol}://{page.server_name}:{page.server_port}", flush=True)  # noqa: T201
     if page.share_url:
         print(f"* {say('start.link_lasts', language)}", flush=True)  # noqa: T201
-    elif not page.is_colab and not page.space_id:
+    elif not (page.is_colab or page.space_id or is_shared(os.environ)):  # who asked for a link got Gradio's reason
         print(f"* {say('start.how_to_share', language, command=command)}", flush=True)  # noqa: T201

@@ -9,6 +9,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from hfdemo.errors import PublishError
 from hfdemo.models.explain import bad_token_error
+from hfdemo.models.saved_token import saved_token
 from hfdemo.models.tokens import TokenSource, usable_token_source
 from hfdemo.publish.explain import TOKENS, explained, status_of
 from hfdemo.settings import Platform
@@ -46,7 +47,7 @@ def who_publishes(platform: Platform) -> Publisher | None:
         return None
     with explained(""):
         try:
-            answer = whoami(cache=True)
+            answer = whoami(saved_token(), cache=True)
         except HfHubHTTPError as error:
             if status_of(error) == 401:
                 raise bad_token_error(source, platform) from None

@@ -6,10 +6,11 @@ from typing import Any
 
 from gradio_client import Client
 from gradio_client.exceptions import AppError
-from huggingface_hub import HfApi, constants, get_token
+from huggingface_hub import HfApi, constants
 from huggingface_hub.utils import get_session
 
 from hfdemo.errors import PublishError
+from hfdemo.models.saved_token import saved_token
 from hfdemo.settings import SIGN_IN_NAME
 from hfdemo.words import Language, say
 
@@ -73,8 +74,10 @@ def sees_sign_in(repo_id: str, patience_s: float) -> None:
     started = time.monotonic()
     while True:
         try:
-            headers = {"X-HF-Authorization": f"Bearer {get_token()}"}
-            page = get_session().get(str(HfApi().space_info(repo_id).host), headers=headers, timeout=OPENING_S)
+            headers = {"X-HF-Authorization": f"Bearer {saved_token()}"}
+            page = get_session().get(
+                str(HfApi(token=saved_token()).space_info(repo_id).host), headers=headers, timeout=OPENING_S
+            )
             problem = "" if SIGN_IN_PATH in page.text else f"HTTP {page.status_code}"
         except Exception as error:  # a page that isn't up yet can fail in any way
             problem = f"{type(error).__name__}: {error}"
@@ -95,8 +98,8 @@ def _connect(repo_id: str, language: Language, patience_s: float, password: str 
     started = time.monotonic()
     while True:
         try:
-            host = HfApi().space_info(repo_id).host
-            return Client(host, token=get_token(), verbose=False, analytics_enabled=False, **options)
+            host = HfApi(token=saved_token()).space_info(repo_id).host
+            return Client(host, token=saved_token(), verbose=False, analytics_enabled=False, **options)
         except Exception as error:  # a page that isn't up yet can fail in any way
             if time.monotonic() - started > patience_s:
                 raise _silent(repo_id, f"{type(error).__name__}: {error}") from None

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import pytest
@@ -102,6 +104,14 @@ def test_what_is_copied_is_all_that_docker_sees():
     assert all((ROOT / source).exists() for source in copied)
 
 
+class Healthy(BaseHTTPRequestHandler):
+    """A page that is well."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+
 def healthy(port: int) -> bool:
     """Run the command of the health check as it is, in a container with another port."""
     _, _, command = only("HEALTHCHECK").partition("CMD ")
@@ -109,6 +119,25 @@ def healthy(port: int) -> bool:
     environ = os.environ | {"GRADIO_SERVER_PORT": str(port)}
     ended = subprocess.run([sys.executable, *arguments], env=environ, stderr=subprocess.DEVNULL, check=False)
     return ended.returncode == 0
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy"])
+def test_the_health_check_asks_past_a_proxy(name, monkeypatch):
+    for variable in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            assert healthy(server.server_port)
+        finally:
+            server.shutdown()
+
+
+def test_the_documents_start_it_as_the_compose_file_does():
+    for file in ("docs/hosting.en.md", "docs/hosting.ko.md", "Dockerfile"):
+        [command] = [line for line in (ROOT / file).read_text("utf-8").splitlines() if "docker run " in line]
+        assert f"-p 127.0.0.1:{PORT}:{PORT} " in command and "-e HFDEMO_PRIVATE=1 " in command, file
 
 
 def commands_on_path(folder: Path) -> dict[str, str]:

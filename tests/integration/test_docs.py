@@ -16,7 +16,7 @@ from playwright.sync_api import Page
 from hfdemo import __main__, settings
 from hfdemo.chat.options import LIMITS
 from hfdemo.commands.terminal import EXIT_STATUS, OTHER_ERROR
-from hfdemo.words import texts
+from hfdemo.words import say, texts
 from tests.conftest import ROOT, App
 from tests.e2e.conftest import browser_type_launch_args  # noqa: F401  # the same Chromium here
 from tests.written import NAMES, block, in_english, in_korean, table, tables
@@ -148,6 +148,14 @@ def test_both_languages_say_the_same(name):
 @pytest.mark.parametrize("pattern", SAME)
 def test_each_of_these_is_said_somewhere(pattern):
     assert any(said(in_english(name), pattern) for name in ["README", *NAMES])
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_what_a_start_that_fails_prints_is_quoted_in_its_language(language):
+    page = (ROOT / "docs" / f"troubleshooting.{language}.md").read_text("utf-8")
+    no_venv, not_installed = (say(f"start.{key}", language, installer="pip") for key in ("no_venv", "not_installed"))
+    assert f'"{no_venv.partition(".")[0]}"' in page
+    assert f'"… {not_installed.partition(".")[0].partition(" ")[2]}"' in page, "pip or uv may have said it"
 
 
 def test_both_setting_tables_have_the_same_names():

@@ -21,7 +21,7 @@ from hfdemo.chat.options import Options
 from hfdemo.engines.remote.address import find_address
 from hfdemo.engines.remote.engine import RemoteEngine
 from hfdemo.engines.remote.host import Patience, RemoteHost
-from hfdemo.errors import GenerationFailed
+from hfdemo.errors import GenerationFailed, install_command
 from hfdemo.page.controls import PageOptions
 from hfdemo.page.page import create_page
 from hfdemo.page.turn import PageTurn, TurnView, stream_turn
@@ -92,7 +92,7 @@ def test_numbers_for_prometheus_need_their_package_only_where_they_are_asked_for
         [sys.executable, "app.py"], env=os.environ | wanted, capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1].endswith("Install it with: pip install prometheus-client")
+    assert ended.stderr.splitlines()[-1].endswith(f"Install it with: {install_command('prometheus-client')}")
 
 
 def test_it_is_ready_within_seconds(endpoint, tmp_path):

@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from hfdemo.errors import ModelLoadError
+from hfdemo.errors import ModelLoadError, install_command
 from hfdemo.models import adapter as adapters
 from hfdemo.models.check import check_model
 from hfdemo.models.choose import parse_model
@@ -87,7 +87,7 @@ def test_without_peft_the_base_and_the_command_are_named(folder, whole, monkeypa
     monkeypatch.setattr(adapters.importlib.util, "find_spec", lambda name: None if name == "peft" else find_spec(name))
     error = refusal(folder)
     assert error.key == "adapter_needs_peft"
-    assert str(whole) in error.text("en") and "pip install peft" in error.text("en")
+    assert str(whole) in error.text("en") and install_command("peft") in error.text("en")
 
 
 @pytest.mark.parametrize(

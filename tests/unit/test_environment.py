@@ -18,7 +18,9 @@ import pytest
 import hfdemo
 from hfdemo import environment
 from hfdemo.__main__ import main, script
+from hfdemo.commands import publish
 from hfdemo.python_version import require_python
+from hfdemo.words import say
 from tests.conftest import ROOT
 
 needs_venv = pytest.mark.skipif(
@@ -120,6 +122,40 @@ def test_changed_requirements_are_installed_into_the_environment_that_is_there(p
 
 
 @needs_venv
+def test_a_socks_proxy_that_pip_cant_use_is_named(project):
+    project.require("needed==9.9\n")
+    failed = project.run("start", all_proxy="socks5://127.0.0.1:9")
+    assert failed.returncode == 1 and "pip can't use the SOCKS proxy in all_proxy" in failed.stderr
+    project.require("needed==1.0\n")
+
+
+@needs_venv
+@pytest.mark.parametrize("gone", ["needed", "needed-1.0.dist-info", "below"])
+def test_a_package_that_is_gone_is_installed_again(project, gone):
+    make_package(project.folder / "packages", "below", "1.0")
+    project.require("needed==1.0\nbelow==1.0\n")
+    project.run("start")
+    [folder] = project.folder.glob(f".venv/lib/python*/site-packages/{gone}")
+    shutil.rmtree(folder)
+    again = project.run("start")
+    assert "Installing the requirements" in again.stdout and "app 1.0" in again.stdout
+    assert folder.exists()
+    assert project.run("start").stdout == f"app 1.0 {project.folder / '.venv'}\n"
+
+
+@needs_venv
+def test_a_package_of_ones_own_may_go(project):
+    project.require("needed==1.0\n")
+    [site] = project.folder.glob(".venv/lib/python*/site-packages")
+    (site / "own").mkdir()
+    project.require("needed==1.0\n# again\n")
+    project.run("start")
+    (site / "own").rmdir()
+    assert "app 1.0" in project.run("start").stdout
+    assert project.run("start").stdout == f"app 1.0 {project.folder / '.venv'}\n"
+
+
+@needs_venv
 def test_requirements_that_cant_be_installed_end_the_start_with_pips_reason(project):
     project.require("needed==9.9\n")
     for _ in range(2):  # nothing is taken for installed
@@ -205,6 +241,19 @@ def test_every_argument_after_test_is_pytests(arguments, monkeypatch):
     monkeypatch.setattr(environment, "test", lambda given: passed.append(given) or 7)
     assert main(["test", *arguments]) == 7
     assert passed == [arguments]
+
+
+def test_a_share_link_lasts_as_long_as_the_page_says(capsys):
+    with pytest.raises(SystemExit):
+        main(["start", "--help"])
+    assert "up to a week" in " ".join(capsys.readouterr().out.split())
+    assert "up to a week" in say("start.link_lasts")
+
+
+def test_an_installed_package_cant_be_published_and_says_so(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(publish, "APP", tmp_path / "app.py")
+    assert main(["publish", "x", "--dry-run", "--language", "en"]) == 36
+    assert "Run this in a folder with the whole project." in capsys.readouterr().out
 
 
 def test_start_gives_the_apps_exit_status(monkeypatch):

@@ -1,6 +1,9 @@
 """Errors say what happened in each language, and never an access token."""
 
+import os
 import pickle
+import re
+import sys
 import traceback
 
 import pytest
@@ -14,7 +17,10 @@ from hfdemo.errors import (
     NoGpu,
     SettingsError,
     hide_tokens,
+    install_command,
 )
+from hfdemo.words import texts
+from tests.conftest import ROOT
 
 TOKEN = "hf_" + "aBcDeFgHiJ" * 3 + "1234"
 
@@ -25,6 +31,34 @@ def test_an_error_speaks_each_language():
     assert english == "Too many people are waiting (3). Try again in a minute."
     assert "기다리는 사람이 너무 많습니다(3명)" in error.text("ko")
     assert str(error) == error.text("en")
+
+
+@pytest.mark.parametrize(
+    ("python", "named"),
+    [
+        (ROOT / ".venv" / "bin" / "python", os.path.join(".venv", "bin", "python")),
+        (ROOT / "my env" / "python", f'"{os.path.join("my env", "python")}"'),
+        ("/opt/a b/python3", '"/opt/a b/python3"'),
+        ("/usr/bin/other", "/usr/bin/other"),
+    ],
+)
+def test_packages_are_installed_for_the_python_that_runs(python, named, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert install_command("peft", "a[b]") == f'{named} -m pip install peft "a[b]"'
+
+
+def test_a_python_that_is_active_is_simply_python(monkeypatch, tmp_path):
+    python = tmp_path / "python"
+    python.touch(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert install_command("peft") == "python -m pip install peft"
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_no_sentence_names_a_pip_that_may_be_anothers(language):
+    found = {key: text for key, text in texts(language).items() if re.search(r"\bpip install\b", text)}
+    assert found == {}
 
 
 @pytest.mark.parametrize("kind", [Busy, GenerationFailed, InvalidInput, ModelLoadError, NoGpu, SettingsError])

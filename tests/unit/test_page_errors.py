@@ -8,6 +8,7 @@ import pytest
 
 from hfdemo.errors import Busy, InvalidInput
 from hfdemo.page.errors import page_error, shown_errors
+from hfdemo.page.page import _print_address
 from hfdemo.words import say
 
 SECRET = "".join(["hf", "_", "secretsecret"])
@@ -17,6 +18,20 @@ def shown(error: BaseException, language: str = "en") -> gr.Error:
     with pytest.raises(gr.Error) as raised, shown_errors(language):
         raise error
     return raised.value
+
+
+class Served:
+    """A page as Gradio serves it; without a link, also where making one failed."""
+
+    is_colab, space_id, share_url = False, None, None
+    protocol, server_name, server_port = "http", "127.0.0.1", 7860
+
+
+@pytest.mark.parametrize(("share", "advised"), [("", True), ("False", True), ("true", False), ("True", False)])
+def test_who_asked_for_a_link_is_not_advised_to_ask_for_one(share, advised, monkeypatch, capsys):
+    monkeypatch.setenv("GRADIO_SHARE", share)
+    _print_address(Served(), "en", "hfdemo")
+    assert ("hfdemo start --share" in capsys.readouterr().out) == advised
 
 
 def test_nothing_is_said_when_nothing_happens():

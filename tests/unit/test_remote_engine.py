@@ -1010,7 +1010,6 @@ def test_a_provider_is_asked_by_the_hubs_router_with_its_token():
     assert settings.is_remote
     address = find_address(settings, "hf_token")
     assert (address.base, address.key) == ("https://router.huggingface.co/v1", "hf_token")
-    assert find_address(settings, "\ufeffhf_token").key == "hf_token"
     assert find_address(Settings(endpoint="https://other.test", model="org/name:groq"), "hf_token").key == ""
     without = RemoteEngine(settings, RemoteHost(settings, find_address(settings, None), IMPATIENT))
     with pytest.raises(HfdemoError) as failed:

@@ -325,6 +325,13 @@ def test_what_is_no_address_is_refused(written):
         from_env({"HFDEMO_ENDPOINT": written})
 
 
+@pytest.mark.parametrize("around", ["\ufeff{}", "\u200b{}", ' "{}"\n', "'\ufeff{}'", "“{}”"])
+def test_a_key_loses_what_is_around_it(around):
+    assert (
+        from_env({"HFDEMO_ENDPOINT": "http://a", "HFDEMO_ENDPOINT_KEY": around.format("sk-1")}).endpoint_key == "sk-1"
+    )
+
+
 def test_a_key_with_other_characters_is_refused_and_not_shown():
     with pytest.raises(SettingsError, match="HFDEMO_ENDPOINT_KEY") as refused:
         from_env({"HFDEMO_ENDPOINT": "http://a", "HFDEMO_ENDPOINT_KEY": "비밀"})

@@ -1,20 +1,27 @@
 """Variables of other programs are made usable, or refused in one sentence, before a library reads them."""
 
+import asyncio
 import os
+import re
 import subprocess
 import sys
 import time
 
 import certifi
 import httpx
+import httpx2
 import pytest
 
-from hfdemo.errors import ModelLoadError, SettingsError
+from hfdemo.engines.remote.address import find_address
+from hfdemo.engines.remote.host import RemoteHost
+from hfdemo.errors import ModelLoadError, SettingsError, install_command
 from hfdemo.models.hub_private import constants
-from hfdemo.models.tokens import check_token, token_source
+from hfdemo.models.saved_token import saved_token
+from hfdemo.models.source import HubModel
+from hfdemo.models.tokens import check_token, token_source, usable_token_source
 from hfdemo.publish.account import who_publishes
-from hfdemo.settings import from_env
-from hfdemo.variables import mend_variables
+from hfdemo.settings import Settings, from_env
+from hfdemo.variables import NO_PROXIES, PROXIES, TOKENS, mend_variables
 from tests.conftest import ROOT
 
 
@@ -37,6 +44,68 @@ def test_no_proxy_leads_to_this_machine(name, monkeypatch):
             assert client._transport_for_url(httpx.URL(f"http://{host}:7860")) is client._transport
 
 
+NO_PROXY_ENTRIES = {
+    "[::1]": "::1",
+    "[::1]:80": "all://[::1]:80",
+    "::1/128": "::1",
+    "fe80::/10": "all://[fe80::]/10",
+    "[fe80::/10]": "all://[fe80::]/10",
+    "[2001:db8::]/32": "all://[2001:db8::]/32",
+    "fe80::1%eth0": "fe80::1%eth0",
+    "회사.kr": "all://xn--vf4b131b.kr",
+    "xn--vf4b131b.kr": "all://xn--vf4b131b.kr",
+    "*.회사.kr": "all://xn--vf4b131b.kr",
+    "한글,[::1]": "all://xn--bj0bj06e,::1",
+    "http://회사.kr:8080": "http://xn--vf4b131b.kr:8080",
+    "localhost:abc": "",
+    "localhost:99999": "",
+    "10.0.0.0/8, corp .intern": "10.0.0.0/8,corp,.intern",
+    "*": "*",
+    "a:8080": "a:8080",
+    "[::1": "",
+    "[::1]:x": "",
+    "[::1]:99999": "",
+    "http://[::1": "",
+    "fe80::/999": "",
+    "xn--a": "",
+    "☃.kr,a": "a",
+    "ㅐ.kr,שלום": "",
+    "a\x01": "",
+    "한글..": "",
+    "": "",
+}
+"""What `no_proxy` may hold, and what becomes of it."""
+
+
+@pytest.mark.parametrize("proxy", [{}, {"http_proxy": "http://127.0.0.1:9"}], ids=["no proxy", "a proxy"])
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+@pytest.mark.parametrize("written", NO_PROXY_ENTRIES)
+def test_what_goes_past_the_proxy_can_be_read_by_the_libraries(written, name, proxy, monkeypatch):
+    found = mended(**{name: written}, **proxy)
+    if not proxy:
+        assert found[name] == NO_PROXY_ENTRIES[written]
+    for variable in (*PROXIES, *NO_PROXIES):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in found.items():
+        monkeypatch.setenv(variable, value)
+    for library in (httpx, httpx2):
+        library.Client().close()
+
+
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [("[::2]", "http://[::2]:9"), ("회사.kr", "http://회사.kr"), ("[2001:db8::]/32", "http://[2001:db8::]")],
+)
+def test_what_goes_past_the_proxy_still_does(written, address, monkeypatch):
+    for variable in (*PROXIES, *NO_PROXIES):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in mended(http_proxy="http://127.0.0.1:9", no_proxy=written).items():
+        monkeypatch.setenv(variable, value)
+    for library in (httpx, httpx2):
+        with library.Client() as client:
+            assert client._transport_for_url(library.URL(address)) is client._transport
+
+
 def test_the_pages_own_address_is_reached_without_a_proxy_too():
     assert mended(http_proxy="p:1", GRADIO_SERVER_NAME="10.0.0.7")["no_proxy"].endswith(",10.0.0.7")
 
@@ -50,6 +119,21 @@ def test_without_a_proxy_nothing_changes():
 )
 def test_a_token_loses_what_is_around_it(around):
     assert mended(HF_TOKEN=around.format("hf_abc")) == {"HF_TOKEN": "hf_abc"}
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [("chat", "/chat"), ("chat/", "/chat"), ("/chat", "/chat"), ("/a/b/", "/a/b"), (" chat ", "/chat")],
+)
+def test_the_path_of_the_page_gets_its_slash(written, path):
+    assert mended(GRADIO_ROOT_PATH=written) == {"GRADIO_ROOT_PATH": path}
+
+
+def test_a_path_of_nothing_is_none_and_an_address_stays():
+    for written in ("", " ", "/", " / "):
+        assert mended(GRADIO_ROOT_PATH=written) == {}
+    address = "https://example.com/chat"
+    assert mended(GRADIO_ROOT_PATH=address) == {"GRADIO_ROOT_PATH": address}
 
 
 def test_an_empty_port_or_host_is_none():
@@ -90,6 +174,15 @@ def test_what_cant_be_used_is_refused_with_its_name(environ, key, monkeypatch):
         from_env(environ)
     assert refused.value.key == key
     assert next(iter(environ)) in refused.value.text("en") and next(iter(environ)) in refused.value.text("ko")
+
+
+def test_what_installs_the_socks_package_is_said_with_every_variable_to_unset(monkeypatch):
+    monkeypatch.setattr("hfdemo.variables.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SettingsError) as refused:
+        from_env({"all_proxy": "socks5://127.0.0.1:1", "ALL_PROXY": "socks5://127.0.0.1:1", "http_proxy": "http://a"})
+    for language in ("en", "ko"):
+        said = refused.value.text(language)
+        assert install_command("socksio") in said and "all_proxy, ALL_PROXY" in said and "HTTP" in said
 
 
 def test_a_socks_proxy_with_its_package_is_taken(monkeypatch):
@@ -153,15 +246,61 @@ def test_a_token_that_no_header_can_hold_is_invalid_before_anything_is_asked(tok
         who_publishes("local")
 
 
-def test_a_token_in_a_file_of_another_encoding_is_invalid(tmp_path, monkeypatch):
+@pytest.fixture(params=["UTF-16", "a folder"])
+def unreadable(request, tmp_path, monkeypatch):
+    """Save the access token where it can't be read."""
     file = tmp_path / "token"
-    file.write_bytes("hf_abc\r\n".encode("utf-16"))  # as PowerShell's > writes
-    monkeypatch.delenv("HF_TOKEN", raising=False)
+    if request.param == "a folder":
+        file.mkdir()
+    else:
+        file.write_bytes("hf_abc\r\n".encode("utf-16"))  # as PowerShell's > writes
+    save_token(file, monkeypatch)
+
+
+def save_token(file, monkeypatch):
+    for name in TOKENS:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(file))
+
+
+def test_a_saved_token_that_cant_be_read_is_invalid(unreadable):
     for ask in (check_token, who_publishes):
         with pytest.raises(ModelLoadError) as refused:
             ask("local")
         assert (refused.value.key, refused.value.fields["source"]) == ("bad_token", "hf auth login")
+
+
+def test_a_saved_token_that_cant_be_read_stops_only_what_needs_it(unreadable):
+    assert find_address(Settings(endpoint="http://127.0.0.1:9"), saved_token()).key == ""
+    provider = Settings(model="org/name:groq")
+    host = RemoteHost(provider, find_address(provider, saved_token()))
+    with pytest.raises(ModelLoadError) as refused:
+        asyncio.run_coroutine_threadsafe(host.find(), host.loop).result(10)
+    assert refused.value.key == "bad_token"
+
+
+@pytest.mark.parametrize("around", ["\ufeff{}", "\u200b{}\u200b", '"{}"\r\n', "\xa0{} ", "“{}”"])
+def test_a_saved_token_loses_what_is_around_it_wherever_it_is_sent(around, tmp_path, monkeypatch):
+    file = tmp_path / "token"
+    file.write_text(around.format("hf_abc"), "utf-8")
+    save_token(file, monkeypatch)
+    assert saved_token() == HubModel("org/name").token == "hf_abc"
+    assert HubModel("org/name", public=True).token is False
+    assert find_address(Settings(model="org/name:groq"), saved_token()).key == "hf_abc"
+    assert usable_token_source("local") == "hf auth login"
+
+
+def test_a_saved_token_of_nothing_is_none(tmp_path, monkeypatch):
+    file = tmp_path / "token"
+    file.write_text("\ufeff \n", "utf-8")
+    save_token(file, monkeypatch)
+    assert saved_token() is None and token_source("local") is None
+
+
+def test_the_saved_token_has_one_reader():
+    files = [*(ROOT / "hfdemo").rglob("*.py"), ROOT / "app.py"]
+    readers = [file.name for file in files if re.search(r"import.*\bget_token\b", file.read_text("utf-8"))]
+    assert readers == ["saved_token.py"]
 
 
 @pytest.mark.parametrize("token", ["hf_a\nb", "hf_a\r\nb\n"])

@@ -15,12 +15,11 @@ from hfdemo.settings import Settings
 
 def set_up(settings: Settings, _: Callable[[], None]) -> Setup:
     """Return the engine of the endpoint that the settings name; it begins to find out what that has."""
-    from huggingface_hub import get_token
-
     from hfdemo.engines.remote.address import find_address
     from hfdemo.engines.remote.engine import RemoteEngine
     from hfdemo.engines.remote.host import RemoteHost
+    from hfdemo.models.saved_token import saved_token
 
-    host = RemoteHost(settings, find_address(settings, get_token()))
+    host = RemoteHost(settings, find_address(settings, saved_token()))
     host.load()
     return Setup(RemoteEngine(settings, host), host, catalog=host)

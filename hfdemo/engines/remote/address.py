@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit, urlunsplit
 
 from hfdemo.errors import InvalidInput
+from hfdemo.models.saved_token import can_be_sent
 from hfdemo.settings import Settings
 
 ROUTER = "https://router.huggingface.co/v1"
@@ -78,8 +79,7 @@ def find_address(settings: Settings, hub_token: str | None) -> Address:
     if settings.visitors_pay:
         return Address(ROUTER, of_visitor=True)
     if settings.endpoint is None:
-        token = (hub_token or "").strip("\ufeff")
-        return Address(ROUTER, key=token if token.isascii() else "", key_name="HF_TOKEN")
+        return Address(ROUTER, key=hub_token if hub_token and can_be_sent(hub_token) else "", key_name="HF_TOKEN")
     base, other = _bases(settings.endpoint)
     return Address(base, other, settings.endpoint_key or "")
 

@@ -18,13 +18,17 @@ from hfdemo.engines.remote.refusal import Refusal, explain_refusal, explain_unre
 from hfdemo.engines.remote.server import Served, ServedModel, Server, find_served
 from hfdemo.errors import GenerationFailed, HfdemoError, ModelLoadError, explain_failure
 from hfdemo.models.choice import ModelChoice
+from hfdemo.models.tokens import usable_token_source
 from hfdemo.settings import Settings
 
 ANY_MODEL = "default"
 """What is asked for where neither the host nor the endpoint names a model; servers with one model don't look."""
 
 MAX_FOUND = 50
-NEEDS_THE_HOST = ("endpoint_no_key", "endpoint_bad_key", "endpoint_no_credit", "endpoint_moved", "provider_no_token")
+NEEDS_THE_HOST = (
+    *("endpoint_no_key", "endpoint_bad_key", "endpoint_no_credit", "endpoint_moved"),
+    *("provider_no_token", "bad_token"),
+)
 """The errors that do not go away by themselves."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
@@ -185,6 +189,7 @@ class RemoteHost:
         if self._served:
             return
         if self._address.is_router and not self._address.key and not self._address.of_visitor:
+            usable_token_source(self._settings.platform)  # there may be one, which no header can hold
             raise ModelLoadError("provider_no_token", model=self._chosen)
         for pause_s in (*[self.patience.pause_s] * self.patience.retries, None):
             try:
