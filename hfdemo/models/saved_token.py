@@ -16,6 +16,8 @@ def saved_token() -> str | None:
     """
     try:
         token = get_token()
+    except NotADirectoryError:  # it would be below a file, as where HF_HOME is none
+        return None
     except (UnicodeError, OSError):
         return UNREADABLE
     return (token or "").strip(COPIED_ALONG) or None

@@ -297,6 +297,12 @@ def test_a_saved_token_of_nothing_is_none(tmp_path, monkeypatch):
     assert saved_token() is None and token_source("local") is None
 
 
+def test_below_a_file_no_token_is_saved(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    save_token(tmp_path / "file" / "token", monkeypatch)
+    assert saved_token() is None
+
+
 def test_the_saved_token_has_one_reader():
     files = [*(ROOT / "hfdemo").rglob("*.py"), ROOT / "app.py"]
     readers = [file.name for file in files if re.search(r"import.*\bget_token\b", file.read_text("utf-8"))]
