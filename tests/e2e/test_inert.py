@@ -1,6 +1,7 @@
 """What a model or a visitor writes draws text and does nothing, while Markdown still looks right."""
 
 import http.server
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -254,11 +255,11 @@ def test_each_reply_is_copied_as_written_wherever_the_model_begins_to_remember(s
     copied = []
     for row in rows.all():
         row.click(force=True)
-        page.wait_for_timeout(100)
+        expect(row).to_have_class(re.compile("copied"))
         copied.append(page.evaluate("navigator.clipboard.readText()"))
     assert copied == [text for turn in range(3) for text in (f"Question {turn}", f"The **bold** reply {turn}")]
     page.keyboard.press("Control+Shift+C")
-    page.wait_for_timeout(100)
+    expect(scripted_chat.line).to_have_text(say("page.copied"))
     assert page.evaluate("navigator.clipboard.readText()") == "The **bold** reply 2"
 
 

@@ -82,7 +82,7 @@ def test_what_is_typed_after_a_button_was_pressed_comes_into_the_box(scripted, s
         scripted_chat.send_button.wait_for()
     elif pressed == "undo":
         page.get_by_role("button", name="Undo").click()
-        expect(scripted_chat.users).to_have_count(1)
+        expect(scripted_chat.box).to_have_value("two")
         typed = "two" + typed
     elif pressed == "new chat":
         scripted_chat.new_chat.click()

@@ -5,6 +5,9 @@ from playwright.sync_api import expect
 
 from tests.e2e.conftest import FOLLOWS, SCROLLER, ChatPage
 
+OPENED = f"document.querySelector('{SCROLLER}').style.overflowAnchor === ''"
+"""Whether a thought or a receipt that was clicked has had the time to open."""
+
 
 def test_the_reader_who_scrolls_up_is_left_alone_until_the_button_leads_back(scripted, scripted_chat):
     page = scripted_chat.page
@@ -84,14 +87,14 @@ def test_a_thought_that_is_opened_is_read_from_its_beginning_and_a_receipt_is_sh
     titles = page.locator("#latest .thought-group > .title")
     assert titles.count() == 2
     titles.last.click()
+    page.wait_for_function(OPENED)
     content = page.locator("#latest .thought-group > .content").last
     expect(content).to_be_visible()
-    page.wait_for_timeout(600)
     expect(content).to_be_in_viewport(ratio=0.9)
     at = titles.first.bounding_box()["y"]
     titles.first.click()
+    page.wait_for_function(OPENED)
     expect(page.locator("#latest .thought-group > .content").first).to_be_visible()
-    page.wait_for_timeout(600)
     assert titles.first.bounding_box()["y"] == pytest.approx(at, abs=2)
 
 
