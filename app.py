@@ -51,7 +51,7 @@ try:
     SETTINGS = from_env(os.environ)  # before gradio, which reads some of the variables when it is imported
 except SettingsError as error:
     sys.exit(error.text(language_of_terminal(os.environ)))
-for sentence in notes_on_variables(os.environ, language_of_terminal(os.environ)):
+for sentence in notes_on_variables(os.environ, SETTINGS.language):
     logging.warning("%s", sentence)
 
 from hfdemo.answering import Answering
@@ -126,7 +126,7 @@ def count(answering: Answering) -> Callable[[], bytes] | None:
     except ModuleNotFoundError:
         if SETTINGS.metrics == "on":
             error = SettingsError("no_metrics_package", command=install_command("prometheus-client"))
-            sys.stderr.write(f"{error.text(language_of_terminal(os.environ))}\n")
+            sys.stderr.write(f"{error.text(SETTINGS.language)}\n")
             os._exit(1)  # the thread that loads the model must not keep the program
         return None
     metrics = Metrics(answering.is_ready)
@@ -153,12 +153,12 @@ def main() -> None:
             SETTINGS,
             make_door(answering),
             numbers,
-            language=language_of_terminal(os.environ),
+            language=SETTINGS.language,
             command="hfdemo" if __spec__ else "python -m hfdemo",  # run by the installed script, or as a file
         )
     except OSError as problem:
         error = explain_no_page(problem)
-        sys.stderr.write(f"{error.text(language_of_terminal(os.environ))}\n")
+        sys.stderr.write(f"{error.text(SETTINGS.language)}\n")
         os._exit(1)  # the thread that loads the model must not keep the program
 
 

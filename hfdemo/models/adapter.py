@@ -16,6 +16,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from hfdemo.errors import ModelLoadError, install_command
 from hfdemo.models.disk import WANTED_FILES, has_file
+from hfdemo.models.explain import in_one_line
 from hfdemo.models.headers import Tensor, read_safetensors, refuse_pointer, shown_path
 from hfdemo.models.integrity import check_files, listed, read_object, weight_files
 from hfdemo.models.pretrained import load_adapter
@@ -169,8 +170,7 @@ def _misfits(folder: Path, name: str, config: Mapping[str, Any], stored: Collect
     except Exception as error:  # whatever it is, loading would end with it
         if sizes := re.findall(r"size mismatch for (\S+):", str(error)):
             return sorted(sizes)
-        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise ModelLoadError("adapter_unreadable", model=name, problem=problem) from None
+        raise ModelLoadError("adapter_unreadable", model=name, problem=in_one_line(error)) from None
     found = (re.search(r"missing adapter keys[^\[]*\[(.*?)\]", str(warning.message)) for warning in said)
     lacking = sorted(key for match in found if match for key in re.findall(r"'([^']+)'", match[1]))
     loaded = get_peft_model_state_dict(made, save_embedding_layers=False).keys()

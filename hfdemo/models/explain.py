@@ -162,6 +162,11 @@ def _sends_token(source: HubModel) -> bool:
     return not source.public and saved_token() is not None
 
 
+def in_one_line(error: Exception) -> str:
+    """Return what a library's error says, and of what kind it is: some name nothing but a key or a line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
 def _words_of(error: HfHubHTTPError) -> str:
     """Return what the Hub said, in lower case."""
     header = error.response.headers.get("X-Error-Message", "") if error.response is not None else ""

@@ -18,7 +18,7 @@ from hfdemo.errors import ModelLoadError
 from hfdemo.models.access import read_json
 from hfdemo.models.config_faults import refuse_impossible_number, unknown_value
 from hfdemo.models.disk import ModelFiles
-from hfdemo.models.explain import NeedsCode
+from hfdemo.models.explain import NeedsCode, in_one_line
 from hfdemo.models.headers import shown_path
 from hfdemo.models.integrity import has_tokenizer
 
@@ -49,8 +49,7 @@ def load_tokenizer(files: ModelFiles) -> Any:
         raise
     except Exception as error:  # of many kinds, some of which name nothing but a key or a line
         place = shown_path(folder / files.gguf_file if files.gguf_file else folder)
-        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise _unreadable(place, problem) from error
+        raise _unreadable(place, in_one_line(error)) from error
 
 
 def load_config(files: ModelFiles) -> Any:

@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 from hfdemo.compute.transformers_private import choose_attention_freely
 from hfdemo.errors import ModelLoadError, is_out_of_memory
 from hfdemo.models.config_faults import unknown_value
+from hfdemo.models.explain import in_one_line
 from hfdemo.models.headers import Tensor
 
 NAMED_AT_MOST = 5
@@ -86,7 +87,7 @@ def _find_class(name: str, config: Mapping[str, Any], stored: int) -> tuple[Any,
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        problem = f"config.json: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        problem = f"config.json: {in_one_line(error)}"
         found = unknown_value(error, config, "config.json", name)
         raise found or ModelLoadError("cant_load", model=name, problem=problem) from error
 
