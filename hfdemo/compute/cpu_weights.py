@@ -10,6 +10,7 @@ of a whole row.
 """
 
 import logging
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from typing import Literal, Protocol
@@ -32,7 +33,7 @@ GROUP = 32
 GROUP_OF_8_BIT = 64
 """The same in 8 bit; 32 where a row isn't a multiple of 64."""
 
-ROWS_TRIED = (1, 2, 4, 8, 16, 32)
+ROWS_TRIED = (1, 2, 4, 8, 16, 32, 48, 64)
 """Up to one of these numbers of rows, packed weights are multiplied as they are; from the next one on, unpacked."""
 
 TRIED_SIZE = 2048
@@ -216,14 +217,13 @@ def few_rows(weight_format: Literal["int8", "int4"], dtype: torch.dtype) -> int:
         weight_format: how the weight is packed.
         dtype: of the rows.
     """
-    few = ROWS_TRIED[0]
     packed = _TriedWeight(weight_format, dtype)
-    for rows in ROWS_TRIED[1:]:
+
+    def are_many(rows: int) -> bool:
         question = f"{rows} rows by a weight in {weight_format}, {str(dtype).removeprefix('torch.')}"
-        if faster(question, packed.ways(rows)) != "as it is":
-            break
-        few = rows
-    return few
+        return faster(question, packed.ways(rows)) == "unpacked"
+
+    return ROWS_TRIED[bisect_left(ROWS_TRIED[1:], True, key=are_many)]
 
 
 class _TriedWeight:

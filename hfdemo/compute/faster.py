@@ -21,7 +21,7 @@ from huggingface_hub import cached_assets_path
 
 logger = logging.getLogger(__name__)
 
-BUDGET_S = 0.1
+BUDGET_S = 0.04
 """How long one question is measured."""
 
 MOST_TRIES = 40

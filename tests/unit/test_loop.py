@@ -15,7 +15,7 @@ from hfdemo.chat.reply_format import ReplyFormat
 from hfdemo.compute.fast_step import FastStep
 from hfdemo.compute.thread import CallingThread, ComputeThread
 from hfdemo.decoding import loop as loop_module
-from hfdemo.decoding.loop import LONE_PIECE_TOKENS, PIECE_TOKENS, Loop
+from hfdemo.decoding.loop import LONE_PIECE_BESIDE_TOKENS, PIECE_TOKENS, Loop
 from hfdemo.decoding.piece_size import PieceSize
 from hfdemo.decoding.request import DecodeRequest
 from hfdemo.decoding.running import RunningReply
@@ -202,7 +202,7 @@ def test_a_prompt_is_read_in_smaller_pieces_where_others_wait_for_their_tokens(m
     for most in (1, 2):
         write(Loop(CallingThread(), most), make(model, length))
     assert pieces == [length, length], "alone, also where others could come"
-    assert length < LONE_PIECE_TOKENS
+    assert length < LONE_PIECE_BESIDE_TOKENS
     pieces.clear()
     loop, other = Loop(ComputeThread(), 2), make(model, 5, LONG)
     loop.add(other)
