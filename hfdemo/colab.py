@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from typing import IO
 from urllib.error import URLError
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import psutil  # type: ignore[import-untyped]
 
@@ -35,6 +35,9 @@ A_TOKEN_HELPS = {EXIT_STATUS[key] for key in ("gated_no_token", "no_such_model_a
 
 LINK_TIMEOUT_S = 60.0
 """How long the share link may take."""
+
+FIRST_OPTIONS = {"temperature": 1.0, "top_p": 0.9, "max_new_tokens": 256}
+"""With what the page below the cell opens: replies that differ, and end soon, are the ones to learn from."""
 
 HEIGHT_PX = 800
 """The height of the page below the cell."""
@@ -97,17 +100,18 @@ class Chat:
         )
         return ended.returncode, ended.stdout
 
-    def start(self, share: bool = False) -> None:
+    def start(self, share: bool = False, system_prompt: str = "") -> None:
         """Show the chat below the cell, and its log, until the cell is stopped.
 
         Args:
             share: whether to create a share link, protected by a password.
+            system_prompt: of a new chat.
 
         Raises:
             NotReady: the chat ended unexpectedly.
         """
         port = _free_port()
-        environ = self._environ | {"GRADIO_SERVER_PORT": str(port)}
+        environ = self._environ | {"GRADIO_SERVER_PORT": str(port), "HFDEMO_SYSTEM_PROMPT": system_prompt}
         try:
             with ExitStack() as running:
                 if share and (link := _share(port, running)):
@@ -236,14 +240,15 @@ def _answers(port: int, process: subprocess.Popen[str]) -> bool:
 
 def _show(port: int) -> None:
     """Show the page below the cell."""
+    path = f"/?{urlencode(FIRST_OPTIONS)}"
     try:
         from google.colab import output
     except ImportError:
         from IPython.display import IFrame, display
 
-        display(IFrame(f"http://127.0.0.1:{port}/", "100%", HEIGHT_PX))
+        display(IFrame(f"http://127.0.0.1:{port}{path}", "100%", HEIGHT_PX))
     else:
-        output.serve_kernel_port_as_iframe(port, height=str(HEIGHT_PX))
+        output.serve_kernel_port_as_iframe(port, path=path, height=str(HEIGHT_PX))
 
 
 def _free_port() -> int:

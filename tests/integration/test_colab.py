@@ -85,7 +85,9 @@ class Notebook:
         """Wait for the page below the cell, and return its address."""
         wait_until(lambda: self._page() or not self._running.is_alive(), 120, "the page below the cell")
         assert self._page(), self.text()
-        return str(self._page())
+        address, _, options = str(self._page()).partition("?")
+        assert options == "temperature=1.0&top_p=0.9&max_new_tokens=256"
+        return address
 
     def _page(self) -> str | None:
         found = re.search(r'<iframe src="([^"]+)"', self.text())
@@ -167,9 +169,9 @@ def notebook(running: Notebook) -> Notebook:
     return running
 
 
-def ask(address: str, **options: object) -> str:
-    return Client(address, verbose=False, **options).predict(
-        message=QUESTION, temperature=0, max_new_tokens=24, api_name="/chat"
+def ask(address: str, auth: tuple[str, str] | None = None, system_prompt: str = "") -> str:
+    return Client(address, verbose=False, auth=auth).predict(
+        message=QUESTION, system_prompt=system_prompt, temperature=0, max_new_tokens=24, api_name="/chat"
     )
 
 
@@ -202,8 +204,9 @@ def test_the_page_answers_with_the_token_of_the_vault_which_is_never_shown(noteb
     assert "belongs to someone" in checked and "All is well" in checked
     assert notebook.asked_vault() == 1
 
-    notebook.begin(3, SHARE=False)
+    notebook.begin(3, SHARE=False, SYSTEM_PROMPT="한 문장으로 답하세요.")
     page = notebook.page()
+    assert '"한 문장으로 답하세요."' in httpx.get(page).text, "what a new chat begins with"
     assert ask(page) == tiny.reply
     assert len(notebook.children()) == 1
     notebook.stop()

@@ -19,7 +19,7 @@ TEXTS = [cell.source for cell in NOTEBOOK.cells if cell.cell_type == "markdown"]
 
 def fields() -> dict[str, tuple[object, str]]:
     """Return the fields of Colab's forms: value and rest of the line."""
-    found = re.findall(r"^([A-Z]+) = (.*?)  # @param (.*)$", "\n".join(cell.source for cell in CELLS), re.M)
+    found = re.findall(r"^([A-Z_]+) = (.*?)  # @param (.*)$", "\n".join(cell.source for cell in CELLS), re.M)
     return {name: (ast.literal_eval(value), form) for name, value, form in found}
 
 
@@ -47,8 +47,11 @@ def test_each_text_is_in_both_languages():
 
 
 def test_a_form_has_the_fields_that_a_person_chooses():
-    assert list(fields()) == ["ADDRESS", "MODEL", "LANGUAGE", "SHARE"]
+    assert list(fields()) == ["ADDRESS", "MODEL", "LANGUAGE", "SHARE", "SYSTEM_PROMPT"]
     assert fields()["SHARE"] == (False, '{type:"boolean"}')
+    system_prompt, form = fields()["SYSTEM_PROMPT"]
+    assert re.search("[a-z]", str(system_prompt)) and re.search("[\uac00-\ud7a3]", str(system_prompt))
+    assert form == '{type:"string"}'
     model, form = fields()["MODEL"]
     choices, _, options = form.partition(" {")
     assert model == DEFAULT_ON_GPU and model in json.loads(choices)
