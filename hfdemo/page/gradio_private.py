@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from copy import copy
 from itertools import chain
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -416,6 +417,12 @@ def open_tunnel(port: int, share_token: str) -> str:
     """
     address: str = networking.setup_tunnel("127.0.0.1", port, share_token, None, None)
     return address
+
+
+def missing_tunnel_program() -> dict[str, str]:
+    """Return where the program that holds share links is downloaded from, and to; {} if it is there."""
+    path = Path(tunneling.BINARY_PATH)
+    return {} if path.exists() else {"address": str(tunneling.BINARY_URL), "path": str(path)}
 
 
 def is_own_share_server() -> bool:

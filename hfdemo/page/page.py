@@ -5,7 +5,9 @@ import json
 import logging
 import os
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from html import escape
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -221,34 +223,35 @@ def launch(
         metrics,
         gradio_private.hub_routes() if settings.signs_in_with_hub else None,
     )
-    page.launch(
-        theme=make_theme(),
-        css=_asset("page.css"),
-        i18n=translations(),
-        favicon_path=str(ASSETS / "icon.svg"),
-        pwa=True,
-        footer_links=["api"],
-        show_error=False,
-        enable_monitoring=False,
-        run_history=False,
-        max_file_size="1b",
-        state_session_capacity=500,
-        ssr_mode=False,
-        prevent_thread_lock=True,
-        quiet=True,
-        **gradio_private.launch_options(),
-        app_kwargs={
-            "middleware": [
-                Middleware(PagePolicy, scripts=[_script(page)]),
-                Middleware(Presence, left=answering.leave, back=answering.find),
-                Middleware(OfflinePage),
-                Middleware(Manifest, title=settings.title),
-            ],
-            **gradio_private.sentence_for_bodies(),
-            **gradio_private.outermost(lambda app: guard(app, guarded)),
-        },
-        **options,
-    )
+    with redirect_stdout(StringIO()):  # where no share link can be made, Gradio says so in English, and at length
+        page.launch(
+            theme=make_theme(),
+            css=_asset("page.css"),
+            i18n=translations(),
+            favicon_path=str(ASSETS / "icon.svg"),
+            pwa=True,
+            footer_links=["api"],
+            show_error=False,
+            enable_monitoring=False,
+            run_history=False,
+            max_file_size="1b",
+            state_session_capacity=500,
+            ssr_mode=False,
+            prevent_thread_lock=True,
+            quiet=True,
+            **gradio_private.launch_options(),
+            app_kwargs={
+                "middleware": [
+                    Middleware(PagePolicy, scripts=[_script(page)]),
+                    Middleware(Presence, left=answering.leave, back=answering.find),
+                    Middleware(OfflinePage),
+                    Middleware(Manifest, title=settings.title),
+                ],
+                **gradio_private.sentence_for_bodies(),
+                **gradio_private.outermost(lambda app: guard(app, guarded)),
+            },
+            **options,
+        )
     gradio_private.bound_waiting_for_headers(page)
     if not quiet:
         _print_address(page, language, command)
@@ -258,9 +261,17 @@ def launch(
 
 def _print_address(page: gradio_private.PageBlocks, language: Language, command: str) -> None:
     """Print where the page is, in Gradio's own words, which people and programs look for, and how to share it."""
+    lines = []
     if not page.is_colab:  # its machine can't be reached from outside
-        print(f"* Running on local URL:  {page.protocol}://{page.server_name}:{page.server_port}", flush=True)  # noqa: T201
+        lines.append(f"Running on local URL:  {page.protocol}://{page.server_name}:{page.server_port}")
     if page.share_url:
-        print(f"* {say('start.link_lasts', language)}", flush=True)  # noqa: T201
-    elif not (page.is_colab or page.space_id or is_shared(os.environ)):  # who asked for a link got Gradio's reason
-        print(f"* {say('start.how_to_share', language, command=command)}", flush=True)  # noqa: T201
+        lines += [f"Running on public URL: {page.share_url}", say("start.link_lasts", language)]
+    elif page.is_colab or page.space_id:
+        pass
+    elif is_shared(os.environ):
+        missing = gradio_private.missing_tunnel_program()
+        lines.append(say("start.no_link_program", language, **missing) if missing else say("start.no_link", language))
+    else:
+        lines.append(say("start.how_to_share", language, command=command))
+    for line in lines:
+        print(f"* {line}", flush=True)  # noqa: T201

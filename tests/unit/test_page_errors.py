@@ -7,6 +7,7 @@ import gradio as gr
 import pytest
 
 from hfdemo.errors import Busy, InvalidInput
+from hfdemo.page import gradio_private
 from hfdemo.page.errors import page_error, shown_errors
 from hfdemo.page.page import _print_address
 from hfdemo.words import say
@@ -27,11 +28,29 @@ class Served:
     protocol, server_name, server_port = "http", "127.0.0.1", 7860
 
 
-@pytest.mark.parametrize(("share", "advised"), [("", True), ("False", True), ("true", False), ("True", False)])
-def test_who_asked_for_a_link_is_not_advised_to_ask_for_one(share, advised, monkeypatch, capsys):
+@pytest.mark.parametrize("share", ["", "False"])
+def test_who_asked_for_no_link_is_told_how_to_get_one(share, monkeypatch, capsys):
     monkeypatch.setenv("GRADIO_SHARE", share)
     _print_address(Served(), "en", "hfdemo")
-    assert ("hfdemo start --share" in capsys.readouterr().out) == advised
+    assert capsys.readouterr().out.splitlines() == [
+        "* Running on local URL:  http://127.0.0.1:7860",
+        f"* {say('start.how_to_share', 'en', command='hfdemo')}",
+    ]
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_who_asked_for_a_link_and_got_none_is_told_why(is_there, language, tmp_path, monkeypatch, capsys):
+    program = tmp_path / "frpc"
+    if is_there:
+        program.touch()
+    monkeypatch.setattr(gradio_private.tunneling, "BINARY_PATH", str(program))
+    monkeypatch.setattr(gradio_private.tunneling, "BINARY_URL", "https://example.org/frpc")
+    monkeypatch.setenv("GRADIO_SHARE", "true")
+    _print_address(Served(), language, "hfdemo")
+    *_, last = capsys.readouterr().out.splitlines()
+    facts = {} if is_there else {"address": "https://example.org/frpc", "path": str(program)}
+    assert last == f"* {say('start.no_link' if is_there else 'start.no_link_program', language, **facts)}"
 
 
 def test_nothing_is_said_when_nothing_happens():
