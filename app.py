@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -14,11 +15,16 @@ from hfdemo.python_version import require_python
 
 require_python()
 
+from hfdemo.words import language_of_terminal, say
+
 
 def end(number: int, _: object) -> None:
     """End at once, with ZeroGPU's workers: a thread may be inside torch, which nothing interrupts cleanly."""
     for worker in multiprocessing.active_children():
         worker.kill()
+    if number == signal.SIGINT:
+        with suppress(OSError):  # nobody reads it; `print` might have been interrupted by this signal
+            os.write(2, f"\n{say('start.stopped', language_of_terminal(os.environ))}\n".encode())
     os._exit(128 + number)
 
 
@@ -41,7 +47,6 @@ gc.set_threshold(50_000, 20, 100)
 from hfdemo.errors import SettingsError, install_command
 from hfdemo.settings import Settings, from_env, notes_on_variables
 from hfdemo.variables import mend_variables
-from hfdemo.words import language_of_terminal
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 for library in ("httpx", "httpx2"):  # they log addresses, with what may stand in them that is secret

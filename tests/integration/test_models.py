@@ -26,6 +26,7 @@ from hfdemo.models.choose import DEFAULT_ON_CPU, parse_model
 from hfdemo.models.progress import SILENT
 from hfdemo.page.page import launch
 from hfdemo.settings import Settings
+from hfdemo.words import say
 from tests.conftest import ROOT, App, free_port, run_program, start_app, wait_until
 from tests.hub import Hub, serve
 from tests.integration.local import Local, loaded
@@ -259,7 +260,7 @@ def test_ctrl_c_ends_the_program_at_once_even_in_the_midst_of_a_reply(start, emb
     wait_until(lambda: any(job.outputs()), 20)
     app.process.send_signal(signal.SIGINT)
     assert app.process.wait(timeout=2) == 130
-    assert "Traceback" not in app.log()
+    assert app.log().endswith(f"\n{say('start.stopped')}\n") and "Traceback" not in app.log()
 
 
 def test_prompt_command_fetches_no_weights(embedded_model, home):
