@@ -432,7 +432,7 @@ def test_a_template_that_goes_on_and_on_is_named_when_the_model_is_loaded(source
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no limit for a process's memory")
 def test_what_no_other_thread_could_end_is_named_when_the_model_is_loaded(excess, problem, monkeypatch):
     """Each of these held the whole program up, for ever or until the system ended it for its memory."""
-    monkeypatch.setattr(template, "RENDERED_WITHIN_S", 2.0)
+    monkeypatch.setattr(template, "RENDERED_WITHIN_S", 2.0 if "2 s" in problem else 60.0)  # 1 GB takes its time
     longest_pause, stop = [0.0], threading.Event()
 
     def breathe() -> None:
