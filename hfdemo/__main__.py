@@ -9,12 +9,12 @@ require_python()
 
 import argparse
 import importlib.util
+import io
 import os
 import sys
-from collections.abc import Callable
 
-from hfdemo import __version__, environment
-from hfdemo.settings import CONTEXT_RANGE
+from hfdemo import environment
+from hfdemo.arguments import read_arguments
 from hfdemo.words import language_of_terminal, say
 
 INTERRUPTED = 130
@@ -26,6 +26,9 @@ READER_GONE = 141
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")  # on Windows, redirected output supports few characters
     try:
         try:
             return _run(arguments)
@@ -45,69 +48,7 @@ def script() -> int:
 
 def _run(arguments: list[str] | None) -> int:
     """Read the arguments, and run the command that they name."""
-    parser = argparse.ArgumentParser(
-        prog=_program_name(), description="A chat with any Hugging Face language model, in a browser page."
-    )
-    parser.add_argument("--version", action="version", version=f"hfdemo {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    start = commands.add_parser("start", help="install the requirements and start the chat")
-    start.add_argument("model", metavar="MODEL", nargs="?", type=_model_name, help="as in HFDEMO_MODEL")
-    start.add_argument(
-        "--port",
-        metavar="N",
-        type=_whole_number(1, 65_535),
-        help="as in GRADIO_SERVER_PORT; by default 7860, or the next free one",
-    )
-    start.add_argument("--host", metavar="ADDRESS", help="as in GRADIO_SERVER_NAME; 0.0.0.0 lets your network in")
-    start.add_argument("--share", action="store_true", help="as GRADIO_SHARE=true: a public link for up to a week")
-    test = commands.add_parser("test", help="install the requirements and run the tests", prefix_chars="\0")
-    test.add_argument("pytest", nargs="*", help="arguments for pytest")
-    prompt = commands.add_parser("prompt", help="show the exact prompt of a conversation, without loading the weights")
-    prompt.add_argument("messages", metavar="MESSAGES.json", help="a JSON list of role and content, or - for stdin")
-    prompt.add_argument("--model", help="as in HFDEMO_MODEL")
-    prompt.add_argument(
-        "--max-new-tokens", type=int, default=512, metavar="N", help="tokens reserved for the reply (512)"
-    )
-    prompt.add_argument("--thinking", default="auto", metavar="MODE", help="auto, off, on, low, medium or high")
-    prompt.add_argument("--system", metavar="TEXT", help="the system prompt, instead of the messages' own")
-    prompt.add_argument("--reply-start", metavar="TEXT", help="what the reply begins with")
-    prompt.add_argument("--json", action="store_true", help="print JSON: text, ids, special, dropped, limit, stop, …")
-    check = commands.add_parser("check", help="tell whether a model fits this machine, without downloading it")
-    check.add_argument("model", metavar="MODEL", help="as in HFDEMO_MODEL")
-    check.add_argument(
-        "--context", type=_whole_number(*CONTEXT_RANGE), metavar="N", help="how many tokens a conversation may have"
-    )
-    check.add_argument("--quantize", choices=("auto", "off", "8bit", "4bit"), help="as in HFDEMO_QUANTIZE")
-    check.add_argument("--json", action="store_true", help="print JSON for programs")
-    doctor = commands.add_parser("doctor", help="check everything that a chat needs, and name the first problem")
-    doctor.add_argument(
-        "model",
-        metavar="MODEL",
-        nargs="?",
-        type=_model_name,
-        help="as in HFDEMO_MODEL; by default the model that would start",
-    )
-    publish = commands.add_parser("publish", help="create or update a Hugging Face Space from this folder")
-    publish.add_argument("name", metavar="NAME", help="the Space: name, namespace/name, or any title")
-    publish.add_argument("--title", help="the title on the page (default: the title in README.md, or NAME)")
-    publish.add_argument("--hardware", help="as named on the Hub; a new Space gets zero-a10g, which is ZeroGPU")
-    publish.add_argument("--private", action="store_true", help="only you can see it")
-    publish.add_argument("--model", help="the Space's model: organisation/name on the Hub")
-    publish.add_argument(
-        "--secret", action="append", default=[], metavar="KEY", help="a secret, from the environment or typed"
-    )
-    publish.add_argument(
-        "--wait",
-        type=_whole_number(1, 86_400),
-        default=3600,
-        metavar="N",
-        help="how many seconds to wait until it runs (3600)",
-    )
-    publish.add_argument("--dry-run", action="store_true", help="show what would be sent, and send nothing")
-    publish.add_argument("--verbose", action="store_true", help="with --dry-run, list each file")
-    for command in (start, prompt, check, doctor, publish):
-        command.add_argument("--language", choices=environment.languages(), help="as in HFDEMO_LANGUAGE")
-    chosen = parser.parse_args(arguments)
+    chosen = read_arguments(_program_name(), arguments)
     try:
         return _run_chosen(chosen, arguments)
     except KeyboardInterrupt:
@@ -136,28 +77,6 @@ def _variables(chosen: argparse.Namespace) -> dict[str, str]:
         "HFDEMO_LANGUAGE": chosen.language,
     }
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _whole_number(low: int, high: int) -> Callable[[str], int]:
-    """Return what reads the number N of an option, which the parser names if it can't be used."""
-
-    def read(value: str) -> int:
-        if not value.strip().isdecimal() or len(value) > 9 or not low <= int(value) <= high:
-            raise argparse.ArgumentTypeError(_sentence("not_whole", name="N", low=low, high=high, value=repr(value)))
-        return int(value)
-
-    return read
-
-
-def _model_name(value: str) -> str:
-    """Refuse a name without a letter, as of a variable of the shell that isn't set: the default isn't meant."""
-    if not value.strip():
-        raise argparse.ArgumentTypeError(_sentence("no_model_name"))
-    return value
-
-
-def _sentence(error: str, **fields: object) -> str:
-    return say(f"error.{error}", language_of_terminal(os.environ), **fields)
 
 
 def _program_name() -> str:

@@ -1,6 +1,5 @@
-"""Shared by the commands: exit statuses, and output that works in every terminal."""
+"""Shared by the commands: exit statuses, and what is said before their output."""
 
-import io
 import os
 import sys
 
@@ -117,13 +116,11 @@ def exit_status(error: HfdemoError) -> int:
 
 
 def prepare_terminal() -> None:
-    """Silence other libraries, and print every character."""
+    """Silence other libraries."""
     mend_variables(os.environ)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # on Windows, redirected output supports few characters
 
 
 def warn_of_variables(language: Language) -> None:

@@ -78,6 +78,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     for name in (
         "__init__.py",
         "__main__.py",
+        "arguments.py",
         "environment.py",
         "python_version.py",
         "settings.py",

@@ -1,6 +1,7 @@
-"""A command whose output nobody reads any more ends like other programs: at once, and without a traceback."""
+"""The command line: what is said of it, and that it ends like other programs when nobody reads its output any more."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -57,7 +58,7 @@ def test_a_number_that_cant_be_used_is_refused_by_the_name_that_was_typed(
         main(arguments)
     assert ended.value.code == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert f"argument {named}: N" in said and value in said and sentence in said
+    assert f"{named}: N" in said and value in said and sentence in said
     assert "GRADIO" not in said and "HFDEMO" not in said
 
 
@@ -66,4 +67,55 @@ def test_an_empty_name_is_not_the_default_model(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([command, " "])
     assert ended.value.code == 2
-    assert "argument MODEL: " in capsys.readouterr().err
+    assert "MODEL: " in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "korean", "english"),
+    [
+        ([], "빠진 인수: COMMAND", "missing: COMMAND"),
+        (["check"], "빠진 인수: MODEL", "missing: MODEL"),
+        (["start", "a", "b c"], "알 수 없는 인수: b c", "not understood: b c"),
+        (["start", "--colour"], "알 수 없는 인수: --colour", "not understood: --colour"),
+        (["start", "--host"], "--host 뒤에 값이 필요합니다", "--host needs a value"),
+        (["prompt", "-", "--max-new-tokens", "ten"], "--max-new-tokens에는 'ten' 대신", "number, not 'ten'"),
+        (
+            ["start", "--share=yes"],
+            "--share에는 'yes' 같은 값을 붙일 수 없습니다",
+            "--share takes no value, such as 'yes'",
+        ),
+        (
+            ["check", "m", "--quantize", "3, 4"],
+            "--quantize에는 '3, 4'를 쓸 수 없습니다",
+            "--quantize can't be '3, 4', only ",
+        ),
+        (["dance"], "COMMAND에는 'dance'를 쓸 수 없습니다. 쓸 수 있는 값: ", "COMMAND can't be 'dance', only "),
+        (["check", "m", "--c", "--j"], "--context 뒤에 값이 필요합니다", "--context needs a value"),
+        (["publish", "n", "--h", "x"], "--h라고만 하면 --help, --hardware 중", "--h may mean "),
+    ],
+    ids=str,
+)
+def test_what_cant_be_used_is_said_in_the_terminals_language(arguments, korean, english, capsys, monkeypatch):
+    for language, sentence in (("ko_KR.UTF-8", korean), ("C", english)):
+        monkeypatch.setenv("HFDEMO_LANGUAGE", "")
+        monkeypatch.setenv("LC_ALL", language)
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2
+        usage, *_, said = capsys.readouterr().err.splitlines()
+        assert sentence in said
+        assert usage.startswith("사용법: " if language != "C" else "usage: ")
+        assert language == "C" or not re.search("argument|choice|require|expected|error", said)
+
+
+@pytest.mark.parametrize("command", ["", "start", "prompt", "check", "doctor", "publish"])
+def test_help_is_in_the_terminals_language_whatever_it_can_encode(command):
+    asked = [sys.executable, "-m", "hfdemo", *filter(None, [command]), "--help"]
+    shown = []
+    for language in ("ko_KR.UTF-8", "C"):
+        environ = os.environ | {"LC_ALL": language, "HFDEMO_LANGUAGE": "", "PYTHONIOENCODING": "ascii"}
+        shown.append(subprocess.run(asked, cwd=ROOT, stdout=subprocess.PIPE, env=environ, check=True).stdout.decode())
+    korean, english = shown
+    assert korean.startswith("사용법: ") and english.startswith("usage: ")
+    assert not re.search("[\uac00-\ud7a3]", english)
+    assert not re.search("as in|show|the |options:|arguments:", korean)

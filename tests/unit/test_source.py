@@ -56,8 +56,9 @@ OWN_IMPORTS = {
     ),
     "hfdemo.colab": ("hfdemo.commands.terminal", "hfdemo.environment", "hfdemo.models.plan_text", *BASE),
     "hfdemo.environment": ("hfdemo.python_version", "hfdemo.words"),
+    "hfdemo.arguments": ("hfdemo.environment", "hfdemo.settings", "hfdemo.words"),
     "hfdemo.__main__": (
-        *("hfdemo.environment", "hfdemo.python_version", "hfdemo.words"),
+        *("hfdemo.arguments", "hfdemo.environment", "hfdemo.python_version", "hfdemo.words"),
         *("hfdemo.commands", "hfdemo.settings", "hfdemo.errors"),
     ),
 }
@@ -83,6 +84,7 @@ OTHER_IMPORTS = {
     "hfdemo.compute": ("torch", "transformers"),
     "hfdemo.colab": ("IPython", "google", "psutil"),
     "hfdemo.environment": (),
+    "hfdemo.arguments": (),
     "hfdemo.__main__": (),
 }
 """What the modules of a room may import besides hfdemo and the standard library; others may import more."""

@@ -7,6 +7,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from hfdemo import errors
+from hfdemo.arguments import COMPLAINTS
 from hfdemo.chat.options import OPTION_NAMES, THINKING
 from hfdemo.chat.reply import FinishReason
 from hfdemo.door.door import OTHER_WORDS
@@ -33,6 +34,7 @@ PREFIXES = {
     "label": "page.",
     "_words": "publish.",
     "_tell": "publish.",
+    "_help": "arguments.",
 }
 """What asks for texts, and how the names begin of those it asks for."""
 
@@ -94,6 +96,7 @@ def computed_keys() -> set[str]:
         *(f"doctor.platform_{place}" for place in get_args(Platform)),
         *(f"error.{key}" for key in GATES.values()),
         *(f"program.{key}" for key in OTHER_WORDS),
+        *(f"arguments.{key}" for key in COMPLAINTS),
         *(f"fit.{label}" for label in plan),
         *(f"fit.way_{way}" for way in get_args(Way)),
         *(f"fit.in_{bits}" for bits in get_args(QuantizedBits)),
