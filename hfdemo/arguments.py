@@ -40,9 +40,7 @@ def read_arguments(program: str, arguments: list[str] | None) -> argparse.Namesp
         SystemExit: they can't be used, or only ask for help; it has been said.
     """
     parser = _Parser(prog=program, description=_help("description"))
-    parser.options.add_argument(
-        "--version", action="version", version=f"hfdemo {__version__}", help=_help("show_version")
-    )
+    _add_version(parser)
     commands = parser.add_subparsers(
         dest="command", metavar="COMMAND", required=True, title=_help("commands"), parser_class=_Parser
     )
@@ -92,6 +90,7 @@ def _add_start(commands: Any) -> None:
     start.options.add_argument("--port", metavar="N", type=_whole_number(1, 65_535), help=_help("port"))
     start.options.add_argument("--host", metavar="ADDRESS", help=_help("host"))
     start.options.add_argument("--share", action="store_true", help=_help("share"))
+    _add_version(start)
     _add_language(start)
 
 
@@ -138,6 +137,12 @@ def _add_publish(commands: Any) -> None:
     publish.options.add_argument("--dry-run", action="store_true", help=_help("dry_run"))
     publish.options.add_argument("--verbose", action="store_true", help=_help("verbose"))
     _add_language(publish)
+
+
+def _add_version(command: _Parser) -> None:
+    command.options.add_argument(
+        "--version", action="version", version=f"hfdemo {__version__}", help=_help("show_version")
+    )
 
 
 def _add_language(command: Any) -> None:

@@ -329,7 +329,12 @@ def find_platform(environ: Mapping[str, str]) -> Platform:
 
 def _is_reached_from_here_only(environ: Mapping[str, str]) -> bool:
     says_so = _one_of(environ, "HFDEMO_PRIVATE", "0", ("0", "1")) == "1"
-    return not is_shared(environ) and (says_so or environ.get("GRADIO_SERVER_NAME", "") in HERE_ONLY)
+    return not is_shared(environ) and (says_so or listens_on(environ) in HERE_ONLY)
+
+
+def listens_on(environ: Mapping[str, str]) -> str:
+    """Return the address or name that the page listens on, as in `GRADIO_SERVER_NAME`; empty is this machine only."""
+    return environ.get("GRADIO_SERVER_NAME", "").strip()
 
 
 def is_shared(environ: Mapping[str, str]) -> bool:
@@ -389,7 +394,7 @@ def _credit(environ: Mapping[str, str], default: Credit) -> Credit:
 def _hosts(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return what the host names, what a Space is called, and the one name that the page listens as, if it has one."""
     named = _words(environ, "HFDEMO_ALLOWED_HOSTS") + _words(environ, "SPACE_HOST")
-    listens_as = environ.get("GRADIO_SERVER_NAME", "").strip()
+    listens_as = listens_on(environ)
     if listens_as not in (*HERE_ONLY, *ANYWHERE):
         named.append(listens_as)
     return tuple(dict.fromkeys(name.lower() for name in named))

@@ -148,11 +148,12 @@ def _ipv6_entry(entry: str) -> str:
 
 
 def refuse_network(environ: Mapping[str, str]) -> None:
-    """Refuse proxies and certificates that can't be used.
+    """Refuse an address, proxies and certificates that can't be used.
 
     Raises:
         SettingsError: the text says which variable, and what to do.
     """
+    _refuse_address(environ.get("GRADIO_SERVER_NAME", "").strip())
     _refuse_certificates(environ)
     for name in PROXIES:
         value = environ.get(name, "").strip()
@@ -171,6 +172,16 @@ def refuse_network(environ: Mapping[str, str]) -> None:
         if scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
             names = ", ".join(other for other in PROXIES if environ.get(other, "").strip().lower().startswith("socks"))
             raise SettingsError("socks_package", name=names, command=install_command("socksio"))
+
+
+def _refuse_address(address: str) -> None:
+    """Refuse to listen on what is neither a name nor an address of a machine, such as one with `http://` or a port."""
+    if not address or re.fullmatch(r"[A-Za-z0-9_.-]+", address):
+        return
+    try:
+        IPv6Address(address.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise SettingsError("bad_address", value=repr(address)) from None
 
 
 def _refuse_certificates(environ: Mapping[str, str]) -> None:

@@ -40,7 +40,8 @@ def run(named: str, context: int | None, quantize: Quantize | None, language: La
         plan = checked.plan
         print(_as_json(plan) if as_json else table(plan, language))  # noqa: T201
         refuse_misfit(plan, settings)
-        lines = try_template(named, settings, language) if checked.files else []
+        lines = [note.text(language) for note in checked.notes]
+        lines += try_template(named, settings, language) if checked.files else []
         print("\n".join(lines), end="\n" if lines else "", file=sys.stderr if as_json else sys.stdout)
     except HfdemoError as error:
         print(error.text(language), file=sys.stderr)  # noqa: T201

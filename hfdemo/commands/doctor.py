@@ -76,6 +76,8 @@ def _examine(named: str | None, settings: Settings, language: Language) -> None:
     checked = check_model(source, settings, machine)
     _say(table(checked.plan, language))
     refuse_misfit(checked.plan, settings)
+    for note in checked.notes:
+        _say(f"! {note.text(language)}")
     if checked.files:
         _say("\n".join(f"✓ {line}" for line in try_template(named, settings, language)))
 

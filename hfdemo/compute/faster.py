@@ -26,6 +26,9 @@ BUDGET_S = 0.04
 
 MOST_TRIES = 40
 
+_NO_DISK = (OSError, ValueError)
+"""What reading or writing the file raises where there is no folder for it, or something else in its place."""
+
 _found: dict[str, str] = {}
 """What this process knows."""
 
@@ -72,7 +75,7 @@ def _keep(question: str, found: str) -> None:
     content, cpu = _read_file(), this_cpu()
     choices = content.get(cpu)
     content[cpu] = (choices if isinstance(choices, dict) else {}) | {question: found}
-    with suppress(OSError):  # without a disk to write to, each start measures
+    with suppress(*_NO_DISK):  # each start measures
         path = _path()
         with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False) as file:
             json.dump(content, file, indent=1)
@@ -82,7 +85,7 @@ def _keep(question: str, found: str) -> None:
 def _read_file() -> dict[str, object]:
     try:
         content = json.loads(_path().read_text("utf-8"))
-    except (OSError, ValueError):
+    except _NO_DISK:
         return {}
     return content if isinstance(content, dict) else {}
 

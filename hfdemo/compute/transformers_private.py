@@ -3,7 +3,8 @@
 `tests/unit/test_private_names.py` fails first when one of them changes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,  # which `model_type`s can write text, without importing their code
 )
 from transformers.pytorch_utils import Conv1D  # GPT-2's linear layers, which bitsandbytes quantizes, too
+from transformers.utils import logging as transformers_logging
 from transformers.utils.logging import set_tqdm_hook  # the only way to follow the loading of weights
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "loads_gguf_of",
     "loads_lazily",
     "name_gguf_tensors",
+    "quietly",
     "read_gguf_fields",
     "read_gguf_table",
     "set_tqdm_hook",
@@ -151,3 +154,14 @@ def usual_generation_values() -> dict[str, Any]:
 def takes_dynamic_cache(model: Any) -> bool:
     """Tell whether a model's forward takes a `DynamicCache`; some older families bring a cache of their own."""
     return bool(model._supports_default_dynamic_cache())
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep transformers from logging a table of tensors that it did not find or use: the caller says it in words."""
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)

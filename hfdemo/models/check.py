@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hfdemo.background import in_thread
+from hfdemo.chat.notes import Note
 from hfdemo.errors import HfdemoError, ModelLoadError, install_command
 from hfdemo.models.access import ask_hub, check_kind, read_config
 from hfdemo.models.adapter import (
@@ -62,6 +63,8 @@ class Checked:
     """The files that must be downloaded first."""
     files: ModelFiles | None = None
     """Where the model is, if nothing must be downloaded."""
+    notes: tuple[Note, ...] = ()
+    """What there is to say of a model that can be loaded."""
 
 
 def check_model(source: ModelSource, settings: Settings, machine: Machine | None = None) -> Checked:
@@ -79,9 +82,8 @@ def check_model(source: ModelSource, settings: Settings, machine: Machine | None
             return _check_with_base(source, config, settings, machine)
         facts, missing, files = _find_facts(source, settings, machine)
         plan = _make_plan(facts, settings, machine)
-        if files and plan.fits:
-            _check_whole(files, source.name, settings)
-        return Checked(source, plan, missing, files)
+        notes = _check_whole(files, source.name, settings) if files and plan.fits else ()
+        return Checked(source, plan, missing, files, notes)
     except AdapterRepository:
         assert isinstance(source, HubModel)
         return _check_with_base(source, download_config(source), settings, machine)
@@ -133,7 +135,7 @@ def _check_with_base(
     if base.files and is_adapter_here(adapter):
         files = replace(base.files, adapter=fetch_adapter(adapter))
         _check_adapter(files, adapter.name)
-    return Checked(source, plan, base.missing, files)
+    return Checked(source, plan, base.missing, files, base.notes)
 
 
 def _check_adapter(files: ModelFiles, name: str) -> None:
@@ -291,16 +293,19 @@ def _facts_on_disk(files: ModelFiles, name: str, settings: Settings, machine: Ma
     return facts_from_folder(files.folder, name)
 
 
-def _check_whole(files: ModelFiles, name: str, settings: Settings) -> None:
+def _check_whole(files: ModelFiles, name: str, settings: Settings) -> tuple[Note, ...]:
     """Check that the files of a model on this disk are whole, with all the tensors that the model needs.
+
+    Return what there is to say of one that is.
 
     Raises:
         ModelLoadError: the text names those that are missing.
     """
     if files.gguf_file:
         check_gguf(files.folder / files.gguf_file)
-        return
+        return ()
     config = open_folder(files.folder)
     tensors = check_folder(files.folder, config, settings.allow_pickle)
     if tensors is not None and quantization_method(config) is None:
-        check_tensors(name, config, tensors)
+        return check_tensors(name, config, tensors)
+    return ()

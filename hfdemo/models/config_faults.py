@@ -1,6 +1,7 @@
 """What is wrong in a model's configuration, named with its field: the loader's own errors often say only a value."""
 
 from collections.abc import Iterator, Mapping
+from math import isinf, isnan
 from typing import Any
 
 import transformers
@@ -20,6 +21,10 @@ LOWEST = {
 """Fields that are whole numbers, and the least that a model can have: a context holds a word to read and one more."""
 
 
+FINITE = ("eps", "epsilon", "theta", "scaling", "multiplier")
+"""How fields end that are no bounds: those may be infinite, as Mamba's `time_step_limit` is."""
+
+
 def refuse_impossible_numbers(config: Mapping[str, Any], file: str, place: str) -> None:
     """Refuse a config.json with a number that no model can have.
 
@@ -31,6 +36,9 @@ def refuse_impossible_numbers(config: Mapping[str, Any], file: str, place: str) 
     Raises:
         ModelLoadError: the text names the field.
     """
+    for key, value in _fields(config):
+        if isinstance(value, float) and (isnan(value) or (isinf(value) and key.endswith(FINITE))):
+            raise ModelLoadError("config_no_number", file=file, place=place, name=key, value=_shown(value))
     text = config.get("text_config")
     for part in (config, text if isinstance(text, Mapping) else {}):
         for key, lowest in LOWEST.items():
@@ -69,13 +77,18 @@ def unknown_value(error: Exception, config: Mapping[str, Any], file: str, place:
     return None
 
 
-def _texts(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+def _texts(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield each field that is a text, with the names of those around it."""
+    return ((key, value) for key, value in _fields(config) if isinstance(value, str) and value)
+
+
+def _fields(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each field that isn't an object, with the names of those around it."""
     for key, value in config.items():
-        if isinstance(value, str) and value:
+        if isinstance(value, Mapping):
+            yield from _fields(value, f"{before}{key}.")
+        else:
             yield f"{before}{key}", value
-        elif isinstance(value, Mapping):
-            yield from _texts(value, f"{before}{key}.")
 
 
 def _shown(value: Any) -> str:

@@ -86,8 +86,8 @@ def read_object(path: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(path.read_text("utf-8-sig"))  # some editors begin a file with a byte order mark
-    except (ValueError, RecursionError):
-        raise _damaged(path) from None
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, error) from None
     if not isinstance(found, dict):
         raise ModelLoadError("file_no_object", file=path.name, folder=shown_path(path.parent))
     return found
@@ -272,6 +272,9 @@ def _refuse_broken_pickle(path: Path) -> None:
         raise _damaged(path)
 
 
-def _damaged(path: Path) -> ModelLoadError:
+def _damaged(path: Path, error: Exception | None = None) -> ModelLoadError:
+    if isinstance(error, json.JSONDecodeError):  # somebody may have edited it
+        place = shown_path(path.parent)
+        return ModelLoadError("file_no_json", file=path.name, folder=place, line=error.lineno, problem=error.msg)
     kind = "JSON" if path.suffix == ".json" else "PyTorch"
     return ModelLoadError("file_damaged", kind=kind, file=path.name, folder=shown_path(path.parent))

@@ -9,7 +9,7 @@ import torch
 from transformers import BitsAndBytesConfig, GgufConfig, TextGenerationPipeline, pipeline
 from transformers.utils.logging import disable_progress_bar
 
-from hfdemo.chat.notes import Note, make_note
+from hfdemo.chat.notes import Note
 from hfdemo.chat.prompt import Prompt, PromptBuilder
 from hfdemo.chat.template import ChatTemplate
 from hfdemo.compute.allocator import PACKING_BLOCK_BYTES, PROMPT_BLOCK_BYTES, free_at_once, reuse_freed, trim_freed
@@ -38,7 +38,7 @@ from hfdemo.models.plan import Plan
 from hfdemo.models.pretrained import load_config, load_tokenizer, load_weights, merge_adapter
 from hfdemo.models.progress import SILENT, Progress
 from hfdemo.models.source import HubModel, LocalModel, ModelSource
-from hfdemo.models.tensors import refuse_gaps, refuse_hollow, telling_weights, unread_layers
+from hfdemo.models.tensors import refuse_gaps, refuse_hollow, telling_weights, tensor_notes
 from hfdemo.settings import Settings
 
 
@@ -127,7 +127,7 @@ def load_model(
     if files.adapter:
         model = merge_adapter(model, files.adapter)
     refuse_gaps(name, found)  # what `check_model` can't know before: the tensors of quantized and pickled weights
-    unread = unread_layers(found, model.state_dict().keys())
+    notes = tensor_notes(model, found)
     model.generation_config = own_generation_config(wish, model.config, tokenizer)
     prompts = _make_prompts(tokenizer, model.config, template, wish, settings)
     end_ids = tuple(sorted(end_of_reply_ids(model, tokenizer, prompts)))
@@ -160,7 +160,7 @@ def load_model(
         chats=plan.chats,
         prefix_bytes=plan.prefix_bytes,
         wish=wish,
-        notes=(make_note("layers_unread", count=unread),) if unread else (),
+        notes=notes,
     )
 
 

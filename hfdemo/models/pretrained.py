@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from hfdemo.compute.transformers_private import choose_attention_freely
+from hfdemo.compute.transformers_private import choose_attention_freely, quietly
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.access import read_json
 from hfdemo.models.config_faults import refuse_impossible_number, unknown_value
@@ -83,7 +83,10 @@ def load_weights(files: ModelFiles, *, pickled: bool = False, **options: Any) ->
     told = {"output_loading_info": True, "ignore_mismatched_sizes": True}
     if not files.gguf_file:
         options["config"] = load_config(files)
-    return _read(AutoModelForCausalLM, files, files.folder, generation_config=no_wish, **switches, **told, **options)
+    with quietly():
+        return _read(
+            AutoModelForCausalLM, files, files.folder, generation_config=no_wish, **switches, **told, **options
+        )
 
 
 def load_adapter(model: Any, folder: Path, **options: Any) -> Any:

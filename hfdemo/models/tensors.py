@@ -4,16 +4,16 @@ transformers gives tensors that it doesn't find random numbers, and such a model
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
-from transformers.utils import logging as transformers_logging
 
-from hfdemo.compute.transformers_private import choose_attention_freely
+from hfdemo.chat.notes import Note, make_note
+from hfdemo.compute.transformers_private import choose_attention_freely, quietly
 from hfdemo.errors import ModelLoadError, is_out_of_memory
 from hfdemo.models.config_faults import unknown_value
 from hfdemo.models.explain import in_one_line
@@ -35,8 +35,10 @@ _EXPERT = re.compile(r"(.+\.experts\.)(\d{1,4})(\..+)")
 """A tensor of one of a layer's experts: which of them, between the rest of its name."""
 
 
-def check_tensors(name: str, config: Mapping[str, Any], stored: Mapping[str, Tensor]) -> None:
+def check_tensors(name: str, config: Mapping[str, Any], stored: Mapping[str, Tensor]) -> tuple[Note, ...]:
     """Refuse a model that lacks tensors, or has some of another shape than its configuration says.
+
+    Return what else there is to say of them.
 
     The loader itself maps the stored names to the model's, with tensors that have a shape but no numbers.
 
@@ -51,8 +53,8 @@ def check_tensors(name: str, config: Mapping[str, Any], stored: Mapping[str, Ten
     known, model_class = _find_class(name, config, len(stored))
     shapes = {name: torch.empty(tensor.shape, device="meta") for name, tensor in stored.items()}
     try:
-        with _quietly():
-            _, found = model_class.from_pretrained(
+        with quietly():
+            model, found = model_class.from_pretrained(
                 None,
                 config=known,
                 state_dict=shapes,
@@ -67,6 +69,7 @@ def check_tensors(name: str, config: Mapping[str, Any], stored: Mapping[str, Ten
         _refuse_missing_experts(name, stored)  # the loader makes one tensor of them all, and says that this fails
         raise
     _refuse_unscaled(name, stored, found)
+    return tensor_notes(model, found)
 
 
 def _find_class(name: str, config: Mapping[str, Any], stored: int) -> tuple[Any, Any]:
@@ -109,17 +112,18 @@ def refuse_gaps(name: str, found: Mapping[str, Any]) -> None:
         raise ModelLoadError("tensors_misfit", model=name, tensors=names_of(misfits))
 
 
-def unread_layers(found: Mapping[str, Any], names: Collection[str]) -> int:
-    """Return how many layers are stored beyond those that config.json has, and so aren't read.
+def tensor_notes(model: Any, found: Mapping[str, Any]) -> tuple[Note, ...]:
+    """Return what there is to say of tensors that are stored and not read: those of layers that config.json lacks.
 
     Args:
+        model: the model.
         found: see `refuse_gaps`.
-        names: of the model's weights.
     """
     layers = {match.group(1, 2) for key in found.get("unexpected_keys") or () if (match := _LAYER.match(key))}
-    own = {match.group(1, 2) for key in names if (match := _LAYER.match(key))}
+    own = {match.group(1, 2) for key in model.state_dict() if (match := _LAYER.match(key))}
     stacks = {stack for stack, _ in own}
-    return len({(stack, number) for stack, number in layers - own if stack in stacks})
+    count = len({(stack, number) for stack, number in layers - own if stack in stacks})
+    return (make_note("layers_unread", count=count),) if count else ()
 
 
 def telling_weights(model: Any, layers: Sequence[nn.Module]) -> dict[str, nn.Parameter]:
@@ -203,15 +207,3 @@ def names_of(tensors: list[str]) -> str:
     """Return the first few names, and how many more there are."""
     more = len(tensors) - NAMED_AT_MOST
     return ", ".join(tensors[:NAMED_AT_MOST]) + (f", … (+{more})" if more > 0 else "")
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep transformers from logging what it didn't find, and a bar: the caller says it."""
-    before = transformers_logging.get_verbosity()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(before)

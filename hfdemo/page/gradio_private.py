@@ -18,7 +18,7 @@ from typing import Any
 import gradio as gr
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from gradio import networking, oauth, queueing, routes, state_holder, tunneling
+from gradio import http_server, networking, oauth, queueing, routes, state_holder, tunneling
 from gradio.components.chatbot import ChatbotDataMessages
 from gradio.context import LocalContext
 from gradio.i18n import I18nData
@@ -165,12 +165,19 @@ def set_queue_poll_interval(page: gr.Blocks, seconds: float) -> None:
     page._queue.sleep_when_free = seconds
 
 
-def launch_options() -> dict[str, Any]:
+def launch_options(address: str = "") -> dict[str, Any]:
     """Return options of `Blocks.launch` that its documentation doesn't name.
 
     Without `_frontend=False` Gradio asks itself for the page, and gives up if a busy machine takes 3 seconds for it.
+    Whether a port is free it tries at `GRADIO_SERVER_NAME` with a socket that knows no IPv6.
+
+    Args:
+        address: what the page listens on, as in that variable; empty is Gradio's own choice.
     """
-    return {"_frontend": False}
+    if ":" not in address:
+        return {"_frontend": False}
+    http_server.LOCALHOST_NAME = "127.0.0.1"
+    return {"_frontend": False, "server_name": f"[{address.strip('[]')}]"}
 
 
 def sentence_for_bodies() -> dict[str, Any]:

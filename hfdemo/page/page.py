@@ -28,7 +28,7 @@ from hfdemo.page.model_menu import ModelMenu, offers_models
 from hfdemo.page.starters import starter_cards, starter_language, starter_system_prompts
 from hfdemo.page.status_bar import StatusBar
 from hfdemo.page.theme import make_theme
-from hfdemo.settings import Settings, is_shared
+from hfdemo.settings import Settings, is_shared, listens_on
 from hfdemo.web.failures import few_a_second, keep_words_out
 from hfdemo.web.guard import Guarded, guard
 from hfdemo.web.headers import PagePolicy
@@ -239,7 +239,7 @@ def launch(
             ssr_mode=False,
             prevent_thread_lock=True,
             quiet=True,
-            **gradio_private.launch_options(),
+            **gradio_private.launch_options(listens_on(os.environ)),
             app_kwargs={
                 "middleware": [
                     Middleware(PagePolicy, scripts=[_script(page)]),

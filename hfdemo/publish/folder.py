@@ -3,6 +3,7 @@
 import configparser
 import posixpath
 import re
+import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -153,10 +154,20 @@ def lint_folder(files: Sequence[SpaceFile], folder: Path, zero_gpu: bool) -> lis
         sdk_version = str(front_matter.read(readme).get("sdk_version") or "")
     except PublishError:  # already reported
         sdk_version = ""
-    found += requirements.lint(read_requirements(folder), sdk_version, zero_gpu)
+    asked = read_requirements(folder)
+    found += requirements.lint(asked, sdk_version, zero_gpu) + requirements.lint_names(asked, _dependencies(folder))
     if zero_gpu:
         found += program.lint({name: _text(contents, name) for name in contents if name.endswith(".py")})
     return found
+
+
+def _dependencies(folder: Path) -> list[str]:
+    """Return what pyproject.toml says that the program needs; nothing where it isn't there."""
+    try:
+        project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return [str(line) for line in project.get("dependencies", ())]
 
 
 def read_requirements(folder: Path) -> str:

@@ -5,6 +5,7 @@ ZeroGPU's image contains its own torch.
 """
 
 import re
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -77,6 +78,20 @@ def lint(requirements: str, sdk_version: str, zero_gpu: bool) -> list[PublishErr
             found.append(finding)
     unlimited = [line for line, _, installed in _open_ended(requirements, zero_gpu) if not installed]
     return found + [PublishError("requirement_open", line=line) for line in unlimited]
+
+
+def lint_names(requirements: str, needed: Iterable[str]) -> list[PublishError]:
+    """Return what to say if nothing of what the program needs is asked for: a Space would bring gradio alone.
+
+    Args:
+        requirements: the whole file.
+        needed: the program's dependencies, as in pyproject.toml.
+    """
+    names = [_name(Requirement(line)) for line in needed]
+    wanted = [name for name in names if name not in PINNED_BY_BUILD]
+    if not wanted or names_in(requirements) & set(wanted):
+        return []
+    return [PublishError("requirement_none", names=", ".join(wanted))]
 
 
 def _open_ended(requirements: str, zero_gpu: bool) -> list[tuple[str, str, str]]:

@@ -728,6 +728,14 @@ def test_a_dry_run_sums_up_and_repeats_its_problems_last(publish, folder):
     assert "+ app.py" in " ".join(listed[:-3]) and [line[:3] for line in listed[-3:-1]] == ["  -", "  -"]
 
 
+@pytest.mark.parametrize("content", ["", "# later\n", "numpy>=1,<3\n", "gradio>=6.31,<6.32\n"])
+def test_requirements_without_what_the_program_needs_are_refused(publish, folder, content):
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    (folder / "requirements.txt").write_text(content)
+    text = publish("my-chat", "--dry-run", "--language", "en", status=36)
+    assert "names nothing of what the program needs: accelerate, gguf, " in text
+
+
 def test_the_name_of_a_secret_that_no_space_can_have_is_refused_in_a_dry_run_too(publish):
     text = publish("my-chat", "--dry-run", "--secret", "1 key", "--language", "en", status=38)
     assert "1 key" in text

@@ -265,9 +265,9 @@ def test_who_leaves_the_line_never_takes_a_gpu(space, scheduler):
     wait_until(lambda: len(scheduler.loans) == 2, 10, "somebody in the line")
     wait_until(lambda: waiting.outputs(), 10, "a sign of life while waiting")
     waiting.cancel()
-    time.sleep(1)
+    wait_until(lambda: scheduler.loans[1].left, 20, "nobody in the line")
     writing.cancel()
-    wait_until(lambda: not scheduler.lent, 5, "the GPU is given back")
+    wait_until(lambda: not scheduler.lent, 20, "the GPU is given back")
     time.sleep(0.5)
     assert scheduler.loans[1].gpu == -1
 

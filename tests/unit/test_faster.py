@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 import time
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import cached_assets_path
 
 from hfdemo.compute import faster as module
 from hfdemo.compute.decoder import _are_faster_apart, attend
@@ -88,10 +90,12 @@ def test_a_way_that_there_is_no_more_is_measured_anew(file):
     assert faster("which?", Ways().both) == "quick"
 
 
-def test_without_a_disk_it_is_measured_all_the_same(monkeypatch):
+@pytest.mark.parametrize("home", ["/proc/no/such/folder", __file__])
+def test_without_a_disk_it_is_measured_all_the_same(home, monkeypatch):
     monkeypatch.setattr(module, "_found", {})
-    monkeypatch.setattr(module, "_path", lambda: Path("/proc/no/such/folder/choices.json"))
+    monkeypatch.setattr(module, "cached_assets_path", partial(cached_assets_path, assets_dir=home))
     assert faster("which?", Ways().both) == "quick"
+    assert read_choices() == {}
 
 
 def test_one_question_takes_little_time(file):

@@ -7,7 +7,7 @@ import time
 import gradio as gr
 import httpx
 import pytest
-from gradio import component_meta, networking, queueing, routes, state_holder, tunneling
+from gradio import component_meta, http_server, networking, queueing, routes, state_holder, tunneling
 from gradio.components.chatbot import ChatbotDataMessages
 from gradio.context import LocalContext
 from gradio.i18n import I18nData
@@ -174,7 +174,15 @@ def test_the_queue_sleeps_between_two_looks_for_as_long_as_it_is_told():
 
 
 def test_launch_takes_the_option_that_it_does_not_document():
-    assert set(gradio_private.launch_options()) <= set(inspect.signature(gr.Blocks.launch).parameters)
+    for address in ("", "127.0.0.1", "::1"):
+        assert set(gradio_private.launch_options(address)) <= set(inspect.signature(gr.Blocks.launch).parameters)
+
+
+@pytest.mark.parametrize(("address", "served_at"), [("::1", "[::1]"), ("[::1]", "[::1]"), ("::", "[::]")])
+def test_a_free_port_is_looked_for_without_ipv6_where_the_page_listens_with_it(address, served_at, monkeypatch):
+    monkeypatch.setattr(http_server, "LOCALHOST_NAME", address)
+    assert gradio_private.launch_options(address)["server_name"] == served_at
+    assert http_server.LOCALHOST_NAME == "127.0.0.1"
 
 
 def test_names_of_types_are_those_of_gradio():

@@ -1,6 +1,7 @@
 """A model on this disk that isn't whole is refused, with the name of what is missing or broken."""
 
 import json
+import math
 import shutil
 import struct
 import time
@@ -14,11 +15,13 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from hfdemo.commands import check
 from hfdemo.commands.terminal import exit_status
 from hfdemo.compute.transformers_private import loads_gguf_of
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.check import check_model
 from hfdemo.models.choose import parse_model
+from hfdemo.models.config_faults import refuse_impossible_numbers
 from hfdemo.models.disk import ModelFiles
 from hfdemo.models.headers import shown_path
 from hfdemo.models.load import load_model, load_prompts
@@ -447,6 +450,9 @@ def test_millions_of_layers_are_refused_at_once(folder):
         ({"vocab_size": "96"}, "config_number", "vocab_size = '96'"),
         ({"vocab_size": True}, "config_number", "vocab_size = True"),
         ({"max_position_embeddings": 1}, "config_number", "max_position_embeddings = 1"),
+        ({"rms_norm_eps": math.nan}, "config_no_number", "rms_norm_eps = nan"),
+        ({"rms_norm_eps": math.inf}, "config_no_number", "rms_norm_eps = inf"),
+        ({"rope_scaling": {"factor": math.nan}}, "config_no_number", "rope_scaling.factor = nan"),
         ({"max_position_embeddings": 0.5}, "config_number", "max_position_embeddings = 0.5"),
         ({"dtype": "float99"}, "config_value", "dtype = 'float99'"),
         ({"hidden_act": "nonsense"}, "config_value", "hidden_act = 'nonsense'"),
@@ -525,16 +531,37 @@ def test_a_tokenizer_that_is_broken_inside_is_said_to_be_it(folder, name, broken
     assert str(folder) in refused.value.text("en") and "토크나이저" in refused.value.text("ko")
 
 
-def test_layers_that_config_json_leaves_out_are_told(folder):
+def test_a_bound_that_is_infinite_is_none():
+    """As in the configurations of Mamba."""
+    refuse_impossible_numbers({"time_step_limit": [0.0, math.inf], "time_step_max": math.inf}, "config.json", "model")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [('{\n "a": 1, // one\n "b": 2}', 2), ('{"a": 1,\n}', 2), ('{"a": True}', 1), ('{"a"\n:\n}', 3)],
+)
+def test_the_line_of_a_configuration_that_was_edited_wrongly_is_named(folder, content, line):
+    (folder / "config.json").write_text(content)
+    error = refusal(folder)
+    assert error.key == "file_no_json"
+    assert f"line {line} is not JSON" in error.text("en") and f"{line}번째 줄" in error.text("ko")
+
+
+def test_layers_that_config_json_leaves_out_are_told(folder, caplog, capsys):
     def notes() -> list[str]:
         checked = check_model(parse_model(str(folder)), Settings(), MACHINE)
         assert checked.files
-        return [note.text() for note in load_model(checked.files, "model", checked.plan).notes]
+        told = [note.text() for note in load_model(checked.files, "model", checked.plan).notes]
+        assert told == [note.text() for note in checked.notes], "as the check did before"
+        return told
 
     assert notes() == []
     layers = json.loads((folder / "config.json").read_text())["num_hidden_layers"]
     change_config(folder, num_hidden_layers=layers - 1)
     assert ["more layers (1)" in note for note in notes()] == [True]
+    assert "UNEXPECTED" not in caplog.text, "transformers' own table"
+    assert check.run(str(folder), None, None, "en", False) == 0
+    assert "more layers (1)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from hfdemo import __version__
 from hfdemo.__main__ import READER_GONE, main
 from tests.conftest import ROOT
 
@@ -60,6 +61,15 @@ def test_a_number_that_cant_be_used_is_refused_by_the_name_that_was_typed(
     said = capsys.readouterr().err.splitlines()[-1]
     assert f"{named}: N" in said and value in said and sentence in said
     assert "GRADIO" not in said and "HFDEMO" not in said
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["start", "--version"], ["start", "model", "--version"]], ids=str
+)
+def test_the_version_is_told(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"hfdemo {__version__}\n")
 
 
 @pytest.mark.parametrize("command", ["start", "doctor"])

@@ -21,7 +21,7 @@ from hfdemo.models.source import HubModel
 from hfdemo.models.tokens import check_token, token_source, usable_token_source
 from hfdemo.publish.account import who_publishes
 from hfdemo.settings import Settings, from_env
-from hfdemo.variables import NO_PROXIES, PROXIES, TOKENS, mend_variables
+from hfdemo.variables import NO_PROXIES, PROXIES, TOKENS, mend_variables, refuse_network
 from tests.conftest import ROOT
 
 
@@ -149,6 +149,10 @@ def test_an_empty_port_or_host_is_none():
         ({"GRADIO_SERVER_PORT": "99999"}, "bad_setting"),
         ({"GRADIO_SERVER_PORT": "-1"}, "bad_setting"),
         ({"GRADIO_SERVER_PORT": "7860.5"}, "bad_setting"),
+        *(
+            ({"GRADIO_SERVER_NAME": name}, "bad_address")
+            for name in ("http://127.0.0.1", "127.0.0.1:7860", "a b", "*", "한국", "::1]x", "1::2::3", "a/b")
+        ),
         ({"GRADIO_NUM_PORTS": "many"}, "bad_setting"),
         ({"GRADIO_NODE_NUM_PORTS": "many"}, "bad_setting"),
         ({"GRADIO_DEBUG": "true"}, "bad_setting"),
@@ -201,6 +205,13 @@ def test_a_socks_proxy_with_its_package_is_taken(monkeypatch):
 )
 def test_a_container_may_be_private_although_it_listens_to_all(environ, private):
     assert from_env(environ).private == private
+
+
+@pytest.mark.parametrize(
+    "name", ["127.0.0.1", "0.0.0.0", "::1", "[::1]", "::", "[::]", "fe80::1%eth0", "my-pc_1.local"]
+)
+def test_addresses_and_names_may_be_listened_on(name):
+    refuse_network({"GRADIO_SERVER_NAME": name})
 
 
 @pytest.mark.parametrize("language", ["C", "ko_KR.UTF-8"])

@@ -36,6 +36,8 @@ class Loan:
     ended_at: float = 0.0
     failed: bool = False
     aborted: bool = False
+    left: bool = False
+    """Whether who asked has left the line."""
 
     @property
     def allow_token(self) -> str:
@@ -112,12 +114,15 @@ class Scheduler:
 
     async def _line(self, loan: Loan) -> AsyncIterator[str]:
         """Tell somebody in the line how it goes."""
-        while not (given := self._give(loan)):
-            if time.monotonic() - loan.asked_at > self.patience_s:
-                yield "event: failed\n"
-                return
-            yield "event: ping\n"
-            await asyncio.sleep(PING_S)
+        try:
+            while not (given := self._give(loan)):
+                if time.monotonic() - loan.asked_at > self.patience_s:
+                    yield "event: failed\n"
+                    return
+                yield "event: ping\n"
+                await asyncio.sleep(PING_S)
+        finally:
+            loan.left = loan.gpu == -1
         await asyncio.sleep(PING_S)
         yield f"event: succeeded\ndata: {json.dumps(given)}\n"
 
