@@ -71,7 +71,7 @@ def refuse_pointer(path: Path) -> None:
         start = file.read(MAX_POINTER_BYTES)
     if start.startswith(POINTER):
         sizes = [line.split()[-1] for line in start.decode("utf-8", "replace").splitlines() if line[:5] == "size "]
-        size = size_text(int(sizes[0])) if sizes and sizes[0].isdecimal() else "?"
+        size = _size_text(int(sizes[0])) if sizes and sizes[0].isdecimal() else "?"
         raise ModelLoadError("file_pointer", size=size, **_where(path))
     if not start:
         raise ModelLoadError("file_empty", **_where(path))
@@ -166,6 +166,10 @@ def _shape(shape: Any) -> tuple[int, ...]:
     if any(size < 0 for size in sizes):
         raise ValueError
     return sizes
+
+
+def _size_text(count: int) -> str:
+    return size_text(count) if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 def _cut(path: Path, expected: int) -> ModelLoadError:

@@ -63,12 +63,8 @@ def _speed_text(plan: Plan, language: Language) -> str:
 
 
 def size_text(count: int, digits: int = 1) -> str:
-    """Return a number of bytes in kB, MB or GB, the latter with `digits` decimals."""
-    if count >= 1e9:
-        return gigabytes_text(count, digits)
-    if 0 < count < 1e6:
-        return f"{count / 1e3:.{0 if count >= 1e4 else 1}f} kB"
-    return f"{count / 1e6:.0f} MB"
+    """Return a number of bytes in MB or GB, the latter with `digits` decimals."""
+    return gigabytes_text(count, digits) if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def gigabytes_text(count: int, digits: int = 1) -> str:

@@ -142,6 +142,11 @@ def test_an_index_that_names_nothing_is_refused(folder, content):
     assert "model.safetensors.index.json" in error.text("en") and "?" not in error.text("en")
 
 
+def test_a_small_file_has_its_size_too(folder):
+    (folder / "tokenizer.json").write_bytes(POINTER.replace(POINTER.split(b"size ")[1].split()[0], b"46123"))
+    assert "the real file has 46.1 kB" in refusal(folder).text("en")
+
+
 def test_a_list_in_place_of_the_configuration_is_said_to_be_no_object(folder):
     (folder / "config.json").write_text("[]")
     error = refusal(folder)

@@ -255,5 +255,4 @@ def test_a_rate_has_two_or_three_digits(rate, english, korean):
 
 def test_sizes_are_in_megabytes_or_gigabytes():
     sizes = [size_text(271_000_000), size_text(1_500_000_000, digits=2), size_text(1_540_000_000)]
-    assert [size_text(n) for n in (0, 132, 46_000, 999_000)] == ["0 MB", "0.1 kB", "46 kB", "999 kB"]
     assert sizes == ["271 MB", "1.50 GB", "1.5 GB"]
