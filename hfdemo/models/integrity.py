@@ -85,9 +85,12 @@ def read_object(path: Path) -> dict[str, Any]:
         ModelLoadError: there is something else in it.
     """
     try:
-        found = json.loads(path.read_text("utf-8-sig"))  # some editors begin a file with a byte order mark
+        text = path.read_text("utf-8-sig")  # some editors begin a file with a byte order mark
+        found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, error) from None
+        if isinstance(error, json.JSONDecodeError) and re.fullmatch(r"\s*{.*}\s*", text, re.DOTALL):  # edited, not cut
+            raise _not_json(path, error) from None
+        raise _damaged(path) from None
     if not isinstance(found, dict):
         raise ModelLoadError("file_no_object", file=path.name, folder=shown_path(path.parent))
     return found
@@ -272,9 +275,11 @@ def _refuse_broken_pickle(path: Path) -> None:
         raise _damaged(path)
 
 
-def _damaged(path: Path, error: Exception | None = None) -> ModelLoadError:
-    if isinstance(error, json.JSONDecodeError):  # somebody may have edited it
-        place = shown_path(path.parent)
-        return ModelLoadError("file_no_json", file=path.name, folder=place, line=error.lineno, problem=error.msg)
+def _not_json(path: Path, error: json.JSONDecodeError) -> ModelLoadError:
+    place = shown_path(path.parent)
+    return ModelLoadError("file_no_json", file=path.name, folder=place, line=error.lineno, problem=error.msg)
+
+
+def _damaged(path: Path) -> ModelLoadError:
     kind = "JSON" if path.suffix == ".json" else "PyTorch"
     return ModelLoadError("file_damaged", kind=kind, file=path.name, folder=shown_path(path.parent))

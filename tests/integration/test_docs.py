@@ -7,13 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from playwright.sync_api import Page
 
-from hfdemo import __main__, settings
+from hfdemo import __main__, arguments, settings
 from hfdemo.chat.options import LIMITS
 from hfdemo.commands.terminal import EXIT_STATUS, OTHER_ERROR
 from hfdemo.words import say, texts
@@ -185,19 +187,22 @@ def test_what_is_quoted_is_what_the_program_says(page, heading, language):
         assert any(all(part in sentence for part in parts) for sentence in sentences), quote
 
 
+def options_of(add: Callable[[Any], None]) -> set[str]:
+    """Return the options that a function of the command line adds to a command."""
+    return set(re.findall(r'options\.add_argument\(\s*"(--[\w-]+)"', inspect.getsource(add)))
+
+
 @pytest.mark.parametrize(
     ("page", "heading"), [(in_english("publishing"), "option"), (in_korean("publishing"), "옵션")]
 )
 def test_each_option_of_publish_is_in_the_table(page, heading):
-    source = inspect.getsource(__main__)
-    known = set(re.findall(r'publish\.add_argument\(\s*"(--[\w-]+)"', source)) | {"--language"}
+    known = options_of(arguments._add_publish) | {"--language"}
     assert len(known) > 5
     assert {name.split()[0] for name in table(page, heading)} - {"NAME"} == known
 
 
 @pytest.mark.parametrize(("page", "heading"), [(in_english("settings"), "option"), (in_korean("settings"), "옵션")])
 def test_each_option_of_start_is_in_the_table(page, heading):
-    source = inspect.getsource(__main__)
-    known = set(re.findall(r'start\.add_argument\(\s*"(--[\w-]+)"', source)) | {"--language"}
+    known = options_of(arguments._add_start) | {"--language", "--version"}
     assert len(known) > 3
     assert {option for name in table(page, heading) for option in re.findall(r"^--[\w-]+", name)} == known
