@@ -33,6 +33,8 @@ class Tensor:
     dtype: str
     """As safetensors names it, such as `BF16`."""
     shape: tuple[int, ...]
+    path: Path
+    """The file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
         ends = [int(entry["data_offsets"][1]) for entry in entries.values()]
-        tensors = {name: Tensor(str(entry["dtype"]), _shape(entry["shape"])) for name, entry in entries.items()}
+        tensors = {name: Tensor(str(entry["dtype"]), _shape(entry["shape"]), path) for name, entry in entries.items()}
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         raise ModelLoadError("file_damaged", kind="safetensors", **_where(path)) from None
     expected = 8 + length + max(ends, default=0)

@@ -38,7 +38,7 @@ from hfdemo.models.plan import Plan
 from hfdemo.models.pretrained import load_config, load_tokenizer, load_weights, merge_adapter
 from hfdemo.models.progress import SILENT, Progress
 from hfdemo.models.source import HubModel, LocalModel, ModelSource
-from hfdemo.models.tensors import refuse_gaps, refuse_hollow, telling_weights, tensor_notes
+from hfdemo.models.tensors import decoder_layers, refuse_gaps, refuse_hollow, telling_weights, tensor_notes
 from hfdemo.settings import Settings
 
 
@@ -122,7 +122,7 @@ def load_model(
             model, found = load_weights(
                 files, pickled=pickled, dtype=getattr(torch, plan.dtype), **placement, **_fewer_bits(plan, files)
             )
-    telling = telling_weights(model, decoder_layers(model))
+    telling = telling_weights(model)
     refuse_hollow(name, weights.stored(telling) if weights else telling)
     if files.adapter:
         model = merge_adapter(model, files.adapter)
@@ -267,12 +267,6 @@ def _weights_reported(progress: Progress, weights_bytes: int) -> Iterator[None]:
         yield
     finally:
         set_tqdm_hook(before)
-
-
-def decoder_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """Return the decoder layers of a model: of all its lists of modules, the one with the most parameters."""
-    stacks = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
-    return list(max(stacks, key=lambda stack: sum(p.numel() for p in stack.parameters()), default=()))
 
 
 def load_prompts(named: str | None, settings: Settings | None = None) -> PromptBuilder:

@@ -4,11 +4,12 @@ transformers gives tensors that it doesn't find random numbers, and such a model
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
 
@@ -24,6 +25,9 @@ NAMED_AT_MOST = 5
 
 ROWS_LOOKED_AT = 64
 """Of a weight, spread over all of it."""
+
+NUMBERS = ("F32", "F16", "BF16")
+"""The types, as safetensors names them, of weights that are looked at."""
 
 MANY_LAYERS = 1000
 """More than any model has; making them to find out takes minutes and gigabytes."""
@@ -69,6 +73,7 @@ def check_tensors(name: str, config: Mapping[str, Any], stored: Mapping[str, Ten
         _refuse_missing_experts(name, stored)  # the loader makes one tensor of them all, and says that this fails
         raise
     _refuse_unscaled(name, stored, found)
+    _refuse_hollow_files(name, model, stored)
     return tensor_notes(model, found)
 
 
@@ -126,16 +131,19 @@ def tensor_notes(model: Any, found: Mapping[str, Any]) -> tuple[Note, ...]:
     return (make_note("layers_unread", count=count),) if count else ()
 
 
-def telling_weights(model: Any, layers: Sequence[nn.Module]) -> dict[str, nn.Parameter]:
+def decoder_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """Return the decoder layers of a model: of all its lists of modules, the one with the most parameters."""
+    stacks = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
+    return list(max(stacks, key=lambda stack: sum(p.numel() for p in stack.parameters()), default=()))
+
+
+def telling_weights(model: Any) -> dict[str, nn.Parameter]:
     """Return the few weights by which a file full of zeros is found out, by their names.
 
     These are the embedding, and the largest of the first and of the last layer: no good model has zeros there, as it
     may in its norms and biases.
-
-    Args:
-        model: the model.
-        layers: its decoder layers.
     """
+    layers = decoder_layers(model)
     parts: list[nn.Module] = [*layers[:1], *layers[-1:]]
     with suppress(NotImplementedError):  # a model that transformers doesn't find it in
         parts.append(model.get_input_embeddings())
@@ -156,6 +164,23 @@ def refuse_hollow(name: str, weights: Mapping[str, torch.Tensor]) -> None:
     """
     if hollow := [key for key, weight in weights.items() if _is_hollow(weight)]:
         raise ModelLoadError("tensors_hollow", model=name, tensors=names_of(hollow))
+
+
+def _refuse_hollow_files(name: str, model: Any, stored: Mapping[str, Tensor]) -> None:
+    """Refuse a model as `refuse_hollow` does, before it is loaded; a weight is read whole if some rows are hollow."""
+    telling = [key for key in telling_weights(model) if key in stored and stored[key].dtype in NUMBERS]
+    hollow = [key for key in telling if _is_hollow(_read_rows(key, stored[key], ROWS_LOOKED_AT))]
+    refuse_hollow(name, {key: _read_rows(key, stored[key], None) for key in hollow})
+
+
+def _read_rows(key: str, tensor: Tensor, most: int | None) -> torch.Tensor:
+    """Return rows of a weight from its beginning, its middle and its end, so many of each; None are all."""
+    count = tensor.shape[0]
+    step = count if most is None else min(most, count)
+    begins = sorted({0, (count - step) // 2, count - step})
+    with safe_open(tensor.path, "pt") as file:
+        rows = file.get_slice(key)
+        return torch.cat([rows[begin : begin + step] for begin in begins])
 
 
 def _is_hollow(weight: torch.Tensor) -> bool:

@@ -14,7 +14,8 @@ from hfdemo.compute.thread import CallingThread
 from hfdemo.decoding.loop import Loop
 from hfdemo.decoding.request import DecodeRequest
 from hfdemo.decoding.running import RunningReply, bytes_of
-from hfdemo.models.load import ChatPipeline, LoadedModel, decoder_layers
+from hfdemo.models.load import ChatPipeline, LoadedModel
+from hfdemo.models.tensors import decoder_layers
 from tests.unit.families import byte_level
 from tests.unit.tiny_models import tiny_model
 

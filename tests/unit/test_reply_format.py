@@ -20,7 +20,8 @@ from hfdemo.decoding import running
 from hfdemo.decoding.loop import Loop
 from hfdemo.decoding.request import make_decode_request, make_streamer
 from hfdemo.decoding.running import RunningReply
-from hfdemo.models.load import ChatPipeline, LoadedModel, decoder_layers, end_of_reply_ids
+from hfdemo.models.load import ChatPipeline, LoadedModel, end_of_reply_ids
+from hfdemo.models.tensors import decoder_layers
 from tests.unit.families import byte_level, with_template
 from tests.unit.tiny_models import tiny_model
 

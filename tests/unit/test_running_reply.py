@@ -20,7 +20,8 @@ from hfdemo.decoding.loop import Loop
 from hfdemo.decoding.request import DecodeRequest
 from hfdemo.decoding.running import Interrupted, RunningReply, hooked
 from hfdemo.errors import GenerationFailed
-from hfdemo.models.load import ChatPipeline, LoadedModel, decoder_layers
+from hfdemo.models.load import ChatPipeline, LoadedModel
+from hfdemo.models.tensors import decoder_layers
 from tests.unit.families import byte_level
 from tests.unit.tiny_models import tiny_model
 
