@@ -78,7 +78,7 @@ class _Formatter(argparse.HelpFormatter):
 def _complaint(message: str) -> str:
     for key, pattern in COMPLAINTS.items():
         if found := re.fullmatch(pattern, message, re.DOTALL):
-            return say(f"arguments.{key}", language_of_terminal(os.environ), **found.groupdict())
+            return _help(key, **found.groupdict())
     return message
 
 

@@ -168,9 +168,8 @@ def unpack_blocks(packed: Packed, dtype: torch.dtype) -> Iterator[tuple[slice, T
         rows = slice(blocks.start * found.rows, blocks.stop * found.rows)
         columns = torch.empty(inputs, rows.stop - rows.start, dtype=dtype)
         _unpack([weight for weight, _ in packed], found, blocks, columns)
-        step_of, zero = _scales_of(packed, rows, dtype)
         by_group = columns.view(len(scales), -1, columns.shape[1])
-        _scale(by_group, step_of[:, None], None if zero is None else zero[:, None], out=by_group)
+        _scale(by_group, [each[:, None] for each in _scales_of(packed, rows, dtype)], out=by_group)
         yield rows, columns
 
 
@@ -181,9 +180,8 @@ def unpack_rows(packed: Packed, rows: Tensor, dtype: torch.dtype) -> Tensor:
     both = [weight.view(-1, 2 * numbers.shape[1], found.bytes)[block, :, byte] for weight, _ in packed]
     lower, upper = _counted(both)
     counted = torch.where(is_upper[:, None], upper, lower)
-    step_of, zero = _scales_of(packed, rows, dtype)
     by_group = counted.to(dtype).view(-1, len(scales), 2 * numbers.shape[1] // len(scales))
-    return _scale(by_group, step_of.T[..., None], None if zero is None else zero.T[..., None]).flatten(1)
+    return _scale(by_group, [each.T[..., None] for each in _scales_of(packed, rows, dtype)]).flatten(1)
 
 
 def _unpack(packed: Sequence[Tensor], found: Layout, blocks: slice, columns: Tensor) -> None:
@@ -209,20 +207,19 @@ def _counted(both: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return lower.to(torch.int8), upper.to(torch.int8)  # the same bits; `view` can't be recorded as TorchScript
 
 
-def _scales_of(packed: Packed, rows: slice | Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+def _scales_of(packed: Packed, rows: slice | Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
     """Return the size of a step of `_counted`, and what its 0 stands for if that isn't 0.
 
     Both are exact, and of shape [groups, rows].
     """
     step, middle = packed[-1][1][:, rows].to(dtype).unbind(-1)
-    return (step / 16, middle.contiguous()) if len(packed) == 1 else (step.contiguous(), None)
+    return (step / 16, middle.contiguous()) if len(packed) == 1 else (step.contiguous(),)
 
 
-def _scale(counted: Tensor, step: Tensor, zero: Tensor | None, out: Tensor | None = None) -> Tensor:
-    """Return the weights that numbers stand for, each rounded once."""
-    if zero is None:
-        return torch.mul(counted, step, out=out)
-    return torch.addcmul(zero, counted, step, out=out)
+def _scale(counted: Tensor, scales: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
+    """Return the weights that numbers stand for, each rounded once, given what `_scales_of` returned."""
+    step, *zero = scales
+    return torch.addcmul(zero[0], counted, step, out=out) if zero else torch.mul(counted, step, out=out)
 
 
 def _known_layout() -> Layout:

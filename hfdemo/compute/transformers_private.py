@@ -158,8 +158,9 @@ def takes_dynamic_cache(model: Any) -> bool:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep transformers from logging a table of tensors that it did not find or use: the caller says it in words."""
+    """Keep transformers from drawing a bar, and from logging what it did not find or use: the caller says it."""
     before = transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     try:
         yield

@@ -112,6 +112,16 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise ModelLoadError("file_damaged", kind="safetensors", **_where(path)) from None
 
 
+def read_rows(name: str, tensor: Tensor, most: int | None = None) -> list[Any]:
+    """Return rows of a tensor from its beginning, its middle and its end, so many of each; None are all, at once."""
+    count = tensor.shape[0]
+    step = count if most is None else min(most, count)
+    begins = sorted({0, (count - step) // 2, count - step})
+    with safe_open(tensor.path, "pt") as file:
+        rows = file.get_slice(name)
+        return [rows[begin : begin + step] for begin in begins]
+
+
 def read_gguf(path: Path) -> GgufHeader:
     """Return what the header of a GGUF file says.
 

@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import nn
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
 
@@ -18,7 +17,7 @@ from hfdemo.compute.transformers_private import choose_attention_freely, quietly
 from hfdemo.errors import ModelLoadError, is_out_of_memory
 from hfdemo.models.config_faults import unknown_value
 from hfdemo.models.explain import in_one_line
-from hfdemo.models.headers import Tensor
+from hfdemo.models.headers import Tensor, read_rows
 
 NAMED_AT_MOST = 5
 """So many tensors are named in a sentence."""
@@ -169,18 +168,8 @@ def refuse_hollow(name: str, weights: Mapping[str, torch.Tensor]) -> None:
 def _refuse_hollow_files(name: str, model: Any, stored: Mapping[str, Tensor]) -> None:
     """Refuse a model as `refuse_hollow` does, before it is loaded; a weight is read whole if some rows are hollow."""
     telling = [key for key in telling_weights(model) if key in stored and stored[key].dtype in NUMBERS]
-    hollow = [key for key in telling if _is_hollow(_read_rows(key, stored[key], ROWS_LOOKED_AT))]
-    refuse_hollow(name, {key: _read_rows(key, stored[key], None) for key in hollow})
-
-
-def _read_rows(key: str, tensor: Tensor, most: int | None) -> torch.Tensor:
-    """Return rows of a weight from its beginning, its middle and its end, so many of each; None are all."""
-    count = tensor.shape[0]
-    step = count if most is None else min(most, count)
-    begins = sorted({0, (count - step) // 2, count - step})
-    with safe_open(tensor.path, "pt") as file:
-        rows = file.get_slice(key)
-        return torch.cat([rows[begin : begin + step] for begin in begins])
+    hollow = [key for key in telling if _is_hollow(torch.cat(read_rows(key, stored[key], ROWS_LOOKED_AT)))]
+    refuse_hollow(name, {key: torch.cat(read_rows(key, stored[key])) for key in hollow})
 
 
 def _is_hollow(weight: torch.Tensor) -> bool:

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
 
 from hfdemo.commands import check
 from hfdemo.commands.terminal import exit_status
@@ -609,6 +610,8 @@ def test_a_tokenizer_without_a_limit_leaves_it_to_the_model(folder, limit):
 
 
 def test_checking_writes_no_bar(folder, capfd):
+    transformers_logging.enable_progress_bar()  # another test may have turned it off
+    capfd.readouterr()
     check_model(parse_model(str(folder)), Settings(), MACHINE)
     assert capfd.readouterr() == ("", "")
 
