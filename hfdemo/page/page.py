@@ -52,6 +52,7 @@ SCRIPTS = (
     "chats",
     "keeping",
     "scrolling",
+    "folds",
     "keyboard",
     "copies",
     "header",

@@ -149,6 +149,40 @@ def test_reply_start_and_stop_texts_reach_the_engine(scripted, scripted_chat):
     assert page.locator("#transcript .bot.message").last.evaluate(TEXT_WITHOUT_BOXES).strip() == "Well, ok"
 
 
+def test_what_is_opened_stays_as_its_reader_left_it(scripted, scripted_chat):
+    page = scripted_chat.page
+    titles = page.locator("#transcript .thought-group > .title")
+    folds = "document.querySelectorAll('#transcript .thought-group')"
+
+    def ask(question: str) -> None:
+        scripted.engine.enqueue(f"<think>About {question}.</think>", 0.5, "An answer.")
+        scripted_chat.send(question)
+        scripted_chat.wait_for_reply()
+
+    def wait_for_open(are_open: str) -> None:
+        page.wait_for_function(f"[...{folds}].map(({{ children }}) => children.length - 1).join('') === '{are_open}'")
+
+    ask("first")
+    for title in titles.all():
+        title.click()
+    wait_for_open("11")
+    ask("second")
+    wait_for_open("1100")
+    expect(page.locator("#earlier")).to_contain_text("About first.")
+    titles.nth(0).click()
+    titles.nth(2).click()
+    wait_for_open("0110")
+    ask("third")
+    wait_for_open("011000")
+    titles.nth(4).click()
+    wait_for_open("011010")
+    scripted.engine.enqueue("<think>Once more.</think>", 0.5, "Another answer.")
+    page.locator("#latest .message-buttons").get_by_role("button", name="Retry").click()
+    expect(page.locator("#latest")).to_contain_text("Another answer.")
+    scripted_chat.wait_for_reply()
+    wait_for_open("011000")
+
+
 def test_chat_is_saved_as_it_was_said_with_its_receipts(scripted, scripted_chat):
     scripted.engine.enqueue("<think>Hm.</think>", 0.3, "\t<b>answer</b> ![](x)\n")
     scripted_chat.open_settings()

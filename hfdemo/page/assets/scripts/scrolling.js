@@ -49,7 +49,7 @@
   // What is opened is read from its beginning; a short one at the end is shown whole.
   document.addEventListener("click", (event) => {
     const opened = event.target.closest?.("#transcript .thought-group > .title")?.parentElement;
-    if (!opened) return;
+    if (!opened || !event.isTrusted) return; // or it was set right; see folds.js
     const element = scroller();
     leave();
     element.style.overflowAnchor = "none"; // the browser may keep what is below in its place
