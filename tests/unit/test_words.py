@@ -34,7 +34,7 @@ PREFIXES = {
     "label": "page.",
     "_words": "publish.",
     "_tell": "publish.",
-    "_help": "arguments.",
+    "phrase": "",
 }
 """What asks for texts, and how the names begin of those it asks for."""
 
