@@ -149,5 +149,5 @@ def test_llama_cpps_server(tmp_path):
         schema = '{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}'
         assert isinstance(json.loads(ask(engine, request_of("Hi", schema=schema))[0].text)["a"], int)
         ask(engine, request_of(QUESTION, options=Options(top_k=0, max_new_tokens=5)))
-        assert engine.status().notes == () and not engine._host.left_out(engine.status().model)
+        assert engine.status().notes == () and not engine._host.untaken(engine.status().model).all_names
         assert ask(engine, stop_after=5)[1].finish_reason in ("stopped", "end_of_turn")

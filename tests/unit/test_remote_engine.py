@@ -13,6 +13,7 @@ from hfdemo.chat.messages import Message, ToolCall
 from hfdemo.chat.options import LIMITS, RECOMMENDED, Options
 from hfdemo.chat.reply import Delta, Receipt, StopSignal, Token
 from hfdemo.chat.request import ChatRequest
+from hfdemo.engines.remote import server
 from hfdemo.engines.remote.address import find_address
 from hfdemo.engines.remote.engine import RemoteEngine
 from hfdemo.engines.remote.events import EventReader
@@ -1283,3 +1284,159 @@ def test_tools_are_never_left_out(endpoint):
     _, error = fail(make(endpoint), ask(tools=json.dumps([tool("look")])))
     assert error.key == "endpoint_refused" and "does not support tools" in str(error)
     assert all("tools" in asked.body for asked in endpoint.chats)
+
+
+def test_a_value_that_is_refused_keeps_no_other_visitor_from_another(endpoint):
+    engine = make(endpoint)
+    endpoint.refuse(400, {"error": {"message": "temperature must be at most 1"}})
+    assert read(engine, ask(temperature=2))[0] == "Hello"
+    assert "temperature" not in endpoint.chats[-1].body
+    (note,) = engine.status().notes
+    assert note.text().endswith(": temperature.")
+    read(engine, ask(temperature=0.5))
+    assert endpoint.chats[-1].body["temperature"] == 0.5
+    assert engine.status().notes == ()
+    asked = len(endpoint.chats)
+    read(engine, ask(temperature=2))
+    assert len(endpoint.chats) == asked + 1
+    assert "temperature" not in endpoint.chats[-1].body
+    endpoint.refuse(400, {"error": {"message": "temperature must be at most 1"}})
+    read(engine, ask(temperature=1.5))
+    read(engine, ask(temperature=0.5))
+    assert "temperature" not in endpoint.chats[-1].body
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Unrecognized request argument supplied: temperature",
+        "Unsupported parameter: 'temperature' is not supported with this model.",
+        "temperature: Extra inputs are not permitted",
+        "This model doesn't support temperature",
+        "unexpected keyword argument 'temperature'",
+    ],
+)
+def test_what_a_server_doesnt_know_is_not_tried_with_another_value(endpoint, said):
+    engine = make(endpoint)
+    endpoint.refuse(400, {"error": {"message": said}})
+    read(engine, ask(temperature=2))
+    read(engine, ask(temperature=0.5))
+    assert len(endpoint.chats) == 3
+    assert "temperature" not in endpoint.chats[-1].body
+
+
+@pytest.mark.parametrize(
+    ("said", "most"),
+    [
+        ("max_tokens is too large: 500. This model supports at most 256 completion tokens.", 256),
+        ("max_tokens must be between 1 and 128", 128),
+    ],
+)
+def test_a_reply_that_may_not_be_so_long_is_asked_for_as_long_as_it_may(endpoint, said, most):
+    engine = make(endpoint)
+    endpoint.refuse(400, {"error": {"message": said}})
+    read(engine, ask(max_new_tokens=500))
+    assert endpoint.chats[-1].body["max_tokens"] == most
+    read(engine, ask(max_new_tokens=50))
+    assert endpoint.chats[-1].body["max_tokens"] == 50
+
+
+def test_a_reply_is_never_asked_for_without_a_length_that_somebody_chose(endpoint):
+    engine = make(endpoint)
+    endpoint.refuse(400, {"error": {"message": "max_tokens is too large"}})
+    endpoint.refuse(400, {"error": {"message": "max_completion_tokens is too large"}})
+    _, error = fail(engine, ask(max_new_tokens=500))
+    assert error.key == "endpoint_refused"
+    assert "max_completion_tokens is too large" in error.text("en")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Invalid top_k. Supported parameters: temperature, top_p, seed, max_tokens.",
+        "top_k is wrong. Only these are allowed: temperature, top_p, seed, max_tokens",
+        "Invalid top_k in the request 'What are temperature, seed and max_tokens?'",
+    ],
+)
+def test_only_what_is_refused_is_left_out_and_not_what_the_words_name_besides(endpoint, said):
+    engine = make(endpoint)
+    endpoint.refuse(400, {"error": {"message": said}})
+    read(engine, ask("What are temperature, seed and max_tokens?", temperature=0.3, seed=5))
+    body = endpoint.chats[-1].body
+    assert "top_k" not in body
+    assert (body["temperature"], body["seed"], body["max_tokens"]) == (0.3, 5, 512)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Input validation error: `top_p` must be > 0.0 and < 1.0",
+        "Input must be a list of strings",
+        "The prompt exceeds the safety threshold",
+    ],
+)
+def test_an_input_that_must_be_otherwise_is_not_called_too_long(endpoint, said):
+    for _ in range(3):
+        endpoint.refuse(422, {"error": said})
+    _, error = fail(make(endpoint), ask(top_p=1.0))
+    assert error.key == "endpoint_refused"
+
+
+def test_a_whole_message_beside_an_empty_delta_is_not_said_twice(endpoint):
+    whole = {"index": 0, "delta": {}, "message": {"content": "Hello"}, "finish_reason": "stop"}
+    endpoint.enqueue(delta("Hello"), event({"choices": [whole]}), DONE)
+    assert read(make(endpoint))[0] == "Hello"
+
+
+def test_a_reason_that_is_the_word_null_is_none(endpoint):
+    going_on = {"index": 0, "delta": {"content": "Hel"}, "finish_reason": "null"}
+    endpoint.enqueue(event({"choices": [going_on]}))
+    text, error = fail(make(endpoint))
+    assert (text, error.key) == ("Hel", "endpoint_cut")
+
+
+def test_counts_that_there_can_not_be_are_none(endpoint):
+    usage = {"prompt_tokens": 10**400, "completion_tokens": 10**400}
+    endpoint.enqueue(delta("Hello", finish="stop"), event({"choices": [], "usage": usage}), DONE)
+    _, _, receipt = read(make(endpoint))
+    assert receipt.new_tokens < 10 and receipt.prompt_tokens < 10
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [{"error": {"code": 400, "message": "API key not valid", "status": "INVALID_ARGUMENT"}}],
+        {"errors": [{"message": "API key not valid"}]},
+        {"errors": ["API key not valid"]},
+        {"msg": "API key not valid"},
+    ],
+)
+def test_an_error_in_another_form_is_told_in_the_servers_words(endpoint, body):
+    for _ in range(3):
+        endpoint.refuse(400, body)
+    _, error = fail(make(endpoint))
+    assert error.text("en").count("API key not valid") == 1
+    assert "{" not in error.text("en")
+
+
+def test_a_time_to_wait_that_is_in_no_year_is_none(endpoint):
+    endpoint.refuse(429, {"error": "slow down"}, Retry_After="Fri, 31 Dec 9999 23:59:59 -2359")
+    _, error = fail(make(endpoint))
+    assert error.key == "endpoint_busy"
+
+
+@pytest.mark.parametrize("status", [400, 403, 500])
+def test_an_endpoint_that_has_no_list_for_this_key_is_asked_for_the_model_that_is_named(endpoint, status):
+    endpoint.pages["/v1/models"] = json_answer({"error": "no list for you"}, status)
+    engine = make(endpoint, model="org/named")
+    assert read(engine)[0] == "Hello"
+    assert endpoint.chats[0].body["model"] == "org/named"
+
+
+@pytest.mark.parametrize("end", [CUT, 60.0], ids=["cut", "silent"])
+def test_the_status_of_an_error_is_told_though_its_words_dont_come(endpoint, end, monkeypatch):
+    monkeypatch.setattr(server, "ERROR_S", 0.3)
+    for _ in range(3):
+        endpoint.answers.append(Answer(['{"err', end], 401, {"Content-Type": "application/json"}))
+    _, error = fail(make(endpoint))
+    assert error.key == "endpoint_no_key"

@@ -15,12 +15,9 @@ import httpx2
 from hfdemo.chat.request import ChatRequest
 from hfdemo.engines.remote.address import Address
 from hfdemo.engines.remote.body import (
-    EXTRAS,
-    OTHER_NAMES,
     Ask,
     droppable,
     make_body,
-    refused_parameters,
     tokens_that_fit,
     worth_saying,
 )
@@ -28,6 +25,15 @@ from hfdemo.engines.remote.events import DONE, Chunk, EndlessEventError, EventRe
 from hfdemo.engines.remote.host import RemoteHost
 from hfdemo.engines.remote.refusal import Refusal, explain_refusal, explain_unreachable, read_said
 from hfdemo.engines.remote.reply import FILTERED, ends_well
+from hfdemo.engines.remote.untaken import (
+    ALL_TAKEN,
+    EXTRAS,
+    LENGTHS,
+    OTHER_NAMES,
+    Untaken,
+    read_untaken,
+    shorter_length,
+)
 from hfdemo.errors import GenerationFailed, HfdemoError
 
 
@@ -55,7 +61,8 @@ class Asking:
         self.dropped = 0
         """How many of the oldest messages are not shown, because they don't fit the model."""
         self._most_tokens: int | None = None
-        self._leaves_out: set[str] = set()
+        self._untaken = ALL_TAKEN
+        self._sent: dict[str, Any] = {}
         self._told: set[str] = set()
         self._begun = False
         self._finish = ""
@@ -104,10 +111,10 @@ class Asking:
         """
         self.model = self._host.status.model
         while True:
-            leaves_out = self._host.left_out(self.model) | self._leaves_out
+            untaken = self._host.untaken(self.model).joined(self._untaken)
             limit = self._host.status.context_limit
             ask = Ask(self._request, self.model, self.seed, limit, self._host.program, self._most_tokens)
-            body = make_body(ask, leaves_out, self.dropped)
+            self._sent = body = make_body(ask, untaken, self.dropped)
             try:
                 await self._ask(body)
             except Refusal as refusal:
@@ -168,9 +175,8 @@ class Asking:
         """Remember what led to a reply."""
         self._begun = True
         self._host.end_loading()
-        if self._leaves_out:
-            self._host.remember(self.model, frozenset(self._leaves_out), frozenset(self._told))
-        if "seed" in self._host.left_out(self.model):
+        self._host.learn(self.model, self._untaken, frozenset(self._told), frozenset(self._sent))
+        if "seed" not in self._sent:
             self.seed = -1
 
     async def _events(self, response: httpx2.Response) -> AsyncGenerator[str, None]:
@@ -221,12 +227,19 @@ class Asking:
         """
         if refusal.status not in (400, 422, 500) or refusal.is_too_long:
             return False
-        refused = refused_parameters(refusal.said, refusal.body, body)
+        untaken = read_untaken(refusal.said, refusal.body, body)
+        refused = untaken.all_names
         if not refused and refusal.status != 500:
             refused = set(EXTRAS) & set(body)
+            untaken = Untaken(frozenset(refused))
+        for length in LENGTHS & refused - untaken.names:  # without any, a reply might cost whatever it costs
+            self._most_tokens = shorter_length(refusal.said, body[length])
+            if self._most_tokens or length not in OTHER_NAMES:
+                return self._most_tokens is not None
+            untaken = Untaken(frozenset(refused))
         known = {name for name, other in OTHER_NAMES.items() if other in refused}
         self._told |= {name for name in refused if worth_saying(name, body)} | known
-        self._leaves_out |= refused
+        self._untaken = self._untaken.joined(untaken)
         return bool(refused)
 
     def _waited_long(self) -> bool:

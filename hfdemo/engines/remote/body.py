@@ -1,14 +1,15 @@
-"""What is asked of an endpoint, and what it doesn't take of that; pure."""
+"""What is asked of an endpoint; pure."""
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import LIMITS, RECOMMENDED, Options
 from hfdemo.chat.request import ChatRequest
+from hfdemo.engines.remote.untaken import ALL_TAKEN, LENGTHS, OTHER_NAMES, SYSTEM, Untaken
 
 NO_TOP_K = -1
 """How servers call it; 0 is not taken everywhere."""
@@ -19,35 +20,18 @@ NEUTRAL = {name: limit.off for name, limit in LIMITS.items() if limit.off is not
 NUMBERS = (*RECOMMENDED, "max_tokens", "seed")
 """What people set that is a number; who sets one hears if it isn't taken."""
 
-OPENAI = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
-"""The sampling options of OpenAI's own protocol."""
-
-EXTRAS = (
-    *(name for name in RECOMMENDED if name not in OPENAI),
-    *("chat_template_kwargs", "continue_final_message", "add_generation_prompt"),
-)
-"""What OpenAI's own protocol doesn't have, but servers for open models do."""
-
 AMONG_LIKELY = ("top_p", "top_k", "min_p")
 """The options that choose among likely tokens: they say nothing where the most likely one is always taken."""
-
-SYSTEM = "system"
-"""The system message, as something that may be refused: then its text stands before the first message."""
-
-NEVER_LEFT_OUT = {"model", "messages", "prompt", "stream", "response_format", "tools", "tool_choice"}
-"""Without one of these, the reply would be another than what is asked for."""
-
-OTHER_NAMES = {"max_tokens": "max_completion_tokens"}
-"""What takes the place of a parameter that is refused."""
 
 LLAMA_CPP = ("llamacpp", "me")
 """How llama.cpp's server and llama-cpp-python's are called by themselves."""
 
-_ABOUT_SYSTEM = re.compile(r"system (?:role|message|prompt)", re.I)
-_ALIASES = {"enable_thinking": "chat_template_kwargs", "repeat_penalty": "repetition_penalty"}
 _TOO_LONG = re.compile(
     r"context.{0,20}(?:length|window|size)|max_model_len|n_ctx|too (?:long|many tokens)|"
-    r"\b(?:prompt|inputs?)\b.{0,40}(?:exceed|longer than|must be)|reduce the length",
+    r"\b(?:prompt|inputs?)\b(?:(?!error).){0,40}must (?:be|have) (?:<|less|fewer|shorter|at most|no more)|"
+    r"\b(?:prompt|inputs?)\b.{0,40}longer than|"
+    r"\b(?:prompt|inputs?)\b.{0,20}exceed.{0,40}(?:token|length|limit of|maximum|max\b)|"
+    r"\b(?:prompt|inputs?)\b.{0,10}(?:length|tokens?)\b.{0,20}exceed|reduce the length",
     re.I | re.S,
 )
 
@@ -69,28 +53,28 @@ class Ask:
     server: str = ""
     """Which program the server is, where it tells."""
     most_tokens: int | None = None
-    """How many tokens a program's reply may have, where the server said that what was asked for doesn't fit."""
+    """How many tokens the reply may have, where the server said that what was asked for doesn't fit."""
 
 
-def make_body(ask: Ask, leaves_out: Collection[str] = (), dropped: int = 0) -> dict[str, Any]:
+def make_body(ask: Ask, untaken: Untaken = ALL_TAKEN, dropped: int = 0) -> dict[str, Any]:
     """Return the body of a request.
 
     Args:
         ask: the turn.
-        leaves_out: what the server doesn't take.
+        untaken: what the server doesn't take.
         dropped: how many of the oldest messages are not shown.
     """
     wanted = _parameters(ask)
     for refused, other in OTHER_NAMES.items():
-        if refused in leaves_out and refused in wanted:
+        if refused in wanted and untaken.holds(refused, wanted[refused]):
             wanted[other] = wanted[refused]
-    taken = {name: value for name, value in wanted.items() if name not in leaves_out}
+    taken = {name: value for name, value in wanted.items() if not untaken.holds(name, value)}
     if ask.server in LLAMA_CPP:
         taken |= _in_words_of_llama_cpp(taken)
     if ask.request.completes:
         said: dict[str, Any] = {"prompt": ask.request.messages[-1].content}
     else:
-        said = {"messages": _messages(ask.request, SYSTEM in leaves_out, dropped)}
+        said = {"messages": _messages(ask.request, untaken.holds(SYSTEM), dropped)}
     return {"model": ask.model, **said, "stream": True} | taken
 
 
@@ -101,28 +85,6 @@ def _in_words_of_llama_cpp(taken: Mapping[str, Any]) -> dict[str, Any]:
         schema = taken["response_format"]["json_schema"]["schema"]
         renamed["response_format"] = {"type": "json_object", "schema": schema}
     return renamed | ({"top_k": 0} if taken.get("top_k") == NO_TOP_K else {})
-
-
-def refused_parameters(said: str, body: Mapping[str, Any], sent: Mapping[str, Any]) -> set[str]:
-    """Return which of the parameters that were sent a server doesn't take; empty if it names none.
-
-    Args:
-        said: the server's words.
-        body: all of its answer.
-        sent: the body that it refused.
-    """
-    known = (set(sent) - NEVER_LEFT_OUT) | set(_ALIASES)
-    error = body.get("error")
-    named = [str(error["param"]).split(".")[0]] if isinstance(error, dict) and error.get("param") else []
-    details = body.get("detail")
-    for detail in details if isinstance(details, list) else []:
-        place = detail.get("loc") if isinstance(detail, dict) else None
-        named += map(str, place) if isinstance(place, list) else []
-    found = {name for name in named if name in known}
-    found = found or {name for name in known if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", said)}
-    if not found and _ABOUT_SYSTEM.search(said) and "messages" in sent and sent["messages"][0]["role"] == SYSTEM:
-        return {SYSTEM}
-    return {_ALIASES.get(name, name) for name in found} & set(sent)
 
 
 def is_too_long(said: str) -> bool:
@@ -141,7 +103,7 @@ def tokens_that_fit(said: str, sent: Mapping[str, Any], context_limit: int | Non
     Returns:
         None if the prompt alone is too long, or a shorter reply was not what it wants.
     """
-    wanted = next((sent[name] for name in ("max_tokens", *OTHER_NAMES.values()) if name in sent), 0)
+    wanted = next((sent[name] for name in LENGTHS if name in sent), 0)
     told, prompt = _CONTEXT.search(said), _PROMPT.search(said)
     limit = int(told[1]) if told else context_limit or 0
     lengths = [limit - int(prompt[1])] if prompt else []
@@ -222,8 +184,8 @@ def _length(ask: Ask) -> dict[str, int]:
     if "max_new_tokens" in options.left_out:
         return {}
     of_program = ask.request.keeps_all or ask.request.completes
-    most = ask.most_tokens if of_program else limit and max(1, limit // 2)
-    return {"max_tokens": min(options.max_new_tokens, most or options.max_new_tokens)}
+    half = None if of_program or not limit else max(1, limit // 2)
+    return {"max_tokens": min(filter(None, (options.max_new_tokens, ask.most_tokens, half)))}
 
 
 def _thinking(request: ChatRequest) -> dict[str, Any]:

@@ -22,6 +22,9 @@ DONE = "[DONE]"
 MAX_EVENT_CHARS = 32 * 1024 * 1024
 """No event is that long: a whole reply with the probabilities of its tokens has some megabytes."""
 
+MAX_COUNT = 1 << 53
+"""No count is greater; a page's scripts couldn't tell the next one from it."""
+
 KINDS = {
     **dict.fromkeys(("overloaded", "overloaded_error", "unavailable_error"), 503),
     **dict.fromkeys(("exceed_context_size_error", "context_length_exceeded"), 413),
@@ -168,12 +171,14 @@ def read_chunk(data: str) -> Chunk:
     if said := find_error(body):
         raise said
     choice = next((one for one in _list(body.get("choices")) if isinstance(one, dict) and not one.get("index")), {})
-    told = choice.get("delta") or choice.get("message") or {}
+    told = choice.get("delta")
+    if told is None:  # a server that streams may send the whole message once more, beside an empty delta
+        told = choice.get("message")
     text, thought = _read_delta(told) if isinstance(told, dict) else ("", "")
     return Chunk(
         text or _text(choice.get("text")),
         thought,
-        _text(choice.get("finish_reason")).lower(),
+        _read_finish(choice.get("finish_reason")),
         _read_usage(body.get("usage")),
         _text(body.get("model")),
         _read_tokens(choice.get("logprobs")),
@@ -181,11 +186,23 @@ def read_chunk(data: str) -> Chunk:
     )
 
 
+def read_body(content: bytes) -> dict[str, Any] | None:
+    """Return the JSON object that is an answer, or the first of a list, as Google's servers tell an error."""
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    first = body[0] if isinstance(body, list) and body else body
+    return first if isinstance(first, dict) else None
+
+
 def find_error(body: Mapping[str, Any]) -> SaidError | None:
     """Return what a server says went wrong, in any of the forms that are in use; None if nothing did."""
     error = body.get("error")
     if error is None and (body.get("object") == "error" or "choices" not in body):
-        error = body.get("detail") or body.get("message")
+        several = _list(body.get("errors"))
+        error = next((found for name in ("detail", "message", "msg") if (found := body.get(name))), None)
+        error = several[0] if several else error
     if not error:
         return None
     facts = error if isinstance(error, dict) else body
@@ -275,6 +292,12 @@ def _read_usage(usage: object) -> Usage | None:
     return Usage(_count(usage.get("prompt_tokens")), _count(cached), _count(usage.get("completion_tokens")))
 
 
+def _read_finish(told: object) -> str:
+    """Return why a reply ends; some servers write None as a word."""
+    finish = _text(told).lower()
+    return "" if finish in ("null", "none") else finish
+
+
 def _is_status(value: object) -> bool:
     return not isinstance(value, bool) and str(value) in _STATUSES
 
@@ -291,7 +314,7 @@ def _is_whole(data: str) -> bool:
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_COUNT else 0
 
 
 def _text(value: object) -> str:

@@ -16,6 +16,7 @@ from hfdemo.engines.protocol import Status
 from hfdemo.engines.remote.address import Address
 from hfdemo.engines.remote.refusal import Refusal, explain_refusal, explain_unreachable
 from hfdemo.engines.remote.server import Served, ServedModel, Server, find_served
+from hfdemo.engines.remote.untaken import ALL_TAKEN, Untaken
 from hfdemo.errors import GenerationFailed, HfdemoError, ModelLoadError, explain_failure
 from hfdemo.models.choice import ModelChoice
 from hfdemo.models.tokens import usable_token_source
@@ -70,7 +71,7 @@ class RemoteHost:
         self._address = address
         self._chosen = settings.model or ""
         self._served: Served | None = None
-        self._leaves_out: dict[str, frozenset[str]] = {}
+        self._untaken: dict[str, Untaken] = {}
         self._told: dict[str, frozenset[str]] = {}
         self._lock = Lock()
         self._finding: Future[None] | None = None
@@ -137,15 +138,24 @@ class RemoteHost:
         names = [model.name for model in self._models]
         return _choices([name for name in names if all(word in name.lower() for word in wanted)][:MAX_FOUND])
 
-    def left_out(self, model: str) -> frozenset[str]:
+    def untaken(self, model: str) -> Untaken:
         """Return which parameters the endpoint doesn't take for a model, as far as that is known."""
-        return self._leaves_out.get(model, frozenset())
+        return self._untaken.get(model, ALL_TAKEN)
 
-    def remember(self, model: str, leaves_out: frozenset[str], told: frozenset[str]) -> None:
-        """Remember what the endpoint doesn't take for a model, and which of that people are told."""
-        self._leaves_out[model] = self.left_out(model) | leaves_out
-        self._told[model] = self._told.get(model, frozenset()) | told
-        self.show_ready()
+    def learn(self, model: str, untaken: Untaken, told: frozenset[str], taken: frozenset[str]) -> None:
+        """Remember what the endpoint doesn't take for a model.
+
+        Args:
+            model: its name.
+            untaken: what led to a reply when it was left out.
+            told: which parameters among it people are told of.
+            taken: the parameters that were sent with it.
+        """
+        before = self._told.get(model, frozenset())
+        self._untaken[model] = self.untaken(model).joined(untaken)
+        self._told[model] = (before | told) - taken
+        if self._told[model] != before:
+            self.show_ready()
 
     def show_loading(self) -> None:
         """Show that the endpoint is loading the model."""
@@ -196,7 +206,7 @@ class RemoteHost:
                 self._served = await find_served(self.server, self._address, self.patience.list_s)
                 break
             except Refusal as refusal:
-                if self._address.of_visitor and refusal.status in (401, 403):  # only they have a token for it
+                if self._may_answer_all_the_same(refusal.status):
                     self._served = Served(self._address)
                     break
                 raise explain_refusal(refusal, self._address, self._chosen) from None
@@ -205,6 +215,12 @@ class RemoteHost:
                     raise explain_unreachable(error, self._address) from None
             await asyncio.sleep(pause_s)
         self.show_ready()
+
+    def _may_answer_all_the_same(self, status: int) -> bool:
+        """Tell whether an endpoint that refuses its list may answer a message: some have no list for this key."""
+        if self._address.of_visitor:  # only they have a token for it
+            return status in (401, 403)
+        return bool(self._chosen) and status not in (401, 402, 429, 503)
 
     @property
     def _models(self) -> tuple[ServedModel, ...]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx2
 
-from hfdemo.chat.messages import read_object, replace_surrogates
+from hfdemo.chat.messages import replace_surrogates
 from hfdemo.engines.remote.address import Address
 from hfdemo.engines.remote.body import is_too_long
-from hfdemo.engines.remote.events import SaidError, find_error
+from hfdemo.engines.remote.events import SaidError, find_error, read_body
 from hfdemo.errors import GenerationFailed, HfdemoError
 
 MAX_SAID_CHARS = 200
@@ -47,7 +47,7 @@ class Refusal(Exception):
 
 def read_refusal(status: int, headers: Mapping[str, str], content: bytes) -> Refusal:
     """Return what an answer with an error says."""
-    body = read_object(content)
+    body = read_body(content)
     if body is None:
         text = content[: 4 * MAX_SAID_CHARS].decode("utf-8", "replace").strip()
         return Refusal(status, "" if "<" in text else text, {}, _retry_after_s(headers))
@@ -135,6 +135,6 @@ def _told_seconds(headers: Mapping[str, str]) -> float | None:
         return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):  # no date, or one in a year that there is not
         found = re.search(r"\bt=(\d+)", headers.get("ratelimit", ""))
         return float(found[1]) if found else None

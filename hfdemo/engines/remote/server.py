@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ SESSION_HEADER = "X-Session-ID"
 """By this header vllm-router (`consistent_hash`) sends a conversation to the server that has read it already."""
 
 MAX_ERROR_BYTES = 100_000
+ERROR_S = 10.0
+"""How long the words of an error may take to come, when its status has come."""
 MAX_LIST_BYTES = 32 * 1024 * 1024
 MAX_REDIRECTS = 5
 
@@ -99,8 +101,7 @@ class Server:
         response = await self._send(request)
         try:
             if response.status_code >= 400:
-                content = await _read_some(response, MAX_ERROR_BYTES)
-                raise read_refusal(response.status_code, response.headers, content)
+                raise read_refusal(response.status_code, response.headers, await _read_error(response))
             yield response
         finally:
             await response.aclose()
@@ -222,11 +223,24 @@ def _without(url: str, ending: str) -> str:
     return url.removesuffix(ending) if url.endswith(ending) else ""
 
 
+async def _read_error(response: httpx2.Response) -> bytes:
+    """Return the beginning of an error's words, as far as they come; what it is, its status says."""
+    content = bytearray()
+    with suppress(httpx2.HTTPError, TimeoutError):
+        async with asyncio.timeout(ERROR_S):
+            await _read_into(content, response, MAX_ERROR_BYTES)
+    return bytes(content)
+
+
 async def _read_some(response: httpx2.Response, most: int) -> bytes:
     """Return the beginning of an answer, however it is sent."""
     content = bytearray()
+    await _read_into(content, response, most)
+    return bytes(content)
+
+
+async def _read_into(content: bytearray, response: httpx2.Response, most: int) -> None:
     async for piece in response.aiter_bytes():
         content += piece
         if len(content) > most:
             break
-    return bytes(content)

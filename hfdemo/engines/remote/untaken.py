@@ -1,0 +1,125 @@
+"""What an endpoint doesn't take of a request's parameters, learned from what it refuses; pure."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hfdemo.chat.options import RECOMMENDED
+
+OPENAI = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+"""The sampling options of OpenAI's own protocol."""
+
+EXTRAS = (
+    *(name for name in RECOMMENDED if name not in OPENAI),
+    *("chat_template_kwargs", "continue_final_message", "add_generation_prompt"),
+)
+"""What OpenAI's own protocol doesn't have, but servers for open models do."""
+
+SYSTEM = "system"
+"""The system message, as something that may be refused: then its text stands before the first message."""
+
+NEVER_LEFT_OUT = {"model", "messages", "prompt", "stream", "response_format", "tools", "tool_choice"}
+"""Without one of these, the reply would be another than what is asked for."""
+
+OTHER_NAMES = {"max_tokens": "max_completion_tokens"}
+"""What takes the place of a parameter that is refused."""
+
+LENGTHS = {*OTHER_NAMES, *OTHER_NAMES.values()}
+"""Without one of these, a reply would have no end that anybody asked for."""
+
+_ALIASES = {"enable_thinking": "chat_template_kwargs", "repeat_penalty": "repetition_penalty"}
+_ABOUT_SYSTEM = re.compile(r"system (?:role|message|prompt)", re.I)
+_UNKNOWN = re.compile(
+    r"\bun(?:known|expected|supported|recogni[sz]ed)\b|\bextra\b|\bdeprecated\b|\binstead\b|"
+    r"(?:\bnot|n't)(?: \w+)? (?:support|permit|allow|recogni[sz]e|implement|accept|expect)",
+    re.I,
+)
+"""That a parameter isn't known, in whatever words; else it is its value that isn't taken."""
+
+_TAKEN = re.compile(
+    r"(?<!not )(?<!n't )\b(?:supported|allowed|valid|accepted|known|permitted|available)\b[^.:\n]{0,40}:.*",
+    re.I | re.S,
+)
+"""A list of what a server does take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Untaken:
+    """What an endpoint doesn't take for a model, as far as that is known.
+
+    A value that one visitor chose may be refused where another's is taken; after the second one, none is tried again.
+    """
+
+    names: frozenset[str] = frozenset()
+    values: frozenset[tuple[str, str]] = frozenset()
+    """Names with a value of theirs as JSON."""
+
+    def holds(self, name: str, value: object = None) -> bool:
+        """Tell whether a parameter isn't taken, or this value of it."""
+        return name in self.names or (name, _written(value)) in self.values
+
+    @property
+    def all_names(self) -> set[str]:
+        """The parameters of which at least a value isn't taken."""
+        return {*self.names, *(name for name, _ in self.values)}
+
+    def joined(self, other: "Untaken") -> "Untaken":
+        """Return both."""
+        values = self.values | other.values
+        refused = Counter(name for name, _ in values)
+        often = {name for name, count in refused.items() if count > 1 and name not in LENGTHS}
+        return Untaken(self.names | other.names | often, values)
+
+
+ALL_TAKEN = Untaken()
+
+
+def read_untaken(said: str, body: Mapping[str, Any], sent: Mapping[str, Any]) -> Untaken:
+    """Return what a server doesn't take of what was sent; nothing if it names nothing that can be left out.
+
+    Args:
+        said: the server's words.
+        body: all of its answer.
+        sent: the body that it refused.
+    """
+    refused = _refused(said, body, sent)
+    if refused == {SYSTEM} or _UNKNOWN.search(_without_quotes(said, sent)):
+        return Untaken(names=frozenset(refused))
+    return Untaken(values=frozenset((name, _written(sent[name])) for name in refused))
+
+
+def shorter_length(said: str, wanted: int) -> int | None:
+    """Return how long a reply may be, where a server's words for a length it doesn't take tell it."""
+    return max((number for number in map(int, re.findall(r"\d{1,9}", said)) if 0 < number < wanted), default=None)
+
+
+def _refused(said: str, body: Mapping[str, Any], sent: Mapping[str, Any]) -> set[str]:
+    known = (set(sent) - NEVER_LEFT_OUT) | set(_ALIASES)
+    error = body.get("error")
+    named = [str(error["param"]).split(".")[0]] if isinstance(error, dict) and error.get("param") else []
+    details = body.get("detail")
+    for detail in details if isinstance(details, list) else []:
+        place = detail.get("loc") if isinstance(detail, dict) else None
+        named += map(str, place) if isinstance(place, list) else []
+    found = {name for name in named if name in known}
+    words = _TAKEN.sub("", _without_quotes(said, sent))
+    found = found or {name for name in known if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", words)}
+    if not found and _ABOUT_SYSTEM.search(words) and "messages" in sent and sent["messages"][0]["role"] == SYSTEM:
+        return {SYSTEM}
+    return {_ALIASES.get(name, name) for name in found} & set(sent)
+
+
+def _without_quotes(said: str, sent: Mapping[str, Any]) -> str:
+    """Return a server's words without those of the conversation."""
+    messages: Sequence[Mapping[str, Any]] = sent.get("messages", ())
+    texts = [sent.get("prompt"), *(message.get("content") for message in messages)]
+    for text in sorted((text for text in texts if isinstance(text, str) and text.strip()), key=len, reverse=True):
+        said = said.replace(text, "").replace(json.dumps(text)[1:-1], "")
+    return said
+
+
+def _written(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
