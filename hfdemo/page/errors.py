@@ -1,5 +1,6 @@
 """Errors as a visitor is shown them, in the page's language."""
 
+import html
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,7 +16,7 @@ def shown_errors(language: Language, labelled: bool = True) -> Iterator[None]:
 
     Args:
         language: of the sentence.
-        labelled: whether options are called as the page labels them, and not as the API names them.
+        labelled: whether the page shows it, which draws HTML and labels the options; or a program reads it.
 
     Raises:
         gr.Error: for any error.
@@ -23,7 +24,10 @@ def shown_errors(language: Language, labelled: bool = True) -> Iterator[None]:
     try:
         yield
     except HfdemoError as error:
-        raise page_error((_labelled(error, language) if labelled else error).text(language), language) from None
+        text = (
+            html.escape(_labelled(error, language).text(language), quote=False) if labelled else error.text(language)
+        )
+        raise page_error(text, language) from None
     except gr.Error:
         raise
     except Exception as error:

@@ -1440,3 +1440,14 @@ def test_the_status_of_an_error_is_told_though_its_words_dont_come(endpoint, end
         endpoint.answers.append(Answer(['{"err', end], 401, {"Content-Type": "application/json"}))
     _, error = fail(make(endpoint))
     assert error.key == "endpoint_no_key"
+
+
+def test_what_is_secret_in_an_address_is_not_shown_though_the_server_says_it(endpoint):
+    endpoint.offer({"id": "org/model"}, path="/v1/models")
+    for _ in range(3):
+        endpoint.refuse(400, {"error": {"message": "no s%2Fecret1, s/ecret1, pass word, k-e-y-7 in v1"}})
+    url = endpoint.url.replace("http://", "http://me:pass%20word@") + "/v1?sig=s%2Fecret1&version=v1"
+    chosen = Settings(endpoint=url, endpoint_key="k-e-y-7")
+    made.append(RemoteHost(chosen, find_address(chosen, None), IMPATIENT))
+    _, error = fail(RemoteEngine(chosen, made[-1]))
+    assert "no ***, ***, ***, *** in v1" in error.text("en")

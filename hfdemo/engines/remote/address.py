@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 from hfdemo.errors import InvalidInput
 from hfdemo.models.saved_token import can_be_sent
@@ -10,6 +10,9 @@ from hfdemo.settings import Settings
 
 ROUTER = "https://router.huggingface.co/v1"
 """Where Hugging Face passes requests on to inference providers."""
+
+MIN_SECRET_CHARS = 4
+"""What is shorter keeps no secret, and stands in other words."""
 
 _OPERATION = re.compile(r"(?:/chat)?/completions\Z|/(?:models|responses|chat|embeddings|messages)\Z", re.I)
 _VERSION = re.compile(r"/v\d\w*\Z", re.I)
@@ -34,6 +37,14 @@ class Address:
     def host(self) -> str:
         """The name that people are told."""
         return urlsplit(self.base).netloc.rpartition("@")[2].lower()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What people are not shown: the key, a password in the address, and what stands behind its question mark."""
+        parts = urlsplit(self.base)
+        named = (self.key, parts.password or "", *(value for _, value in parse_qsl(parts.query)))
+        written = {form for secret in named for form in (secret, unquote(secret), quote(secret, safe=""))}
+        return tuple(sorted((form for form in written if len(form) >= MIN_SECRET_CHARS), key=len, reverse=True))
 
     @property
     def is_router(self) -> bool:

@@ -103,10 +103,10 @@ def explain_unreachable(error: Exception, address: Address) -> HfdemoError:
 
 
 def _own_words(refusal: Refusal, address: Address) -> str:
-    """Return the server's words, cut to a length for people, and without the key."""
+    """Return the server's words, cut to a length for people, and without what is secret."""
     said = " ".join(refusal.said.split()) or f"HTTP {refusal.status}"
-    if address.key:
-        said = said.replace(address.key, "***")
+    for secret in address.secrets:
+        said = said.replace(secret, "***")
     return replace_surrogates(said if len(said) <= MAX_SAID_CHARS else f"{said[:MAX_SAID_CHARS]}…")
 
 
