@@ -133,19 +133,23 @@ def _read_turn(data: Mapping[str, Any]) -> Turn:
         role,
         content,
         thought,
-        None if receipt is None else _read_receipt(_read_mapping(receipt)),
+        None if receipt is None else _read_receipt(receipt),
     )
 
 
-def _read_receipt(data: Mapping[str, Any]) -> Receipt:
+def _read_receipt(value: object) -> Receipt | None:
     """Check a receipt: it is drawn again, so that each field must be of its type.
 
-    One that an older version wrote lacks newer fields, which therefore need defaults.
+    One that an older version wrote lacks newer fields, which therefore need defaults. One that can't be read is none:
+    the texts, which nobody can get again, are worth more.
     """
-    if data.get("finish_reason") not in FINISH_REASONS:
-        raise InvalidInput("bad_conversation")
-    known = [field for field in fields(Receipt) if field.name in data or field.default is MISSING]
-    return Receipt(**{field.name: _read_field(field.type, data.get(field.name)) for field in known})
+    if not isinstance(value, Mapping) or value.get("finish_reason") not in FINISH_REASONS:
+        return None
+    known = [field for field in fields(Receipt) if field.name in value or field.default is MISSING]
+    try:
+        return Receipt(**{field.name: _read_field(field.type, value.get(field.name)) for field in known})
+    except InvalidInput:
+        return None
 
 
 def _read_field(kind: object, value: object) -> Any:

@@ -53,6 +53,7 @@ OTHER_STATUSES = {
     "gpu_pending": 429,
     "template": 400,
     "endpoint_refused": 400,
+    "endpoint_filtered": 400,
     "endpoint_too_long": 400,
     "endpoint_busy": 429,
     "endpoint_busy_for": 429,
@@ -64,6 +65,7 @@ CODES = {
     "unknown_model": "model_not_found",
     "too_many_tokens": "context_length_exceeded",
     "endpoint_too_long": "context_length_exceeded",
+    "endpoint_filtered": "content_filter",
 }
 """How the API calls what programs look for; other errors keep their own names."""
 

@@ -135,8 +135,8 @@ def _read_tool(tool: Fields) -> dict[str, Any]:
     function = tool.object("function")
     if not _NAME.fullmatch(function.text("name")):
         raise InvalidInput("bad_field", name=function.name("name"))
-    function.text("description")  # these two for their types
-    function.object("parameters")
+    function.text("description")  # these for their types
+    function.object("parameters").object("$defs")
     return {"type": "function", "function": tool.raw("function")}
 
 

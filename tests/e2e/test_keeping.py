@@ -393,3 +393,127 @@ def test_what_the_address_asks_stands_before_the_draft_that_was_there(counting):
     counting.page.wait_for_timeout(400)
     counting.page.goto(f"{counting.page.url}?q=Who+are+you%3F")
     expect(counting.box).to_have_value("Who are you?\n\nhalf a thought")
+
+
+KEPT_TEXTS = """Object.keys(localStorage).filter((key) => key.startsWith("hfdemo_chat"))
+    .map((key) => JSON.parse(localStorage[key]).conversation.turns[0]?.content).filter(Boolean).sort().join()"""
+FULL = "x" * 6_000_000  # more than a browser keeps for a page
+
+
+def ask_in_new_chats(chat: ChatPage, *questions: str) -> None:
+    for question in questions:
+        chat.send(question)
+        chat.wait_for_reply()
+        chat.page.wait_for_timeout(400)
+        if question != questions[-1]:
+            chat.page.locator("#new-chat").click()
+            expect(chat.replies).to_have_count(0)
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["new-chat", "open-chat"])
+def test_what_is_too_long_to_be_kept_takes_no_chats_room(counting, is_new):
+    ask_in_new_chats(counting, "1", "2", "3")
+    if is_new:
+        counting.page.locator("#new-chat").click()
+        expect(counting.replies).to_have_count(0)
+    counting.page.evaluate("(text) => hfdemo.setBox(text)", FULL)
+    expect(counting.line).not_to_have_text("")
+    assert counting.page.evaluate(KEPT_TEXTS) == "1,2,3"
+    counting.page.evaluate("hfdemo.setBox('')")
+    expect(counting.line).to_have_text("")
+    assert counting.page.evaluate(KEPT_TEXTS) == "1,2,3"
+
+
+def test_what_was_typed_in_a_new_chat_is_found_again_among_the_others(counting):
+    ask_in_new_chats(counting, "1")
+    counting.page.locator("#new-chat").click()
+    expect(counting.replies).to_have_count(0)
+    counting.box.fill("half a th")
+    counting.open_settings()
+    chats = counting.page.locator(KEPT_CHATS)
+    expect(chats).to_have_text(["1"])
+    chats.click()
+    expect(counting.replies).to_have_count(1)
+    expect(counting.box).to_have_value("")
+    counting.open_settings()
+    expect(chats).to_have_text(["half a th"])
+    chats.click()
+    expect(counting.replies).to_have_count(0)
+    expect(counting.box).to_have_value("half a th")
+    counting.open_settings()
+    expect(chats).to_have_text(["1"])
+
+
+def test_what_was_typed_in_a_tab_that_is_closed_is_among_the_other_chats(counting):
+    ask_in_new_chats(counting, "1")
+    other = new_tab(counting, 1)
+    other.box.fill("typed in the other tab")
+    other.page.wait_for_timeout(400)
+    other.page.close(run_before_unload=False)
+    counting.box.fill("a")
+    counting.page.wait_for_timeout(400)
+    counting.box.fill("")
+    counting.page.wait_for_timeout(400)
+    counting.open_settings()
+    counting.page.locator(KEPT_CHATS).click()
+    expect(counting.box).to_have_value("typed in the other tab")
+    expect(counting.replies).to_have_count(1)
+
+
+@pytest.mark.parametrize("wait_s", [0, 1.0])
+def test_a_double_click_on_send_sends_once_and_stops_nothing(scripted, scripted_chat, wait_s):
+    scripted.engine.enqueue(wait_s, "one ", 0.3, "two ", 0.3, "three")
+    scripted_chat.box.fill("Hello")
+    at = scripted_chat.send_button.bounding_box()
+    scripted_chat.page.mouse.dblclick(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2, delay=60)
+    scripted_chat.wait_for_reply()
+    expect(scripted_chat.replies).to_have_count(1)
+    expect(scripted_chat.replies.last).to_contain_text("one two three")
+
+
+def test_where_only_the_tab_keeps_chats_the_settings_lead_from_one_to_another(scripted, browser: Browser):
+    page = browser.new_context().new_page()
+    page.add_init_script(f"{{ const everywhere = false; {NO_ROOM} }}")
+    chat = ChatPage(page)
+    chat.open(scripted.url)
+    for question in ("first", "second"):
+        scripted.engine.enqueue(f"about {question}")
+        chat.send(question)
+        chat.wait_for_reply()
+        expect(chat.line).to_have_text(say("page.kept_for_tab"))
+        page.locator("#new-chat").click()
+        expect(chat.replies).to_have_count(0)
+    page.reload()
+    for question in ("first", "second"):
+        chat.open_settings()
+        page.locator("#chats button", has_text=question).click()
+        expect(chat.replies).to_contain_text([f"about {question}"])
+
+
+def kept_with(**fields: object) -> str:
+    asked = {"id": "q", "parent": None, "role": "user", "content": "asked", "thought": "", "receipt": None}
+    answered = {"id": "r", "parent": "q", "role": "assistant", "content": "answered", "thought": "", "receipt": None}
+    return json.dumps({"id": "a", "conversation": {"turns": [asked, answered | fields], "head": "r"}})
+
+
+@pytest.mark.parametrize("receipt", [5, {"finish_reason": "end_of_turn"}, {"finish_reason": "bored"}], ids=str)
+def test_a_receipt_of_another_version_hides_no_texts(counting, receipt):
+    counting.page.evaluate(
+        "(kept) => { hfdemo.closeChat(); sessionStorage.hfdemo_chat = kept; }", kept_with(receipt=receipt)
+    )
+    counting.page.reload()
+    expect(counting.replies).to_have_count(1)
+    expect(counting.replies.last).to_contain_text("answered")
+    counting.submit("2")
+    expect(counting.replies).to_have_count(2)
+    counting.wait_for_reply()
+
+
+@pytest.mark.parametrize("wrong", [{"id": "q"}, {"thought": 5}, {"content": ["a"]}], ids=str)
+def test_what_is_no_conversation_neither_stops_the_page_nor_fills_it(counting, wrong):
+    kept = kept_with(**wrong)
+    counting.page.evaluate("(kept) => { hfdemo.closeChat(); sessionStorage.hfdemo_chat = kept; }", kept)
+    counting.page.reload()
+    counting.send("2")
+    assert counting.wait_for_reply()
+    expect(counting.replies).to_have_count(1)

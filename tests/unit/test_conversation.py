@@ -153,19 +153,6 @@ WRONG: list[Any] = [
             {"content": None},
             {"content": ["Hi"]},
             {"thought": 5},
-            {"receipt": "x"},
-            {"receipt": {}},
-            {"receipt": asdict(RECEIPT) | {"new_tokens": "10"}},
-            {"receipt": asdict(RECEIPT) | {"new_tokens": True}},
-            {"receipt": asdict(RECEIPT) | {"tokens_per_s": None}},
-            {"receipt": asdict(RECEIPT) | {"finish_reason": "boredom"}},
-            {"receipt": asdict(RECEIPT) | {"model": 5}},
-            {"receipt": asdict(RECEIPT) | {"finish_reason": ["stopped"]}},
-            {"receipt": asdict(RECEIPT) | {"seed": 1.5}},
-            {"receipt": asdict(RECEIPT) | {"context_limit": "100"}},
-            {"receipt": asdict(RECEIPT) | {"seed": 10**400}},
-            {"receipt": asdict(RECEIPT) | {"thought_s": 10**400}},
-            {"receipt": asdict(RECEIPT) | {"thought_s": float("nan")}},
         )
     ),
     {"turns": [GOOD, GOOD], "head": "a"},
@@ -178,3 +165,28 @@ WRONG: list[Any] = [
 def test_anything_else_that_a_page_sends_is_refused(value):
     with pytest.raises(InvalidInput):
         read_conversation(value)
+
+
+@pytest.mark.parametrize(
+    "receipt",
+    [
+        "x",
+        {},
+        asdict(RECEIPT) | {"new_tokens": "10"},
+        asdict(RECEIPT) | {"new_tokens": True},
+        asdict(RECEIPT) | {"tokens_per_s": None},
+        asdict(RECEIPT) | {"finish_reason": "boredom"},
+        asdict(RECEIPT) | {"model": 5},
+        asdict(RECEIPT) | {"finish_reason": ["stopped"]},
+        asdict(RECEIPT) | {"seed": 1.5},
+        asdict(RECEIPT) | {"context_limit": "100"},
+        asdict(RECEIPT) | {"seed": 10**400},
+        asdict(RECEIPT) | {"thought_s": 10**400},
+        asdict(RECEIPT) | {"thought_s": float("nan")},
+    ],
+    ids=repr,
+)
+def test_a_receipt_that_cant_be_read_is_none_and_the_texts_stay(receipt):
+    conversation = read_conversation({"turns": [GOOD | {"receipt": receipt}], "head": "a"})
+    assert conversation.path[0].receipt is None
+    assert conversation.path[0].content == GOOD["content"]

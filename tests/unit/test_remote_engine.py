@@ -1451,3 +1451,42 @@ def test_what_is_secret_in_an_address_is_not_shown_though_the_server_says_it(end
     made.append(RemoteHost(chosen, find_address(chosen, None), IMPATIENT))
     _, error = fail(RemoteEngine(chosen, made[-1]))
     assert "no ***, ***, ***, *** in v1" in error.text("en")
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"index": "0", "delta": {"content": "Hello"}},
+        {"index": 0, "delta": {"content": {"type": "text", "text": "Hello"}}},
+        {"index": 0, "delta": {"content": ["Hel", "lo"]}},
+    ],
+    ids=str,
+)
+def test_a_piece_in_another_form_is_read(endpoint, choice):
+    endpoint.enqueue(event({"choices": [choice]}), delta(finish="stop"), DONE)
+    assert read(make(endpoint))[0] == "Hello"
+
+
+def test_a_line_end_that_is_not_escaped_loses_nothing(endpoint):
+    endpoint.enqueue('data: {"choices":[{"index":0,"delta":{"content":"a\tb"}}]}\n\n', delta(finish="stop"), DONE)
+    assert read(make(endpoint))[0] == "a\tb"
+
+
+def test_half_a_surrogate_pair_is_no_character(endpoint):
+    endpoint.enqueue(
+        'data: {"choices":[{"index":0,"delta":{"content":"a\\ud83d b"}}]}\n\n', delta(finish="stop"), DONE
+    )
+    assert read(make(endpoint))[0] == "a\ufffd b"
+
+
+def test_a_model_that_is_loaded_meanwhile_is_waited_for_whatever_the_status(endpoint):
+    endpoint.enqueue(json.dumps({"error": "Model org/model is currently loading", "estimated_time": 20.0}))
+    assert read(make(endpoint))[0] == "Hello"
+
+
+def test_the_key_is_shown_where_the_address_has_a_password(endpoint):
+    url = endpoint.url.replace("http://", "http://me:password@")
+    chosen = Settings(endpoint=url, endpoint_key="k-e-y-7")
+    made.append(RemoteHost(chosen, find_address(chosen, None), IMPATIENT))
+    read(RemoteEngine(chosen, made[-1]))
+    assert {asked.headers["Authorization"] for asked in (*endpoint.gets, *endpoint.chats)} == {"Bearer k-e-y-7"}

@@ -60,7 +60,8 @@ class Address:
     def url(self, path: str, base: str = "") -> str:
         """Return the address of an operation; what stands behind a question mark stays there."""
         parts = urlsplit(base or self.base)
-        return urlunsplit(parts._replace(path=parts.path + path))
+        place = parts.netloc.rpartition("@")[2] if self.key else parts.netloc  # one header holds the one or the other
+        return urlunsplit(parts._replace(netloc=place, path=parts.path + path))
 
     def shown(self, access_token: str) -> "Address":
         """Return the same endpoint with the key that a request shows it.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from hfdemo.chat.messages import read_object, replace_surrogates
+from hfdemo.chat.messages import replace_surrogates
 from hfdemo.chat.reply import Token
 from hfdemo.chat.reply_reader import THOUGHT_FIELDS
 
@@ -165,12 +165,13 @@ def read_chunk(data: str) -> Chunk:
     Raises:
         SaidError: the server says that something went wrong.
     """
-    body = read_object(data)
+    body = read_body(data)
     if body is None:
         return Chunk()
     if said := find_error(body):
         raise said
-    choice = next((one for one in _list(body.get("choices")) if isinstance(one, dict) and not one.get("index")), {})
+    choices = (one for one in _list(body.get("choices")) if isinstance(one, dict))
+    choice = next((one for one in choices if not one.get("index") or one["index"] == "0"), {})
     told = choice.get("delta")
     if told is None:  # a server that streams may send the whole message once more, beside an empty delta
         told = choice.get("message")
@@ -186,10 +187,10 @@ def read_chunk(data: str) -> Chunk:
     )
 
 
-def read_body(content: bytes) -> dict[str, Any] | None:
+def read_body(content: str | bytes) -> dict[str, Any] | None:
     """Return the JSON object that is an answer, or the first of a list, as Google's servers tell an error."""
     try:
-        body = json.loads(content)
+        body = json.loads(content, strict=False)  # some servers don't escape what they should
     except (ValueError, RecursionError):
         return None
     first = body[0] if isinstance(body, list) and body else body
@@ -209,7 +210,8 @@ def find_error(body: Mapping[str, Any]) -> SaidError | None:
     said = facts.get("message") if isinstance(error, dict) else error
     status = next((facts[name] for name in ("code", "status", "status_code") if _is_status(facts.get(name))), 0)
     names = (body.get("error_type"), facts.get("code"), facts.get("type"))
-    kind = next((KINDS[name] for name in map(_text, names) if name in KINDS), 0)
+    loading = 503 if "estimated_time" in body else 0  # as Hugging Face's servers say it
+    kind = next((KINDS[name] for name in map(_text, names) if name in KINDS), loading)
     return SaidError(
         said if isinstance(said, str) else json.dumps(said or error, ensure_ascii=False), kind or int(status), body
     )
@@ -224,10 +226,13 @@ def _read_delta(told: Mapping[str, Any]) -> tuple[str, str]:
 
 def _parts(content: object) -> tuple[str, str]:
     """Return text and thought of a content, which may be a list of typed parts (Mistral's)."""
+    if isinstance(content, dict):
+        content = [content]
     if not isinstance(content, list):
         return _text(content), ""
     text = thought = ""
     for part in content:
+        text += _text(part)
         if isinstance(part, dict) and part.get("thinking"):
             thought += _parts(part["thinking"])[0]
         elif isinstance(part, dict):

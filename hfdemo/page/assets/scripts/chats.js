@@ -17,22 +17,27 @@
   const isConversation = (kept) => {
     const known = new Set([null]);
     const isTurn = (turn) => {
-      const right = turn && typeof turn.id === "string" && known.has(turn.parent) && ["user", "assistant"].includes(turn.role) && typeof turn.content === "string";
+      const right = turn && typeof turn.id === "string" && !known.has(turn.id) && known.has(turn.parent)
+        && ["user", "assistant"].includes(turn.role) && [turn.content, turn.thought ?? ""].every((text) => typeof text === "string");
       if (right) known.add(turn.id);
       return right;
     };
     return Array.isArray(kept?.turns) && kept.turns.every(isTurn) && known.has(kept.head);
   };
   const read = (text) => {
-    const { at = 0, id, since = null, conversation, settings = {}, lent = {}, draft = "" } = parse(text);
-    return { at, id, since, text, conversation: isConversation(conversation) ? conversation : { turns: [], head: null }, settings, lent, draft };
+    const { at = 0, id, since = null, conversation, settings = {}, lent = {}, draft } = parse(text);
+    const said = isConversation(conversation) ? conversation : { turns: [], head: null };
+    return { at, id, since, text, conversation: said, settings, lent, draft: typeof draft === "string" ? draft : "" };
   };
   const sign = () => ofAllTabs?.getItem(SIGN) ?? null;
   const newSign = () => { const next = newId(); return write(ofAllTabs, SIGN, next) ? next : null; };
   // Where there is no sign, a tab wrote it that had not heard yet that everything was forgotten.
   const isLeftOver = (chat) => chat.since !== null && sign() === null;
-  const allChats = () => Object.keys(lasting ?? {}).filter((key) => key.startsWith(CHAT))
-    .map((key) => ({ key, ...read(lasting.getItem(key)) }));
+  // A chat that only this tab can keep stands beside the tab's own when another one is open.
+  const shelves = [lasting, tab].filter(Boolean);
+  const allChats = () => shelves.flatMap((shelf) => Object.keys(shelf).filter((key) => key.startsWith(CHAT) && key !== CHAT)
+    .map((key) => ({ key, shelf, ...read(shelf.getItem(key)) })));
+  const remove = ({ shelf, key }) => shelf.removeItem(key);
   const keptChats = () => allChats().filter((chat) => !isLeftOver(chat)).sort((one, other) => other.at - one.at);
   const contentOf = ({ conversation, settings, lent, draft }) => JSON.stringify({ conversation, settings, lent, draft });
 
@@ -53,7 +58,7 @@
   };
   // The page has opened: returns its chat; a new tab goes on with the one that was kept last.
   hfdemo.openChat = () => {
-    for (const { key } of allChats().filter(isLeftOver)) lasting.removeItem(key);
+    allChats().filter(isLeftOver).forEach(remove);
     const own = hfdemo.chatOfTab();
     const chat = own.text ? own : keptChats()[0] ?? own;
     if (typeof chat.id === "string") ({ id } = chat);
@@ -65,33 +70,53 @@
     isOpen = true;
     return chat;
   };
+  // Writes a chat where it lasts. Where there is no more room the oldest go, and are back if that doesn't help.
+  const writeLasting = (key, text) => {
+    if (write(lasting, key, text)) return true;
+    const removed = [];
+    for (const chat of keptChats().reverse()) {
+      if (chat.key === key || chat.shelf !== lasting) continue;
+      remove(chat);
+      removed.push(chat);
+      if (write(lasting, key, text)) return true;
+    }
+    removed.forEach((chat) => write(lasting, chat.key, chat.text));
+    return false;
+  };
   // Keeps this tab's chat, and returns where it could: "lasting", "tab" or "". What is as it was isn't written again.
   hfdemo.keepChat = (chat) => {
     if (!isOpen || contentOf(chat) === content) return keptAs;
     content = contentOf(chat);
     if (![null, lasts].includes(lasting?.getItem(CHAT + id) ?? null)) id = newId(); // another tab went on with that one
     since ??= sign() ?? newSign();
-    const text = JSON.stringify({ id, at: Date.now(), since, ...chat });
+    const whole = { id, at: Date.now(), since, ...chat };
+    const text = JSON.stringify(whole);
     const inTab = write(tab, CHAT, text);
-    if (!lasting?.getItem(CHAT + id)) keptChats().slice(MOST - 1).forEach(({ key }) => lasting.removeItem(key));
-    let written = write(lasting, CHAT + id, text);
-    for (const { key } of written ? [] : keptChats().reverse()) { // there is no more room: the oldest go
-      if (key === CHAT + id || written) continue;
-      lasting.removeItem(key);
-      written = write(lasting, CHAT + id, text);
-    }
-    if (written) lasts = text;
-    keptAs = written ? "lasting" : inTab ? "tab" : "";
+    if (!lasting?.getItem(CHAT + id)) keptChats().slice(MOST - 1).forEach(remove);
+    const isWhole = write(lasting, CHAT + id, text);
+    const withoutDraft = JSON.stringify({ ...whole, draft: "" }); // for what is only typed no chat goes
+    if (isWhole) lasts = text;
+    else if (chat.conversation.turns.length && writeLasting(CHAT + id, withoutDraft)) lasts = withoutDraft;
+    keptAs = isWhole || (!chat.draft && lasts === text) ? "lasting" : inTab ? "tab" : "";
     return keptAs;
   };
+  // Another chat takes the place of this tab's: what no other place keeps stays in the tab.
+  const putAside = () => {
+    const own = tab?.getItem(CHAT);
+    const { conversation, draft } = read(own);
+    if (keptAs === "tab" && (conversation.turns.length || draft)) write(tab, CHAT + id, own);
+  };
   // A new chat begins in this tab; the one that was there is kept.
-  hfdemo.beginChat = () => { if (hfdemo.conversation.turns.length) id = newId(); };
+  hfdemo.beginChat = () => {
+    putAside();
+    if (hfdemo.conversation.turns.length) id = newId();
+  };
   // What happens until the page is gone is kept no more.
   hfdemo.closeChat = () => { isOpen = false; };
   // Everything was forgotten in another tab: this one begins anew, too.
   const forgetToo = () => {
     hfdemo.closeChat();
-    tab?.removeItem(CHAT);
+    Object.keys(tab ?? {}).filter((key) => key.startsWith(CHAT)).forEach((key) => tab.removeItem(key));
     lasting?.removeItem(CHAT + id); // it may have been kept a moment after
     location.assign(location.pathname);
   };
@@ -100,13 +125,13 @@
   });
   addEventListener("pageshow", ({ persisted }) => { if (persisted && isOpen && isForgotten({ id, since })) forgetToo(); });
 
-  // The other chats, in the settings: those of which something isn't shown here already.
+  // The other chats, in the settings: those of which something isn't shown here already, be it only what was typed.
   const others = () => {
-    const shown = new Set(hfdemo.path().map((turn) => turn.id));
+    const shown = new Set([...hfdemo.path().map((turn) => turn.id), hfdemo.boxText(), ""]);
     return keptChats().filter((chat) => {
-      const path = hfdemo.path(chat.conversation);
-      const isNew = chat.key !== CHAT + id && path.some((turn) => !shown.has(turn.id));
-      if (isNew) path.forEach((turn) => shown.add(turn.id));
+      const parts = [...hfdemo.path(chat.conversation).map((turn) => turn.id), chat.draft.trim() && chat.draft];
+      const isNew = chat.key !== CHAT + id && parts.some((part) => !shown.has(part));
+      if (isNew) parts.forEach((part) => shown.add(part));
       return isNew;
     });
   };
@@ -114,6 +139,7 @@
     await hfdemo.stopReply(hfdemo.conversation);
     hfdemo.keepNow();
     hfdemo.closeChat();
+    putAside();
     write(tab, CHAT, text);
     location.reload();
   };
@@ -123,12 +149,12 @@
     const turns = new Set(hfdemo.path(chat.conversation).map((turn) => turn.id));
     const isOfIt = ({ key, conversation }) => {
       const path = hfdemo.path(conversation);
-      return key !== CHAT + id && path.length && path.every((turn) => turns.has(turn.id));
+      return key === chat.key || (key !== CHAT + id && path.length && path.every((turn) => turns.has(turn.id)));
     };
     const deleted = keptChats().filter(isOfIt);
-    deleted.forEach(({ key }) => lasting.removeItem(key));
+    deleted.forEach(remove);
     return () => {
-      deleted.forEach(({ key, text }) => write(lasting, key, text));
+      deleted.forEach(({ shelf, key, text }) => write(shelf, key, text));
       hfdemo.drawChats();
       document.querySelector("#chats button")?.focus();
     };
@@ -144,18 +170,18 @@
     const list = document.querySelector("#chats") ?? Object.assign(document.createElement("div"), { id: "chats" });
     if (!list.isConnected) forget.before(list);
     const lines = others().map((chat) => {
-      const begins = hfdemo.path(chat.conversation)[0].content.slice(0, 200);
+      const begins = (hfdemo.path(chat.conversation)[0]?.content ?? chat.draft).slice(0, 200);
       const line = Object.assign(document.createElement("div"), { className: "kept-chat" });
       const open = button(begins, () => goTo(chat));
       open.title = new Date(chat.at).toLocaleString(hfdemo.language);
-      const remove = button("×", () => {
+      const discard = button("×", () => {
         const bringBack = button(hfdemo.say("chat_deleted"), deleteChat(chat));
         line.replaceChildren(bringBack);
         bringBack.focus();
       });
-      remove.title = hfdemo.say("delete_chat", { chat: begins.slice(0, 60) });
-      remove.setAttribute("aria-label", remove.title);
-      line.append(open, remove);
+      discard.title = hfdemo.say("delete_chat", { chat: begins.slice(0, 60) });
+      discard.setAttribute("aria-label", discard.title);
+      line.append(open, discard);
       return line;
     });
     const title = Object.assign(document.createElement("h2"), { textContent: hfdemo.say("chats") });

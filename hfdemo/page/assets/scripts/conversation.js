@@ -7,6 +7,7 @@
   let locked = false; // from the click until the reply's event has ended
   const waiting = []; // for the end of the reply that comes
   const area = () => document.querySelector("#message textarea");
+  hfdemo.boxText = () => area()?.value ?? "";
   const stopButton = () => document.querySelector("#message .stop-button");
   const update = (values) => ({ ...values, __type__: "update" });
   const REPLYING = () => update({ submit_btn: false, stop_btn: true });
@@ -58,6 +59,16 @@
     if (draft || begins) hfdemo.focusBox();
     hfdemo.keepSoon();
   };
+
+  // A double click on Send is one: Stop takes its place, and nobody has seen anything to stop yet.
+  const ONE_CLICK_MS = 500;
+  let sentByClickAt = -Infinity;
+  document.addEventListener("click", (event) => {
+    if (!event.isTrusted || !event.target.closest) return;
+    if (event.target.closest("#message .submit-button")) sentByClickAt = event.timeStamp;
+    const isSecond = event.target.closest("#message .stop-button") && event.timeStamp - sentByClickAt < ONE_CLICK_MS;
+    if (isSecond) event.stopImmediatePropagation();
+  }, true);
 
   // One reply comes at a time; the box stays open, and what was sent stays in it until the reply begins.
   hfdemo.lock = () => {

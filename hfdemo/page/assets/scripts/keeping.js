@@ -3,15 +3,16 @@
   const { hfdemo } = window;
   const address = new URLSearchParams(location.search);
   const KEPT = /^(hfdemo_|_saved_conversations_)/; // the latter is Gradio's, from earlier versions of this page
+  const LITTLE_CHARS = 1000; // what was typed and not yet sent; of more it is said where it isn't kept
   let timer = 0;
 
-  hfdemo.keepNow = (draft = document.querySelector("#message textarea")?.value ?? "") => {
+  hfdemo.keepNow = (draft = hfdemo.boxText()) => {
     clearTimeout(timer);
     timer = 0;
     const { conversation } = hfdemo;
     const kept = hfdemo.keepChat({ conversation, ...hfdemo.keptSettings(), draft });
-    const isEmpty = !conversation.turns.length;
-    hfdemo.sayOverBox(isEmpty || kept === "lasting" ? "" : hfdemo.say(kept ? "kept_for_tab" : "not_kept"), "kept");
+    const isLittle = !conversation.turns.length && draft.length < LITTLE_CHARS;
+    hfdemo.sayOverBox(isLittle || kept === "lasting" ? "" : hfdemo.say(kept ? "kept_for_tab" : "not_kept"), "kept");
   };
   hfdemo.keepSoon = () => { timer ||= setTimeout(() => hfdemo.keepNow(), 200); };
   // Forgets all that this page has kept in the browser.
