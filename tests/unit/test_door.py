@@ -257,6 +257,10 @@ def test_a_number_of_tokens_that_is_none_is_named(api, asked):
         ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].type"),
         ({"tools": [{"function": {"name": "a b"}}]}, "tools[0].function.name"),
         ({"tools": [{"function": {"name": "a", "parameters": "x"}}]}, "tools[0].function.parameters"),
+        (
+            {"tools": [{"function": {"name": "a", "parameters": {"$defs": ["x"]}}}]},
+            "tools[0].function.parameters.$defs",
+        ),
         ({"tools": [{"function": {"name": "a"}}] * 129}, "tools"),
         ({"tool_choice": "required"}, "tools"),
         ({"tool_choice": "always"}, "tool_choice"),
@@ -642,6 +646,7 @@ def test_a_large_conversation_is_taken_and_a_huge_one_is_not():
         (GenerationFailed("endpoint_busy_for", host="h", seconds=9), 429, "endpoint_busy_for", "9"),
         (GenerationFailed("endpoint_refused", host="h", said="no tools"), 400, "endpoint_refused", None),
         (GenerationFailed("endpoint_no_credit", host="h"), 502, "endpoint_no_credit", None),
+        (GenerationFailed("endpoint_filtered", host="h"), 400, "content_filter", None),
         (GenerationFailed("endpoint_stalled", host="h", seconds=60), 502, "endpoint_stalled", None),
         (NoGpu("gpu_quota", asked=9, left=1, hours=1, minutes=0, seconds=3600), 429, "gpu_quota", "3600"),
         (NoGpu("gpu_runs"), 429, "gpu_runs", None),

@@ -6,7 +6,7 @@ import logging
 import gradio as gr
 import pytest
 
-from hfdemo.errors import Busy, InvalidInput
+from hfdemo.errors import Busy, GenerationFailed, InvalidInput
 from hfdemo.page import gradio_private
 from hfdemo.page.errors import page_error, shown_errors
 from hfdemo.page.page import _print_address
@@ -110,3 +110,14 @@ def test_an_error_made_for_the_page_passes_as_it_is():
 def test_leaving_is_no_error(error):
     with pytest.raises(type(error)), shown_errors("en"):
         raise error
+
+
+def test_a_servers_words_are_text_on_the_page_and_as_they_are_for_a_program():
+    said = 'no <think> & <img src="x">'
+    error = GenerationFailed("endpoint_refused", host="h", said=said)
+    with pytest.raises(gr.Error) as drawn, shown_errors("en"):
+        raise error
+    assert "no &lt;think&gt; &amp; &lt;img src=" in drawn.value.message and "<" not in drawn.value.message
+    with pytest.raises(gr.Error) as told, shown_errors("en", labelled=False):
+        raise error
+    assert said in told.value.message
