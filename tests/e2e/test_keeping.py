@@ -460,15 +460,25 @@ def test_what_was_typed_in_a_tab_that_is_closed_is_among_the_other_chats(countin
     expect(counting.replies).to_have_count(1)
 
 
+@pytest.mark.parametrize("touch", [False, True], ids=["mouse", "touch"])
 @pytest.mark.parametrize("wait_s", [0, 1.0])
-def test_a_double_click_on_send_sends_once_and_stops_nothing(scripted, scripted_chat, wait_s):
+def test_a_double_click_on_send_sends_once_and_stops_nothing(scripted, browser: Browser, wait_s, touch):
+    page = browser.new_context(has_touch=touch).new_page()
+    chat = ChatPage(page)
+    chat.open(scripted.url)
     scripted.engine.enqueue(wait_s, "one ", 0.3, "two ", 0.3, "three")
-    scripted_chat.box.fill("Hello")
-    at = scripted_chat.send_button.bounding_box()
-    scripted_chat.page.mouse.dblclick(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2, delay=60)
-    scripted_chat.wait_for_reply()
-    expect(scripted_chat.replies).to_have_count(1)
-    expect(scripted_chat.replies.last).to_contain_text("one two three")
+    chat.box.fill("Hello")
+    at = chat.send_button.bounding_box()
+    place = at["x"] + at["width"] / 2, at["y"] + at["height"] / 2
+    if touch:
+        page.touchscreen.tap(*place)
+        page.wait_for_timeout(100)
+        page.touchscreen.tap(*place)
+    else:
+        page.mouse.dblclick(*place, delay=60)
+    chat.wait_for_reply()
+    expect(chat.replies).to_have_count(1)
+    expect(chat.replies.last).to_contain_text("one two three")
 
 
 def test_where_only_the_tab_keeps_chats_the_settings_lead_from_one_to_another(scripted, browser: Browser):

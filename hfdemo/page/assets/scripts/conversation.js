@@ -61,13 +61,14 @@
   };
 
   // A double click on Send is one: Stop takes its place, and nobody has seen anything to stop yet.
-  const ONE_CLICK_MS = 500;
+  const ONE_CLICK_MS = 400;
   let sentByClickAt = -Infinity;
   document.addEventListener("click", (event) => {
     if (!event.isTrusted || !event.target.closest) return;
     if (event.target.closest("#message .submit-button")) sentByClickAt = event.timeStamp;
-    const isSecond = event.target.closest("#message .stop-button") && event.timeStamp - sentByClickAt < ONE_CLICK_MS;
-    if (isSecond) event.stopImmediatePropagation();
+    const isSecond = event.detail > 1 || event.pointerType === "touch"; // taps are not counted everywhere
+    const isSoon = event.timeStamp - sentByClickAt < ONE_CLICK_MS;
+    if (isSecond && isSoon && event.target.closest("#message .stop-button")) event.stopImmediatePropagation();
   }, true);
 
   // One reply comes at a time; the box stays open, and what was sent stays in it until the reply begins.
