@@ -46,6 +46,12 @@ _TAKEN = re.compile(
 """A list of what a server does take."""
 
 
+_MOST = re.compile(
+    r"(?:at most|up to|less than|maximum|max\b|limit|exceed|between \d+ and|\d-|<)[^\d.:;]{0,40}(\d{1,9})(?!\d)", re.I
+)
+"""A greatest length, in whatever words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Untaken:
     """What an endpoint doesn't take for a model, as far as that is known.
@@ -93,7 +99,7 @@ def read_untaken(said: str, body: Mapping[str, Any], sent: Mapping[str, Any]) ->
 
 def shorter_length(said: str, wanted: int) -> int | None:
     """Return how long a reply may be, where a server's words for a length it doesn't take tell it."""
-    return max((number for number in map(int, re.findall(r"\d{1,9}", said)) if 0 < number < wanted), default=None)
+    return max((number for number in map(int, _MOST.findall(said)) if 0 < number < wanted), default=None)
 
 
 def _refused(said: str, body: Mapping[str, Any], sent: Mapping[str, Any]) -> set[str]:
