@@ -23,7 +23,8 @@ from gradio_client import Client
 from hfdemo.settings import Settings
 from tests.integration.local import Local
 
-local = Local(Settings(model=sys.argv[1], scheduling=sys.argv[2]))
+# Kept weights, which a slow packing leaves, would be taken without packing and trying them.
+local = Local(Settings(model=sys.argv[1], scheduling=sys.argv[2], packed_cache_gb=0))
 local.load()
 _, address, _ = local.page().launch(prevent_thread_lock=True, quiet=True)
 client = Client(address, verbose=False)
