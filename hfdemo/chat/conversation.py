@@ -126,14 +126,13 @@ def _read_turn(data: Mapping[str, Any]) -> Turn:
     if not named or not (parent is None or isinstance(parent, str)) or role not in ROLES:
         raise InvalidInput("bad_conversation")
     content, thought = read_text("content", data.get("content")), read_text("thought", data.get("thought") or "")
-    receipt = data.get("receipt")
     return Turn(
         str(turn_id),
         parent,
         role,
         content,
         thought,
-        None if receipt is None else _read_receipt(receipt),
+        _read_receipt(data.get("receipt")),
     )
 
 

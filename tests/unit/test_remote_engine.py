@@ -47,7 +47,11 @@ made: list[RemoteHost] = []
 
 
 def make(endpoint: Endpoint, patience: Patience = IMPATIENT, path: str = "", **settings: object) -> RemoteEngine:
-    chosen = Settings(endpoint=endpoint.url + path, **settings)  # type: ignore[arg-type]
+    return make_at(endpoint.url + path, patience, **settings)
+
+
+def make_at(url: str, patience: Patience = IMPATIENT, **settings: object) -> RemoteEngine:
+    chosen = Settings(endpoint=url, **settings)  # type: ignore[arg-type]
     made.append(RemoteHost(chosen, find_address(chosen, None), patience))
     return RemoteEngine(chosen, made[-1])
 
@@ -1447,9 +1451,7 @@ def test_what_is_secret_in_an_address_is_not_shown_though_the_server_says_it(end
     for _ in range(3):
         endpoint.refuse(400, {"error": {"message": "no s%2Fecret1, s/ecret1, pass word, k-e-y-7 in v1"}})
     url = endpoint.url.replace("http://", "http://me:pass%20word@") + "/v1?sig=s%2Fecret1&version=v1"
-    chosen = Settings(endpoint=url, endpoint_key="k-e-y-7")
-    made.append(RemoteHost(chosen, find_address(chosen, None), IMPATIENT))
-    _, error = fail(RemoteEngine(chosen, made[-1]))
+    _, error = fail(make_at(url, endpoint_key="k-e-y-7"))
     assert "no ***, ***, ***, *** in v1" in error.text("en")
 
 
@@ -1486,7 +1488,5 @@ def test_a_model_that_is_loaded_meanwhile_is_waited_for_whatever_the_status(endp
 
 def test_the_key_is_shown_where_the_address_has_a_password(endpoint):
     url = endpoint.url.replace("http://", "http://me:password@")
-    chosen = Settings(endpoint=url, endpoint_key="k-e-y-7")
-    made.append(RemoteHost(chosen, find_address(chosen, None), IMPATIENT))
-    read(RemoteEngine(chosen, made[-1]))
+    read(make_at(url, endpoint_key="k-e-y-7"))
     assert {asked.headers["Authorization"] for asked in (*endpoint.gets, *endpoint.chats)} == {"Bearer k-e-y-7"}

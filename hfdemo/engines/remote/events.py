@@ -202,8 +202,8 @@ def find_error(body: Mapping[str, Any]) -> SaidError | None:
     error = body.get("error")
     if error is None and (body.get("object") == "error" or "choices" not in body):
         several = _list(body.get("errors"))
-        error = next((found for name in ("detail", "message", "msg") if (found := body.get(name))), None)
-        error = several[0] if several else error
+        named = (body.get(name) for name in ("detail", "message", "msg"))
+        error = several[0] if several else next(filter(None, named), None)
     if not error:
         return None
     facts = error if isinstance(error, dict) else body

@@ -45,7 +45,6 @@ _TAKEN = re.compile(
 )
 """A list of what a server does take."""
 
-
 _MOST = re.compile(
     r"(?:at most|up to|less than|maximum|max\b|limit|exceed|between \d+ and|\d-|<)[^\d.:;]{0,40}(\d{1,9})(?!\d)", re.I
 )
@@ -75,8 +74,7 @@ class Untaken:
     def joined(self, other: "Untaken") -> "Untaken":
         """Return both."""
         values = self.values | other.values
-        refused = Counter(name for name, _ in values)
-        often = {name for name, count in refused.items() if count > 1 and name not in LENGTHS}
+        often = {name for name, count in Counter(name for name, _ in values).items() if count > 1}
         return Untaken(self.names | other.names | often, values)
 
 
