@@ -5,6 +5,7 @@ import os
 import sys
 from dataclasses import asdict, replace
 
+from hfdemo.commands.cpu import cpu_line
 from hfdemo.commands.endpoint import endpoint_lines
 from hfdemo.commands.terminal import exit_status, prepare_terminal, warn_of_variables
 from hfdemo.errors import HfdemoError
@@ -38,7 +39,7 @@ def run(named: str, context: int | None, quantize: Quantize | None, language: La
 
         checked = check_model(parse_model(named), settings)
         plan = checked.plan
-        print(_as_json(plan) if as_json else table(plan, language))  # noqa: T201
+        print(_as_json(plan) if as_json else _card(plan, language))  # noqa: T201
         refuse_misfit(plan, settings)
         lines = [note.text(language) for note in checked.notes]
         lines += try_template(named, settings, language) if checked.files else []
@@ -61,6 +62,11 @@ def try_template(named: str | None, settings: Settings, language: Language) -> l
     template = "no_template" if prompts.base_model else "template"
     modes = ", ".join(prompts.thinking_modes) or "-"
     return [say(f"doctor.{template}", language, modes=modes), *(note.text(language) for note in prompts.notes)]
+
+
+def _card(plan: Plan, language: Language) -> str:
+    lines = [table(plan, language), *([cpu_line(plan.machine, language)] if plan.way == "cpu" else [])]
+    return "\n".join(lines)
 
 
 def table(plan: Plan, language: Language) -> str:

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from hfdemo.commands.check import table, try_template
+from hfdemo.commands.cpu import cpu_line
 from hfdemo.commands.endpoint import endpoint_lines
 from hfdemo.commands.terminal import exit_status, prepare_terminal, warn_of_variables
 from hfdemo.errors import HfdemoError, ModelLoadError
@@ -65,7 +66,7 @@ def _examine(named: str | None, settings: Settings, language: Language) -> None:
 
     machine = look_at_machine(settings.platform)
     _say(f"✓ {_machine(machine, settings, language)}")
-    _say(f"✓ {_cpu(machine, language)}")
+    _say(f"✓ {cpu_line(machine, language)}")
     _say(f"✓ {_disk(machine, language)}")
     _say(f"✓ {_packed(settings, language)}")
     source = _choose_with_disk(named, settings, machine, language)
@@ -123,18 +124,11 @@ def _machine(machine: Machine, settings: Settings, language: Language) -> str:
     return f"{say(f'doctor.platform_{settings.platform}', language)} · {ram} · {gpu}"
 
 
-def _cpu(machine: Machine, language: Language) -> str:
-    """Return in which numbers the CPU computes, and what was found to be faster on it when a model was loaded."""
-    from hfdemo.compute.faster import read_choices
-
-    found = "; ".join(f"{question}: {way}" for question, way in sorted(read_choices().items()))
-    measured = say("doctor.measured", language, found=found) if found else say("doctor.unmeasured", language)
-    return f"{say('doctor.cpu', language, dtype=machine.cpu_dtype)} {measured}"
-
-
 def _disk(machine: Machine, language: Language) -> str:
-    from huggingface_hub import constants, scan_cache_dir
+    from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
+
+    from hfdemo.models.hub_private import constants
 
     try:
         used = scan_cache_dir().size_on_disk

@@ -76,7 +76,7 @@ class Weight(nn.Module):
         product = self.product(rows)
         if self.bias is not None:
             product = product + self.bias
-        return product.to(rows.dtype)
+        return product if product.dtype == rows.dtype else product.to(rows.dtype)
 
     def product(self, rows: Tensor) -> Tensor:
         """Return the product without the bias, in any type of numbers."""
@@ -166,11 +166,11 @@ class PackedWeight(Weight):
 
     def packed_product(self, rows: Tensor) -> Tensor:
         """Return the product with the packed weight as it is, in bfloat16."""
-        few = rows.bfloat16()
+        few = rows if rows.dtype == torch.bfloat16 else rows.bfloat16()
         product, *others = [multiply_by_int4(few, numbers, self.group, scales) for numbers, scales in self._packed()]
         for other in others:
             product = product + other
-        return product[:, : self.outputs]
+        return self._without_filling(product)
 
     def unpacked_product(self, rows: Tensor) -> Tensor:
         """Return the product with the weight unpacked, a block at a time."""
@@ -182,7 +182,11 @@ class PackedWeight(Weight):
                 torch.mm(many, weights, out=product[:, outputs])
             else:
                 product[:, outputs] = many @ weights
-        return product[:, : self.outputs]
+        return self._without_filling(product)
+
+    def _without_filling(self, product: Tensor) -> Tensor:
+        """Return a product without the rows that fill a weight up."""
+        return product if self._rows == self.outputs else product.narrow(1, 0, self.outputs)
 
     def rows(self, indices: Tensor) -> Tensor:
         """Return some rows of the weight, unpacked."""
@@ -220,8 +224,8 @@ def few_rows(weight_format: Literal["int8", "int4"], dtype: torch.dtype) -> int:
     packed = _TriedWeight(weight_format, dtype)
 
     def are_many(rows: int) -> bool:
-        question = f"{rows} rows by a weight in {weight_format}, {str(dtype).removeprefix('torch.')}"
-        return faster(question, packed.ways(rows)) == "unpacked"
+        name = str(dtype).removeprefix("torch.")
+        return faster("rows", packed.ways(rows), rows=rows, weight=weight_format, dtype=name) == "unpacked"
 
     return ROWS_TRIED[bisect_left(ROWS_TRIED[1:], True, key=are_many)]
 
@@ -236,7 +240,7 @@ class _TriedWeight:
         """Return the two ways to multiply so many rows by it."""
         few = torch.ones(rows, TRIED_SIZE, dtype=self._dtype)
         return {
-            "as it is": lambda: self._weight.packed_product(few),
+            "packed": lambda: self._weight.packed_product(few),
             "unpacked": lambda: self._weight.unpacked_product(few),
         }
 

@@ -115,9 +115,10 @@ class Decoder(nn.Module):
         """Return the states behind the last layer, given what attends in each layer."""
         states: Tensor = self.embed(tokens)
         layer: Any
+        cosines, sines = cos.unbind(), sin.unbind()
         for index, layer in enumerate(self.layers):
             kind = self.angles_of[index]
-            qkv = layer.before(states, cos[kind], sin[kind])
+            qkv = layer.before(states, cosines[kind], sines[kind])
             states = layer.after(states, attention(qkv, index))
         return states
 
@@ -269,13 +270,14 @@ class _Norm(nn.Module):
 
     def __init__(self, norm: Any, eps: float, offset: float) -> None:
         super().__init__()
-        self._eps = eps
-        self.register_buffer("twice", torch.cat([_weights_of(norm, offset)] * 2), persistent=False)
+        weights = _weights_of(norm, offset)
+        self._eps, self._size = eps, len(weights)
+        self.register_buffer("twice", torch.cat([weights] * 2), persistent=False)
 
     def forward(self, states: Tensor) -> Tensor:
         """Return the norm."""
         both = torch.cat([states, -states], 1)
-        return F.layer_norm(both, both.shape[1:], self.twice, None, self._eps)[:, : states.shape[1]].contiguous()
+        return F.layer_norm(both, (2 * self._size,), self.twice, None, self._eps).narrow(1, 0, self._size).contiguous()
 
 
 def _halves_changed(qkv: Tensor, rotated: int) -> Tensor:
@@ -301,15 +303,19 @@ def attend(qkv: Tensor, views: list[Tensor], layer: int, apart: bool, window: in
     """
     kept, size = views[0].shape[1], qkv.shape[2]
     heads, kv_heads = qkv.shape[1] - kept, kept // 2
-    queries = qkv[:, :heads].view(len(qkv), 1, heads if apart else kv_heads, -1, size)
+    queries = qkv.narrow(1, 0, heads).view(len(qkv), 1, heads if apart else kv_heads, -1, size)
+    new = qkv.narrow(1, heads, kept)
     seen = []
     for chat, view in enumerate(views):
         mine = view[layer]
-        mine[:, -1] = qkv[chat, heads:]
-        if window:
-            mine = mine[:, -window:]
+        mine.select(1, -1).copy_(new[chat])
+        mine = (mine[:, -window:] if window else mine).unsqueeze(0)
         attended = F.scaled_dot_product_attention(
-            queries[chat], mine[None, :kv_heads], mine[None, kv_heads:], enable_gqa=apart, scale=scale
+            queries[chat],
+            mine.narrow(1, 0, kv_heads),
+            mine.narrow(1, kv_heads, kv_heads),
+            enable_gqa=apart,
+            scale=scale,
         )
         seen.append(attended.view(1, -1))
     return torch.cat(seen) if len(seen) > 1 else seen[0]
@@ -363,8 +369,9 @@ def _are_faster_apart(heads: int, kv_heads: int, size: int, dtype: torch.dtype) 
         for view in views:
             attend(qkv, view, 0, apart, 0, size**-0.5)
 
-    question = f"attention of {heads} heads of size {size} to {kv_heads}, {str(dtype).removeprefix('torch.')}"
-    return faster(question, {"rows": lambda: try_it(False), "heads": lambda: try_it(True)}) == "heads"
+    ways = {"together": lambda: try_it(False), "apart": lambda: try_it(True)}
+    name = str(dtype).removeprefix("torch.")
+    return faster("attention", ways, heads=heads, kv_heads=kv_heads, size=size, dtype=name) == "apart"
 
 
 ANGLES = ("full_attention", "sliding_attention", "none")

@@ -3,7 +3,6 @@
 `make_fast_step` compares it with the model's own forward before anyone uses it.
 """
 
-import copy
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -28,7 +27,7 @@ from hfdemo.compute.decoder import (
 from hfdemo.compute.packed_weights import PackedWeights
 from hfdemo.compute.recording import Operation, record
 from hfdemo.compute.step import LONGEST_DRAFT, TOLERANCE, agrees
-from hfdemo.compute.torch_private import forget_recorded_modules, multiplies_tiles
+from hfdemo.compute.torch_private import forget_recorded_modules, multiplies_tiles, with_parts
 from hfdemo.settings import CpuWeights
 
 logger = logging.getLogger(__name__)
@@ -269,10 +268,7 @@ def _short(model: Any) -> Any:
     """
     kinds = kinds_of_layers(model)
     layers = max(2, *(1 + kinds.index(kind) for kind in kinds))
-    short, inner = copy.copy(model), copy.copy(model.model)
-    inner._modules = inner._modules | {"layers": nn.ModuleList(model.model.layers[:layers])}
-    short._modules = short._modules | {"model": inner}
-    return short
+    return with_parts(model, model=with_parts(model.model, layers=nn.ModuleList(model.model.layers[:layers])))
 
 
 def _is_covered(model: Any) -> bool:

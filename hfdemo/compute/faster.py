@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,26 +34,46 @@ _found: dict[str, str] = {}
 """What this process knows."""
 
 
-def faster(question: str, ways: Mapping[str, Callable[[], object]]) -> str:
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was found to be faster."""
+
+    question: str
+    facts: Mapping[str, str]
+    way: str
+
+
+def faster(question: str, ways: Mapping[str, Callable[[], object]], **facts: object) -> str:
     """Return the name of the way that takes the least time; measured once for each CPU.
 
     Args:
-        question: what is chosen, with all that the answer depends on beside the CPU.
+        question: what is chosen, in one word.
         ways: by their names, each does the same work once.
+        facts: all that the answer depends on beside the CPU.
     """
-    if question not in _found:
-        kept = read_choices().get(question, "")
-        _found[question] = kept if kept in ways else _measure(question, ways)
-    return _found[question]
+    asked = " ".join([question, *(f"{name}={fact}" for name, fact in facts.items())])
+    if asked not in _found:
+        kept = _read_choices().get(asked, "")
+        _found[asked] = kept if kept in ways else _measure(asked, ways)
+    return _found[asked]
 
 
-def read_choices() -> dict[str, str]:
-    """Return what was found for this CPU so far, for people, too."""
+def read_choices() -> list[Choice]:
+    """Return what was found for this CPU so far, for people."""
+    return [_as_choice(asked, way) for asked, way in sorted(_read_choices().items())]
+
+
+def _as_choice(asked: str, way: str) -> Choice:
+    question, *facts = asked.split(" ")
+    return Choice(question, {name: fact for name, _, fact in (fact.partition("=") for fact in facts)}, way)
+
+
+def _read_choices() -> dict[str, str]:
     choices = _read_file().get(this_cpu(), {})
-    return {str(question): str(way) for question, way in choices.items()} if isinstance(choices, dict) else {}
+    return {str(asked): str(way) for asked, way in choices.items()} if isinstance(choices, dict) else {}
 
 
-def _measure(question: str, ways: Mapping[str, Callable[[], object]]) -> str:
+def _measure(asked: str, ways: Mapping[str, Callable[[], object]]) -> str:
     best = dict.fromkeys(ways, math.inf)
     for way in ways.values():  # what is done only once doesn't count
         way()
@@ -65,16 +86,16 @@ def _measure(question: str, ways: Mapping[str, Callable[[], object]]) -> str:
         if time.perf_counter() > end:
             break
     found = min(best, key=lambda name: best[name])
-    logger.info("%s: %s (%s)", question, found, ", ".join(f"{name} {1e6 * s:.0f} us" for name, s in best.items()))
-    _keep(question, found)
+    logger.info("%s: %s (%s)", asked, found, ", ".join(f"{name} {1e6 * s:.0f} us" for name, s in best.items()))
+    _keep(asked, found)
     return found
 
 
-def _keep(question: str, found: str) -> None:
+def _keep(asked: str, found: str) -> None:
     """Add an answer to the file; the last of two programs that write at once wins, and the other measures again."""
     content, cpu = _read_file(), this_cpu()
     choices = content.get(cpu)
-    content[cpu] = (choices if isinstance(choices, dict) else {}) | {question: found}
+    content[cpu] = (choices if isinstance(choices, dict) else {}) | {asked: found}
     with suppress(*_NO_DISK):  # each start measures
         path = _path()
         with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False) as file:

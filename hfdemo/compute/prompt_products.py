@@ -63,9 +63,13 @@ def linears_on_cpu(model: Any) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
 
 def prompt_dtype(dtype: torch.dtype) -> torch.dtype:
     """Return the type of numbers in which this CPU multiplies many rows of another type fastest."""
-    if dtype is torch.bfloat16 and faster(f"{MANY_ROWS} rows by a weight in bfloat16", _WAYS) == "in 32 bit":
+    if dtype is torch.bfloat16 and _is_faster_in_32_bit():
         return torch.float32
     return dtype
+
+
+def _is_faster_in_32_bit() -> bool:
+    return faster("rows", _WAYS, rows=MANY_ROWS, weight="bfloat16", dtype="bfloat16") == "float32"
 
 
 def _pays(weight: Tensor) -> bool:
@@ -90,4 +94,4 @@ def _tried(product: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], Tensor]:
     return run
 
 
-_WAYS = {"in bfloat16": _tried(F.linear), "in 32 bit": _tried(_multiply_wide)}
+_WAYS = {"bfloat16": _tried(F.linear), "float32": _tried(_multiply_wide)}

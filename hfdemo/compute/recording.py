@@ -72,11 +72,12 @@ class _Step(nn.Module):
     def forward(self, tokens: Tensor, cos: Tensor, sin: Tensor, views: list[Tensor]) -> Tensor:
         """Do what `Decoder.forward` does."""
         states = self.embed(self.embedding_tensors, (tokens,))
+        cosines, sines = cos.unbind(), sin.unbind()
         for index in range(len(self.forms)):
             kind, qkv = self.angles_of[index], states
             for form, before in enumerate(self.before):
                 if form == self.forms[index]:
-                    qkv = before(self.before_tensors[index], (states, cos[kind], sin[kind]))
+                    qkv = before(self.before_tensors[index], (states, cosines[kind], sines[kind]))
             attended = attend(qkv, views, index, self.apart, self.windows[index], self.scale)
             for form, after in enumerate(self.after):
                 if form == self.forms[index]:

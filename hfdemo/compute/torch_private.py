@@ -4,11 +4,12 @@ They are bound as they are, without wrappers, because some are called in every l
 `tests/unit/test_private_names.py` fails first when one of them changes.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 multiply_by_int4: Callable[[Tensor, Tensor, int, Tensor], Tensor] = torch.ops.aten._weight_int4pack_mm_for_cpu
 """Multiplies rows in bfloat16 by a packed weight, given how many weights share a scale, and the scales and zeros. No
@@ -32,6 +33,13 @@ def multiplies_bfloat16() -> bool:
         AttributeError, RuntimeError: PyTorch was built without oneDNN.
     """
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def with_parts(module: Any, **parts: nn.Module) -> Any:
+    """Return a module like another, of which some parts are replaced; it shares the others."""
+    other = copy.copy(module)
+    other._modules = other._modules | parts
+    return other
 
 
 copy_each: Callable[[list[Tensor], list[Tensor]], None] = torch._foreach_copy_

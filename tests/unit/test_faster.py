@@ -13,9 +13,12 @@ import pytest
 import torch
 from huggingface_hub import cached_assets_path
 
+from hfdemo.commands.cpu import cpu_line
 from hfdemo.compute import faster as module
 from hfdemo.compute.decoder import _are_faster_apart, attend
-from hfdemo.compute.faster import faster, read_choices
+from hfdemo.compute.faster import Choice, faster, read_choices
+from hfdemo.models.plan import Machine
+from hfdemo.words import say
 from tests.conftest import quickest
 
 
@@ -42,7 +45,7 @@ def test_the_way_that_takes_the_least_time_is_found_and_kept(file, monkeypatch):
     ways = Ways()
     assert faster("which?", ways.both) == "quick"
     assert json.loads(file.read_text()) == {module.this_cpu(): {"which?": "quick"}}
-    assert read_choices() == {"which?": "quick"}
+    assert read_choices() == [Choice("which?", {}, "quick")]
     before = ways.calls
     assert faster("which?", ways.both) == "quick"
     monkeypatch.setattr(module, "_found", {})  # another start
@@ -54,7 +57,7 @@ def test_another_cpu_is_measured_for_itself(file, monkeypatch):
     faster("which?", Ways().both)
     monkeypatch.setattr(module, "_found", {})
     monkeypatch.setattr(module, "this_cpu", lambda: "another")
-    assert read_choices() == {}
+    assert read_choices() == []
     ways = Ways()
     assert faster("which?", ways.both) == "quick" and ways.calls
     assert len(json.loads(file.read_text())) == 2
@@ -82,7 +85,7 @@ def test_other_kernels_on_the_same_cpu_are_another(monkeypatch):
 def test_a_broken_file_is_measured_over(file, content):
     file.write_text(content.replace('"x"', json.dumps(module.this_cpu())))
     assert faster("which?", Ways().both) == "quick"
-    assert read_choices() == {"which?": "quick"}
+    assert read_choices() == [Choice("which?", {}, "quick")]
 
 
 def test_a_way_that_there_is_no_more_is_measured_anew(file):
@@ -95,7 +98,7 @@ def test_without_a_disk_it_is_measured_all_the_same(home, monkeypatch):
     monkeypatch.setattr(module, "_found", {})
     monkeypatch.setattr(module, "cached_assets_path", partial(cached_assets_path, assets_dir=home))
     assert faster("which?", Ways().both) == "quick"
-    assert read_choices() == {}
+    assert read_choices() == []
 
 
 def test_one_question_takes_little_time(file):
@@ -129,4 +132,21 @@ def test_both_ways_of_attention_are_the_same(file, shape):
     found: list[Any] = [attend(qkv, [view.clone()], 0, apart, 0, 0.25) for apart in (False, True)]
     torch.testing.assert_close(*found)
     assert isinstance(_are_faster_apart(heads, kv_heads, 16, torch.float32), bool)
-    assert list(read_choices()) == [f"attention of {heads} heads of size 16 to {kv_heads}, float32"]
+    facts = {"heads": str(heads), "kv_heads": str(kv_heads), "size": "16", "dtype": "float32"}
+    [choice] = read_choices()
+    assert (choice.question, choice.facts) == ("attention", facts) and choice.way in ("together", "apart")
+
+
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        ("en", "Measured here as faster: 16 rows of float32 by a weight of int8: by the unpacked weight"),
+        ("ko", "이 CPU에서 더 빠르다고 측정된 방식: int8 가중치와 float32 행 16개의 곱: 압축을 푼 가중치로"),
+    ],
+)
+def test_what_was_found_is_told_in_each_language(file, language, told):
+    ways = Ways().both
+    faster("rows", {"packed": ways["slow"], "unpacked": ways["quick"]}, rows=16, weight="int8", dtype="float32")
+    faster("of an earlier version: which?", ways)
+    line = cpu_line(Machine(ram_free=10**10, disk_free=10**10), language)
+    assert line == f"{say('doctor.cpu', language, dtype='bfloat16')} {told}"

@@ -10,6 +10,7 @@ from hfdemo import errors
 from hfdemo.arguments import COMPLAINTS
 from hfdemo.chat.options import OPTION_NAMES, THINKING
 from hfdemo.chat.reply import FinishReason
+from hfdemo.commands.cpu import QUESTIONS, WAYS
 from hfdemo.door.door import OTHER_WORDS
 from hfdemo.engines.protocol import Status
 from hfdemo.models.explain import GATES
@@ -94,6 +95,8 @@ def computed_keys() -> set[str]:
         *(f"advice.gpu_{more}" for more in ("sign_in", "pro", "credits")),
         *("doctor.template", "doctor.no_template"),
         *(f"doctor.platform_{place}" for place in get_args(Platform)),
+        *(f"doctor.faster_{question}" for question in QUESTIONS),
+        *(f"doctor.way_{way}" for way in WAYS),
         *(f"error.{key}" for key in GATES.values()),
         *(f"program.{key}" for key in OTHER_WORDS),
         *(f"arguments.{key}" for key in COMPLAINTS),
