@@ -1,5 +1,13 @@
 """Start the chat: `python app.py`, here and on a Space. The only place that puts the parts together."""
 
+from hfdemo.interrupt import stopped_line, tell_interrupts
+
+tell_interrupts()
+
+from hfdemo.python_version import require_python
+
+require_python()
+
 import gc
 import logging
 import multiprocessing
@@ -11,11 +19,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
-from hfdemo.python_version import require_python
-
-require_python()
-
-from hfdemo.words import language_of_terminal, say
+from hfdemo.words import language_of_terminal
 
 
 def end(number: int, _: object) -> None:
@@ -24,7 +28,7 @@ def end(number: int, _: object) -> None:
         worker.kill()
     if number == signal.SIGINT:
         with suppress(OSError):  # nobody reads it; `print` might have been interrupted by this signal
-            os.write(2, f"\n{say('start.stopped', language_of_terminal(os.environ))}\n".encode())
+            os.write(2, stopped_line().encode())
     os._exit(128 + number)
 
 
@@ -46,12 +50,12 @@ gc.set_threshold(50_000, 20, 100)
 
 from hfdemo.errors import SettingsError, install_command
 from hfdemo.settings import Settings, from_env, notes_on_variables
-from hfdemo.variables import mend_variables
+from hfdemo.variables import sanitize_variables
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 for library in ("httpx", "httpx2"):  # they log addresses, with what may stand in them that is secret
     logging.getLogger(library).setLevel(logging.WARNING)
-mend_variables(os.environ)
+sanitize_variables(os.environ)
 try:
     SETTINGS = from_env(os.environ)  # before gradio, which reads some of the variables when it is imported
 except SettingsError as error:

@@ -110,7 +110,7 @@ def _request(text: str, new_tokens: int = 2000) -> Any:
 
 
 def kills(times: int, prompt: str) -> tuple[list[float], list[float], int]:
-    """Cut clients' connections in the midst of a reply.
+    """Cut clients' connections during a reply.
 
     Returns:
         How long each reply took to end; how long the next one then took to begin; how many of the others, who asked
@@ -269,8 +269,8 @@ def rows(share: float) -> dict[str, tuple[str, str, Callable[[], str]]]:
     def soak_row() -> str:
         soak = run(15 * share, sys.maxsize)
         problems = "; ".join(soak.problems()) or "as it should be"
-        most, foretold = soak.most_bytes / 1e6, soak.foretold_bytes / 1e6
-        return f"{len(soak.first_token_s)} replies: {most:,.0f} MB at most, {foretold:,.0f} MB foretold; {problems}"
+        most, predicted = soak.most_bytes / 1e6, soak.predicted_bytes / 1e6
+        return f"{len(soak.first_token_s)} replies: {most:,.0f} MB at most, {predicted:,.0f} MB predicted; {problems}"
 
     def memory_row() -> str:
         turns, sessions = memory_of_many(many(1000))
@@ -315,7 +315,7 @@ def rows(share: float) -> dict[str, tuple[str, str, Callable[[], str]]]:
             "the next turn works, 20 of 20",
             lambda: tests(f"{integration}faults.py", "-k", "memory"),
         ),
-        "G13": ("The server is killed in the midst of a turn", "100 of 100 chats whole", lambda: restarts(many(100))),
+        "G13": ("The server is killed during a turn", "100 of 100 chats whole", lambda: restarts(many(100))),
         "G14": (
             "No place is free",
             "a sentence, and the message is kept",
@@ -339,7 +339,7 @@ def rows(share: float) -> dict[str, tuple[str, str, Callable[[], str]]]:
         ),
         "G18": ("axe-core, both languages, light and dark", "nothing serious", lambda: tests(f"{e2e}axe.py")),
         "G19": ("Soak: memory within the plan, threads constant", "10 %", soak_row),
-        "G21": ("The page is loaded again in the midst of a turn", "20 of 20", lambda: reloads(many(20))),
+        "G21": ("The page is loaded again during a turn", "20 of 20", lambda: reloads(many(20))),
         "G22": ("The connection is lost for 5 s in a turn", "10 of 10", lambda: lost_connections(many(10))),
     }
 

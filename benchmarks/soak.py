@@ -1,4 +1,4 @@
-"""Memory, threads and speed of the running program over many replies: does it stay within what `check` foretells?
+"""Memory, threads and speed of the running program over many replies: does it stay within what `check` predicts?
 
 `python -m benchmarks.soak` starts `app.py` and asks for replies for 15 minutes, each for a client that never came
 before, with prompts of 5 to 900 words; one in eight is given up midway. `--minutes 480` is a night's soak, and
@@ -49,7 +49,7 @@ class Sample:
 class Soak:
     """What was seen."""
 
-    foretold_bytes: int
+    predicted_bytes: int
     samples: list[Sample]
     first_token_s: list[float]
     failures: int = 0
@@ -65,8 +65,8 @@ class Soak:
         found = []
         if self.failures:
             found.append(f"{self.failures} replies failed")
-        if self.most_bytes > (1 + TOLERANCE) * self.foretold_bytes:
-            found.append(f"{self.most_bytes / 1e6:.0f} MB resident, {self.foretold_bytes / 1e6:.0f} MB foretold")
+        if self.most_bytes > (1 + TOLERANCE) * self.predicted_bytes:
+            found.append(f"{self.most_bytes / 1e6:.0f} MB resident, {self.predicted_bytes / 1e6:.0f} MB predicted")
         warm = [sample for sample in self.samples if sample.replies >= WARM_REPLIES]
         for kind in ("threads", "files"):
             counts = [getattr(sample, kind) for sample in warm]
@@ -108,14 +108,14 @@ def run(minutes: float, replies: int, together: int = 1, **environ: str) -> Soak
         "HFDEMO_MODEL": model_files()["model"],
         "HFDEMO_SCHEDULING": "batched" if together > 1 else "single",
     } | environ
-    soak = Soak(foretold(environ), [], [])
+    soak = Soak(predicted(environ), [], [])
     with running_app(environ) as (process, url):
         _ask_many(soak, process, url, time.monotonic() + 60 * minutes, replies, together)
     return soak
 
 
-def foretold(environ: dict[str, str]) -> int:
-    """Return the most memory that `check` foretells, in bytes."""
+def predicted(environ: dict[str, str]) -> int:
+    """Return the most memory that `check` predicts, in bytes."""
     command = [sys.executable, "-m", "hfdemo", "check", environ["HFDEMO_MODEL"], "--json"]
     output = subprocess.run(command, env=os.environ | environ, check=True, stdout=subprocess.PIPE, text=True).stdout
     return int(json.loads(output)["most_bytes"])
@@ -225,7 +225,7 @@ def describe(soak: Soak) -> str:
     ]
     threads, files = (max(getattr(sample, kind) for sample in soak.samples) for kind in ("threads", "files"))
     rows.append(["the most", f"{soak.most_bytes / 1e6:,.0f}", threads, files])
-    rows.append(["foretold", f"{soak.foretold_bytes / 1e6:,.0f}", "", ""])
+    rows.append(["predicted", f"{soak.predicted_bytes / 1e6:,.0f}", "", ""])
     third = max(1, len(soak.first_token_s) // 3)
     early, late = (percentile(part, 95) for part in (soak.first_token_s[:third], soak.first_token_s[-third:]))
     return (

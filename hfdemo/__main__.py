@@ -3,6 +3,10 @@
 `start` and `test` work on a machine that has only Python, so this module imports only the standard library.
 """
 
+from hfdemo.interrupt import INTERRUPTED, stopped_line, tell_interrupts
+
+tell_interrupts()
+
 from hfdemo.python_version import require_python
 
 require_python()
@@ -15,10 +19,6 @@ import sys
 
 from hfdemo import environment
 from hfdemo.arguments import read_arguments
-from hfdemo.words import language_of_terminal, say
-
-INTERRUPTED = 130
-"""The exit status after Ctrl-C."""
 
 READER_GONE = 141
 """The exit status when nobody reads the output any more, as of programs that SIGPIPE ends: 128 + 13."""
@@ -52,7 +52,7 @@ def _run(arguments: list[str] | None) -> int:
     try:
         return _run_chosen(chosen, arguments)
     except KeyboardInterrupt:
-        print(f"\n{say('start.stopped', language_of_terminal(os.environ))}", file=sys.stderr)
+        sys.stderr.write(stopped_line())
         return INTERRUPTED
 
 
@@ -105,8 +105,8 @@ def _run_command(chosen: argparse.Namespace) -> int:
         return check.run(chosen.model, chosen.context, chosen.quantize, chosen.language, chosen.json)
     if chosen.command == "doctor":
         return doctor.run(chosen.model, chosen.language)
-    wishes = prompt.PromptWishes(chosen.max_new_tokens, chosen.thinking, chosen.system, chosen.reply_start)
-    return prompt.run(chosen.messages, chosen.model, chosen.json, wishes, chosen.language)
+    prompt_options = prompt.PromptOptions(chosen.max_new_tokens, chosen.thinking, chosen.system, chosen.reply_start)
+    return prompt.run(chosen.messages, chosen.model, chosen.json, prompt_options, chosen.language)
 
 
 def _publish(chosen: argparse.Namespace) -> int:

@@ -9,10 +9,10 @@ import re
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
-from hfdemo import __version__, environment
-from hfdemo.settings import CONTEXT_RANGE
+from hfdemo import __version__
+from hfdemo.settings import CONTEXT_RANGE, Quantize
 from hfdemo.words import LANGUAGES, Language, as_language, language_of_terminal, say
 
 Phrase = Callable[..., str]
@@ -144,7 +144,7 @@ def _add_check(commands: Any, phrase: Phrase) -> None:
         help=phrase("arguments.context"),
     )
     check.options.add_argument(
-        "--quantize", choices=("auto", "off", "8bit", "4bit"), help=phrase("arguments.as_in", name="HFDEMO_QUANTIZE")
+        "--quantize", choices=get_args(Quantize), help=phrase("arguments.as_in", name="HFDEMO_QUANTIZE")
     )
     check.options.add_argument("--json", action="store_true", help=phrase("arguments.json"))
     _add_language(check, phrase)
@@ -184,7 +184,7 @@ def _add_version(command: _Parser, phrase: Phrase) -> None:
 
 def _add_language(command: Any, phrase: Phrase) -> None:
     command.options.add_argument(
-        "--language", choices=environment.languages(), help=phrase("arguments.as_in", name="HFDEMO_LANGUAGE")
+        "--language", choices=LANGUAGES, help=phrase("arguments.as_in", name="HFDEMO_LANGUAGE")
     )
 
 

@@ -52,11 +52,6 @@ def run_command(arguments: Sequence[str], page_only: bool = False) -> int:
     return _run_in_environment([APP_REQUIREMENTS], ["-m", "hfdemo", *arguments], PAGE_PACKAGES if page_only else ())
 
 
-def languages() -> list[str]:
-    """Return the languages that there are words for."""
-    return sorted(path.stem for path in (ROOT / "hfdemo" / "words").glob("*.toml"))
-
-
 def _run_in_environment(requirements: Sequence[Path], arguments: Sequence[str], only: Sequence[str] = ()) -> int:
     python = _environment_python()
     _install(python, requirements, only)

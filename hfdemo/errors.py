@@ -91,9 +91,15 @@ def install_command(*packages: str) -> str:
     return f"{python} -m pip install {' '.join(wanted)}"
 
 
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "out of memory")
+"""What PyTorch says on a CPU and on Apple's GPUs, where it has no error of its own for it."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an error means that memory ran out; torch's own error is matched by name, to avoid the import."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 _DEVICE_LOST = (

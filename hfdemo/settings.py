@@ -362,8 +362,16 @@ def _is_api_key(key: str) -> bool:
 
 
 def _pairs(environ: Mapping[str, str], name: str) -> tuple[tuple[str, str], ...]:
-    pairs = [pair.partition(":") for pair in environ.get(name, "").split(",") if pair.strip()]
+    written = _unquoted(environ.get(name, "")).split(",")
+    pairs = [_unquoted(pair).partition(":") for pair in written if pair.strip()]
     return tuple((first.strip(), second.strip()) for first, _, second in pairs)
+
+
+def _unquoted(text: str) -> str:
+    """Return a text without the quotes around it, which Docker takes from a file of variables as they are."""
+    text = text.strip()
+    quote = text[:1]
+    return text[1:-1] if quote in ("'", '"') and text.endswith(quote) and text.count(quote) == 2 else text
 
 
 def _allowed_users(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ NONE_IF_EMPTY = (*NUMBERS, "GRADIO_SERVER_NAME", ROOT_PATH, "SSL_CERT_FILE")
 """What a Compose file sets to nothing is as if it weren't set; Gradio would take it for a value."""
 
 
-def mend_variables(environ: MutableMapping[str, str]) -> None:
+def sanitize_variables(environ: MutableMapping[str, str]) -> None:
     """Change the variables that libraries would stumble over.
 
     Addresses of this machine are asked without a proxy, tokens lose what is around them, a path gets its slash, and an

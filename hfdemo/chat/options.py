@@ -27,6 +27,8 @@ class Limit:
     default: float
     off: float | None = None
     """The value that changes nothing, if there is one."""
+    narrows: bool = False
+    """Whether it leaves out unlikely tokens: it says nothing where the most likely one is always taken."""
 
     @property
     def whole(self) -> bool:
@@ -36,12 +38,12 @@ class Limit:
 
 LIMITS: dict[str, Limit] = {
     "temperature": Limit(low=0, high=2, spacing=0.05, default=0.7),
-    "top_p": Limit(low=0, high=1, spacing=0.01, default=0.9, off=1),
+    "top_p": Limit(low=0, high=1, spacing=0.01, default=0.9, off=1, narrows=True),
     "max_new_tokens": Limit(low=1, high=4096, spacing=1, default=512),
-    "top_k": Limit(low=0, high=1000, spacing=1, default=50, off=0),
+    "top_k": Limit(low=0, high=1000, spacing=1, default=50, off=0, narrows=True),
     "repetition_penalty": Limit(low=0.5, high=2, spacing=0.05, default=1, off=1),
     "seed": Limit(low=-1, high=2**32 - 1, spacing=1, default=-1),
-    "min_p": Limit(low=0, high=1, spacing=0.01, default=0, off=0),
+    "min_p": Limit(low=0, high=1, spacing=0.01, default=0, off=0, narrows=True),
 }
 
 RECOMMENDED: tuple[str, ...] = ("temperature", "top_p", "top_k", "repetition_penalty", "min_p")

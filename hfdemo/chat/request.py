@@ -19,7 +19,7 @@ class ChatRequest:
     reply_start: str = ""
     """What the reply begins with; the model goes on from there."""
     thought_start: str = ""
-    """The thought of the reply that goes on; without `reply_start`, it was cut off in the midst of that."""
+    """The thought of the reply that goes on; without `reply_start`, it was cut off during that."""
     continues: bool = False
     """Whether these two are the last reply of this conversation, which was cut off and is to go on."""
     update_interval_s: float = 0.0

@@ -24,7 +24,7 @@ CONTROL = "\x1b[7m{}\x1b[0m"
 
 
 @dataclass(frozen=True, slots=True)
-class PromptWishes:
+class PromptOptions:
     """What the page's settings would say."""
 
     max_new_tokens: int = int(LIMITS["max_new_tokens"].default)
@@ -39,7 +39,7 @@ def run(
     source: str,
     model: str | None,
     as_json: bool,
-    wishes: PromptWishes = PromptWishes(),
+    wanted: PromptOptions = PromptOptions(),
     language: Language | None = None,
 ) -> int:
     """Print the prompt, and return the exit status: 0, or that of the reason, which is on standard error.
@@ -48,14 +48,14 @@ def run(
         source: a file with a JSON list of `role` and `content`, or `-` for standard input.
         model: as in `HFDEMO_MODEL`; None is its value.
         as_json: print JSON for programs instead of text for people.
-        wishes: what else is asked for.
+        wanted: what else is asked for.
         language: language of the output; None is the terminal's.
     """
     prepare_terminal()
     language = language or language_of_terminal(os.environ)
     warn_of_variables(language)
     try:
-        print(_describe(source, model, as_json, wishes, language))  # noqa: T201
+        print(_describe(source, model, as_json, wanted, language))  # noqa: T201
     except HfdemoError as error:
         print(error.text(language), file=sys.stderr)  # noqa: T201
         return exit_status(error)
@@ -95,18 +95,18 @@ def _is_message(item: object) -> bool:
     )
 
 
-def _describe(source: str, model: str | None, as_json: bool, wishes: PromptWishes, language: Language) -> str:
+def _describe(source: str, model: str | None, as_json: bool, wanted: PromptOptions, language: Language) -> str:
     settings = from_env(os.environ)
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput("bad_messages", problem=error) from None
-    options = _read_options(wishes)
+    options = _read_options(wanted)
     system_prompt, turns, reply = read_messages(text)
-    if wishes.system_prompt is not None:
-        system_prompt = read_system_prompt(wishes.system_prompt)
-    if wishes.reply_start is not None:
-        reply = Message("assistant", read_reply_start(wishes.reply_start))
+    if wanted.system_prompt is not None:
+        system_prompt = read_system_prompt(wanted.system_prompt)
+    if wanted.reply_start is not None:
+        reply = Message("assistant", read_reply_start(wanted.reply_start))
     from hfdemo.models.load import load_prompts
 
     prompts = load_prompts(model or settings.model, settings)
@@ -138,14 +138,14 @@ def _describe(source: str, model: str | None, as_json: bool, wishes: PromptWishe
     )
 
 
-def _read_options(wishes: PromptWishes) -> Options:
+def _read_options(wanted: PromptOptions) -> Options:
     """Check the options as the page does.
 
     Raises:
         InvalidInput: one of them can't be used; the text says which and why.
     """
-    numbers = {name: limit.default for name, limit in LIMITS.items()} | {"max_new_tokens": wishes.max_new_tokens}
-    return read_options(*numbers.values(), thinking=wishes.thinking)
+    numbers = {name: limit.default for name, limit in LIMITS.items()} | {"max_new_tokens": wanted.max_new_tokens}
+    return read_options(*numbers.values(), thinking=wanted.thinking)
 
 
 def _for_people(prompts: PromptBuilder, prompt: Prompt, special: Sequence[bool], language: Language) -> str:

@@ -13,6 +13,7 @@ from huggingface_hub import HfApi, SpaceHardware
 from hfdemo.commands.terminal import exit_status, prepare_terminal
 from hfdemo.environment import APP, ROOT
 from hfdemo.errors import HfdemoError, PublishError
+from hfdemo.interrupt import INTERRUPTED
 from hfdemo.models.choose import HubModel, LocalModel, parse_model
 from hfdemo.models.saved_token import saved_token
 from hfdemo.publish.account import Publisher, check_rights, no_token_error, who_publishes
@@ -42,8 +43,6 @@ from hfdemo.words import Language, language_of_terminal, say, texts
 
 LEAST_ANSWER_S = 60.0
 """The minimum time allowed for the answer, however long the build took."""
-
-INTERRUPTED = 130
 
 ALLOWED_USERS, CREDIT = "HFDEMO_ALLOWED_USERS", "HFDEMO_CREDIT"
 """The settings with which visitors sign in with Hugging Face."""

@@ -5,7 +5,7 @@ import sys
 
 from hfdemo.errors import HfdemoError
 from hfdemo.settings import notes_on_variables
-from hfdemo.variables import mend_variables
+from hfdemo.variables import sanitize_variables
 from hfdemo.words import Language
 
 EXIT_STATUS = {
@@ -119,7 +119,7 @@ def exit_status(error: HfdemoError) -> int:
 
 def prepare_terminal() -> None:
     """Silence other libraries."""
-    mend_variables(os.environ)
+    sanitize_variables(os.environ)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -186,7 +186,7 @@ class Loop:
             self._write(reply, scores)
 
     def _decode_ahead(self, reply: RunningReply, step: Step) -> None:
-        """Write the next token of the only reply, and those behind it that a draft foretold.
+        """Write the next token of the only reply, and those behind it that a draft predicted.
 
         Each is chosen from its own logits, as if there were no draft.
         """
@@ -196,11 +196,11 @@ class Loop:
         logits = step(tokens, [reply.cache] * len(tokens))
         step_s = time.perf_counter() - began
         written = 0
-        for scores, foretold in zip(logits, (*draft, None), strict=True):
+        for scores, predicted in zip(logits, (*draft, None), strict=True):
             written += 1
             reply.cache.set_tokens(held + written)  # what is behind was read for nothing if the draft is wrong here
             self._write(reply, scores)
-            if reply not in self._running or reply.last_id != foretold:
+            if reply not in self._running or reply.last_id != predicted:
                 break
         reply.took(len(draft), written, step_s)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from hfdemo.compute.step import LONGEST_DRAFT, SHORTEST_DRAFT
 
 SIZES = (3, 2)
-"""How many of the last tokens must have stood in the same order before; more of them foretell better."""
+"""How many of the last tokens must have stood in the same order before; more of them predict better."""
 
 CONSIDERED_TOKENS = 64
 """After so many tokens from the first draft on, drafts must not lose time, or no more are made."""
@@ -89,7 +89,7 @@ class Speculation:
     def __init__(self, ids: Sequence[int]) -> None:
         self._ids = ids
         self._lookup = PromptLookup(ids)
-        self._foretold: tuple[int, int, list[int]] | None = None  # its place, its kind, and the tokens
+        self._predicted: tuple[int, int, list[int]] | None = None  # its place, its kind, and the tokens
         self._right = dict.fromkeys(SIZES, 0.0)
         self._alone_s: deque[float] = deque(maxlen=RECENT)
         self._slopes: deque[float] = deque(maxlen=RECENT)
@@ -110,8 +110,8 @@ class Speculation:
             return []
         size, tokens = self._lookup.find(LONGEST_DRAFT)
         self._look_back()
-        if tokens and not self._foretold:
-            self._foretold = (len(self._ids), size, tokens)
+        if tokens and not self._predicted:
+            self._predicted = (len(self._ids), size, tokens)
         length = min(most, LONGEST_DRAFT, max(SHORTEST_DRAFT, round(self._right[size]))) if tokens else 0
         if length < SHORTEST_DRAFT or not self._pays(length, self._right[size]):
             return []
@@ -153,13 +153,13 @@ class Speculation:
 
     def _look_back(self) -> None:
         """See how many tokens of a draft were right, once that is known."""
-        if not self._foretold:
+        if not self._predicted:
             return
-        at, size, tokens = self._foretold
+        at, size, tokens = self._predicted
         written = self._ids[at : at + len(tokens)]
         right = next((n for n, (one, other) in enumerate(zip(written, tokens, strict=False)) if one != other), None)
         if right is None and len(written) == len(tokens):
             right = len(tokens)
         if right is not None:
             self._right[size] = (self._right[size] + right) / 2
-            self._foretold = None
+            self._predicted = None

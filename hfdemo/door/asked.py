@@ -3,8 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hfdemo.chat.messages import Message, ToolCall
@@ -41,6 +41,8 @@ class Asked:
     streams: bool = False
     tells_usage: bool = False
     """Whether a stream ends with what the reply took."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What the program wants to find again in the answer."""
 
 
 def served_name(status: Status) -> str:

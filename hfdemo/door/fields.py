@@ -50,6 +50,15 @@ class Fields:
         """
         return read_text(self.name(field), self._body[field]) if self.has(field) else ""
 
+    def named_texts(self, field: str) -> dict[str, str]:
+        """Return an object of texts; an empty one if it isn't there.
+
+        Raises:
+            InvalidInput: it is something else.
+        """
+        fields = self.object(field)
+        return {read_text(self.name(field), name): fields.text(name) for name in fields._body}
+
     def flag(self, field: str) -> bool:
         """Return whether something is switched on.
 

@@ -42,7 +42,7 @@ def read_response(fields: Fields, status: Status) -> Asked:
         schema=read_schema(fields.object("text").object("format"), within=""),
         schema_field="text.format",
     )
-    return Asked(request, model, fields.flag("stream"))
+    return Asked(request, model, fields.flag("stream"), metadata=fields.named_texts("metadata"))
 
 
 def _read_sampling(fields: Fields, status: Status) -> Options:
@@ -166,7 +166,7 @@ class ResponseForm:
             "top_p": options.top_p,
             "truncation": "disabled",
             "usage": _usage(receipt) if receipt else None,
-            "metadata": {},
+            "metadata": self._asked.metadata,
         }
 
 
@@ -192,6 +192,7 @@ ASKED = object_of(
     | {
         "instructions": {"type": ["string", "null"]},
         "max_output_tokens": LENGTH,
+        "metadata": or_null({"type": "object", "additionalProperties": TEXT}),
         "reasoning": or_null(object_of({}, {"effort": SAMPLING["reasoning_effort"]})),
         "text": or_null(object_of({}, {"format": or_null(object_of({"type": {"enum": ["text", "json_object"]}}))})),
     },

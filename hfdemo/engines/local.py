@@ -160,7 +160,7 @@ class LocalEngine:
         key = request.cache_key
         reply_ids = self._prefixes.continued_ids(request)
         decode_request = make_decode_request(
-            model.prompts, request, reply_ids, self._settings.time_limit_s, model.wish.recommended
+            model.prompts, request, reply_ids, self._settings.time_limit_s, model.defaults.recommended
         )
         cache, cached_tokens = self._prefixes.take(key, decode_request.prompt.ids)
         return RunningReply(

@@ -191,7 +191,7 @@ class LocalModelHost:
         source, plan = work.checked.source, work.checked.plan
         model = load_model(work.files, source.name, plan, work.progress, self._settings)
         if isinstance(source, EmbeddedModel):
-            model = replace(model, wish=replace(model.wish, recommended=GREEDY))
+            model = replace(model, defaults=replace(model.defaults, recommended=GREEDY))
         with self.lock:  # another model may have been chosen while the last steps ran, which look at no cancel
             work.progress.raise_if_cancelled()
             self.last_used = time.monotonic()
@@ -359,7 +359,7 @@ def _ready(status: Status, model: LoadedModel) -> Status:
     """Return the status of a model that is there, with what people should know of it."""
     from hfdemo.models.siblings import instruct_sibling
 
-    prompts, wish = model.prompts, model.wish
+    prompts, defaults = model.prompts, model.defaults
     return replace(
         status,
         stage="ready",
@@ -368,8 +368,8 @@ def _ready(status: Status, model: LoadedModel) -> Status:
         thinking_modes=prompts.thinking_modes,
         base_model=prompts.base_model and not prompts.template.is_put_aside,
         takes_system_prompt=prompts.template.takes_system,
-        recommended=wish.recommended,
-        notes=(*prompts.notes, *wish.notes, *model.notes),
+        recommended=defaults.recommended,
+        notes=(*prompts.notes, *defaults.notes, *model.notes),
         instruct_sibling=instruct_sibling(model.name) if prompts.base_model else None,
         error=None,
     )

@@ -1,6 +1,6 @@
-"""What a model's makers wish for its replies: its `generation_config.json`, read once, when the model is loaded.
+"""What a model's makers recommend for its replies: its `generation_config.json`, read once, when the model is loaded.
 
-A wish, not an order. transformers would let the file change how `generate` writes, even where its values contradict
+Defaults, not orders. transformers would let the file change how `generate` writes, even where its values contradict
 each other or a visitor's options, and it would do so only for models that go through `generate`. So transformers never
 gets to see the file. What hfdemo takes from it is listed here, and all else is off, in every way to write a reply.
 """
@@ -36,7 +36,7 @@ NOT_WORTH_A_WORD = (
 
 
 @dataclass(frozen=True, slots=True)
-class GenerationWish:
+class GenerationDefaults:
     """What a model's file says, as far as it counts."""
 
     end_ids: tuple[int, ...] = ()
@@ -63,36 +63,36 @@ class GenerationWish:
         return tuple(notes)
 
 
-def read_generation_wish(folder: Path) -> GenerationWish:
+def read_generation_defaults(folder: Path) -> GenerationDefaults:
     """Read a model's file, which may hold anything, or not be there: this never fails."""
     try:
         content = json.loads((folder / FILE).read_bytes())
     except FileNotFoundError:
-        return GenerationWish()
+        return GenerationDefaults()
     except (OSError, ValueError, RecursionError):
-        return GenerationWish(is_broken=True)
+        return GenerationDefaults(is_broken=True)
     if not isinstance(content, dict):
-        return GenerationWish(is_broken=True)
+        return GenerationDefaults(is_broken=True)
     return _judge({name: value for name, value in content.items() if value is not None})
 
 
-def own_generation_config(wish: GenerationWish, config: Any, tokenizer: Any) -> GenerationConfig:
+def own_generation_config(defaults: GenerationDefaults, config: Any, tokenizer: Any) -> GenerationConfig:
     """Return what `generate` may know of a model: which tokens end a reply, and which one fills a row.
 
     Args:
-        wish: of the model's file. Where it names no end, that of the model's configuration counts.
+        defaults: of the model's file. Where it names no end, that of the model's configuration counts.
         config: the model's configuration.
         tokenizer: the model's. A stop text that is a control token has no text in a reply; so its id is an end.
     """
-    ends = wish.end_ids
+    ends = defaults.end_ids
     for source in (config.get_text_config(decoder=True), config):
         ends = ends or _token_ids(getattr(source, "eos_token_id", None))[0]
-    added = tokenizer.added_tokens_decoder.items() if wish.stop_texts else ()
-    ends += tuple(number for number, token in added if token.special and str(token) in wish.stop_texts)
+    added = tokenizer.added_tokens_decoder.items() if defaults.stop_texts else ()
+    ends += tuple(number for number, token in added if token.special and str(token) in defaults.stop_texts)
     return GenerationConfig(eos_token_id=list(ends) or None, pad_token_id=ends[0] if ends else None)
 
 
-def _judge(content: dict[str, Any]) -> GenerationWish:
+def _judge(content: dict[str, Any]) -> GenerationDefaults:
     """Take from a file what counts, and name what doesn't."""
     ignored: list[str] = []
     end_ids, are_ids = _token_ids(content.get("eos_token_id"))
@@ -109,7 +109,7 @@ def _judge(content: dict[str, Any]) -> GenerationWish:
     ignored += [] if are_ids else ["eos_token_id"]
     ignored += ["stop_strings"] if stop_texts is None else []
     ignored += [] if isinstance(do_sample, bool) else ["do_sample"]
-    return GenerationWish(end_ids, stop_texts or (), recommended, _switched_off(content), tuple(ignored))
+    return GenerationDefaults(end_ids, stop_texts or (), recommended, _switched_off(content), tuple(ignored))
 
 
 def _switched_off(content: dict[str, Any]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The names of huggingface_hub that its documentation doesn't promise. Models get them from here only.
+"""The names of huggingface_hub that its documentation doesn't promise. Nothing else uses such names.
 
 `tests/unit/test_private_names.py` fails first when one of them changes.
 """

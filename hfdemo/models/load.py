@@ -29,7 +29,7 @@ from hfdemo.models.choose import choose_model
 from hfdemo.models.disk import ModelFiles, has_safetensors
 from hfdemo.models.download import fetch_model
 from hfdemo.models.explain import explain_load_error
-from hfdemo.models.generation_config import GenerationWish, own_generation_config, read_generation_wish
+from hfdemo.models.generation_config import GenerationDefaults, own_generation_config, read_generation_defaults
 from hfdemo.models.gguf_weights import GgufWeights, can_be_read_in_parts
 from hfdemo.models.integrity import open_folder, read_object
 from hfdemo.models.memory import SHARE_USED
@@ -73,8 +73,8 @@ class LoadedModel:
     """How many may be answered at one time, if `step` is there."""
     prefix_bytes: int | None = None
     """How much memory there is to keep prompts that were read; None is as much as the host allows."""
-    wish: GenerationWish = field(default_factory=GenerationWish)
-    """What its makers wish for its replies."""
+    defaults: GenerationDefaults = field(default_factory=GenerationDefaults)
+    """What its makers recommend for its replies."""
     notes: tuple[Note, ...] = ()
     """What people should know of its weights."""
 
@@ -112,7 +112,7 @@ def load_model(
         reuse_freed(PACKING_BLOCK_BYTES)
     elif plan.way == "cpu":
         free_at_once()
-    wish = read_generation_wish(files.folder)
+    defaults = read_generation_defaults(files.folder)
     weights = _in_parts(files, plan, progress)
     if weights:
         model, found = weights.model, weights.found
@@ -128,8 +128,8 @@ def load_model(
         model = merge_adapter(model, files.adapter)
     refuse_gaps(name, found)  # what `check_model` can't know before: the tensors of quantized and pickled weights
     notes = tensor_notes(model, found)
-    model.generation_config = own_generation_config(wish, model.config, tokenizer)
-    prompts = _make_prompts(tokenizer, model.config, template, wish, settings)
+    model.generation_config = own_generation_config(defaults, model.config, tokenizer)
+    prompts = _make_prompts(tokenizer, model.config, template, defaults, settings)
     end_ids = tuple(sorted(end_of_reply_ids(model, tokenizer, prompts)))
     chats = plan.chats if settings.batched else 1
     cache = PackedCache(settings.packed_cache_bytes)
@@ -159,7 +159,7 @@ def load_model(
         step=step,
         chats=plan.chats,
         prefix_bytes=plan.prefix_bytes,
-        wish=wish,
+        defaults=defaults,
         notes=notes,
     )
 
@@ -310,17 +310,17 @@ def open_prompts(files: ModelFiles, name: str, settings: Settings) -> PromptBuil
         check_kind(name, names, open_folder(files.folder), allow_pickle=True)
     tokenizer, config = load_tokenizer(files), load_config(files)
     template = ChatTemplate(tokenizer, settings.chat_template)
-    return _make_prompts(tokenizer, config, template, read_generation_wish(files.folder), settings)
+    return _make_prompts(tokenizer, config, template, read_generation_defaults(files.folder), settings)
 
 
 def _make_prompts(
-    tokenizer: Any, config: Any, template: ChatTemplate, wish: GenerationWish, settings: Settings
+    tokenizer: Any, config: Any, template: ChatTemplate, defaults: GenerationDefaults, settings: Settings
 ) -> PromptBuilder:
     """Return what builds the prompts of a model, whether its weights are here or not."""
     limits = (context_limit(config, tokenizer), settings.context)
     limit = min((limit for limit in limits if limit), default=None)
     return PromptBuilder(
-        tokenizer, limit, embeddings=embeddings(config), template=template, stop_texts=wish.stop_texts
+        tokenizer, limit, embeddings=embeddings(config), template=template, stop_texts=defaults.stop_texts
     )
 
 

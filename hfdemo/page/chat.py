@@ -5,7 +5,6 @@ from contextlib import aclosing
 from typing import Any
 
 import gradio as gr
-from gradio.events import Dependency
 
 from hfdemo.answering import Answering
 from hfdemo.chat.conversation import Conversation, read_conversation
@@ -16,7 +15,7 @@ from hfdemo.page.components import ConversationStore, RawTextbox, Transcript
 from hfdemo.page.controls import Controls, PageOptions, read_page_options
 from hfdemo.page.errors import shown_errors
 from hfdemo.page.events import QUEUED, UNQUEUED
-from hfdemo.page.gradio_private import BareChatInterface, I18nData, selected_index
+from hfdemo.page.gradio_private import BareChatInterface, Dependency, I18nData, selected_index
 from hfdemo.page.language import label
 from hfdemo.page.markdown import FORMULA_MARKS
 from hfdemo.page.program_door import ProgramDoor

@@ -21,6 +21,7 @@ from fastapi.exceptions import RequestValidationError
 from gradio import http_server, networking, oauth, queueing, routes, state_holder, tunneling
 from gradio.components.chatbot import ChatbotDataMessages
 from gradio.context import LocalContext
+from gradio.events import Dependency
 from gradio.i18n import I18nData
 from starlette.requests import Request
 from starlette.responses import Response
@@ -34,7 +35,11 @@ from hfdemo.web.refusals import refusal
 from hfdemo.web.slow_headers import bound_headers
 from hfdemo.words import choose_language, say
 
-__all__ = ["ChatbotDataMessages", "I18nData"]  # what signatures name, and the public modules don't export
+__all__ = [
+    "ChatbotDataMessages",
+    "Dependency",
+    "I18nData",
+]  # signatures name them
 
 
 class BareChatInterface(gr.ChatInterface):

@@ -1,17 +1,17 @@
-"""The model's state under the page's title, kept up to date while the page is open."""
+"""The model's state in the header, kept up to date while the page is open."""
 
 from collections.abc import Mapping
 from html import escape
 from typing import Any
 
 import gradio as gr
-from gradio.events import Dependency
 
 from hfdemo.answering import Answering
 from hfdemo.chat.options import RECOMMENDED
 from hfdemo.engines.protocol import ModelHost
 from hfdemo.page.controls import Controls, info_text, thinking_choices
 from hfdemo.page.events import UNQUEUED
+from hfdemo.page.gradio_private import Dependency
 from hfdemo.page.language import label
 from hfdemo.page.model_names import without_folders
 from hfdemo.page.status import BUSY, CAN_BE_CANCELLED, CAN_BE_TRIED_AGAIN, status_card_html, status_html

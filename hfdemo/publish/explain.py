@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx2
-from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from hfdemo.errors import HfdemoError, ModelLoadError, PublishError
 from hfdemo.models.explain import SIGN_IN, seconds_to_wait
+from hfdemo.models.hub_private import constants
 
 TOKENS = f"{SIGN_IN}/settings/tokens"
 BILLING = f"{SIGN_IN}/settings/billing"

@@ -6,10 +6,11 @@ from typing import Any
 
 from gradio_client import Client
 from gradio_client.exceptions import AppError
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi
 from huggingface_hub.utils import get_session
 
 from hfdemo.errors import PublishError
+from hfdemo.models.hub_private import constants
 from hfdemo.models.saved_token import saved_token
 from hfdemo.settings import SIGN_IN_NAME
 from hfdemo.words import Language, say

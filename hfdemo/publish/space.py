@@ -15,10 +15,10 @@ from hfdemo.publish.explain import explained
 from hfdemo.publish.folder import SpaceFile
 
 OURS = "hfdemo/"
+"""Files in this folder are deleted from the Space when they no longer exist here."""
 
 ADAPTERS = "adapter/"
 """Where the Space has an adapter that came from the disk of whoever published it."""
-"""Files in this folder are deleted from the Space when they no longer exist here."""
 
 MADE_BY_THE_HUB = (".gitattributes", "README.md")
 """The files of a new, empty Space."""

@@ -263,10 +263,10 @@ print(local.status().plan.needed_bytes, free - torch.cuda.mem_get_info()[0], tor
 """
 
 
-def test_a_chat_takes_no_more_of_the_gpu_than_was_foretold(embedded_model):
+def test_a_chat_takes_no_more_of_the_gpu_than_was_predicted(embedded_model):
     environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     output = subprocess.check_output([sys.executable, "-c", MEASURE, str(embedded_model)], text=True, env=environ)
     needed, taken, tensors = map(int, output.split()[-3:])
     assert taken <= 1.1 * needed, (
-        f"{needed / 1e6:.0f} MB foretold, {taken / 1e6:.0f} taken, {tensors / 1e6:.0f} tensors"
+        f"{needed / 1e6:.0f} MB predicted, {taken / 1e6:.0f} taken, {tensors / 1e6:.0f} tensors"
     )

@@ -23,7 +23,7 @@ from hfdemo.decoding.loop import Loop
 from hfdemo.decoding.request import make_decode_request
 from hfdemo.decoding.running import RunningReply
 from hfdemo.models.disk import ModelFiles
-from hfdemo.models.generation_config import FILE, HONOURED, NOT_WORTH_A_WORD, read_generation_wish
+from hfdemo.models.generation_config import FILE, HONOURED, NOT_WORTH_A_WORD, read_generation_defaults
 from hfdemo.models.load import LoadedModel, load_model, load_prompts
 from hfdemo.models.plan import Machine, make_plan, usual_facts
 from hfdemo.settings import Settings
@@ -77,7 +77,9 @@ def replies(model: LoadedModel, step: str, most: int, options: Options = LEFT_OU
         model = replace(model, step=shared)
     elif step == "generate":
         model = replace(model, step=None)
-    request = make_decode_request(model.prompts, ChatRequest(STORY, "", options), recommended=model.wish.recommended)
+    request = make_decode_request(
+        model.prompts, ChatRequest(STORY, "", options), recommended=model.defaults.recommended
+    )
     written = [RunningReply(model, request, StopSignal()) for _ in range(most)]
     loop, all_there = Loop(COMPUTE, most), Event()
     COMPUTE.submit(all_there.wait)
@@ -187,8 +189,8 @@ def test_a_field_changes_no_reply_unless_it_is_honoured(folder, field, warnings_
     assert warnings_of_transformers == []
     quiet = (*HONOURED, *NOT_WORTH_A_WORD)
     neutral = (False, {}, [], "")
-    assert model.wish.switched_off == (() if field in quiet or one_of_each(folder)[field] in neutral else (field,))
-    assert model.wish.ignored == ()
+    assert model.defaults.switched_off == (() if field in quiet or one_of_each(folder)[field] in neutral else (field,))
+    assert model.defaults.ignored == ()
 
 
 @pytest.mark.parametrize(
@@ -223,7 +225,7 @@ def test_a_file_that_makes_no_sense_stops_no_reply(folder, content, warnings_of_
     options = replace(LEFT_OUT, temperature=0, left_out=())
     assert [replies(model, *path, options) for path in PATHS] == [{(TEXT, "end_of_turn")}] * len(PATHS)
     assert [replies(model, *path) for path in PATHS] == [{(TEXT, "end_of_turn")}] * len(PATHS)
-    assert model.wish.is_broken is isinstance(content, bytes)
+    assert model.defaults.is_broken is isinstance(content, bytes)
     assert warnings_of_transformers == []
 
 
@@ -242,7 +244,7 @@ def test_all_ends_of_the_list_end_a_reply_and_those_of_config_json_if_there_is_n
     ids = AutoTokenizer.from_pretrained(folder).convert_tokens_to_ids
     model = load(folder, {"eos_token_id": [ids(" four"), ids(" three"), True, -1, "x", 2.5]})
     assert {ids(" three"), ids(" four")} <= set(model.end_ids)
-    assert model.wish.ignored == ("eos_token_id",)
+    assert model.defaults.ignored == ("eos_token_id",)
     assert [replies(model, *path) for path in PATHS] == [{("one two", "end_of_turn")}] * len(PATHS)
     assert ids(END) in load(folder, {"temperature": 0.5}).end_ids
 
@@ -295,7 +297,9 @@ def test_the_page_is_told_what_is_off_and_what_the_model_recommends(folder, sche
 def test_what_was_left_out_is_the_models_value_and_what_was_chosen_is_not(folder):
     model = load(folder, {"temperature": 0.6, "top_k": 20, "min_p": 0.25, "repetition_penalty": 1.05})
     chosen = Options(temperature=0.9, top_p=0.9, left_out=("top_p", "top_k", "min_p"))
-    request = make_decode_request(model.prompts, ChatRequest(STORY, "", chosen), recommended=model.wish.recommended)
+    request = make_decode_request(
+        model.prompts, ChatRequest(STORY, "", chosen), recommended=model.defaults.recommended
+    )
     assert request.options == Options(
         temperature=0.9, top_p=0.9, top_k=20, min_p=0.25, repetition_penalty=1, max_new_tokens=256
     )
@@ -316,8 +320,8 @@ def test_what_was_left_out_is_the_models_value_and_what_was_chosen_is_not(folder
     ids=str,
 )
 def test_the_recommended_values_are_those_of_the_file(folder, content, recommended):
-    wish = load(folder, content).wish
-    assert (dict(wish.recommended), wish.ignored) == (recommended, ())
+    defaults = load(folder, content).defaults
+    assert (dict(defaults.recommended), defaults.ignored) == (recommended, ())
 
 
 @pytest.mark.parametrize("name", RECOMMENDED)
@@ -329,8 +333,8 @@ def test_a_recommended_value_that_is_no_number_in_range_is_ignored_and_said(fold
         b'{"' + name.encode() + b'": ' + (value if isinstance(value, bytes) else json.dumps(value).encode()) + b"}"
     )
     try:
-        wish = read_generation_wish(folder)
+        defaults = read_generation_defaults(folder)
     finally:
         (folder / FILE).unlink()
-    assert (dict(wish.recommended), wish.ignored) == ({}, (name,))
-    assert wish.notes == (make_note("generation_ignored", fields=name),)
+    assert (dict(defaults.recommended), defaults.ignored) == ({}, (name,))
+    assert defaults.notes == (make_note("generation_ignored", fields=name),)

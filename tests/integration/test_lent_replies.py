@@ -18,7 +18,7 @@ from hfdemo.engines.zerogpu.engine import ZeroGpuEngine
 from hfdemo.engines.zerogpu.worker import FromWorker
 from hfdemo.errors import Busy, GenerationFailed, InvalidInput, ModelLoadError, NoGpu
 from hfdemo.models import machine as machine_module
-from hfdemo.models.generation_config import GenerationWish
+from hfdemo.models.generation_config import GenerationDefaults
 from hfdemo.settings import Settings
 from tests.conftest import quickest, wait_until
 from tests.integration.local import Local, loaded, save_tiny_model
@@ -103,8 +103,8 @@ def test_a_reply_is_the_same_as_the_local_engines_and_so_is_its_receipt(engine, 
 
 def test_what_nobody_chose_is_the_models_value(engine, monkeypatch):
     model = engine._host.model
-    wish = GenerationWish(recommended={"temperature": 0.0, "top_k": 1})
-    monkeypatch.setattr(engine._host, "model", dataclasses.replace(model, wish=wish))
+    defaults = GenerationDefaults(recommended={"temperature": 0.0, "top_k": 1})
+    monkeypatch.setattr(engine._host, "model", dataclasses.replace(model, defaults=defaults))
     left_out = Options(1.7, max_new_tokens=20, seed=11, left_out=("temperature",))
     assert run(engine, story(0, options=left_out))[0] == run(engine, story(20))[0]
     assert run(engine, story(0, options=dataclasses.replace(left_out, left_out=())))[0] != run(engine, story(20))[0]

@@ -702,9 +702,9 @@ def test_a_dry_run_tells_exactly_what_would_be_sent_and_sends_nothing(publish, h
         "* KEY",
     ):
         assert part in text
-    foretold = [line.split(" ")[3] for line in text.splitlines() if line.startswith("  + ")]
+    predicted = [line.split(" ")[3] for line in text.splitlines() if line.startswith("  + ")]
     publish("채팅")
-    assert sorted(space(hub, "someone/chaeting").commits[0]["added"]) == sorted(foretold)
+    assert sorted(space(hub, "someone/chaeting").commits[0]["added"]) == sorted(predicted)
     (folder / "LICENSE").write_text("changed\n")
     again = publish(*arguments)
     assert [line.split(" ")[3] for line in again.splitlines() if line.startswith("  + ")] == ["LICENSE"]

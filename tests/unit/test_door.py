@@ -229,6 +229,25 @@ def test_the_events_of_a_response_are_numbered_as_they_come(api):
     assert [one["sequence_number"] for one in told] == list(range(len(told)))
 
 
+@pytest.mark.parametrize("metadata", [{"topic": "서울", "": ""}, {}])
+def test_the_metadata_of_a_response_are_given_back(metadata, api):
+    asked = {"input": "Hello", "metadata": metadata}
+    assert api.send("POST", RESPONSES, asked).json()["metadata"] == metadata
+    lines = api.send("POST", RESPONSES, asked | {"stream": True}).text.splitlines()
+    told = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+    assert [one["response"]["metadata"] for one in told if "response" in one] == [metadata] * 3
+    assert api.send("POST", RESPONSES, asked | {"metadata": None}).json()["metadata"] == {}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "param"),
+    [("x", "metadata"), ([], "metadata"), ({"n": 5}, "metadata.n"), ({"n": ["x"]}, "metadata.n")],
+)
+def test_metadata_that_are_no_texts_are_named(metadata, param, api):
+    answer = api.send("POST", RESPONSES, {"input": "Hello", "metadata": metadata})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
 @pytest.mark.parametrize("asked", [5000.5, "5000", True, [5000], -5000, 0])
 def test_a_number_of_tokens_that_is_none_is_named(api, asked):
     answer = api.chat(max_tokens=asked)

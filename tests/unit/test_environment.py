@@ -80,6 +80,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         "__main__.py",
         "arguments.py",
         "environment.py",
+        "interrupt.py",
         "python_version.py",
         "settings.py",
         "errors.py",
@@ -310,6 +311,20 @@ def test_ctrl_c_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == "\nStopped.\n"
 
 
+@pytest.mark.parametrize(
+    ("command", "imported"),
+    [(["-m", "hfdemo"], name) for name in ("argparse", "subprocess")]
+    + [(["app.py"], name) for name in ("logging", "subprocess")],
+)
+def test_ctrl_c_while_it_is_imported_is_one_line(command, imported, tmp_path):
+    heeded = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # also behind a shell that has it ignored
+    (tmp_path / f"{imported}.py").write_text(f"import os, signal\n{heeded}\nos.kill(os.getpid(), signal.SIGINT)\n")
+    environ = os.environ | {"PYTHONPATH": str(tmp_path), "HFDEMO_LANGUAGE": "ko", "PYTHONIOENCODING": "utf-8"}
+    started = [sys.executable, *command]
+    ended = subprocess.run(started, cwd=ROOT, env=environ, capture_output=True, encoding="utf-8", check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "\n중지했습니다.\n")
+
+
 @pytest.mark.parametrize("old", [(3, 8, 10), (3, 9), (3, 10, 12)])
 def test_an_old_python_is_told_in_one_sentence_in_both_languages(old, monkeypatch, tmp_path):
     for name, status in (("python3.13", 127), ("python3.12", 0), ("python3.11", 0)):  # the first as pyenv's are
@@ -327,14 +342,14 @@ def test_an_old_python_is_told_in_one_sentence_in_both_languages(old, monkeypatc
     require_python((3, 11))
 
 
-@pytest.mark.parametrize("name", ["__main__.py", "__init__.py", "python_version.py"])
+@pytest.mark.parametrize("name", ["__main__.py", "__init__.py", "interrupt.py", "python_version.py"])
 def test_what_an_old_python_reads_first_is_written_for_it(name):
     ast.parse((ROOT / "hfdemo" / name).read_text("utf-8"), feature_version=(3, 8))
     ast.parse((ROOT / "app.py").read_text("utf-8"), feature_version=(3, 8))
     for file in (ROOT / "app.py", ROOT / "hfdemo" / "__main__.py"):
         before, _, _ = file.read_text("utf-8").partition("require_python()\n")
         imported = {line.split()[1] for line in before.splitlines() if line.startswith(("import ", "from "))}
-        assert imported <= {*sys.stdlib_module_names, "collections.abc", "hfdemo.python_version"}
+        assert imported <= {*sys.stdlib_module_names, "collections.abc", "hfdemo.interrupt", "hfdemo.python_version"}
 
 
 @needs_venv

@@ -7,6 +7,7 @@ import sys
 import traceback
 
 import pytest
+import torch
 
 from hfdemo.errors import (
     Busy,
@@ -18,6 +19,7 @@ from hfdemo.errors import (
     SettingsError,
     hide_tokens,
     install_command,
+    is_out_of_memory,
 )
 from hfdemo.words import texts
 from tests.conftest import ROOT
@@ -64,6 +66,16 @@ def test_no_sentence_names_a_pip_that_may_be_anothers(language):
 @pytest.mark.parametrize("kind", [Busy, GenerationFailed, InvalidInput, ModelLoadError, NoGpu, SettingsError])
 def test_every_kind_is_an_hfdemo_error(kind):
     assert isinstance(kind("empty_message"), HfdemoError)
+
+
+def test_a_lack_of_memory_is_known_by_whatever_says_so():
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(2**50, dtype=torch.uint8)
+    of_apple = RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB, other allocations: 1.00 GB).")
+    for error in (refused.value, of_apple, torch.OutOfMemoryError("CUDA out of memory."), MemoryError()):
+        assert is_out_of_memory(error)
+    for error in (RuntimeError("shape mismatch"), ValueError("out of memory"), OSError()):
+        assert not is_out_of_memory(error)
 
 
 def test_an_error_is_the_same_in_another_process():

@@ -1207,6 +1207,15 @@ def test_calls_without_ids_get_some_and_one_that_is_told_whole_at_once_is_read(e
     assert calls_of(make(endpoint)) == [SEEN]
 
 
+@pytest.mark.parametrize(("said", "told"), [("", 'look({"city": "서울"})\nsee({})'), ("Hi", "Hi")])
+def test_calls_that_nobody_asked_for_are_the_reply_where_there_is_no_other(endpoint, said, told):
+    calls = [piece(CITY.arguments, index=0, id="c1", name="look"), piece("{}", index=1, id="c2", name="see")]
+    endpoint.enqueue(*([delta(said)] if said else []), *calling(*calls))
+    text, _, receipt, deltas = read_all(make(endpoint), ask())
+    assert (text, receipt and receipt.finish_reason) == (told, "end_of_turn")
+    assert not any(one.calls for one in deltas)
+
+
 @pytest.mark.parametrize("calls", [None, [], {}, "x", [None], ["x"], [{}], [{"function": "look"}], [piece("{}")]])
 def test_odd_calls_are_none(endpoint, calls):
     endpoint.enqueue(delta("Hi", tool_calls=calls), delta(finish="stop"), DONE)

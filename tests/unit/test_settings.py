@@ -154,6 +154,14 @@ def test_the_password_is_not_shown_with_the_settings():
     assert "sesame" not in repr(from_env({"HFDEMO_PASSWORD": "open sesame"}))
 
 
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_quotes_of_a_file_of_variables_belong_to_no_name_and_no_key(quote):
+    key, other = "key-0123456789abcdef", "other-0123456789abcdef"
+    for written in (f"{quote}a:{key},b:{other}{quote}", f" {quote}a:{key}{quote}, {quote}b:{other}{quote} "):
+        assert from_env({"HFDEMO_API_KEYS": written}).api_keys == (("a", key), ("b", other))
+    assert from_env({"HFDEMO_USERS": f"anna:{quote}it's{quote}x"}).users == (("anna", f"{quote}it's{quote}x"),)
+
+
 def test_the_users_are_those_with_a_password_of_their_own_and_the_one_of_the_page():
     settings = from_env({"HFDEMO_USERS": "anna:secret,", "HFDEMO_PASSWORD": "open sesame"})
     assert settings.accounts == {"hfdemo": "open sesame", "anna": "secret"}

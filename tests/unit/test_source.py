@@ -27,6 +27,7 @@ OWN_IMPORTS = {
     "hfdemo.settings": ("hfdemo.errors", "hfdemo.variables", "hfdemo.words"),
     "hfdemo.variables": ("hfdemo.errors",),
     "hfdemo.python_version": (),
+    "hfdemo.interrupt": ("hfdemo.words",),
     "hfdemo.errors": ("hfdemo.words",),
     "hfdemo.words": ("hfdemo.words",),
     "hfdemo.background": (),
@@ -52,13 +53,13 @@ OWN_IMPORTS = {
     "hfdemo.publish": ("hfdemo.publish", "hfdemo.models", *BASE),
     "hfdemo.commands": (
         *("hfdemo.commands", "hfdemo.environment", "hfdemo.models", "hfdemo.chat", "hfdemo.publish"),
-        *("hfdemo.engines.remote", "hfdemo.compute.faster", "hfdemo.variables", *BASE),
+        *("hfdemo.engines.remote", "hfdemo.compute.faster", "hfdemo.variables", "hfdemo.interrupt", *BASE),
     ),
     "hfdemo.colab": ("hfdemo.commands.terminal", "hfdemo.environment", "hfdemo.models.plan_text", *BASE),
     "hfdemo.environment": ("hfdemo.python_version", "hfdemo.words"),
-    "hfdemo.arguments": ("hfdemo.environment", "hfdemo.settings", "hfdemo.words"),
+    "hfdemo.arguments": ("hfdemo.settings", "hfdemo.words"),
     "hfdemo.__main__": (
-        *("hfdemo.arguments", "hfdemo.environment", "hfdemo.python_version", "hfdemo.words"),
+        *("hfdemo.arguments", "hfdemo.environment", "hfdemo.python_version", "hfdemo.interrupt", "hfdemo.words"),
         *("hfdemo.commands", "hfdemo.settings", "hfdemo.errors"),
     ),
 }
@@ -68,6 +69,7 @@ OTHER_IMPORTS = {
     "hfdemo.settings": (),
     "hfdemo.variables": (),
     "hfdemo.python_version": (),
+    "hfdemo.interrupt": (),
     "hfdemo.errors": (),
     "hfdemo.background": (),
     "hfdemo.words": (),

@@ -21,12 +21,12 @@ from hfdemo.models.source import HubModel
 from hfdemo.models.tokens import check_token, token_source, usable_token_source
 from hfdemo.publish.account import who_publishes
 from hfdemo.settings import Settings, from_env
-from hfdemo.variables import NO_PROXIES, PROXIES, TOKENS, mend_variables, refuse_network
+from hfdemo.variables import NO_PROXIES, PROXIES, TOKENS, refuse_network, sanitize_variables
 from tests.conftest import ROOT
 
 
 def mended(**environ: str) -> dict[str, str]:
-    mend_variables(environ)
+    sanitize_variables(environ)
     return environ
 
 

@@ -20,9 +20,6 @@ NEUTRAL = {name: limit.off for name, limit in LIMITS.items() if limit.off is not
 NUMBERS = (*RECOMMENDED, "max_tokens", "seed")
 """What people set that is a number; who sets one hears if it isn't taken."""
 
-AMONG_LIKELY = ("top_p", "top_k", "min_p")
-"""The options that choose among likely tokens: they say nothing where the most likely one is always taken."""
-
 LLAMA_CPP = ("llamacpp", "me")
 """How llama.cpp's server and llama-cpp-python's are called by themselves."""
 
@@ -174,7 +171,7 @@ def _sampling(options: Options) -> dict[str, float]:
     if "top_k" in chosen:
         chosen["top_k"] = chosen["top_k"] or NO_TOP_K
     if options.temperature == 0 or options.top_p == 0:  # most servers take no top_p of 0
-        return {name: value for name, value in chosen.items() if name not in AMONG_LIKELY} | {"temperature": 0}
+        return {name: value for name, value in chosen.items() if not LIMITS[name].narrows} | {"temperature": 0}
     return chosen
 
 

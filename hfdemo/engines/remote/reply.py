@@ -95,8 +95,13 @@ class RemoteReply:
         rest = self._maybe_echo + replace_surrogates(self._half)
         self._maybe_echo = self._half = ""
         told = self._shown(self._reader.add(rest).then(self._reader.end()))
+        told = told.then(Delta(self._stop_texts.end(), used_tokens=self.used_tokens))
         calls = self._calls.read(is_whole=self.finish_reason() == "end_of_turn" and bool(self.finish))
-        return told.then(Delta(self._stop_texts.end(), used_tokens=self.used_tokens, calls=calls))
+        if self._request.tools:
+            return told.then(Delta(calls=calls))
+        if calls and not (self._text + told.text).strip():  # nobody asked for them, but there is no other reply
+            return told.then(Delta("\n".join(f"{call.name}({call.arguments})" for call in calls)))
+        return told
 
     def finish_reason(self) -> FinishReason:
         """Return why the server ended the reply."""

@@ -144,7 +144,7 @@ class ZeroGpuEngine:
         """Begin a reply, in a thread that may wait for the GPU as long as it takes."""
         model = self._model()
         reply_ids = self._prefixes.continued_ids(request)
-        decode_request = make_decode_request(model.prompts, request, reply_ids, recommended=model.wish.recommended)
+        decode_request = make_decode_request(model.prompts, request, reply_ids, recommended=model.defaults.recommended)
         new_tokens = decode_request.options.max_new_tokens
         work_s = self._time.work_s(len(decode_request.prompt.ids), new_tokens, self._settings.time_limit_s)
         try:
