@@ -6,9 +6,11 @@ from typing import Literal, get_args
 
 from hfdemo.chat.messages import ToolCall
 
-FinishReason = Literal["end_of_turn", "max_new_tokens", "stopped", "stop_text", "time_limit", "model_changed"]
+FinishReason = Literal[
+    "end_of_turn", "max_new_tokens", "stopped", "stop_text", "time_limit", "model_changed", "content_filter"
+]
 """Why a reply ended: the model ended it, it reached `max_new_tokens`, somebody stopped it, a stop text came, the
-host's time limit passed, or somebody chose another model."""
+host's time limit passed, somebody chose another model, or the content filter of a server elsewhere ended it."""
 
 FINISH_REASONS: tuple[FinishReason, ...] = get_args(FinishReason)
 

@@ -103,6 +103,8 @@ def logprob(token: Token) -> float:
 
 def finish_word(reason: FinishReason) -> str:
     """Return why a reply ended, as the API calls it."""
+    if reason == "content_filter":
+        return reason
     return "stop" if reason in ("end_of_turn", "stop_text") else "length"
 
 

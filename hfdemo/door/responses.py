@@ -150,7 +150,7 @@ class ResponseForm:
             "created_at": self._created,
             "status": status,
             "error": None,
-            "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+            "incomplete_details": {"reason": _why(receipt)} if status == "incomplete" and receipt else None,
             "instructions": self._asked.request.system_prompt or None,
             "max_output_tokens": None if "max_new_tokens" in options.left_out else options.max_new_tokens,
             "model": (receipt.model if receipt else "") or self._asked.model,
@@ -168,6 +168,11 @@ class ResponseForm:
             "usage": _usage(receipt) if receipt else None,
             "metadata": self._asked.metadata,
         }
+
+
+def _why(receipt: Receipt) -> str:
+    """Return why a response isn't complete."""
+    return "content_filter" if receipt.finish_reason == "content_filter" else "max_output_tokens"
 
 
 def _text_part(text: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ COUNT: Schema = {"type": "integer", "minimum": 0}
 LENGTH: Schema = {"type": ["integer", "null"], "minimum": 1}
 """How many tokens a reply may have; more than the longest one is taken as that."""
 
-_FINISH: Schema = {"type": ["string", "null"], "enum": ["stop", "length", "tool_calls", None]}
+_FINISH: Schema = {"type": ["string", "null"], "enum": ["stop", "length", "tool_calls", "content_filter", None]}
 
 
 def object_of(required: dict[str, Schema], optional: dict[str, Schema] | None = None) -> Schema:

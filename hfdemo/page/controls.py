@@ -118,10 +118,9 @@ def make_controls(system_prompt: str) -> Controls:
             [(say("page.language_name", language), language) for language in LANGUAGES],
             label=label("language"),
             value="en",
-            elem_id="language",
             render=False,
         ),
-        recommended=gr.JSON({}, visible="hidden", elem_id="recommended", render=False),
+        recommended=gr.JSON({}, visible="hidden", render=False),
     )
 
 

@@ -44,7 +44,7 @@ class StatusBar:
         self._can_cancel = can_cancel and host is not None
         self._asked = [controls.language, controls.thinking, controls.recommended]
         # Hidden, not a State: the changes of a State are told only by events that go through the queue.
-        self.in_use = gr.HTML(visible="hidden", elem_id="in-use")
+        self.in_use = gr.HTML(visible="hidden")
         """The model this page was last told of and where it runs, empty after a failure; its `change` tells so."""
         line = gr.HTML(elem_id="status")  # what it was when the program began would only be changed at once
         with gr.Row(elem_id="status-buttons"):

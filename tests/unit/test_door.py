@@ -128,7 +128,10 @@ def test_what_turns_out_to_be_a_thought_is_one(api):
 
 @pytest.mark.parametrize(
     ("reason", "word"),
-    [("end_of_turn", "stop"), ("stop_text", "stop"), ("max_new_tokens", "length"), ("time_limit", "length")],
+    [
+        *[("end_of_turn", "stop"), ("stop_text", "stop"), ("max_new_tokens", "length"), ("time_limit", "length")],
+        ("content_filter", "content_filter"),
+    ],
 )
 def test_why_it_ended(api, reason, word):
     api.engine.receipt = replace(api.engine.receipt, finish_reason=reason)

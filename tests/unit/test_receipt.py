@@ -39,6 +39,7 @@ def title(receipt: Receipt, language: str, text: str = "Hello", thought: str = "
         ("stop_text", "Stopped at a stop sequence", "중지 문구에서 멈춤"),
         ("time_limit", "Reached the time limit", "제한 시간 초과"),
         ("model_changed", "Ended because another model was chosen", "모델을 바꿔서 중지됨"),
+        ("content_filter", "Ended by the server's content filter", "서버의 콘텐츠 필터로 중단됨"),
     ],
 )
 def test_the_title_says_why_the_reply_ended(reason, english, korean):
@@ -50,7 +51,7 @@ def test_the_title_says_why_the_reply_ended(reason, english, korean):
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_each_reason_has_words_of_its_own(language):
     titles = {title(replace(RECEIPT, finish_reason=reason), language) for reason in get_args(FinishReason)}
-    assert len(titles) == len(get_args(FinishReason)) == 6
+    assert len(titles) == len(get_args(FinishReason)) == 7
 
 
 def test_a_reply_that_went_on_counts_all_its_parts():

@@ -676,7 +676,6 @@ BROKEN = {
     "stalled": ([delta("Hel"), 30], "endpoint_stalled"),
     "stalled in an event": ([delta("Hel"), "data: {", 30], "endpoint_stalled"),
     "given up": ([delta("Hel"), delta(finish="abort"), DONE], "endpoint_cut"),
-    "filtered": ([delta("Hel"), delta(finish="content_filter"), DONE], "endpoint_filtered"),
 }
 
 
@@ -884,6 +883,7 @@ def test_a_status_that_stands_for_two_things_is_told_by_its_code(endpoint, statu
 FINISHES = {
     **dict.fromkeys(("length", "LENGTH", "MAX_TOKENS", "model_length", "max_output_tokens"), "max_new_tokens"),
     **dict.fromkeys(("STOP", "eos_token", "end_turn", "COMPLETE", "tool_calls"), "end_of_turn"),
+    **dict.fromkeys(("content_filter", "SAFETY", "RECITATION"), "content_filter"),
 }
 
 
@@ -893,17 +893,18 @@ def test_a_reason_may_be_spelt_in_any_way(endpoint, finish, reason):
     assert read(make(endpoint))[2].finish_reason == reason
 
 
-@pytest.mark.parametrize(
-    ("finish", "key"),
-    [
-        *[(finish, "endpoint_filtered") for finish in ("content_filter", "SAFETY", "RECITATION")],
-        *[(finish, "endpoint_cut") for finish in ("error", "abort", "cancelled", "USER_CANCEL", "timeout")],
-    ],
-)
-def test_a_reply_that_the_server_broke_off_is_told_as_that(endpoint, finish, key):
+@pytest.mark.parametrize("begun", [[], [delta(role="assistant")]], ids=["nothing", "role"])
+def test_a_filter_that_allows_nothing_is_told_as_that(endpoint, begun):
+    endpoint.enqueue(*begun, delta(finish="content_filter"), DONE)
+    text, error = fail(make(endpoint))
+    assert (text, error.key) == ("", "endpoint_filtered")
+
+
+@pytest.mark.parametrize("finish", ["error", "abort", "cancelled", "USER_CANCEL", "timeout"])
+def test_a_reply_that_the_server_broke_off_is_told_as_that(endpoint, finish):
     endpoint.enqueue(delta("Hello"), delta(finish=finish), DONE)
     text, error = fail(make(endpoint))
-    assert (text, error.key) == ("Hello", key)
+    assert (text, error.key) == ("Hello", "endpoint_cut")
 
 
 def test_a_servers_words_are_told_as_it_wrote_them(endpoint):

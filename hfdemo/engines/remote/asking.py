@@ -64,7 +64,7 @@ class Asking:
         self._untaken = ALL_TAKEN
         self._sent: dict[str, Any] = {}
         self._told: set[str] = set()
-        self._begun = False
+        self._begun = self._said = False
         self._finish = ""
         self._retries = 0
         self._pause_s = host.patience.pause_s
@@ -153,7 +153,7 @@ class Asking:
                         done = True
                         break
                     self._take(data)
-        if self._finish in FILTERED:
+        if self._finish in FILTERED and not self._said:
             raise GenerationFailed("endpoint_filtered", host=self._host.address.host)
         if not (ends_well(self._finish) or (done and self._begun and not self._finish)):
             raise _NoEnd("the stream has no end")
@@ -166,6 +166,7 @@ class Asking:
         if not self._begun and data.lstrip().startswith("<"):
             raise Refusal(404, "", {})  # a page for people that isn't called one
         self._finish = chunk.finish or self._finish
+        self._said = self._said or chunk.says_something
         if not self._begun and (chunk.says_something or chunk.finish):
             self._begin()
         if chunk != Chunk():

@@ -107,6 +107,8 @@ class RemoteReply:
         """Return why the server ended the reply."""
         if self.stop_text_found or self.finish == "stop_sequence":
             return "stop_text"
+        if self.finish in FILTERED:
+            return "content_filter"
         return "max_new_tokens" if self.finish in TOO_LONG else "end_of_turn"
 
     def receipt(
