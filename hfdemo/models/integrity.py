@@ -11,7 +11,6 @@ from zipfile import is_zipfile
 
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.config_faults import refuse_impossible_numbers
-from hfdemo.models.disk import wanted_files
 from hfdemo.models.headers import GgufHeader, Tensor, read_gguf, read_safetensors, refuse_pointer, shown_path
 from hfdemo.models.source import is_hub_name
 from hfdemo.models.tensors import names_of
@@ -39,6 +38,21 @@ OF_BYTES = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 
 NEEDED_JSON = (CONFIG, INDEX, PICKLE_INDEX, "tokenizer.json", TOKENIZER_CONFIG)
 """Without any of these, if they are there, nothing can be loaded."""
+
+READ = (
+    *NEEDED_JSON,
+    *TOKENIZERS,
+    "generation_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+    "*.jinja",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "model-*-of-*.safetensors",
+    WEIGHTS,
+)
+"""How the files are called that are read of a folder; others may be whatever they are."""
 
 NAMED_AT_MOST = 8
 """So many files are named in a sentence."""
@@ -71,8 +85,9 @@ def check_files(folder: Path) -> None:
         ModelLoadError: the text names the first that isn't.
     """
     names = sorted(path.name for path in folder.iterdir())  # with links that lead nowhere, and folders
-    for name in wanted_files(names, allow_pickle=True):
-        refuse_pointer(folder / name)
+    for name in names:
+        if any(fnmatch(name, pattern) for pattern in READ):
+            refuse_pointer(folder / name)
     for name in NEEDED_JSON:
         if name in names:
             _refuse_broken_json(folder / name)
@@ -269,9 +284,10 @@ def _refuse_broken_json(path: Path) -> None:
 
 
 def _refuse_broken_pickle(path: Path) -> None:
+    refuse_pointer(path)
     with path.open("rb") as file:
         start = file.read(2)
-    if not start or (start == b"PK" and not is_zipfile(path)):
+    if start == b"PK" and not is_zipfile(path):
         raise _damaged(path)
 
 

@@ -113,6 +113,15 @@ def test_a_pointer_to_any_file_is_named_with_the_real_size(folder, name):
         assert part in error.text("en"), error.text("en")
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "requirements.txt", "eval_results.json", "model.fp16.safetensors"])
+@pytest.mark.parametrize("content", [b"", POINTER], ids=["empty", "pointer"])
+def test_a_file_that_is_not_read_may_be_anything(folder, name, content):
+    (folder / name).write_bytes(content)
+    (folder / "log.txt").symlink_to(folder / "gone")
+    (folder / "results.json").mkdir()
+    assert check_model(parse_model(str(folder)), Settings(), MACHINE).plan.facts.layers == 3
+
+
 def test_shards_that_are_missing_are_named(folder):
     gone = shards(folder)[1]
     gone.unlink()
