@@ -3,7 +3,7 @@
 `start` and `test` work on a machine that has only Python, so this module imports only the standard library.
 """
 
-from hfdemo.interrupt import INTERRUPTED, stopped_line, tell_interrupts
+from hfdemo.interrupt import INTERRUPTED, end_on_interrupt, raise_on_interrupt, stopped_line, tell_interrupts
 
 tell_interrupts()
 
@@ -97,6 +97,7 @@ def _runs_elsewhere(variables: dict[str, str]) -> bool:
 
 def _run_command(chosen: argparse.Namespace) -> int:
     """Run one of the commands that need what `start` installs."""
+    end_on_interrupt()
     if chosen.command == "publish":
         return _publish(chosen)
     from hfdemo.commands import check, doctor, prompt
@@ -115,6 +116,7 @@ def _publish(chosen: argparse.Namespace) -> int:
     prepare_terminal()  # before importing the Hub's client, which reads the environment on import
     from hfdemo.commands import publish
 
+    raise_on_interrupt()  # it says what becomes of the Space
     options = publish.PublishOptions(
         name=chosen.name,
         title=chosen.title,

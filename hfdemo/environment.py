@@ -14,6 +14,7 @@ import venv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hfdemo.interrupt import hold_interrupts
 from hfdemo.python_version import OLDEST
 from hfdemo.words import Language, language_of_terminal, say
 
@@ -65,6 +66,8 @@ def _become(command: list[str]) -> int:
         return subprocess.run(command, check=False).returncode
     sys.stdout.flush()
     sys.stderr.flush()
+    if "pytest" not in command:
+        hold_interrupts()
     os.execv(command[0], command)
 
 

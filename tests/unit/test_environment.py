@@ -325,6 +325,22 @@ def test_ctrl_c_while_it_is_imported_is_one_line(command, imported, tmp_path):
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "\n중지했습니다.\n")
 
 
+@pytest.mark.parametrize("command", [["check", "."], ["doctor"], ["prompt", "-"]], ids=lambda command: command[0])
+def test_ctrl_c_is_one_line_where_a_library_makes_another_error_of_it(command, tmp_path):
+    heeded = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    (tmp_path / "sitecustomize.py").write_text(f"import signal\n{heeded}\n")
+    swallowed = (
+        "try: os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException: raise ImportError('no torch') from None"
+    )
+    (tmp_path / "torch.py").write_text(f"import os, signal\n{swallowed}\n")
+    environ = os.environ | {"PYTHONPATH": str(tmp_path), "HFDEMO_LANGUAGE": "ko", "PYTHONIOENCODING": "utf-8"}
+    started = [sys.executable, "-m", "hfdemo", *command]
+    ended = subprocess.run(
+        started, cwd=ROOT, env=environ, capture_output=True, encoding="utf-8", input="[]", check=False
+    )
+    assert (ended.returncode, ended.stderr) == (130, "\n중지했습니다.\n")
+
+
 @pytest.mark.parametrize("old", [(3, 8, 10), (3, 9), (3, 10, 12)])
 def test_an_old_python_is_told_in_one_sentence_in_both_languages(old, monkeypatch, tmp_path):
     for name, status in (("python3.13", 127), ("python3.12", 0), ("python3.11", 0)):  # the first as pyenv's are

@@ -56,7 +56,7 @@ OWN_IMPORTS = {
         *("hfdemo.engines.remote", "hfdemo.compute.faster", "hfdemo.variables", "hfdemo.interrupt", *BASE),
     ),
     "hfdemo.colab": ("hfdemo.commands.terminal", "hfdemo.environment", "hfdemo.models.plan_text", *BASE),
-    "hfdemo.environment": ("hfdemo.python_version", "hfdemo.words"),
+    "hfdemo.environment": ("hfdemo.python_version", "hfdemo.interrupt", "hfdemo.words"),
     "hfdemo.arguments": ("hfdemo.settings", "hfdemo.words"),
     "hfdemo.__main__": (
         *("hfdemo.arguments", "hfdemo.environment", "hfdemo.python_version", "hfdemo.interrupt", "hfdemo.words"),
