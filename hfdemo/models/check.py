@@ -45,9 +45,10 @@ from hfdemo.models.integrity import (
 from hfdemo.models.machine import look_at_machine
 from hfdemo.models.plan import Machine, ModelFacts, Plan, make_plan, usual_facts
 from hfdemo.models.plan_text import gigabytes_text
+from hfdemo.models.pretrained import load_config
 from hfdemo.models.quantizers import check_quantization, check_quantization_packages, quantization_method
 from hfdemo.models.source import AdapterModel, EmbeddedModel, HubModel, LocalModel, ModelSource
-from hfdemo.models.tensors import check_tensors
+from hfdemo.models.tensors import check_tensors, refuse_missing_modules
 from hfdemo.settings import Platform, Settings
 
 logger = logging.getLogger(__name__)
@@ -140,7 +141,8 @@ def _check_with_base(
 
 def _check_adapter(files: ModelFiles, name: str) -> None:
     if files.adapter:
-        check_adapter(files.adapter, name, open_folder(files.folder))
+        config = load_config(files).to_dict() if files.gguf_file else open_folder(files.folder)
+        check_adapter(files.adapter, name, config)
 
 
 def check_download(files: ModelFiles, source: ModelSource, settings: Settings, machine: Machine) -> None:
@@ -306,6 +308,9 @@ def _check_whole(files: ModelFiles, name: str, settings: Settings) -> tuple[Note
         return ()
     config = open_folder(files.folder)
     tensors = check_folder(files.folder, config, settings.allow_pickle)
-    if tensors is not None and quantization_method(config) is None:
+    if tensors is None:
+        return ()
+    if quantization_method(config) is None:
         return check_tensors(name, config, tensors)
+    refuse_missing_modules(name, config, tensors)
     return ()

@@ -185,5 +185,5 @@ def can_be_read_in_parts(path: Path, model_type: str) -> bool:
         path: the file.
         model_type: as the model's configuration says.
     """
-    fields, _ = read_gguf_fields(str(path))
+    fields = read_gguf_fields(str(path))
     return model_type in FAST_ARCHITECTURES and not loads_lazily(str(fields["general.architecture"]))

@@ -6,7 +6,7 @@ No weights are read.
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,8 @@ class GgufHeader:
     fields: Mapping[str, Any]
     """The architecture's own fields, without its name as prefix; of an array of texts only the length."""
     parameters: int
-    tensors: tuple[str, ...] = ()
-    """Their names."""
+    tensors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Their shapes, by their names."""
     part: int = 1
     parts: int = 1
     """Which of how many files of one model this is."""
@@ -135,9 +135,9 @@ def read_gguf(path: Path) -> GgufHeader:
         if file.read(4) != b"GGUF":
             raise ModelLoadError("file_damaged", kind="GGUF", **_where(path))
     try:
-        metadata, names = read_gguf_fields(str(path))
+        metadata = read_gguf_fields(str(path))
         kind = str(metadata["general.architecture"])
-        parameters, end = _gguf_sizes(path, kind)
+        shapes, end = _gguf_shapes(path, kind)
     except (struct.error, UnicodeDecodeError, MemoryError, OverflowError):  # the file ends inside its header
         raise _cut(path, path.stat().st_size + 1) from None
     except (ValueError, TypeError, KeyError, IndexError) as error:
@@ -149,11 +149,11 @@ def read_gguf(path: Path) -> GgufHeader:
     if words := metadata.get("tokenizer.ggml.tokens"):
         fields.setdefault("vocab_size", words)
     part, parts = (int(metadata.get(f"split.{name}", default)) for name, default in (("no", 0), ("count", 1)))
-    return GgufHeader(kind, fields, parameters, names, part + 1, max(1, parts))
+    return GgufHeader(kind, fields, sum(map(prod, shapes.values())), shapes, part + 1, max(1, parts))
 
 
-def _gguf_sizes(path: Path, kind: str) -> tuple[int, int]:
-    """Return how many numbers a GGUF file holds, and where the last of them ends, in bytes.
+def _gguf_shapes(path: Path, kind: str) -> tuple[dict[str, tuple[int, ...]], int]:
+    """Return the shapes of a GGUF file's tensors by their names, and where the last of them ends, in bytes.
 
     Raises:
         ValueError: transformers can't read how they are stored.
@@ -167,10 +167,10 @@ def _gguf_sizes(path: Path, kind: str) -> tuple[int, int]:
             raise
         from gguf import GGUFReader  # slower; knows all ways to store numbers; what loads the other architectures
 
-        tensors = GGUFReader(path).tensors
-        return sum(int(tensor.n_elements) for tensor in tensors), 0
+        return {tensor.name: tuple(map(int, tensor.shape)) for tensor in GGUFReader(path).tensors}, 0
     ends = (table.data_start + tensor.offset + tensor.nbytes for tensor in table.tensors)
-    return sum(prod(tensor.shape) for tensor in table.tensors), max(ends, default=table.data_start)
+    shapes = {tensor.name: tuple(map(int, tensor.shape)) for tensor in table.tensors}
+    return shapes, max(ends, default=table.data_start)
 
 
 def _shape(shape: Any) -> tuple[int, ...]:

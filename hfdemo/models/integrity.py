@@ -3,7 +3,8 @@
 import json
 import re
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,9 @@ NAMED_AT_MOST = 8
 
 GGUF_OF_EQUAL_LAYERS = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "granite", "phi3", "smollm3")
 """The architectures whose layers all have the same tensors, by their names in GGUF files."""
+
+GGUF_PARTS = ("attn_q", "attn_output", "ffn_up", "ffn_down")
+"""How the names begin of what each layer of these has."""
 
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
 
@@ -190,24 +194,46 @@ def check_gguf(path: Path) -> GgufHeader:
     check_gguf_architecture(path.name, header.architecture)
     if missing := _missing_in_gguf(header):
         raise ModelLoadError("tensors_missing", model=path.name, tensors=names_of(missing))
+    if misfits := _misfits_in_gguf(header):
+        raise ModelLoadError("gguf_misfit", model=path.name, tensors=names_of(misfits))
     return header
 
 
 def _missing_in_gguf(header: GgufHeader) -> list[str]:
-    """Return the layers that a GGUF file lacks, and what a layer lacks that the others have."""
+    """Return the layers that a GGUF file lacks, and what all of them lack, or one that differs from the others."""
     names, layers = set(header.tensors), header.fields.get("block_count")
     parts: dict[str, set[str]] = {str(layer): set() for layer in range(layers if isinstance(layers, int) else 0)}
-    for name in names:
-        if name.startswith("blk."):
-            _, layer, part = name.split(".", 2)
-            parts.setdefault(layer, set()).add(part)
+    for _, layer, part in _parts_of_layers(header):
+        parts.setdefault(layer, set()).add(part)
     missing = [f"blk.{layer}" for layer, there in parts.items() if not there]
     needed = ["token_embd.weight"]
     if header.architecture in GGUF_OF_EQUAL_LAYERS:
         every = set().union(*parts.values())
         needed += ["output_norm.weight"]
+        missing += [f"blk.*.{part}" for part in GGUF_PARTS if not any(name.startswith(part) for name in every)]
         missing += sorted(f"blk.{layer}.{part}" for layer, there in parts.items() if there for part in every - there)
     return missing + [name for name in needed if name not in names]
+
+
+def _misfits_in_gguf(header: GgufHeader) -> list[str]:
+    """Return the tensors whose shape is not that of the other layers, or not that which the header says."""
+    if header.architecture not in GGUF_OF_EQUAL_LAYERS:
+        return []
+    shapes: dict[str, Counter[tuple[int, ...]]] = {}
+    for name, _, part in _parts_of_layers(header):
+        shapes.setdefault(part, Counter())[header.tensors[name]] += 1
+    usual = {part: counted.most_common(1)[0][0] for part, counted in shapes.items()}
+    misfits = [name for name, _, part in _parts_of_layers(header) if header.tensors[name] != usual[part]]
+    hidden, embedding = header.fields.get("embedding_length"), "token_embd.weight"
+    return sorted(misfits) + ([] if hidden in (None, *header.tensors[embedding]) else [embedding])
+
+
+def _parts_of_layers(header: GgufHeader) -> Iterator[tuple[str, str, str]]:
+    """Yield the tensors of a GGUF file's layers: the name, the layer in it, and the part of the layer."""
+    for name in header.tensors:
+        if name.startswith("blk.") and name.count(".") > 1:
+            _, layer, part = name.split(".", 2)
+            yield name, layer, part
 
 
 def check_gguf_architecture(name: str, architecture: str) -> None:

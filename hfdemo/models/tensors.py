@@ -76,6 +76,28 @@ def check_tensors(name: str, config: Mapping[str, Any], stored: Mapping[str, Ten
     return tensor_notes(model, found)
 
 
+def refuse_missing_modules(name: str, config: Mapping[str, Any], stored: Collection[str]) -> None:
+    """Refuse a model with modules of which nothing is stored, whatever a quantizer made of the others.
+
+    Args:
+        name: the model's name.
+        config: its config.json.
+        stored: the names of its tensors.
+
+    Raises:
+        ModelLoadError: the text names what is missing.
+    """
+    plain = {key: value for key, value in config.items() if key != "quantization_config"}
+    known, model_class = _find_class(name, plain, len(stored))
+    with torch.device("meta"):
+        model = model_class(known)
+    needed = [key for key, _ in model.named_parameters()]
+    places = {key[: dot.start()] for key in stored for dot in re.finditer(r"\.", key)}
+    missing = sorted(key for key in needed if key not in stored and key.rpartition(".")[0] not in places)
+    if 0 < len(missing) < len(needed) / 2:  # else they are stored under other names
+        raise ModelLoadError("tensors_missing", model=name, tensors=names_of(missing))
+
+
 def _find_class(name: str, config: Mapping[str, Any], stored: int) -> tuple[Any, Any]:
     """Return the configuration and the class of the model that config.json describes.
 

@@ -210,4 +210,4 @@ def _text(contents: Mapping[str, bytes], name: str) -> str:
     try:
         return contents[name].decode("utf-8-sig")  # without a byte order mark, which would hide the front matter
     except UnicodeDecodeError:
-        raise PublishError("folder_unreadable", file=name, problem="UTF-8?") from None
+        raise PublishError("file_not_utf8", file=name) from None

@@ -189,7 +189,10 @@ def test_the_placeholder_of_the_address_stops_with_one_sentence_in_each_language
     assert "ADDRESS에" in sentence and "Set ADDRESS to the address of this project" in sentence
 
 
-def test_the_first_cell_installs_and_tells_what_the_machine_has(notebook, project_repository):
+def test_the_first_cell_installs_and_tells_what_the_machine_has(notebook, project_repository, tmp_path):
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    notebook.run(1, ADDRESS=f"file://{tmp_path}")  # of another project; the right one takes its place
+    assert notebook.problems
     notebook.run(1, ADDRESS=project_repository)
     assert notebook.problems == [], notebook.text()
     assert "of free disk space" in notebook.text() and "남음" in notebook.text()

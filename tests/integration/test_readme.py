@@ -57,10 +57,11 @@ def test_it_is_read_in_minutes(readme):
 def test_its_badges_are_right(readme):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     badges = re.findall(r"^\[!\[([^\]]+)\]\(([^)]+)\)\]\(([^)]+)\)$", readme.read_text("utf-8"), re.M)
-    (licence, licence_picture, _), (python, python_picture, _) = badges
+    (licence, licence_picture, _), (python, python_picture, _), (colab, _, leads_to) = badges
     assert project["license"] == "Apache-2.0" and "Apache 2.0" in licence and "Apache--2.0" in licence_picture
     newest = project["requires-python"].removeprefix(">=")
     assert newest in python and f"python-{newest}%2B-" in python_picture
+    assert "Colab" in colab and leads_to == "https://colab.research.google.com/"
 
 
 @both

@@ -26,7 +26,7 @@ from hfdemo.page.controls import PageOptions
 from hfdemo.page.page import create_page
 from hfdemo.page.turn import PageTurn, TurnView, stream_turn
 from hfdemo.settings import Settings
-from tests.conftest import App, free_port, is_up, start_app, wait_until
+from tests.conftest import App, free_port, is_up, quickest, start_app, wait_until
 from tests.endpoint import CUT, DONE, Endpoint, delta, serve_endpoint, usage
 
 MISSING = ("torch", "transformers", "tokenizers", "safetensors", "accelerate", "gguf", "psutil", "prometheus_client")
@@ -96,16 +96,20 @@ def test_numbers_for_prometheus_need_their_package_only_where_they_are_asked_for
 
 
 def test_it_is_ready_within_seconds(endpoint, tmp_path):
-    """What counts is the processor's time: other programs may take the machine's."""
+    """What counts is the processor's time: other programs may take the machine's, and its caches."""
     (tmp_path / "sitecustomize.py").write_text(WITHOUT)
-    here = {"HFDEMO_ENDPOINT": endpoint.url, "GRADIO_SERVER_PORT": str(free_port()), "PYTHONPATH": str(tmp_path)}
-    with subprocess.Popen([sys.executable, "app.py"], env=os.environ | here, stdout=subprocess.DEVNULL) as process:
-        try:
-            wait_until(lambda: is_up(f"http://127.0.0.1:{here['GRADIO_SERVER_PORT']}/readyz"), 60, "the page")
-            times = psutil.Process(process.pid).cpu_times()
-        finally:
-            process.kill()
-    assert times.user + times.system < MOST_S
+
+    def start_s() -> float:
+        here = {"HFDEMO_ENDPOINT": endpoint.url, "GRADIO_SERVER_PORT": str(free_port()), "PYTHONPATH": str(tmp_path)}
+        with subprocess.Popen([sys.executable, "app.py"], env=os.environ | here, stdout=subprocess.DEVNULL) as process:
+            try:
+                wait_until(lambda: is_up(f"http://127.0.0.1:{here['GRADIO_SERVER_PORT']}/readyz"), 60, "the page")
+                times = psutil.Process(process.pid).cpu_times()
+            finally:
+                process.kill()
+        return float(times.user + times.system)
+
+    assert quickest(start_s, MOST_S) < MOST_S
 
 
 def test_tools_go_to_the_endpoint_and_its_calls_come_back_by_openais_own_client(app, endpoint):

@@ -5,6 +5,8 @@ import math
 import shutil
 import struct
 import time
+from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -318,7 +320,17 @@ def test_a_path_is_shown_without_the_owners_name(monkeypatch, tmp_path):
     assert shown_path(Path("/srv/a")) == "/srv/a"
 
 
-def make_gguf(path: Path, layers: int = 2, architecture: str = "llama", without: str = "", **split: int) -> Path:
+GGUF_PARTS = ("attn_q", "attn_output", "ffn_up", "ffn_down")
+
+
+def make_gguf(
+    path: Path,
+    layers: int = 2,
+    architecture: str = "llama",
+    without: str = "",
+    shapes: Mapping[str, tuple[int, int]] | None = None,
+    **split: int,
+) -> Path:
     writer = GGUFWriter(path, architecture)
     writer.add_block_count(2)
     writer.add_embedding_length(64)
@@ -327,10 +339,10 @@ def make_gguf(path: Path, layers: int = 2, architecture: str = "llama", without:
     for name, value in split.items():
         writer.add_uint16(f"split.{name}", value)
     names = ["token_embd.weight", "output_norm.weight"]
-    names += [f"blk.{layer}.ffn_{part}.weight" for layer in range(layers) for part in ("up", "down")]
+    names += [f"blk.{layer}.{part}.weight" for layer in range(layers) for part in GGUF_PARTS]
     for name in names:
-        if name != without:
-            writer.add_tensor(name, torch.zeros(64, 64).numpy())
+        if not fnmatch(name, without):
+            writer.add_tensor(name, torch.zeros((shapes or {}).get(name, (64, 64))).numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -340,7 +352,30 @@ def make_gguf(path: Path, layers: int = 2, architecture: str = "llama", without:
 
 def test_a_whole_gguf_file_is_taken(tmp_path):
     plan = check_model(parse_model(str(make_gguf(tmp_path / "m.gguf"))), Settings(), MACHINE).plan
-    assert (plan.facts.parameters, plan.facts.layers, plan.facts.vocabulary) == (6 * 64 * 64, 2, 2)
+    assert (plan.facts.parameters, plan.facts.layers, plan.facts.vocabulary) == (10 * 64 * 64, 2, 2)
+
+
+@pytest.mark.parametrize("part", GGUF_PARTS)
+def test_what_all_layers_of_a_gguf_file_lack_is_named(tmp_path, part):
+    error = refusal(make_gguf(tmp_path / "m.gguf", without=f"blk.*.{part}.weight"))
+    assert (error.key, error.fields["tensors"]) == ("tensors_missing", f"blk.*.{part}")
+
+
+@pytest.mark.parametrize("name", ["blk.1.ffn_up.weight", "token_embd.weight"])
+def test_a_tensor_of_another_shape_in_a_gguf_file_is_named(tmp_path, name):
+    layers = 3 if name.startswith("blk") else 2
+    error = refusal(make_gguf(tmp_path / "m.gguf", layers, shapes={name: (32, 32)}))
+    assert (error.key, error.fields["tensors"]) == ("gguf_misfit", name)
+    assert "config.json" not in error.text("en") + error.text("ko")
+
+
+@pytest.mark.parametrize("kept", [{}, {"quant_method": "fp8"}, {"quant_method": "mxfp4"}], ids=str)
+@pytest.mark.parametrize("gone", ["layers.1.self_attn.q_proj", "lm_head"])
+def test_what_a_quantized_model_lacks_is_named_too(folder, kept, gone):
+    change_config(folder, quantization_config=kept, tie_word_embeddings=False)
+    without(folder, gone)
+    error = refusal(folder)
+    assert error.key == "tensors_missing" and gone in error.fields["tensors"]
 
 
 @pytest.mark.parametrize(
