@@ -20,6 +20,7 @@ from hfdemo.models.disk import ModelFiles
 from hfdemo.models.load import load_model, load_prompts
 from hfdemo.models.source import AdapterModel, LocalModel
 from hfdemo.settings import Settings
+from tests.unit.test_gguf_weights import config_of, write_gguf
 from tests.unit.test_integrity import MACHINE, POINTER, whole  # noqa: F401  # a fixture
 
 
@@ -72,6 +73,19 @@ def test_it_answers_as_its_base_with_the_adapter(folder, whole):  # noqa: F811
     assert torch.equal(found, expected)
     assert not torch.allclose(found, plain, atol=0.1)
     assert not [name for name, _ in loaded.pipeline.model.named_parameters() if "lora" in name]
+
+
+def test_an_adapter_of_a_gguf_file_is_looked_at_as_any_other(tmp_path):
+    base = write_gguf(tmp_path / "base.gguf", "llama")
+    for name, rank in (("fits", 4), ("misfits", 8)):
+        model = get_peft_model(
+            AutoModelForCausalLM.from_config(config_of(base)), LoraConfig(r=4, target_modules=["q_proj"])
+        )
+        model.save_pretrained(tmp_path / name)
+        change(tmp_path / name, base_model_name_or_path=str(base), r=rank)
+    checked = check_model(parse_model(str(tmp_path / "fits")), Settings(), MACHINE)
+    assert checked.files == ModelFiles(tmp_path, "base.gguf", tmp_path / "fits")
+    assert refusal(tmp_path / "misfits").key == "adapter_misfit"
 
 
 def test_its_own_tokenizer_and_template_count_if_it_brings_them(folder, whole):  # noqa: F811
