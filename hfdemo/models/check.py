@@ -33,6 +33,7 @@ from hfdemo.models.disk import ModelFiles, RemoteFile, find_model, has_file, loc
 from hfdemo.models.embedded import PARAMETERS, WHEEL_BYTES
 from hfdemo.models.explain import NO_ROOM, advice, explain_load_error
 from hfdemo.models.facts import facts_from_folder, facts_from_gguf, facts_from_hub
+from hfdemo.models.generation_config import read_generation_defaults
 from hfdemo.models.hub_private import constants
 from hfdemo.models.integrity import (
     check_folder,
@@ -308,9 +309,10 @@ def _check_whole(files: ModelFiles, name: str, settings: Settings) -> tuple[Note
         return ()
     config = open_folder(files.folder)
     tensors = check_folder(files.folder, config, settings.allow_pickle)
+    notes = read_generation_defaults(files.folder).notes
     if tensors is None:
-        return ()
+        return notes
     if quantization_method(config) is None:
-        return check_tensors(name, config, tensors)
+        return check_tensors(name, config, tensors) + notes
     refuse_missing_modules(name, config, tensors)
-    return ()
+    return notes

@@ -61,6 +61,9 @@ NAMED_AT_MOST = 8
 GGUF_OF_EQUAL_LAYERS = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "granite", "phi3", "smollm3")
 """The architectures whose layers all have the same tensors, by their names in GGUF files."""
 
+GGUF_FIELDS = ("block_count", "embedding_length", "attention.head_count")
+"""What the header must say of any architecture."""
+
 GGUF_PARTS = ("attn_q", "attn_output", "ffn_up", "ffn_down")
 """How the names begin of what each layer of these has."""
 
@@ -192,6 +195,9 @@ def check_gguf(path: Path) -> GgufHeader:
     if header.parts > 1:
         raise ModelLoadError("gguf_parts", file=path.name, count=header.parts)
     check_gguf_architecture(path.name, header.architecture)
+    if unsaid := [field for field in GGUF_FIELDS if field not in header.fields]:
+        problem = f"no {header.architecture}.{unsaid[0]}"
+        raise ModelLoadError("gguf_unreadable", problem=problem, file=path.name, folder=shown_path(path.parent))
     if missing := _missing_in_gguf(header):
         raise ModelLoadError("tensors_missing", model=path.name, tensors=names_of(missing))
     if misfits := _misfits_in_gguf(header):

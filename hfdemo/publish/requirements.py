@@ -7,6 +7,7 @@ ZeroGPU's image contains its own torch.
 import re
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from urllib.parse import urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -74,6 +75,8 @@ def lint(requirements: str, sdk_version: str, zero_gpu: bool) -> list[PublishErr
             continue
         if _OTHER_FILE.match(line.strip()):
             found.append(PublishError("requirement_other_file", line=line.strip()))
+        elif requirement and requirement.url and _is_moving(requirement.url):
+            found.append(PublishError("requirement_moving", line=line.strip()))
         elif requirement and (finding := _lint_one(requirement, sdk_version, zero_gpu)):
             found.append(finding)
     unlimited = [line for line, _, installed in _open_ended(requirements, zero_gpu) if not installed]
@@ -107,6 +110,11 @@ def _open_ended(requirements: str, zero_gpu: bool) -> list[tuple[str, str, str]]
         extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
         found.append((line.strip(), f"{requirement.name}{extras}", _installed(requirement)))
     return found
+
+
+def _is_moving(url: str) -> bool:
+    """Tell whether an address means the newest commit of a repository, whichever that is on the day of the build."""
+    return url.startswith(("git+", "hg+", "svn+", "bzr+")) and "@" not in urlsplit(url).path
 
 
 def _installed(requirement: Requirement) -> str:

@@ -355,6 +355,27 @@ def test_a_whole_gguf_file_is_taken(tmp_path):
     assert (plan.facts.parameters, plan.facts.layers, plan.facts.vocabulary) == (10 * 64 * 64, 2, 2)
 
 
+def test_a_gguf_file_whose_header_says_too_little_is_named(tmp_path):
+    writer = GGUFWriter(tmp_path / "m.gguf", "llama")
+    writer.add_embedding_length(64)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    error = refusal(tmp_path / "m.gguf")
+    assert (error.key, error.fields["problem"]) == ("gguf_unreadable", "no llama.block_count")
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [("{", "generation_broken"), ('{"temperature": "x"}', "generation_ignored"), ('{"temperature": 0.5}', None)],
+)
+def test_what_is_wrong_with_the_generation_config_is_noted_before_the_model_is_loaded(folder, content, key):
+    (folder / "generation_config.json").write_text(content)
+    notes = check_model(parse_model(str(folder)), Settings(), MACHINE).notes
+    assert [note.key for note in notes] == [key] * bool(key)
+
+
 @pytest.mark.parametrize("part", GGUF_PARTS)
 def test_what_all_layers_of_a_gguf_file_lack_is_named(tmp_path, part):
     error = refusal(make_gguf(tmp_path / "m.gguf", without=f"blk.*.{part}.weight"))
