@@ -13,6 +13,7 @@ from hfdemo.commands.cpu import cpu_line
 from hfdemo.commands.endpoint import endpoint_lines
 from hfdemo.commands.terminal import exit_status, prepare_terminal, warn_of_variables
 from hfdemo.errors import HfdemoError, ModelLoadError
+from hfdemo.interrupt import raise_on_interrupt
 from hfdemo.models.plan import Machine
 from hfdemo.models.plan_text import gigabytes_text, size_text
 from hfdemo.settings import Platform, Settings, from_env
@@ -191,6 +192,7 @@ def _ask_for_token(error: HfdemoError, platform: Platform, language: Language) -
     from huggingface_hub import login
 
     _say(f"✗ {error.text(language)}")
+    raise_on_interrupt()  # so that the terminal shows again what is typed
     token = getpass.getpass(say("doctor.ask_token", language)).strip()
     if not token:
         return False

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 from transformers import LlamaConfig
 
 from tests import hub as stand_in
+from tests.conftest import wait_until
 from tests.hub import Hub, Model, serve
 from tests.warm import Process, WarmPython, the_warm_python, warm_python
 
@@ -409,6 +411,19 @@ def test_what_is_typed_and_is_no_token_is_told_and_not_kept(at_terminal, home, t
     assert "Traceback" not in after
     assert not typed or typed not in before + after
     assert not (home / "token").exists()
+
+
+def test_ctrl_c_at_the_question_lets_the_terminal_show_again_what_is_typed(at_terminal):
+    termios = pytest.importorskip("termios", reason="Windows has other terminals")
+    terminal = at_terminal("org/gated", "--language", "en")
+    echo = termios.tcgetattr(terminal.screen)[3] & termios.ECHO
+    terminal.read_until("Access token (not shown")
+    wait_until(lambda: not termios.tcgetattr(terminal.screen)[3] & termios.ECHO, 10, "the question")
+    os.kill(terminal.process.pid, signal.SIGINT)
+    after = terminal.read_until("Stopped.")
+    assert "Stopped." in after and "Traceback" not in after
+    assert terminal.process.wait(60) == 130
+    assert echo and termios.tcgetattr(terminal.screen)[3] & termios.ECHO
 
 
 COLAB = """
