@@ -52,9 +52,6 @@ def _end(number: int, frame: object) -> None:
 
 
 def _tell(kind: "type[BaseException]", error: BaseException, traceback: "TracebackType | None") -> None:
-    if not issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, error, traceback)
-        return
-    sys.stderr.write(stopped_line())
-    sys.stderr.flush()
-    os._exit(INTERRUPTED)  # Python's own status would be 1
+    if issubclass(kind, KeyboardInterrupt):
+        _end(signal.SIGINT, None)  # Python's own status would be 1
+    sys.__excepthook__(kind, error, traceback)

@@ -65,8 +65,8 @@ def try_template(named: str | None, settings: Settings, language: Language) -> l
 
 
 def _card(plan: Plan, language: Language) -> str:
-    lines = [table(plan, language), *([cpu_line(plan.machine, language)] if plan.way == "cpu" else [])]
-    return "\n".join(lines)
+    text = table(plan, language)
+    return f"{text}\n{cpu_line(plan.machine, language)}" if plan.way == "cpu" else text
 
 
 def table(plan: Plan, language: Language) -> str:

@@ -53,11 +53,11 @@ def check_tensors(name: str, config: Mapping[str, Any], stored: Mapping[str, Ten
     Raises:
         ModelLoadError: the text names the tensors.
     """
-    known, model_class = _find_class(name, config, len(stored))
+    known, empty = _make_empty(name, config, len(stored))
     shapes = {name: torch.empty(tensor.shape, device="meta") for name, tensor in stored.items()}
     try:
         with quietly():
-            model, found = model_class.from_pretrained(
+            model, found = type(empty).from_pretrained(
                 None,
                 config=known,
                 state_dict=shapes,
@@ -88,18 +88,16 @@ def refuse_missing_modules(name: str, config: Mapping[str, Any], stored: Collect
         ModelLoadError: the text names what is missing.
     """
     plain = {key: value for key, value in config.items() if key != "quantization_config"}
-    known, model_class = _find_class(name, plain, len(stored))
-    with torch.device("meta"):
-        model = model_class(known)
-    needed = [key for key, _ in model.named_parameters()]
+    _, empty = _make_empty(name, plain, len(stored))
+    needed = [key for key, _ in empty.named_parameters()]
     places = {key[: dot.start()] for key in stored for dot in re.finditer(r"\.", key)}
     missing = sorted(key for key in needed if key not in stored and key.rpartition(".")[0] not in places)
     if 0 < len(missing) < len(needed) / 2:  # else they are stored under other names
         raise ModelLoadError("tensors_missing", model=name, tensors=names_of(missing))
 
 
-def _find_class(name: str, config: Mapping[str, Any], stored: int) -> tuple[Any, Any]:
-    """Return the configuration and the class of the model that config.json describes.
+def _make_empty(name: str, config: Mapping[str, Any], stored: int) -> tuple[Any, Any]:
+    """Return the configuration that config.json holds, and the model that it describes, without numbers.
 
     Raises:
         ModelLoadError: there is none.
@@ -110,7 +108,7 @@ def _find_class(name: str, config: Mapping[str, Any], stored: int) -> tuple[Any,
         choose_attention_freely(known)
         _refuse_too_many_layers(name, known, stored)
         with torch.device("meta"):
-            return known, type(AutoModelForCausalLM.from_config(known, dtype=torch.float32))
+            return known, AutoModelForCausalLM.from_config(known, dtype=torch.float32)
     except (ModelLoadError, ImportError, ValueError):  # which say what is wrong
         raise
     except Exception as error:

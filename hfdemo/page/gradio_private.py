@@ -35,11 +35,8 @@ from hfdemo.web.refusals import refusal
 from hfdemo.web.slow_headers import bound_headers
 from hfdemo.words import choose_language, say
 
-__all__ = [
-    "ChatbotDataMessages",
-    "Dependency",
-    "I18nData",
-]  # signatures name them
+# What signatures name, and the public modules don't export.
+__all__ = ["ChatbotDataMessages", "Dependency", "I18nData"]
 
 
 class BareChatInterface(gr.ChatInterface):
