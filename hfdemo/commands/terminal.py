@@ -53,6 +53,7 @@ EXIT_STATUS = {
     "gguf_parts_missing": 26,
     "gguf_parts": 26,
     "gguf_architecture": 26,
+    "gguf_misfit": 26,
     "folder_empty": 26,
     "no_config": 26,
     "no_weights": 26,

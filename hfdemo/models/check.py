@@ -34,6 +34,7 @@ from hfdemo.models.embedded import PARAMETERS, WHEEL_BYTES
 from hfdemo.models.explain import NO_ROOM, advice, explain_load_error
 from hfdemo.models.facts import facts_from_folder, facts_from_gguf, facts_from_hub
 from hfdemo.models.generation_config import read_generation_defaults
+from hfdemo.models.gguf_weights import check_gguf_weights
 from hfdemo.models.hub_private import constants
 from hfdemo.models.integrity import (
     check_folder,
@@ -305,8 +306,9 @@ def _check_whole(files: ModelFiles, name: str, settings: Settings) -> tuple[Note
         ModelLoadError: the text names those that are missing.
     """
     if files.gguf_file:
-        check_gguf(files.folder / files.gguf_file)
-        return ()
+        path = files.folder / files.gguf_file
+        check_gguf(path)
+        return check_gguf_weights(name, path, load_config(files))
     config = open_folder(files.folder)
     tensors = check_folder(files.folder, config, settings.allow_pickle)
     notes = read_generation_defaults(files.folder).notes

@@ -16,6 +16,7 @@ from accelerate import init_empty_weights
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
+from hfdemo.chat.notes import Note
 from hfdemo.compute.architectures import FAST_ARCHITECTURES
 from hfdemo.compute.packing import StoredSteps
 from hfdemo.compute.transformers_private import (
@@ -25,8 +26,10 @@ from hfdemo.compute.transformers_private import (
     read_gguf_table,
     unpack_gguf,
 )
+from hfdemo.models.gguf_private import QuickGgufReader
 from hfdemo.models.gguf_steps import STORED_IN_STEPS, GgufSteps
-from hfdemo.models.progress import Progress
+from hfdemo.models.progress import SILENT, Progress
+from hfdemo.models.tensors import refuse_gaps, refuse_hollow, telling_weights, tensor_notes
 
 NUMBERS_AT_ONCE = 1 << 18
 """About how many weights are unpacked at once: so few that they stay in a core's cache."""
@@ -55,6 +58,9 @@ class GgufWeights:
         names, self._process = name_gguf_tensors(table.architecture, self.model)
         self._begin = table.data_start
         self._stored = {names[info.name]: info for info in table.tensors if info.name in names}
+        layers = next((its.partition("0.")[0] for name, its in names.items() if name.startswith("blk.0.")), "")
+        unread = (info.name for info in table.tensors if info.name not in names)
+        self._unread = [name.replace("blk.", layers, 1) for name in unread]
         self._bytes_read, self._bytes = 0, sum(info.nbytes for info in table.tensors)
         self._read_before: set[str] = set()
         self._owners: dict[int, list[tuple[nn.Module, str]]] = defaultdict(list)
@@ -67,14 +73,15 @@ class GgufWeights:
 
     @property
     def found(self) -> dict[str, list[Any]]:
-        """What is missing from the file, or has another shape, as transformers tells it."""
+        """What is missing from the file, or has another shape, or isn't read, as transformers tells it."""
         shapes = {name: tuple(parameter.shape) for name, parameter in self.model.named_parameters()}
         misfits = [
             (name, self._stored[name].shape, shape)
             for name, shape in shapes.items()
             if name in self._stored and tuple(self._stored[name].shape) != shape
         ]
-        return {"missing_keys": [name for name in shapes if name not in self._stored], "mismatched_keys": misfits}
+        missing = [name for name in shapes if name not in self._stored]
+        return {"missing_keys": missing, "mismatched_keys": misfits, "unexpected_keys": self._unread}
 
     def stored(self, names: Iterable[str]) -> dict[str, Tensor]:
         """Return some bytes of some weights, from all over each, as rows; they are zeros if the weights are."""
@@ -145,14 +152,31 @@ class GgufWeights:
         return torch.from_numpy(np.fromfile(self._path, np.uint8, info.nbytes, offset=self._begin + info.offset))
 
 
+def check_gguf_weights(name: str, path: Path, config: Any) -> tuple[Note, ...]:
+    """Refuse a GGUF file that lacks tensors, or has some that hold nothing; return what else there is to say of it.
+
+    Args:
+        name: the model's name.
+        path: the file; of one that can't be read in parts, nothing is known before it is loaded.
+        config: the model's, as transformers reads it from the file.
+
+    Raises:
+        ModelLoadError: the text names the tensors.
+    """
+    if not can_be_read_in_parts(path, config.model_type):
+        return ()
+    weights = GgufWeights(path, config, torch.float32, SILENT)
+    refuse_gaps(name, weights.found, in_gguf=True)
+    refuse_hollow(name, weights.stored(telling_weights(weights.model)))
+    return tensor_notes(weights.model, weights.found)
+
+
 def _table(path: Path) -> Any:
     """Return where each tensor of a file is; the package gguf takes longer, but knows all ways to store numbers."""
     try:
         return read_gguf_table(str(path))
     except ValueError:
-        from gguf import GGUFReader
-
-        reader = GGUFReader(path)
+        reader = QuickGgufReader(path)
         tensors = [
             SimpleNamespace(
                 name=tensor.name,

@@ -165,9 +165,9 @@ def _gguf_shapes(path: Path, kind: str) -> tuple[dict[str, tuple[int, ...]], int
     except ValueError:
         if loads_lazily(kind):
             raise
-        from gguf import GGUFReader  # slower; knows all ways to store numbers; what loads the other architectures
+        from hfdemo.models.gguf_private import QuickGgufReader  # slower, and knows all ways to store numbers
 
-        return {tensor.name: tuple(map(int, tensor.shape)) for tensor in GGUFReader(path).tensors}, 0
+        return {tensor.name: tuple(map(int, tensor.shape)) for tensor in QuickGgufReader(path).tensors}, 0
     ends = (table.data_start + tensor.offset + tensor.nbytes for tensor in table.tensors)
     shapes = {tensor.name: tuple(map(int, tensor.shape)) for tensor in table.tensors}
     return shapes, max(ends, default=table.data_start)

@@ -114,7 +114,7 @@ def load_model(
         free_at_once()
     defaults = read_generation_defaults(files.folder)
     weights = _in_parts(files, plan, progress)
-    if weights:
+    if weights:  # `check_model` has looked into their file
         model, found = weights.model, weights.found
     else:
         pickled = settings.allow_pickle and not files.gguf_file and not has_safetensors(files.folder)
@@ -122,11 +122,11 @@ def load_model(
             model, found = load_weights(
                 files, pickled=pickled, dtype=getattr(torch, plan.dtype), **placement, **_fewer_bits(plan, files)
             )
-    telling = telling_weights(model)
-    refuse_hollow(name, weights.stored(telling) if weights else telling)
+        refuse_hollow(name, telling_weights(model))
     if files.adapter:
         model = merge_adapter(model, files.adapter)
-    refuse_gaps(name, found)  # what `check_model` can't know before: the tensors of quantized and pickled weights
+    # What `check_model` can't know before: the tensors of quantized and pickled weights.
+    refuse_gaps(name, found, in_gguf=bool(files.gguf_file))
     notes = tensor_notes(model, found)
     model.generation_config = own_generation_config(defaults, model.config, tokenizer)
     prompts = _make_prompts(tokenizer, model.config, template, defaults, settings)

@@ -19,6 +19,7 @@ from hfdemo.models.access import read_json
 from hfdemo.models.config_faults import refuse_impossible_number, unknown_value
 from hfdemo.models.disk import ModelFiles
 from hfdemo.models.explain import NeedsCode, in_one_line
+from hfdemo.models.gguf_private import headers_read_quickly
 from hfdemo.models.headers import shown_path
 from hfdemo.models.integrity import has_tokenizer
 
@@ -110,7 +111,8 @@ def merge_adapter(model: Any, folder: Path) -> Any:
 def _read(kind: Any, files: ModelFiles, folder: Path, **options: Any) -> Any:
     where = {"gguf_file": files.gguf_file} if files.gguf_file else {}
     try:
-        return kind.from_pretrained(folder, **where, **_SWITCHES, **options)
+        with headers_read_quickly():
+            return kind.from_pretrained(folder, **where, **_SWITCHES, **options)
     except ValueError as error:
         if _brings_code(folder):
             raise NeedsCode from error

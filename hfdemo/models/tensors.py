@@ -119,12 +119,13 @@ def _make_empty(name: str, config: Mapping[str, Any], stored: int) -> tuple[Any,
         raise found or ModelLoadError("cant_load", model=name, problem=problem) from error
 
 
-def refuse_gaps(name: str, found: Mapping[str, Any]) -> None:
+def refuse_gaps(name: str, found: Mapping[str, Any], in_gguf: bool = False) -> None:
     """Refuse a model for which the loader didn't find everything.
 
     Args:
         name: the model's name.
         found: what `from_pretrained` returns with `output_loading_info=True`.
+        in_gguf: whether its configuration is in the header of a GGUF file.
 
     Raises:
         ModelLoadError: the text names the tensors.
@@ -133,7 +134,7 @@ def refuse_gaps(name: str, found: Mapping[str, Any]) -> None:
         raise ModelLoadError("tensors_missing", model=name, tensors=names_of(missing))
     misfits = sorted(str(entry[0]) for entry in found.get("mismatched_keys") or ())
     if misfits:
-        raise ModelLoadError("tensors_misfit", model=name, tensors=names_of(misfits))
+        raise ModelLoadError("gguf_misfit" if in_gguf else "tensors_misfit", model=name, tensors=names_of(misfits))
 
 
 def tensor_notes(model: Any, found: Mapping[str, Any]) -> tuple[Note, ...]:

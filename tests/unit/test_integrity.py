@@ -8,14 +8,15 @@ import time
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from gguf import GGUFWriter
+from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from hfdemo.commands import check
@@ -29,6 +30,7 @@ from hfdemo.models.disk import ModelFiles
 from hfdemo.models.headers import shown_path
 from hfdemo.models.load import load_model, load_prompts
 from hfdemo.models.plan import Machine, make_plan, usual_facts
+from hfdemo.models.pretrained import load_config
 from hfdemo.settings import Settings
 from tests.unit.tiny_models import tiny_model
 
@@ -320,7 +322,7 @@ def test_a_path_is_shown_without_the_owners_name(monkeypatch, tmp_path):
     assert shown_path(Path("/srv/a")) == "/srv/a"
 
 
-GGUF_PARTS = ("attn_q", "attn_output", "ffn_up", "ffn_down")
+GGUF_PARTS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 
 
 def make_gguf(
@@ -329,20 +331,27 @@ def make_gguf(
     architecture: str = "llama",
     without: str = "",
     shapes: Mapping[str, tuple[int, int]] | None = None,
+    filled: Mapping[str, float] | None = None,
     **split: int,
 ) -> Path:
     writer = GGUFWriter(path, architecture)
     writer.add_block_count(2)
     writer.add_embedding_length(64)
     writer.add_head_count(4)
+    writer.add_head_count_kv(4)
+    writer.add_feed_forward_length(64)
+    writer.add_layer_norm_rms_eps(1e-6)
     writer.add_token_list(["a", "b"])
     for name, value in split.items():
         writer.add_uint16(f"split.{name}", value)
-    names = ["token_embd.weight", "output_norm.weight"]
-    names += [f"blk.{layer}.{part}.weight" for layer in range(layers) for part in GGUF_PARTS]
-    for name in names:
+    usual: dict[str, tuple[int, ...]] = {"token_embd.weight": (2, 64), "output_norm.weight": (64,)}
+    for layer in range(layers):
+        usual |= {f"blk.{layer}.{part}.weight": (64, 64) for part in GGUF_PARTS}
+        usual |= {f"blk.{layer}.{part}_norm.weight": (64,) for part in ("attn", "ffn")}
+    for name, shape in usual.items():
         if not fnmatch(name, without):
-            writer.add_tensor(name, torch.zeros((shapes or {}).get(name, (64, 64))).numpy())
+            numbers = torch.full((shapes or {}).get(name, shape), (filled or {}).get(name, 1.0))
+            writer.add_tensor(name, numbers.numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -352,7 +361,37 @@ def make_gguf(
 
 def test_a_whole_gguf_file_is_taken(tmp_path):
     plan = check_model(parse_model(str(make_gguf(tmp_path / "m.gguf"))), Settings(), MACHINE).plan
-    assert (plan.facts.parameters, plan.facts.layers, plan.facts.vocabulary) == (10 * 64 * 64, 2, 2)
+    parameters = 2 * 64 + 2 * (7 * 64 * 64 + 2 * 64) + 64
+    assert (plan.facts.parameters, plan.facts.layers, plan.facts.vocabulary) == (parameters, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("token_embd.weight", "model.embed_tokens.weight"), ("blk.1.attn_q.weight", "model.layers.1.self_attn.q_proj")],
+)
+def test_weights_of_zeros_in_a_gguf_file_are_refused_before_they_are_read(tmp_path, name, said):
+    filled = dict.fromkeys([name, *(name.replace("attn_q", part) for part in GGUF_PARTS)], 0.0)
+    error = refusal(make_gguf(tmp_path / "m.gguf", filled=filled))
+    assert (error.key, exit_status(error)) == ("tensors_hollow", 26)
+    assert said in error.fields["tensors"]
+
+
+def test_what_a_gguf_files_header_hides_is_told(tmp_path):
+    path = make_gguf(tmp_path / "m.gguf", layers=3)
+    (note,) = check_model(parse_model(str(path)), Settings(), MACHINE).notes
+    assert (note.key, dict(note.fields)["count"]) == ("layers_unread", "1")
+
+
+def test_the_words_of_a_gguf_file_are_not_read_for_its_configuration(tmp_path, monkeypatch):
+    def read_field(reader: GGUFReader, begin: int, kind: int) -> Any:
+        assert kind != GGUFValueType.ARRAY
+        return usual(reader, begin, kind)
+
+    path, usual = make_gguf(tmp_path / "m.gguf"), GGUFReader._get_field_parts
+    monkeypatch.setattr(GGUFReader, "_get_field_parts", read_field)
+    with pytest.raises(AssertionError):
+        AutoConfig.from_pretrained(tmp_path, gguf_file=path.name)
+    assert load_config(ModelFiles(tmp_path, path.name)).vocab_size == 2
 
 
 def test_a_gguf_file_whose_header_says_too_little_is_named(tmp_path):
@@ -376,17 +415,20 @@ def test_what_is_wrong_with_the_generation_config_is_noted_before_the_model_is_l
     assert [note.key for note in notes] == [key] * bool(key)
 
 
-@pytest.mark.parametrize("part", GGUF_PARTS)
+@pytest.mark.parametrize("part", [*GGUF_PARTS, "attn_norm", "ffn_norm"])
 def test_what_all_layers_of_a_gguf_file_lack_is_named(tmp_path, part):
     error = refusal(make_gguf(tmp_path / "m.gguf", without=f"blk.*.{part}.weight"))
-    assert (error.key, error.fields["tensors"]) == ("tensors_missing", f"blk.*.{part}")
+    theirs = {"attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "ffn_gate": "mlp.gate_proj"}
+    theirs |= {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
+    said = [f"model.layers.{layer}.{theirs[part]}.weight" for layer in (0, 1)] if part in theirs else [f"blk.*.{part}"]
+    assert (error.key, error.fields["tensors"]) == ("tensors_missing", ", ".join(said))
 
 
 @pytest.mark.parametrize("name", ["blk.1.ffn_up.weight", "token_embd.weight"])
 def test_a_tensor_of_another_shape_in_a_gguf_file_is_named(tmp_path, name):
     layers = 3 if name.startswith("blk") else 2
     error = refusal(make_gguf(tmp_path / "m.gguf", layers, shapes={name: (32, 32)}))
-    assert (error.key, error.fields["tensors"]) == ("gguf_misfit", name)
+    assert (error.key, error.fields["tensors"], exit_status(error)) == ("gguf_misfit", name, 26)
     assert "config.json" not in error.text("en") + error.text("ko")
 
 

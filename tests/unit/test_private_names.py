@@ -1,4 +1,4 @@
-"""The private names of torch, transformers and huggingface_hub exist, do what we rely on, and are used in one file.
+"""The private names of these libraries exist, do what we rely on, and are used in one file each.
 
 Whoever upgrades one of the libraries looks here first.
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from gguf import GGUFReader, GGUFWriter
 from huggingface_hub import HfApi, hf_hub_download, is_offline_mode
 from torch import nn
 from transformers import AutoModelForCausalLM, DynamicCache, GenerationConfig
@@ -29,7 +30,8 @@ from hfdemo.compute.transformers_private import (
     takes_dynamic_cache,
     usual_generation_values,
 )
-from hfdemo.models import hub_private
+from hfdemo.models import gguf_private, hub_private
+from hfdemo.models.gguf_private import QuickGgufReader
 from hfdemo.models.hub_private import (
     WeakFileLock,
     are_symlinks_supported,
@@ -48,6 +50,7 @@ PRIVATE = {
     torch_private: r"torch\.(?:_|ops\.|jit\._)|\b_foreach_|int4pack|\._(?:modules|parameters|buffers)\b",
     transformers_private: r"transformers\.(?:cache_utils|pytorch_utils|models\.)|_supports_default|_attn_impl"
     r"|_get_default|transformers\.utils\.logging import .*set_tqdm_hook",
+    gguf_private: r"_get_field_parts|gguf_scalar_to_np|gguf\.GGUFReader\b",
     hub_private: r"huggingface_hub\.(?!errors\b|utils\b)\w+|huggingface_hub import .*\bconstants"
     r"|huggingface_hub\.utils import .*(?:WeakFileLock|build_hf_headers|parse_ratelimit)|DOWNLOAD_CHUNK_SIZE =",
 }
@@ -275,3 +278,27 @@ def test_the_hubs_client_has_these_settings(monkeypatch):
         assert isinstance(getattr(constants, name), str), name
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert is_offline_mode()
+
+
+@pytest.mark.parametrize("kind", ["u8", "i32", "f32", "bool", "texts"])
+def test_gguf_reads_arrays_by_this_method(tmp_path, kind):
+    arrays = {"u8": [1, 2], "i32": [-1, 70_000], "f32": [0.5, 2.5], "bool": [True, False], "texts": ["가", ""]}
+    writer = GGUFWriter(tmp_path / "m.gguf", "llama")
+    writer.add_string("before", "begin")
+    writer.add_array("numbers", arrays[kind])
+    writer.add_string("after", "end")
+    writer.add_tensor("t", torch.ones(3).numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    quick, usual = QuickGgufReader(tmp_path / "m.gguf"), GGUFReader(tmp_path / "m.gguf")
+    assert list(quick.fields) == list(usual.fields)
+    assert quick.fields["before"].contents() == "begin" and quick.fields["after"].contents() == "end"
+    assert [(t.name, t.data.tolist()) for t in quick.tensors] == [("t", [1, 1, 1])]
+    found, expected = quick.fields["numbers"], usual.fields["numbers"]
+    if kind == "texts":
+        assert len(found.data) == 2
+    else:
+        assert [found.parts[i][0] for i in found.data] == [expected.parts[i][0] for i in expected.data]
+        assert found.types == expected.types
