@@ -144,9 +144,18 @@ def check_folder(folder: Path, config: Mapping[str, Any], allow_pickle: bool) ->
             tensors |= read_safetensors(folder / name)
         else:
             _refuse_broken_pickle(folder / name)
+    refuse_without_tokenizer(folder)
+    return tensors if all(name.endswith(".safetensors") for name in shards) else None
+
+
+def refuse_without_tokenizer(folder: Path) -> None:
+    """Refuse a model's folder that has nothing that a tokenizer can be made of.
+
+    Raises:
+        ModelLoadError: it is one.
+    """
     if not has_tokenizer(folder):
         raise ModelLoadError("no_tokenizer", folder=shown_path(folder))
-    return tensors if all(name.endswith(".safetensors") for name in shards) else None
 
 
 def has_tokenizer(folder: Path) -> bool:

@@ -21,7 +21,7 @@ from hfdemo.models.disk import ModelFiles
 from hfdemo.models.explain import NeedsCode, in_one_line
 from hfdemo.models.gguf_private import headers_read_quickly
 from hfdemo.models.headers import shown_path
-from hfdemo.models.integrity import has_tokenizer
+from hfdemo.models.integrity import has_tokenizer, refuse_without_tokenizer
 
 _SWITCHES = {"trust_remote_code": False, "local_files_only": True}
 """No code of the model's, and nothing but the files that are here: a configuration may name others on the Hub."""
@@ -36,12 +36,14 @@ def load_tokenizer(files: ModelFiles) -> Any:
     Raises:
         NeedsCode: it is a program.
         ImportError, PermissionError: it needs a package that isn't here, or may not be read.
-        ModelLoadError: it can't be read.
+        ModelLoadError: there is none, or it can't be read.
     """
     # An adapter may bring its own.
     folder = files.adapter if files.adapter and has_tokenizer(files.adapter) else files.folder
+    if not files.gguf_file:
+        refuse_without_tokenizer(folder)
     try:
-        config = _read_marked_config(files)
+        config = _read_odd_config(files)
         tokenizer = _read(AutoTokenizer, files, folder, **({"config": config} if config else {}))
         _refuse_impossible(tokenizer, folder)
         tokenizer.encode("a", add_special_tokens=False)  # some vocabularies lack what they need for any text at all
@@ -60,9 +62,7 @@ def load_config(files: ModelFiles) -> Any:
         NeedsCode: it is a program.
         OSError, ValueError, ...: it can't be read; see `explain.explain_load_error`.
     """
-    config = _read_marked_config(files) or _read(AutoConfig, files, files.folder)
-    if not getattr(config, "quantization_config", True):  # it says nothing, and the loader takes it for something
-        del config.quantization_config
+    config = _read_odd_config(files) or _read(AutoConfig, files, files.folder)
     choose_attention_freely(config)
     return config
 
@@ -140,13 +140,19 @@ def _unreadable(place: str, problem: str) -> ModelLoadError:
     return ModelLoadError("tokenizer_unreadable", place=place, problem=problem)
 
 
-def _read_marked_config(files: ModelFiles) -> Any:
-    """Return the configuration if its file begins with a byte order mark, which transformers doesn't read; or None."""
+def _read_odd_config(files: ModelFiles) -> Any:
+    """Return the configuration if transformers can't read its file as it is, or None if it can.
+
+    It may begin with a byte order mark, or hold nothing where it would say how the weights are quantized.
+    """
     path = files.folder / "config.json"
-    if files.gguf_file or not path.is_file() or not path.read_bytes().startswith(BOM_UTF8):
+    if files.gguf_file or not path.is_file():
         return None
     config = read_json(path)
-    return CONFIG_MAPPING[str(config.get("model_type"))].from_dict(config)
+    said = {key: value for key, value in config.items() if key != "quantization_config" or value}
+    if said == config and not path.read_bytes().startswith(BOM_UTF8):
+        return None
+    return CONFIG_MAPPING[str(config.get("model_type"))].from_dict(said)
 
 
 def _brings_code(folder: Path) -> bool:

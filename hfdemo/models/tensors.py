@@ -102,7 +102,9 @@ def _make_empty(name: str, config: Mapping[str, Any], stored: int) -> tuple[Any,
     Raises:
         ModelLoadError: there is none.
     """
-    said = {key: value for key, value in config.items() if value or key != "quantization_config"}  # see `load_config`
+    said = {
+        key: value for key, value in config.items() if value or key != "quantization_config"
+    }  # as `load_config` does
     try:
         known = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(said)
         choose_attention_freely(known)

@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import Mapping
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,12 @@ def with_mark(folder: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
 
 
-@pytest.mark.parametrize("change", [with_mark, lambda folder: change_config(folder, quantization_config={})])
+NOTHING: list[Any] = [{}, None, False, 0, "", []]
+
+
+@pytest.mark.parametrize(
+    "change", [with_mark, *(partial(change_config, quantization_config=value) for value in NOTHING)], ids=str
+)
 def test_a_byte_order_mark_or_an_empty_field_hurts_no_configuration(folder, change):
     change(folder)
     checked = check_model(parse_model(str(folder)), Settings(), MACHINE)
@@ -279,6 +285,9 @@ def test_a_folder_without_a_tokenizer_is_refused(folder):
     assert refusal(folder).key == "no_tokenizer", "its settings alone are none"
     (folder / "tokenizer_config.json").unlink()
     assert refusal(folder).key == "no_tokenizer"
+    with pytest.raises(ModelLoadError) as refused:
+        load_prompts(str(folder))
+    assert refused.value.key == "no_tokenizer"
 
 
 def test_a_tokenizer_of_bytes_needs_no_file_of_words(folder):
