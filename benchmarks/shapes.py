@@ -13,6 +13,8 @@ from benchmarks.shape_files import BITS, SHAPES, ensure_shape
 
 PROMPTS = (40, 570, 2000, 8000)
 NEW_TOKENS = 64
+ORDER = ("llama", "ours")
+"""Of the columns."""
 
 Run = dict[str, Any]
 """What one peer measured in one run; see `shape_peers.py`."""
@@ -26,7 +28,7 @@ def main() -> None:
         ("--bits", {"nargs": "*", "choices": list(BITS), "default": list(BITS), "help": "in how many bits"}),
         ("--prompts", {"nargs": "*", "type": int, "default": list(PROMPTS), "help": "tokens of the prompts"}),
     )
-    peers, note = find_peers("llama", "ours")
+    peers, note = find_peers(*ORDER)
     raw: dict[str, dict[str, list[Run]]] = {}
     for shape in arguments.shapes:
         for bits in arguments.bits:
@@ -38,7 +40,8 @@ def main() -> None:
                     found[peer].append(run_job("benchmarks.shape_peers", peer, job, HF_HUB_OFFLINE="1"))
                     progress(f"{shape} in {bits}, run {run + 1}, {TITLES[peer]}: {found[peer][-1]}")
             raw[f"{shape}, {bits} or {BITS[bits]}"] = found
-    publish("shapes", f"{_speed(raw, arguments.prompts)}\n\n{_memory(raw)}", raw, arguments.runs, note)
+    tables = (_speed(raw, arguments.prompts), _memory(raw), _loading(raw))
+    publish("shapes", "\n\n".join(tables), raw, arguments.runs, note)
 
 
 def _speed(raw: dict[str, dict[str, list[Run]]], prompts: list[int]) -> str:
@@ -48,7 +51,7 @@ def _speed(raw: dict[str, dict[str, list[Run]]], prompts: list[int]) -> str:
             cells = [
                 spread(run["answers"][index][figure] for run in found[peer]).text(digits) if peer in found else "-"
                 for figure, digits in (("first_s", 2), ("tokens_per_s", 1))
-                for peer in ("llama", "ours")
+                for peer in ORDER
             ]
             rates = [[run["answers"][index]["tokens_per_s"] for run in runs] for runs in found.values()]
             ratio = (
@@ -65,9 +68,17 @@ def _memory(raw: dict[str, dict[str, list[Run]]]) -> str:
         for kind in ("most_bytes", "kept_bytes"):
             sizes = {peer: spread(run[kind] for run in runs).median for peer, runs in found.items()}
             ratio = f"{sizes['ours'] / sizes['llama']:.2f}" if len(sizes) == 2 else "-"
-            shown = [f"{sizes[peer] / 1e6:,.0f}" if peer in sizes else "-" for peer in ("llama", "ours")]
+            shown = [f"{sizes[peer] / 1e6:,.0f}" if peer in sizes else "-" for peer in ORDER]
             rows.append([f"{name}, {'most' if kind == 'most_bytes' else 'at the end'}", *shown, ratio, "≤ 1.3"])
     return table(["Memory beside the program's own", "llama.cpp, MB", "hfdemo, MB", "Ratio", "To reach"], rows)
+
+
+def _loading(raw: dict[str, dict[str, list[Run]]]) -> str:
+    rows = [
+        [name, *(spread(run["load_s"] for run in found[peer]).text(1) if peer in found else "-" for peer in ORDER)]
+        for name, found in raw.items()
+    ]
+    return table(["Loading", "llama.cpp, s", "hfdemo, which packs, s"], rows)
 
 
 if __name__ == "__main__":

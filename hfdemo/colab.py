@@ -30,7 +30,7 @@ from hfdemo.models.plan_text import gigabytes_text
 from hfdemo.settings import SIGN_IN_NAME
 from hfdemo.words import LANGUAGES, Language, say
 
-A_TOKEN_HELPS = {EXIT_STATUS[key] for key in ("gated_no_token", "no_such_model_anonymous", "rate_limited")}
+STATUSES_A_TOKEN_HELPS = {EXIT_STATUS[key] for key in ("gated_no_token", "no_such_model_anonymous", "rate_limited")}
 """The doctor's exit statuses for which an access token may help; only then is Colab's vault asked for one."""
 
 LINK_TIMEOUT_S = 60.0
@@ -78,7 +78,7 @@ class Chat:
             NotReady: the doctor found a problem.
         """
         status, report = self._doctor()
-        if status in A_TOKEN_HELPS and (token := _token_of_vault()):
+        if status in STATUSES_A_TOKEN_HELPS and (token := _token_of_vault()):
             self._environ["HF_TOKEN"] = token
             status, report = self._doctor()
         _print(report)

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from hfdemo.errors import SettingsError
-from hfdemo.variables import COPIED_ALONG, NUMBERS, refuse_network
+from hfdemo.variables import COPIED_ALONG, NUMBER_VARIABLES, refuse_network
 from hfdemo.words import LANGUAGES, Language, language_of_terminal, say
 
 Platform = Literal["local", "colab", "space", "zerogpu"]
@@ -225,7 +225,7 @@ def from_env(environ: Mapping[str, str]) -> Settings:
         SettingsError: a value is outside its range.
     """
     refuse_network(environ)
-    for name, (low, high) in NUMBERS.items():
+    for name, (low, high) in NUMBER_VARIABLES.items():
         _whole_number(environ, name, low, low, high)
     defaults = Settings()
     settings = _read(environ, defaults)

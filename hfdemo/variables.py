@@ -19,7 +19,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 """Source: httpx 0.28, `_config.py`."""
 
-TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 COPIED_ALONG = (
     "\ufeff\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069"
@@ -28,7 +28,7 @@ COPIED_ALONG = (
 """What comes along with a word that is copied or read from a file: byte order mark, marks without width, such as the
 one that Windows puts before a path, spaces, quotes."""
 
-NUMBERS = {
+NUMBER_VARIABLES = {
     "GRADIO_SERVER_PORT": (1, 65_535),
     "GRADIO_NUM_PORTS": (1, 65_535),
     "GRADIO_NODE_NUM_PORTS": (1, 65_535),
@@ -41,7 +41,7 @@ NUMBERS = {
 
 ROOT_PATH = "GRADIO_ROOT_PATH"
 
-NONE_IF_EMPTY = (*NUMBERS, "GRADIO_SERVER_NAME", ROOT_PATH, "SSL_CERT_FILE")
+NONE_IF_EMPTY = (*NUMBER_VARIABLES, "GRADIO_SERVER_NAME", ROOT_PATH, "SSL_CERT_FILE")
 """What a Compose file sets to nothing is as if it weren't set; Gradio would take it for a value."""
 
 
@@ -66,7 +66,7 @@ def sanitize_variables(environ: MutableMapping[str, str]) -> None:
         named = [host for name in NO_PROXIES for host in _listed(environ.get(name, ""))]
         hosts = ",".join(dict.fromkeys([*named, *LOOPBACK, *([own] if own else [])]))
         environ.update(dict.fromkeys(NO_PROXIES, hosts))
-    for name in TOKENS:
+    for name in TOKEN_VARIABLES:
         if name in environ:
             environ[name] = environ[name].strip(COPIED_ALONG)
 

@@ -96,7 +96,7 @@ def read_text(name: str, value: object) -> str:
     return replace_surrogates(value)
 
 
-def read_object(written: str | bytes) -> dict[str, Any] | None:
+def parse_object(written: str | bytes) -> dict[str, Any] | None:
     """Return the JSON object in a text; None if it is anything else, or nested too deeply."""
     try:
         found = json.loads(written)

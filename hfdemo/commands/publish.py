@@ -34,8 +34,8 @@ from hfdemo.publish.space import (
     configure,
     create,
     look,
-    settings_of,
     upload,
+    variables_of,
 )
 from hfdemo.settings import CREDIT_SCOPE, find_platform
 from hfdemo.variables import refuse_network
@@ -141,7 +141,7 @@ class _Publishing:
         found = look(self._api, repo_id) if publisher else None
         hardware = self._options.hardware or (found.hardware if found else None) or ZERO_GPU
         self._tell_space(repo_id, hardware, found)
-        there = settings_of(self._api, repo_id) if found else {}
+        there = variables_of(self._api, repo_id) if found else {}
         self._scopes = self._find_scopes(there)
         is_adapter = model.is_adapter if model else self._is_adapter(there.get("HFDEMO_MODEL", ""))
         files = self._files(name.title, hardware == ZERO_GPU, self._page(repo_id), is_adapter)

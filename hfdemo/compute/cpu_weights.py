@@ -19,8 +19,16 @@ import torch
 from torch import Tensor, nn
 
 from hfdemo.compute.faster import faster
-from hfdemo.compute.packing import Packed, StoredSteps, layout, pack_steps, to_16_steps, unpack_blocks, unpack_rows
-from hfdemo.compute.packing import pack as pack_numbers
+from hfdemo.compute.packing import (
+    Packed,
+    StoredLevels,
+    layout,
+    pack_levels,
+    pack_numbers,
+    to_16_levels,
+    unpack_blocks,
+    unpack_rows,
+)
 from hfdemo.compute.prompt_products import multiply, prompt_dtype
 from hfdemo.compute.torch_private import multiply_by_int4
 from hfdemo.settings import CpuWeights
@@ -174,7 +182,7 @@ class PackedWeight(Weight):
 
     def unpacked_product(self, rows: Tensor) -> Tensor:
         """Return the product with the weight unpacked, a block at a time."""
-        dtype = prompt_dtype(rows.dtype)
+        dtype = prompt_dtype(rows.dtype, len(rows))
         many = rows.to(dtype)
         product = rows.new_empty(rows.shape[0], self._rows)  # `len` would be recorded as it is now
         for outputs, weights in unpack_blocks(self._packed(), dtype):
@@ -250,7 +258,7 @@ class _TriedWeight:
         return PackedWeight.of([weight], self._format, None)
 
 
-def pack(weights: Sequence[Tensor], wanted: CpuWeights, bias: Tensor | None = None) -> Weight:
+def pack_weight(weights: Sequence[Tensor], wanted: CpuWeights, bias: Tensor | None = None) -> Weight:
     """Pack a weight, in as few bits as wanted and possible.
 
     Args:
@@ -273,7 +281,7 @@ def pack(weights: Sequence[Tensor], wanted: CpuWeights, bias: Tensor | None = No
     return PlainWeight(weights, bias)
 
 
-def pack_as_stored(weights: Sequence[StoredSteps], dtype: torch.dtype, bias: Tensor | None = None) -> Weight | None:
+def pack_as_stored(weights: Sequence[StoredLevels], dtype: torch.dtype, bias: Tensor | None = None) -> Weight | None:
     """Pack a weight that is stored in 4 bit as it is stored, or return None if the kernel can't multiply by it.
 
     Args:
@@ -285,7 +293,7 @@ def pack_as_stored(weights: Sequence[StoredSteps], dtype: torch.dtype, bias: Ten
     group = first.counts.shape[1] // first.step.shape[1]
     if group != GROUP or layout() is None:
         return None
-    packed = PackedWeight(pack_steps(weights), sum(map(len, weights)), group, dtype, bias)
+    packed = PackedWeight(pack_levels(weights), sum(map(len, weights)), group, dtype, bias)
     return packed if packed.is_right([first.numbers().to(dtype)]) else None
 
 
@@ -296,8 +304,8 @@ class WeightSource(Protocol):
         """Read what a part of the model lacks."""
         ...
 
-    def steps_of(self, module: nn.Module) -> StoredSteps | None:
-        """Return the weight of a module as it is stored, if that is in 16 steps; its bias is read."""
+    def levels_of(self, module: nn.Module) -> StoredLevels | None:
+        """Return the weight of a module as it is stored, if that is in 16 levels; its bias is read."""
         ...
 
 
@@ -307,7 +315,7 @@ class InMemory:
     def read(self, part: nn.Module) -> None:
         """Do nothing."""
 
-    def steps_of(self, module: nn.Module) -> StoredSteps | None:
+    def levels_of(self, module: nn.Module) -> StoredLevels | None:
         """Return None: nobody knows how they were stored."""
         return None
 
@@ -322,6 +330,6 @@ def _was_in_4_bit(weight: Tensor) -> bool:
         return False
     rows = weight[:: max(1, len(weight) // 64)].float()
     groups = rows.view(len(rows), -1, GROUP)
-    counts, step, least = to_16_steps(groups)
+    counts, step, least = to_16_levels(groups)
     error = counts * step + least - groups
     return bool(error.norm() <= LOSSLESS * groups.norm())

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hfdemo.compute.architectures import FAST_ARCHITECTURES, Architecture
-from hfdemo.compute.cpu_weights import PlainWeight, Weight, WeightSource, pack, pack_as_stored
+from hfdemo.compute.cpu_weights import PlainWeight, Weight, WeightSource, pack_as_stored, pack_weight
 from hfdemo.compute.faster import faster
 from hfdemo.compute.packed_weights import PackedWeights
 from hfdemo.settings import CpuWeights
@@ -473,12 +473,12 @@ class _Packer:
             return packed
         for module in modules:
             self._source.read(module)
-        return pack([module.weight.data for module in modules], wanted, _bias_of(modules))
+        return pack_weight([module.weight.data for module in modules], wanted, _bias_of(modules))
 
     def _as_stored(self, modules: Sequence[nn.Linear | nn.Embedding]) -> Weight | None:
-        steps = [self._source.steps_of(module) for module in modules]
-        known = [each for each in steps if each]
-        if len(known) < len(steps):
+        stored = [self._source.levels_of(module) for module in modules]
+        known = [each for each in stored if each]
+        if len(known) < len(stored):
             return None
         return pack_as_stored(known, modules[0].weight.dtype, _bias_of(modules))
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hfdemo.compute.cpu_weights import Weight, pack
+from hfdemo.compute.cpu_weights import Weight, pack_weight
 from hfdemo.compute.packed_weights import PackedWeights
 from hfdemo.compute.prompt_products import linears_on_cpu
 from hfdemo.settings import CpuWeights
@@ -58,7 +58,7 @@ def pack_linears(model: Any, wanted: CpuWeights, packed_weights: PackedWeights |
     head, names = model.get_output_embeddings(), {module: name for name, module in model.named_modules()}
     total = 0
     for module, name, linear in linears_on_cpu(model):
-        make = partial(pack, [linear.weight.data], "int8" if linear is head else wanted, linear.bias)
+        make = partial(pack_weight, [linear.weight.data], "int8" if linear is head else wanted, linear.bias)
         packed = packed_weights.weight(names[linear], linear.weight.dtype, make)
         if packed.weight_format != "bf16":
             setattr(module, name, PackedLinear(linear, packed))

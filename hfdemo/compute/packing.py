@@ -1,7 +1,7 @@
 """Weights in 4 and 8 bit in the layout of PyTorch's 4-bit kernel, and back.
 
-4 bit are 16 equal steps from the least weight of a group to its greatest. 8 bit are the sum of two products in 4 bit:
-16 times the upper four bits, and the lower four.
+4 bit are 16 equally spaced levels from the least weight of a group to its greatest. 8 bit are the sum of two products
+in 4 bit: 16 times the upper four bits, and the lower four.
 """
 
 import math
@@ -98,10 +98,10 @@ def layout() -> Layout | None:
 
 
 Packed = Sequence[tuple[Tensor, Tensor]]
-"""What `pack` or `pack_steps` returned."""
+"""What `pack_numbers` or `pack_levels` returned."""
 
 
-def pack(weights: Sequence[Tensor], bits: int, group: int) -> Packed:
+def pack_numbers(weights: Sequence[Tensor], bits: int, group: int) -> Packed:
     """Return weights, one below the other, in the kernel's layout, with their scales and zeros.
 
     Args:
@@ -117,15 +117,15 @@ def pack(weights: Sequence[Tensor], bits: int, group: int) -> Packed:
     return _pack_in_chunks(weights, lambda pieces: pack_chunk(_one_below_the_other(pieces), group))
 
 
-class Steps(NamedTuple):
-    """Rows of a weight as its file has them, if that is 16 equal steps for each group of a row."""
+class Levels(NamedTuple):
+    """Rows of a weight as its file has them, if that is 16 equally spaced levels for each group of a row."""
 
     counts: Tensor
-    """At which step each weight is, from 0 to 15, in 8 bit; of shape [rows, inputs]."""
+    """At which level each weight is, from 0 to 15, in 8 bit; of shape [rows, inputs]."""
     step: Tensor
-    """How far the steps are apart, of shape [rows, groups]."""
+    """How far the levels are apart, of shape [rows, groups]."""
     least: Tensor
-    """What step 0 stands for, of the same shape."""
+    """What level 0 stands for, of the same shape."""
 
     def numbers(self) -> Tensor:
         """Return the rows themselves, of shape [rows, inputs]."""
@@ -133,8 +133,8 @@ class Steps(NamedTuple):
         return torch.addcmul(self.least[..., None], counts.float(), self.step[..., None]).flatten(1)
 
 
-class StoredSteps(Protocol):
-    """A weight that is stored in 16 steps, whose rows are read when they are asked for."""
+class StoredLevels(Protocol):
+    """A weight that is stored in 16 levels, whose rows are read when they are asked for."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -143,13 +143,13 @@ class StoredSteps(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, rows: slice) -> Steps: ...
+    def __getitem__(self, rows: slice) -> Levels: ...
 
 
-def pack_steps(weights: Sequence[StoredSteps]) -> Packed:
-    """Return weights that are stored in 16 steps, one below the other, in the kernel's layout.
+def pack_levels(weights: Sequence[StoredLevels]) -> Packed:
+    """Return weights that are stored in 16 levels, one below the other, in the kernel's layout.
 
-    Only their steps are rounded, to bfloat16; the mean of a group stays as it was.
+    Only the size of a step is rounded, to bfloat16; the mean of a group stays as it was.
     """
     return _pack_in_chunks(weights, _pack_stored)
 
@@ -229,7 +229,7 @@ def _known_layout() -> Layout:
 
 
 def _pack_in_chunks(
-    weights: Sequence[Tensor] | Sequence[StoredSteps], pack_pieces: Callable[[list[Any]], list[Tensor]]
+    weights: Sequence[Tensor] | Sequence[StoredLevels], pack_pieces: Callable[[list[Any]], list[Tensor]]
 ) -> Packed:
     """Return weights, one below the other, packed a few rows at a time.
 
@@ -251,7 +251,7 @@ def _pack_in_chunks(
     return list(zip(numbers, scales, strict=True))
 
 
-def _chunks(weights: Sequence[Tensor] | Sequence[StoredSteps]) -> Iterator[list[Any]]:
+def _chunks(weights: Sequence[Tensor] | Sequence[StoredLevels]) -> Iterator[list[Any]]:
     """Yield the rows of weights, one below the other, in chunks that never split the kernel's blocks."""
     rows, inputs = sum(map(len, weights)), weights[0].shape[1]
     at_once = max(1, CHUNK_NUMBERS // (inputs * ROWS_OF_A_BLOCK)) * ROWS_OF_A_BLOCK
@@ -276,17 +276,17 @@ def _one_below_the_other(pieces: Sequence[Tensor]) -> Tensor:
 def _pack_int4(weight: Tensor, group: int) -> list[Tensor]:
     """Return a weight of shape [rows, inputs] packed, and its scales and zeros, [rows, inputs / group, 2].
 
-    The weights of a group lie on 16 equal steps from their least to their greatest; the kernel counts from the middle.
-    Steps are rounded to bfloat16; what the middle stands for is where the mean of the weights stays as it was.
+    The weights of a group lie on 16 equally spaced levels from their least to their greatest; the kernel counts from
+    the middle. The size of a step is rounded to bfloat16; the middle stands for what leaves the mean as it was.
     """
     groups = weight.float().view(len(weight), -1, group)
-    counts, step, _ = to_16_steps(groups)
+    counts, step, _ = to_16_levels(groups)
     scales = _scales_with_mean(_mean(counts), step, groups.mean(-1, keepdim=True))
     return [_known_layout().join(counts.flatten(1)), scales]
 
 
-def _pack_stored(pieces: Sequence[Steps]) -> list[Tensor]:
-    """Return weights that are stored in 16 steps packed, and their scales and zeros."""
+def _pack_stored(pieces: Sequence[Levels]) -> list[Tensor]:
+    """Return weights that are stored in 16 levels packed, and their scales and zeros."""
     counts, step, least = (_one_below_the_other(parts) for parts in zip(*pieces, strict=True))
     step, mean = step[..., None], _mean(counts.view(*step.shape, -1))
     return [_known_layout().join(counts), _scales_with_mean(mean, step, least[..., None] + mean * step)]
@@ -329,8 +329,8 @@ def _whole_numbers(near: Tensor) -> Tensor:
     return near.round_().to(torch.int8).view(torch.uint8)
 
 
-def to_16_steps(groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return which of 16 steps is nearest to each weight, in 8 bit, their size and the first, all by groups of a row.
+def to_16_levels(groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return which of 16 levels is nearest to each weight, in 8 bit, their size and the first, all by groups of a row.
 
     Args:
         groups: of shape [rows, groups, weights], in 32 bit.

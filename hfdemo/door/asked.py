@@ -11,7 +11,7 @@ from hfdemo.chat.messages import Message, ToolCall
 from hfdemo.chat.options import LIMITS, RECOMMENDED, Options, Thinking, check_stop_texts
 from hfdemo.chat.request import ChatRequest
 from hfdemo.door.fields import PENALTIES, Fields
-from hfdemo.door.tools import read_calls, read_result
+from hfdemo.door.tools import calls_in, read_result
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import InvalidInput
 
@@ -154,7 +154,7 @@ def read_messages(messages: Sequence[Fields], field: str, system_prompt: str = "
             said.append(Message("user", content))
         elif role == "assistant":
             thought = message.text("reasoning_content") or message.text("reasoning")
-            asked_for = read_calls(message)
+            asked_for = calls_in(message)
             calls |= {call.id: call for call in asked_for}
             said.append(Message("assistant", content, thought, asked_for))
         elif role == "tool":

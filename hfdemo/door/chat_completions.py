@@ -8,7 +8,7 @@ from hfdemo.chat.messages import ToolCall
 from hfdemo.chat.reply import Delta, Receipt, Token
 from hfdemo.door.asked import Asked, go_on, model_to_answer, read_messages, read_sampling, read_schema
 from hfdemo.door.fields import MAX_LIKELIEST, Fields
-from hfdemo.door.forms import Event, Told, logprob, new_id, now, usage
+from hfdemo.door.forms import StreamEvent, Told, logprob, new_id, now, usage
 from hfdemo.door.operation import Operation
 from hfdemo.door.schemas import (
     FLAG,
@@ -68,22 +68,22 @@ class ChatForm:
         self._calls = CallsTold(asked.request)
         self._head = {"id": new_id("chatcmpl"), "created": now(), "model": asked.model}
 
-    def begin(self) -> Iterator[Event]:
+    def begin(self) -> Iterator[StreamEvent]:
         """Yield the event that says who speaks."""
         yield self._chunk({"role": "assistant", "content": ""})
 
-    def add(self, delta: Delta) -> Iterator[Event]:
+    def add(self, delta: Delta) -> Iterator[StreamEvent]:
         """Take the next piece and yield its event, if there is anything to tell."""
         piece = self._told.add(delta)
         yield from self._tell(piece.thought, self._calls.add(piece.text, delta.calls), piece.tokens)
 
-    def end(self, receipt: Receipt) -> Iterator[Event]:
+    def end(self, receipt: Receipt) -> Iterator[StreamEvent]:
         """Yield why the reply ended, and what it took if that is asked for."""
         yield from self._tell("", self._calls.end())
         yield self._chunk({}, finish=self._calls.finish_word(receipt.finish_reason))
         if self._asked.tells_usage:
             head = {"object": "chat.completion.chunk", "choices": [], "usage": usage(receipt)}
-            yield Event(self._head | head)
+            yield StreamEvent(self._head | head)
 
     def whole(self, receipt: Receipt) -> dict[str, Any]:
         """Return the reply."""
@@ -104,7 +104,9 @@ class ChatForm:
         head = self._head | {"model": receipt.model or self._asked.model}
         return head | {"object": "chat.completion", "choices": [choice], "usage": usage(receipt)}
 
-    def _tell(self, thought: str, read: tuple[str, list[ToolCall]], tokens: Sequence[Token] = ()) -> Iterator[Event]:
+    def _tell(
+        self, thought: str, read: tuple[str, list[ToolCall]], tokens: Sequence[Token] = ()
+    ) -> Iterator[StreamEvent]:
         """Yield the event of what is new, if anything is."""
         text, calls = read
         told: dict[str, Any] = {
@@ -115,10 +117,10 @@ class ChatForm:
         if told or tokens:
             yield self._chunk(told or {"content": ""}, tokens)
 
-    def _chunk(self, delta: dict[str, Any], tokens: Sequence[Token] = (), finish: str | None = None) -> Event:
+    def _chunk(self, delta: dict[str, Any], tokens: Sequence[Token] = (), finish: str | None = None) -> StreamEvent:
         choice = {"index": 0, "delta": delta, "logprobs": self._logprobs(tokens), "finish_reason": finish}
         usage_later = {"usage": None} if self._asked.tells_usage else {}
-        return Event(self._head | {"object": "chat.completion.chunk", "choices": [choice]} | usage_later)
+        return StreamEvent(self._head | {"object": "chat.completion.chunk", "choices": [choice]} | usage_later)
 
     def _logprobs(self, tokens: Sequence[Token]) -> dict[str, Any] | None:
         if self._asked.request.likeliest is None or not tokens:

@@ -9,7 +9,7 @@ from hfdemo.chat.reply import Delta, Receipt, Token
 from hfdemo.chat.request import ChatRequest
 from hfdemo.door.asked import Asked, model_to_answer, read_sampling, read_schema
 from hfdemo.door.fields import MAX_LIKELIEST, Fields
-from hfdemo.door.forms import Event, Told, finish_word, logprob, new_id, now, usage
+from hfdemo.door.forms import StreamEvent, Told, finish_word, logprob, new_id, now, usage
 from hfdemo.door.operation import Operation
 from hfdemo.door.schemas import FORMAT, LENGTH, LIKELIEST, SAMPLING, STREAM_OPTIONS, TEXT, object_of, or_null, reply_of
 from hfdemo.engines.protocol import Status
@@ -55,21 +55,21 @@ class CompletionForm:
         self._head = {"id": new_id("cmpl"), "object": "text_completion", "created": now(), "model": asked.model}
         self._offset = 0  # where the next token begins in the text
 
-    def begin(self) -> Iterator[Event]:
+    def begin(self) -> Iterator[StreamEvent]:
         """Yield nothing: the first event has text already."""
         yield from ()
 
-    def add(self, delta: Delta) -> Iterator[Event]:
+    def add(self, delta: Delta) -> Iterator[StreamEvent]:
         """Take the next piece and yield its event, if there is anything to tell."""
         piece = self._told.add(delta)
         if piece.text or piece.tokens:
             yield self._chunk(piece.text, piece.tokens)
 
-    def end(self, receipt: Receipt) -> Iterator[Event]:
+    def end(self, receipt: Receipt) -> Iterator[StreamEvent]:
         """Yield why the reply ended, and what it took if that is asked for."""
         yield self._chunk("", (), finish_word(receipt.finish_reason))
         if self._asked.tells_usage:
-            yield Event(self._head | {"choices": [], "usage": usage(receipt)})
+            yield StreamEvent(self._head | {"choices": [], "usage": usage(receipt)})
 
     def whole(self, receipt: Receipt) -> dict[str, Any]:
         """Return the reply."""
@@ -78,9 +78,9 @@ class CompletionForm:
         head = self._head | {"model": receipt.model or self._asked.model}
         return head | {"choices": [choice], "usage": usage(receipt)}
 
-    def _chunk(self, text: str, tokens: Sequence[Token], finish: str | None = None) -> Event:
+    def _chunk(self, text: str, tokens: Sequence[Token], finish: str | None = None) -> StreamEvent:
         usage_later = {"usage": None} if self._asked.tells_usage else {}
-        return Event(self._head | {"choices": [self._choice(text, tokens, finish)]} | usage_later)
+        return StreamEvent(self._head | {"choices": [self._choice(text, tokens, finish)]} | usage_later)
 
     def _choice(self, text: str, tokens: Sequence[Token], finish: str | None) -> dict[str, Any]:
         return {"index": 0, "text": text, "logprobs": self._logprobs(tokens), "finish_reason": finish}

@@ -14,12 +14,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hfdemo.answering import Answer, Answering
-from hfdemo.chat.messages import read_object
+from hfdemo.chat.messages import parse_object
 from hfdemo.door.asked import Asked, cache_key, served_name
 from hfdemo.door.chat_completions import CHAT
 from hfdemo.door.completions import COMPLETION
 from hfdemo.door.fields import Fields
-from hfdemo.door.forms import Event, ReplyForm
+from hfdemo.door.forms import ReplyForm, StreamEvent
 from hfdemo.door.openapi import make_document
 from hfdemo.door.operation import Operation
 from hfdemo.door.responses import RESPONSE
@@ -173,7 +173,7 @@ class _Reply:
         except Exception as error:
             told = error if isinstance(error, HfdemoError) else explain_failure(error)
             if self._started:
-                await self._put([Event(_error_body(told, _language(self._scope)))])
+                await self._put([StreamEvent(_error_body(told, _language(self._scope)))])
                 await self._finish()
             else:
                 await _error_answer(told, _language(self._scope))(self._scope, _nothing, self._send)
@@ -203,7 +203,7 @@ class _Reply:
                 if delta.receipt:
                     await self._finish()
 
-    async def _put(self, events: Iterable[Event]) -> None:
+    async def _put(self, events: Iterable[StreamEvent]) -> None:
         """Send events in one piece; where there is none, a comment now and then."""
         # JSON in ASCII alone: huggingface_hub takes U+2028 and its like for the end of a line.
         text = "".join(
@@ -243,7 +243,7 @@ def _read_asked(operation: Operation, body: bytes, status: Status) -> Asked:
     Raises:
         InvalidInput: it can't be read; the text says why.
     """
-    found = read_object(body)
+    found = parse_object(body)
     if found is None:
         raise InvalidInput("not_an_object")
     return operation.read(Fields(found), status)

@@ -12,7 +12,7 @@ from hfdemo.chat.request import ChatRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class StreamEvent:
     """One event of a stream."""
 
     data: dict[str, Any]
@@ -25,15 +25,15 @@ class ReplyForm(Protocol):
     ends_with_done: bool
     """Whether `[DONE]` stands at the end of its stream."""
 
-    def begin(self) -> Iterator[Event]:
+    def begin(self) -> Iterator[StreamEvent]:
         """Yield the events before the reply."""
         ...
 
-    def add(self, delta: Delta) -> Iterator[Event]:
+    def add(self, delta: Delta) -> Iterator[StreamEvent]:
         """Take the next piece and yield its events."""
         ...
 
-    def end(self, receipt: Receipt) -> Iterator[Event]:
+    def end(self, receipt: Receipt) -> Iterator[StreamEvent]:
         """Yield the events behind the last piece."""
         ...
 

@@ -10,7 +10,7 @@ from hfdemo.chat.reply import Delta, Receipt
 from hfdemo.chat.request import ChatRequest
 from hfdemo.door.asked import Asked, go_on, model_to_answer, read_messages, read_sampling, read_schema
 from hfdemo.door.fields import Fields
-from hfdemo.door.forms import Event, Told, finish_word, new_id, now
+from hfdemo.door.forms import StreamEvent, Told, finish_word, new_id, now
 from hfdemo.door.operation import Operation
 from hfdemo.door.schemas import COUNT, LENGTH, MESSAGE, SAMPLING, TEXT, object_of, or_null
 from hfdemo.engines.protocol import Status
@@ -74,12 +74,12 @@ class ResponseForm:
         self._events = 0
         self._begun: list[str] = []  # the items that have been announced
 
-    def begin(self) -> Iterator[Event]:
+    def begin(self) -> Iterator[StreamEvent]:
         """Yield the events before the reply."""
         for name in ("created", "in_progress"):
             yield self._event(f"response.{name}", response=self._response("in_progress", [], None))
 
-    def add(self, delta: Delta) -> Iterator[Event]:
+    def add(self, delta: Delta) -> Iterator[StreamEvent]:
         """Take the next piece and yield its events."""
         piece = self._told.add(delta)
         if piece.thought:
@@ -90,7 +90,7 @@ class ResponseForm:
             at = self._at(self._answer_id)
             yield self._event("response.output_text.delta", **at, delta=piece.text, logprobs=[])
 
-    def end(self, receipt: Receipt) -> Iterator[Event]:
+    def end(self, receipt: Receipt) -> Iterator[StreamEvent]:
         """Yield the end of each item, and the whole response."""
         yield from self._announce(self._answer_id)
         for item in self._items(receipt):
@@ -110,7 +110,7 @@ class ResponseForm:
         status = "completed" if finish_word(receipt.finish_reason) == "stop" else "incomplete"
         return self._response(status, self._items(receipt), receipt)
 
-    def _announce(self, item_id: str) -> Iterator[Event]:
+    def _announce(self, item_id: str) -> Iterator[StreamEvent]:
         """Yield what announces an item, unless it has been."""
         if item_id in self._begun:
             return
@@ -138,9 +138,9 @@ class ResponseForm:
         index = 1 if item_id == self._answer_id and self._told.thought else 0
         return {"item_id": item_id, "output_index": index, "content_index": 0}
 
-    def _event(self, name: str, **data: Any) -> Event:
+    def _event(self, name: str, **data: Any) -> StreamEvent:
         self._events += 1
-        return Event({"type": name, "sequence_number": self._events - 1, **data}, name)
+        return StreamEvent({"type": name, "sequence_number": self._events - 1, **data}, name)
 
     def _response(self, status: str, output: list[dict[str, Any]], receipt: Receipt | None) -> dict[str, Any]:
         options = self._asked.request.options

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hfdemo.chat.messages import Message, ToolCall, read_object, replace_surrogates
+from hfdemo.chat.messages import Message, ToolCall, parse_object, replace_surrogates
 from hfdemo.chat.reply import FinishReason
 from hfdemo.chat.request import ChatRequest
 from hfdemo.chat.tool_calls import CallReader
@@ -54,7 +54,7 @@ def read_tools(fields: Fields) -> Tools:
     return Tools(definitions, json.dumps(_call_schema(wanted)), tuple(wanted))
 
 
-def read_calls(message: Fields) -> tuple[ToolCall, ...]:
+def calls_in(message: Fields) -> tuple[ToolCall, ...]:
     """Return the calls that an earlier reply asked for.
 
     Raises:
@@ -178,7 +178,7 @@ def _call_schema(tools: Mapping[str, Any]) -> dict[str, Any]:
 def _read_call(call: Fields) -> ToolCall:
     function = call.object("function")
     name, arguments = function.text("name"), function.text("arguments")
-    found = read_object(arguments or "{}")
+    found = parse_object(arguments or "{}")
     if found is None:
         raise InvalidInput("bad_field", name=function.name("arguments"))
     if not name:

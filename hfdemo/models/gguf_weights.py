@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 
 from hfdemo.chat.notes import Note
 from hfdemo.compute.architectures import FAST_ARCHITECTURES
-from hfdemo.compute.packing import StoredSteps
+from hfdemo.compute.packing import StoredLevels
 from hfdemo.compute.transformers_private import (
     loads_lazily,
     name_gguf_tensors,
@@ -26,8 +26,8 @@ from hfdemo.compute.transformers_private import (
     read_gguf_table,
     unpack_gguf,
 )
+from hfdemo.models.gguf_levels import STORED_IN_LEVELS, GgufLevels
 from hfdemo.models.gguf_private import QuickGgufReader
-from hfdemo.models.gguf_steps import STORED_IN_STEPS, GgufSteps
 from hfdemo.models.progress import SILENT, Progress
 from hfdemo.models.tensors import refuse_gaps, refuse_hollow, telling_weights, tensor_notes
 
@@ -103,19 +103,19 @@ class GgufWeights:
             for name, _ in list(module.named_parameters(recurse=False)):
                 self._give(module, name)
 
-    def steps_of(self, module: nn.Module) -> StoredSteps | None:
-        """Return the weight of a linear layer or an embedding as it is stored, if that is in 4 bit; see `GgufSteps`.
+    def levels_of(self, module: nn.Module) -> StoredLevels | None:
+        """Return the weight of a linear layer or an embedding as it is stored, if that is in 4 bit; see `GgufLevels`.
 
         Raises:
             Cancelled: `progress` ended it.
         """
         info = self._stored[self._names_of[id(module), "weight"]]
-        if info.ggml_type not in STORED_IN_STEPS:
+        if info.ggml_type not in STORED_IN_LEVELS:
             return None
         if isinstance(getattr(module, "bias", None), nn.Parameter):
             self._give(module, "bias")
         rows, inputs = info.shape
-        return GgufSteps(self._ordered(info.name, self._blocks(info).view(rows, -1)), info.ggml_type, inputs)
+        return GgufLevels(self._ordered(info.name, self._blocks(info).view(rows, -1)), info.ggml_type, inputs)
 
     def _give(self, module: nn.Module, name: str) -> None:
         """Give a module, and those that share it, one of its weights."""

@@ -134,8 +134,9 @@ def _fingerprint(files: ModelFiles, packing: str) -> str:
     digest = hashlib.sha256()
     for text in (packing, this_cpu(), str(layout()), version("torch"), version("transformers")):
         digest.update(f"{text}\n".encode())
-    for path in sorted(Path(compute.__path__[0]).glob("*.py")):  # what packs, and what reads it
-        digest.update(path.read_bytes())
+    sources = ((Path(compute.__path__[0]), "*.py"), (Path(__file__).parent, "gguf_*.py"))
+    for path in (path for folder, names in sources for path in sorted(folder.glob(names))):
+        digest.update(path.read_bytes())  # of what reads, packs and multiplies
     for path in _of_model(files):
         status = path.stat()
         digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())

@@ -25,7 +25,7 @@ NAMED_AT_MOST = 5
 ROWS_LOOKED_AT = 64
 """Of a weight, spread over all of it."""
 
-NUMBERS = ("F32", "F16", "BF16")
+FLOAT_DTYPES = ("F32", "F16", "BF16")
 """The types, as safetensors names them, of weights that are looked at."""
 
 MANY_LAYERS = 1000
@@ -190,7 +190,7 @@ def refuse_hollow(name: str, weights: Mapping[str, torch.Tensor]) -> None:
 
 def _refuse_hollow_files(name: str, model: Any, stored: Mapping[str, Tensor]) -> None:
     """Refuse a model as `refuse_hollow` does, before it is loaded; a weight is read whole if some rows are hollow."""
-    telling = [key for key in telling_weights(model) if key in stored and stored[key].dtype in NUMBERS]
+    telling = [key for key in telling_weights(model) if key in stored and stored[key].dtype in FLOAT_DTYPES]
     hollow = [key for key in telling if _is_hollow(torch.cat(read_rows(key, stored[key], ROWS_LOOKED_AT)))]
     refuse_hollow(name, {key: torch.cat(read_rows(key, stored[key])) for key in hollow})
 

@@ -13,7 +13,7 @@ from hfdemo.models.explain import bad_token_error
 from hfdemo.models.hub_private import constants
 from hfdemo.models.saved_token import can_be_sent, saved_token
 from hfdemo.settings import Platform
-from hfdemo.variables import TOKENS
+from hfdemo.variables import TOKEN_VARIABLES
 
 TokenSource = Literal["HF_TOKEN", "hf auth login", "Colab", "Space"]
 
@@ -36,7 +36,8 @@ def token_source(platform: Platform, environ: Mapping[str, str] = os.environ) ->
     token = saved_token()
     if token is None:
         return None
-    named = (environ.get(name, "").replace("\r", "").replace("\n", "").strip() for name in TOKENS)  # as get_token does
+    # As `get_token` does.
+    named = (environ.get(name, "").replace("\r", "").replace("\n", "").strip() for name in TOKEN_VARIABLES)
     if token in named:
         return "Space" if platform in ("space", "zerogpu") else "HF_TOKEN"
     login = Path(constants.HF_TOKEN_PATH)

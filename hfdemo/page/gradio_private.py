@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hfdemo.answering import Answering
 from hfdemo.page.errors import page_error
-from hfdemo.web.events import Event, EventTable
+from hfdemo.web.events import EventTable, PageEvent
 from hfdemo.web.failures import log_error
 from hfdemo.web.refusals import refusal
 from hfdemo.web.slow_headers import bound_headers
@@ -319,14 +319,14 @@ def served_paths(page: gr.Blocks) -> Iterator[str]:
                 yield path
 
 
-def _event(function: Any, api: dict[str, Any]) -> Event:
+def _event(function: Any, api: dict[str, Any]) -> PageEvent:
     endpoint = api.get(f"/{function.api_name}") if function.api_visibility == "public" else None
     if endpoint is None:
-        return Event(function._id, len(function.inputs), function.queue)
+        return PageEvent(function._id, len(function.inputs), function.queue)
     told = endpoint["parameters"]
     needed = {one["parameter_name"]: not one["parameter_has_default"] for one in told}
     defaults = {one["parameter_name"]: one.get("parameter_default") for one in told}
-    return Event(function._id, len(function.inputs), function.queue, function.api_name, needed, defaults)
+    return PageEvent(function._id, len(function.inputs), function.queue, function.api_name, needed, defaults)
 
 
 def _is_pending(queue: Any, event_id: str) -> bool:

@@ -11,7 +11,7 @@ from hfdemo.errors import PublishError
 from hfdemo.models.explain import bad_token_error
 from hfdemo.models.saved_token import saved_token
 from hfdemo.models.tokens import TokenSource, usable_token_source
-from hfdemo.publish.explain import TOKENS, explained, status_of
+from hfdemo.publish.explain import TOKENS_PAGE, explained, status_of
 from hfdemo.settings import Platform
 
 WRITE = "repo.write"
@@ -57,7 +57,7 @@ def who_publishes(platform: Platform) -> Publisher | None:
 
 def no_token_error() -> PublishError:
     """Return the error for a missing access token."""
-    return PublishError("publish_no_token", tokens=TOKENS)
+    return PublishError("publish_no_token", tokens=TOKENS_PAGE)
 
 
 def check_rights(publisher: Publisher, repo_id: str) -> None:
@@ -67,7 +67,7 @@ def check_rights(publisher: Publisher, repo_id: str) -> None:
         PublishError: it may not; the text says which token would.
     """
     namespace = repo_id.split("/")[0]
-    facts = {"namespace": namespace, "name": publisher.name, "source": publisher.source, "tokens": TOKENS}
+    facts = {"namespace": namespace, "name": publisher.name, "source": publisher.source, "tokens": TOKENS_PAGE}
     if publisher.role == "read":
         raise PublishError("publish_read_token", **facts)
     if namespace != publisher.name and publisher.organisations.get(namespace, "read") in READS_ONLY:

@@ -13,7 +13,7 @@ from hfdemo.errors import HfdemoError, ModelLoadError, PublishError
 from hfdemo.models.explain import SIGN_IN, seconds_to_wait
 from hfdemo.models.hub_private import constants
 
-TOKENS = f"{SIGN_IN}/settings/tokens"
+TOKENS_PAGE = f"{SIGN_IN}/settings/tokens"
 BILLING = f"{SIGN_IN}/settings/billing"
 ZERO_GPU = "zero-a10g"
 FREE_CPU = "cpu-basic"
@@ -35,16 +35,16 @@ def explained(repo_id: str, hardware: str = "") -> Iterator[None]:
     try:
         yield
     except HfHubHTTPError as error:
-        raise explain_refusal(error, repo_id, hardware) from None
+        raise explain_hub_refusal(error, repo_id, hardware) from None
     except (httpx2.TransportError, OfflineModeIsEnabled) as error:
         raise _unreachable(error) from None
 
 
-def explain_refusal(error: HfHubHTTPError, repo_id: str, hardware: str = "") -> HfdemoError:
+def explain_hub_refusal(error: HfHubHTTPError, repo_id: str, hardware: str = "") -> HfdemoError:
     """Return the error to show for a request that the Hub rejected."""
     status = status_of(error)
     said = hub_message(error)
-    facts = {"space": repo_id, "namespace": repo_id.split("/")[0], "said": said, "tokens": TOKENS}
+    facts = {"space": repo_id, "namespace": repo_id.split("/")[0], "said": said, "tokens": TOKENS_PAGE}
     if status == 402 or (status == 403 and hardware and _is_about_money(said)):
         return _explain_plan(said, repo_id, hardware)
     if status in (401, 403):

@@ -16,7 +16,7 @@ from hfdemo.errors import PublishError
 from hfdemo.publish.name import is_legal
 
 COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
-LIMITS = {"title": 100, "short_description": 60}
+LONGEST = {"title": 100, "short_description": 60}
 REQUIRED = ("title", "sdk", "sdk_version", "app_file", "python_version")
 ZERO_GPU_PYTHON = "3.12.12"
 """ZeroGPU also has 3.10.13, which is too old for this program."""
@@ -132,8 +132,8 @@ def _lint_value(key: str, value: object) -> PublishError | None:
     if key in CHOICES:
         allowed = ", ".join(CHOICES[key])
         return None if value in CHOICES[key] else PublishError("front_choice", name=key, value=value, allowed=allowed)
-    if key in LIMITS and isinstance(value, str) and len(value) > LIMITS[key]:
-        return PublishError("front_too_long", name=key, chars=len(value), limit=LIMITS[key])
+    if key in LONGEST and isinstance(value, str) and len(value) > LONGEST[key]:
+        return PublishError("front_too_long", name=key, chars=len(value), limit=LONGEST[key])
     if key in FORMS:
         is_good, example = FORMS[key]
         return None if is_good(value) else PublishError("front_form", name=key, value=value, example=example)

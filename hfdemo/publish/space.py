@@ -75,7 +75,7 @@ def look(api: HfApi, repo_id: str) -> Found | None:
     return Found(str(info.sha), bool(info.private), hardware, stage_name(runtime), files)
 
 
-def settings_of(api: HfApi, repo_id: str) -> dict[str, str]:
+def variables_of(api: HfApi, repo_id: str) -> dict[str, str]:
     """Return the variables of an existing Space, and its secrets with "" for the values, which the Hub never shows.
 
     Raises:

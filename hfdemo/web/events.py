@@ -16,7 +16,7 @@ from typing import Any
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hfdemo.chat.messages import read_object, shorten
+from hfdemo.chat.messages import parse_object, shorten
 from hfdemo.web.bodies import again
 from hfdemo.web.refusals import refusal
 
@@ -35,7 +35,7 @@ _CANCEL = re.compile(r"/gradio_api/cancel/?")
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class PageEvent:
     """One event that the server takes part in."""
 
     index: int
@@ -60,15 +60,15 @@ class EventTable:
         is_free: tells whether no call of a session of that name is still being answered.
     """
 
-    events: Sequence[Event]
+    events: Sequence[PageEvent]
     is_pending: Callable[[str], bool]
     is_free: Callable[[str], bool]
 
-    def at(self, index: object) -> Event | None:
+    def at(self, index: object) -> PageEvent | None:
         """Return the event with that index."""
         return next((event for event in self.events if event.index == index and not isinstance(index, bool)), None)
 
-    def named(self, name: str) -> Event | None:
+    def named(self, name: str) -> PageEvent | None:
         """Return the event that programs call so."""
         return next((event for event in self.events if event.name == name), None)
 
@@ -208,13 +208,13 @@ class Events:
             raise Refused("bad_event")
         self._check_event(event, from_page, body)
 
-    def _check_event(self, event: Event, from_page: bool, body: dict[str, Any]) -> None:
+    def _check_event(self, event: PageEvent, from_page: bool, body: dict[str, Any]) -> None:
         if event.name is None and not from_page:
             raise Refused("page_only", 403)
         _check_names(body)
         _check_values(event, body)
 
-    def _public(self, name: str) -> Event:
+    def _public(self, name: str) -> PageEvent:
         event = self._table.named(name)
         if event is None:
             raise Refused("no_such_endpoint", 404, known=self._table.names)
@@ -243,7 +243,7 @@ def _check_names(body: dict[str, Any]) -> None:
         raise Refused("bad_event")
 
 
-def _check_values(event: Event, body: dict[str, Any]) -> None:
+def _check_values(event: PageEvent, body: dict[str, Any]) -> None:
     values = body.get("data")
     parameters = event.parameters or {}
     if not isinstance(values, list):
@@ -276,7 +276,7 @@ async def _read_body(receive: Receive) -> bytes:
 
 
 def _parse(body: bytes) -> dict[str, Any]:
-    found = read_object(body)
+    found = parse_object(body)
     if found is None:
         raise Refused("bad_json")
     return found

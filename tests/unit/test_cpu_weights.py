@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hfdemo.compute import cpu_weights, packing
-from hfdemo.compute.cpu_weights import few_rows, pack
+from hfdemo.compute.cpu_weights import few_rows, pack_weight
 from hfdemo.compute.packed_linears import PackedLinear, pack_linears
 from hfdemo.compute.packing import LAYOUTS, Layout
 from tests.unit.tiny_models import tiny_model
@@ -33,7 +33,7 @@ def error(found: Tensor, expected: Tensor) -> float:
 @pytest.mark.parametrize("rows", [1, 3, 4])
 def test_a_product_is_as_exact_as_its_bits(bits, most, rows):
     weight, states = weight_of(64, 96), weight_of(rows, 96, seed=2)
-    packed = pack([weight], bits)
+    packed = pack_weight([weight], bits)
     assert packed.weight_format == bits
     assert error(packed(states), F.linear(states, weight)) <= most
 
@@ -42,10 +42,10 @@ def test_a_product_is_as_exact_as_its_bits(bits, most, rows):
 @pytest.mark.parametrize("outputs", [64, 200])
 @pytest.mark.parametrize("wide", [False, True])
 def test_more_rows_are_multiplied_by_the_same_numbers_unpacked(bits, most, outputs, wide, monkeypatch):
-    monkeypatch.setattr(cpu_weights, "prompt_dtype", lambda dtype: torch.float32 if wide else dtype)
+    monkeypatch.setattr(cpu_weights, "prompt_dtype", lambda dtype, rows: torch.float32 if wide else dtype)
     monkeypatch.setattr(packing, "BLOCK_NUMBERS", 96 * 64)
     weight = weight_of(outputs, 96)
-    packed = pack([weight], bits)
+    packed = pack_weight([weight], bits)
     states = weight_of(few_rows(bits, weight.dtype) + 1, 96, seed=2)
     assert packed(states).shape == (len(states), outputs)
     assert error(packed(states), F.linear(states, weight)) <= most
@@ -57,14 +57,14 @@ def test_more_rows_are_multiplied_by_the_same_numbers_unpacked(bits, most, outpu
 
 def test_weights_from_4_bit_lose_nothing_in_4_bit():
     weight, states = weight_from_4_bit(64, 96), weight_of(1, 96, seed=2)
-    packed = pack([weight], "auto")
+    packed = pack_weight([weight], "auto")
     assert packed.weight_format == "int4"
     assert error(packed(states), F.linear(states, weight)) < 0.01
 
 
 def test_weights_that_never_were_in_4_bit_get_8():
-    assert pack([weight_of(64, 96)], "auto").weight_format == "int8"
-    assert pack([weight_from_4_bit(64, 96), weight_of(64, 96)], "auto").weight_format == "int8"
+    assert pack_weight([weight_of(64, 96)], "auto").weight_format == "int8"
+    assert pack_weight([weight_from_4_bit(64, 96), weight_of(64, 96)], "auto").weight_format == "int8"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_weights_that_never_were_in_4_bit_get_8():
 )
 def test_a_shape_that_a_kernel_does_not_take_gets_more_bits(outputs, inputs, wanted, bits):
     weight, states = weight_of(outputs, inputs), weight_of(1, inputs, seed=2)
-    packed = pack([weight], wanted)
+    packed = pack_weight([weight], wanted)
     assert packed.weight_format == bits
     assert error(packed(states), F.linear(states, weight)) < 0.15
 
@@ -88,25 +88,25 @@ def test_a_shape_that_a_kernel_does_not_take_gets_more_bits(outputs, inputs, wan
 @pytest.mark.parametrize("bits", ["int4", "int8"])
 def test_parts_and_chunks_make_the_same_product(bits, monkeypatch):
     weight, states = weight_of(256, 96), weight_of(2, 96, seed=2)
-    whole = pack([weight], bits)(states)
-    assert torch.equal(pack([weight[:64], weight[64:]], bits)(states), whole)
+    whole = pack_weight([weight], bits)(states)
+    assert torch.equal(pack_weight([weight[:64], weight[64:]], bits)(states), whole)
     monkeypatch.setattr(packing, "CHUNK_NUMBERS", 1)
-    assert torch.equal(pack([weight], bits)(states), whole)
+    assert torch.equal(pack_weight([weight], bits)(states), whole)
     for parts in ((96, 160), (16, 80, 160), (48, 16, 16, 176)):
-        assert torch.equal(pack(weight.split(parts), bits)(states), whole)
+        assert torch.equal(pack_weight(weight.split(parts), bits)(states), whole)
     monkeypatch.undo()
-    assert torch.equal(pack(weight.split((96, 160)), bits)(states), whole)
+    assert torch.equal(pack_weight(weight.split((96, 160)), bits)(states), whole)
 
 
 def test_weights_that_are_multiplied_wrongly_stay_as_they_came(monkeypatch, caplog):
     monkeypatch.setattr(Layout, "join", lambda _, counts: counts.new_zeros(len(counts), 48))
-    assert pack([weight_of(64, 96)], "int4").weight_format == "bf16"
+    assert pack_weight([weight_of(64, 96)], "int4").weight_format == "bf16"
     assert caplog.text.count("differs too much") == 2
 
 
 def test_a_cpu_whose_layout_is_unknown_keeps_weights_as_they_came(monkeypatch):
     monkeypatch.setattr(cpu_weights, "layout", lambda: None)
-    assert pack([weight_of(64, 96)], "int8").weight_format == "bf16"
+    assert pack_weight([weight_of(64, 96)], "int8").weight_format == "bf16"
 
 
 def pack_like(layout: Layout, numbers: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ def pack_like(layout: Layout, numbers: Tensor) -> Tensor:
 @pytest.mark.parametrize("bits", ["int8", "int4"])
 def test_each_layout_is_found_and_unpacked(layout, bits, monkeypatch):
     weight = weight_of(128, 96)
-    expected = pack([weight], bits).rows(torch.arange(128))
+    expected = pack_weight([weight], bits).rows(torch.arange(128))
     monkeypatch.setattr(packing, "pack_int4", lambda numbers, _: pack_like(layout, numbers))
     packing.layout.cache_clear()
     try:
@@ -139,16 +139,16 @@ def test_each_layout_is_found_and_unpacked(layout, bits, monkeypatch):
 
 def test_weights_for_which_4_bit_are_too_few_get_8(monkeypatch):
     weight = weight_of(64, 96)
-    assert pack([weight], "int4").weight_format == "int4"
+    assert pack_weight([weight], "int4").weight_format == "int4"
     monkeypatch.setattr(cpu_weights, "WRONG", 0.03)
-    assert pack([weight], "int4").weight_format == "int8"
+    assert pack_weight([weight], "int4").weight_format == "int8"
 
 
 def test_a_bias_is_added_and_the_type_of_numbers_stays():
     weight, bias = weight_of(64, 96).float(), torch.randn(64)
     for rows in (1, 40):
         states = torch.randn(rows, 96)
-        product = pack([weight], "int8", bias)(states)
+        product = pack_weight([weight], "int8", bias)(states)
         assert product.dtype == torch.float32
         assert error(product, F.linear(states, weight, bias)) < 0.02
 
@@ -173,7 +173,7 @@ def test_any_model_writes_with_packed_weights(model_type, wanted, most):
 
 def test_a_model_whose_own_code_reads_a_weight_gets_it_unpacked():
     linear = nn.Linear(96, 70, dtype=torch.bfloat16)
-    replaced = PackedLinear(linear, pack([linear.weight.data], "int8", linear.bias))
+    replaced = PackedLinear(linear, pack_weight([linear.weight.data], "int8", linear.bias))
     assert error(replaced.weight.detach(), linear.weight.detach()) < 0.01 and torch.equal(replaced.bias, linear.bias)
     assert replaced.weight is replaced.weight
     model = tiny_model("mamba", torch.bfloat16, state_size=8, time_step_rank=32)

@@ -15,7 +15,7 @@ from hfdemo.compute.cpu_weights import Weight
 from hfdemo.compute.fast_step import make_fast_step
 from hfdemo.compute.transformers_private import unpack_gguf
 from hfdemo.errors import ModelLoadError
-from hfdemo.models.gguf_steps import Q4_0, Q4_1, Q4_K, GgufSteps
+from hfdemo.models.gguf_levels import Q4_0, Q4_1, Q4_K, GgufLevels
 from hfdemo.models.gguf_weights import GgufWeights, can_be_read_in_parts
 from hfdemo.models.progress import SILENT, Cancelled, Progress
 from hfdemo.models.tensors import refuse_hollow, telling_weights
@@ -157,10 +157,10 @@ def test_steps_are_what_transformers_unpacks(kind, size):
     blocks[:, : 2 if kind == Q4_0 else 4] = torch.randn(640, 1 if kind == Q4_0 else 2).half().view(torch.uint8)
     inputs = 2560 if kind == Q4_K else 320
     expected = unpack_gguf(blocks.flatten(), kind).view(-1, inputs)
-    steps = GgufSteps(blocks.view(len(expected), -1), kind, inputs)
-    assert steps.shape == expected.shape
-    assert torch.allclose(steps[:].numbers(), expected, rtol=1e-5, atol=1e-5)
-    assert torch.equal(steps[3:5].numbers(), steps[:].numbers()[3:5])
+    stored = GgufLevels(blocks.view(len(expected), -1), kind, inputs)
+    assert stored.shape == expected.shape
+    assert torch.allclose(stored[:].numbers(), expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(stored[3:5].numbers(), stored[:].numbers()[3:5])
 
 
 def test_what_is_missing_or_of_another_shape_is_found(tmp_path):

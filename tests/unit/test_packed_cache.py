@@ -44,7 +44,7 @@ def keep(folder: Path, name: str = "m", packing: str = "auto", most: int = MOST)
 
     def make() -> cpu_weights.Weight:
         made.append(name)
-        return cpu_weights.pack([torch.ones(64, 64)], "int8")
+        return cpu_weights.pack_weight([torch.ones(64, 64)], "int8")
 
     weights.weight("w", torch.float32, make)
     cache.keep(weights, name)
@@ -116,6 +116,16 @@ def test_a_program_that_packs_otherwise_packs_anew(folder, tmp_path, monkeypatch
     monkeypatch.setattr(packed_cache.compute, "__path__", [str(copy)])
     assert not keep(folder)
     (copy / "packing.py").write_text("# better")
+    assert keep(folder)
+
+
+def test_a_program_that_reads_gguf_files_otherwise_packs_anew(folder, tmp_path, monkeypatch):
+    assert keep(folder)
+    for path in Path(packed_cache.__file__).parent.glob("gguf_*.py"):
+        shutil.copy(path, tmp_path)
+    monkeypatch.setattr(packed_cache, "__file__", str(tmp_path / "packed_cache.py"))
+    assert not keep(folder)
+    (tmp_path / "gguf_levels.py").write_text("# better")
     assert keep(folder)
 
 
@@ -193,7 +203,7 @@ def test_a_model_is_the_same_and_nothing_of_it_is_packed_or_compared_again(folde
     first = loaded(folder)
     expected, ahead = logits(first), first.step.tokens_ahead
 
-    monkeypatch.setattr("hfdemo.compute.decoder.pack", again)
+    monkeypatch.setattr("hfdemo.compute.decoder.pack_weight", again)
     monkeypatch.setattr(fast_step, "agrees", again)
     monkeypatch.setattr(fast_step.FastStep, "look_ahead", again)
     second = loaded(folder)
@@ -204,7 +214,7 @@ def test_a_model_is_the_same_and_nothing_of_it_is_packed_or_compared_again(folde
 def test_a_model_that_no_step_covers_is_kept_too(folder, monkeypatch):
     monkeypatch.setattr("hfdemo.compute.fast_step.agrees", lambda *_: False)
     expected = logits(loaded(folder))
-    monkeypatch.setattr("hfdemo.compute.packed_linears.pack", again)
+    monkeypatch.setattr("hfdemo.compute.packed_linears.pack_weight", again)
     assert torch.equal(logits(loaded(folder)), expected)
 
 

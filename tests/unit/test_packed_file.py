@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from hfdemo.compute.cpu_weights import PackedWeight, Weight, pack
+from hfdemo.compute.cpu_weights import PackedWeight, Weight, pack_weight
 from hfdemo.models.packed_file import PackedFile
 
 
 def packed(bits: str, bias: bool = False) -> Weight:
     torch.manual_seed(3)
-    return pack([torch.randn(70, 128), torch.randn(33, 128)], bits, torch.randn(103) if bias else None)
+    return pack_weight([torch.randn(70, 128), torch.randn(33, 128)], bits, torch.randn(103) if bias else None)
 
 
 def never() -> Weight:
@@ -53,7 +53,7 @@ def test_the_file_says_whose_it_is_and_how_far_one_may_read_ahead(kept):
 
 def test_what_cant_be_packed_is_made_each_time(tmp_path):
     odd = PackedFile(tmp_path / "new")
-    made = odd.weight("odd", torch.float32, lambda: pack([torch.randn(8, 33)], "int8"))
+    made = odd.weight("odd", torch.float32, lambda: pack_weight([torch.randn(8, 33)], "int8"))
     assert not isinstance(made, PackedWeight) and odd.made_bytes == 0
 
 

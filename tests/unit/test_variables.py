@@ -21,7 +21,7 @@ from hfdemo.models.source import HubModel
 from hfdemo.models.tokens import check_token, token_source, usable_token_source
 from hfdemo.publish.account import who_publishes
 from hfdemo.settings import Settings, from_env
-from hfdemo.variables import NO_PROXIES, PROXIES, TOKENS, refuse_network, sanitize_variables
+from hfdemo.variables import NO_PROXIES, PROXIES, TOKEN_VARIABLES, refuse_network, sanitize_variables
 from tests.conftest import ROOT
 
 
@@ -269,7 +269,7 @@ def unreadable(request, tmp_path, monkeypatch):
 
 
 def save_token(file, monkeypatch):
-    for name in TOKENS:
+    for name in TOKEN_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(file))
 

@@ -6,12 +6,12 @@ from urllib.parse import urlencode
 
 import pytest
 
-from hfdemo.web.events import Event, Events, EventTable
+from hfdemo.web.events import Events, EventTable, PageEvent
 from tests.unit.web import Recorder, request, scope_of
 
-CHAT = Event(41, 3, queued=True, name="chat", parameters={"message": True, "seed": False}, defaults={"seed": -1})
-SHOW = Event(3, inputs=2, queued=False)
-SEND = Event(7, inputs=1, queued=True)
+CHAT = PageEvent(41, 3, queued=True, name="chat", parameters={"message": True, "seed": False}, defaults={"seed": -1})
+SHOW = PageEvent(3, inputs=2, queued=False)
+SEND = PageEvent(7, inputs=1, queued=True)
 TABLE = EventTable([CHAT, SHOW, SEND], {"abc"}.__contains__, lambda session: session != "busy")
 OWN = {"origin": "http://localhost:7860"}
 

@@ -23,7 +23,7 @@ from hfdemo.engines.remote.body import (
 )
 from hfdemo.engines.remote.events import DONE, Chunk, EndlessEventError, EventReader, SaidError, read_chunk
 from hfdemo.engines.remote.host import RemoteHost
-from hfdemo.engines.remote.refusal import Refusal, explain_refusal, explain_unreachable, read_said
+from hfdemo.engines.remote.refusal import Refusal, explain_endpoint_refusal, explain_unreachable, read_said
 from hfdemo.engines.remote.reply import FILTERED, ends_well
 from hfdemo.engines.remote.untaken import (
     ALL_TAKEN,
@@ -124,7 +124,7 @@ class Asking:
                     continue
                 if not self._begun and refusal.status in (502, 504) and self._may_retry():
                     return False  # a server behind the endpoint is gone; there may be another
-                raise explain_refusal(refusal, self._address(), self.model) from None
+                raise explain_endpoint_refusal(refusal, self._address(), self.model) from None
             return True
 
     def _address(self) -> Address:

@@ -17,7 +17,7 @@ NO_TOP_K = -1
 NEUTRAL = {name: limit.off for name, limit in LIMITS.items() if limit.off is not None} | {"top_k": NO_TOP_K}
 """The values that change nothing. Servers have other defaults, so these are sent, too."""
 
-NUMBERS = (*RECOMMENDED, "max_tokens", "seed")
+NUMBER_FIELDS = (*RECOMMENDED, "max_tokens", "seed")
 """What people set that is a number; who sets one hears if it isn't taken."""
 
 LLAMA_CPP = ("llamacpp", "me")
@@ -112,7 +112,7 @@ def worth_saying(name: str, body: Mapping[str, Any]) -> bool:
     if name == "chat_template_kwargs":
         return bool(body[name]["enable_thinking"])
     return (
-        name in (*NUMBERS, "reasoning_effort", "continue_final_message", "logprobs", "top_logprobs")
+        name in (*NUMBER_FIELDS, "reasoning_effort", "continue_final_message", "logprobs", "top_logprobs")
         and name not in OTHER_NAMES
         and body[name] != NEUTRAL.get(name)
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hfdemo.chat.messages import ToolCall, new_call_id, read_object, replace_surrogates
+from hfdemo.chat.messages import ToolCall, new_call_id, parse_object, replace_surrogates
 from hfdemo.engines.remote.events import CallPiece
 
 
@@ -41,7 +41,7 @@ class CallsComing:
         return tuple(
             ToolCall(call.name, replace_surrogates(call.arguments) or "{}", call.id or new_call_id())
             for call in self._calls
-            if call.name and (is_whole or read_object(call.arguments) is not None)
+            if call.name and (is_whole or parse_object(call.arguments) is not None)
         )
 
     def _begun(self, piece: CallPiece) -> _Coming | None:
@@ -55,5 +55,5 @@ class CallsComing:
         if last.id and piece.id:
             is_other = last.id != piece.id
         else:
-            is_other = bool(piece.name) and read_object(last.arguments) is not None
+            is_other = bool(piece.name) and parse_object(last.arguments) is not None
         return None if is_other and (piece.id or piece.arguments) else last

@@ -14,7 +14,7 @@ from hfdemo.background import in_thread
 from hfdemo.chat.notes import Note, make_note
 from hfdemo.engines.protocol import Status
 from hfdemo.engines.remote.address import Address
-from hfdemo.engines.remote.refusal import Refusal, explain_refusal, explain_unreachable
+from hfdemo.engines.remote.refusal import Refusal, explain_endpoint_refusal, explain_unreachable
 from hfdemo.engines.remote.server import Served, ServedModel, Server, find_served
 from hfdemo.engines.remote.untaken import ALL_TAKEN, Untaken
 from hfdemo.errors import GenerationFailed, HfdemoError, ModelLoadError, explain_failure
@@ -209,7 +209,7 @@ class RemoteHost:
                 if self._may_answer_all_the_same(refusal.status):
                     self._served = Served(self._address)
                     break
-                raise explain_refusal(refusal, self._address, self._chosen) from None
+                raise explain_endpoint_refusal(refusal, self._address, self._chosen) from None
             except httpx2.HTTPError as error:
                 if pause_s is None:
                     raise explain_unreachable(error, self._address) from None

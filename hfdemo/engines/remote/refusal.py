@@ -62,7 +62,7 @@ def read_said(error: SaidError) -> Refusal:
     return Refusal(error.status, error.said, error.body)
 
 
-def explain_refusal(refusal: Refusal, address: Address, model: str) -> HfdemoError:
+def explain_endpoint_refusal(refusal: Refusal, address: Address, model: str) -> HfdemoError:
     """Return what to tell people."""
     host, status = address.host, refusal.status
     if refusal.is_too_long:

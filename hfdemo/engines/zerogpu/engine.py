@@ -23,7 +23,7 @@ from hfdemo.engines.model_host import LocalModelHost, not_there_error
 from hfdemo.engines.protocol import Status
 from hfdemo.engines.receipts import log_receipt, nothing_written
 from hfdemo.engines.zerogpu.duration import GpuTime
-from hfdemo.engines.zerogpu.refusal import explain_refusal
+from hfdemo.engines.zerogpu.refusal import explain_gpu_refusal
 from hfdemo.engines.zerogpu.worker import FromWorker, SharedStop, write_reply
 from hfdemo.errors import Busy, GenerationFailed, HfdemoError
 from hfdemo.models.load import LoadedModel
@@ -171,7 +171,7 @@ class ZeroGpuEngine:
             for item in self._write_reply_on_gpu(loan.request, loan.slot):
                 loan.items.put(item)
         except Exception as error:
-            loan.items.put(explain_refusal(error))
+            loan.items.put(explain_gpu_refusal(error))
         finally:
             loan.items.put(GenerationFailed("generation"))  # nobody reads this if the end was told
 

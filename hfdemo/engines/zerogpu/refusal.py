@@ -18,7 +18,7 @@ TOO_LONG = re.compile(r"\((?P<asked>\d+)s\)")
 logger = logging.getLogger(__name__)
 
 
-def explain_refusal(error: Exception) -> HfdemoError:
+def explain_gpu_refusal(error: Exception) -> HfdemoError:
     """Return what to tell a visitor of an error that came from `spaces` in place of a reply."""
     if isinstance(error, HfdemoError):
         return error

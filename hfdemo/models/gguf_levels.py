@@ -1,4 +1,4 @@
-"""The formats of GGUF files in which each 32 weights of a row are 16 equal steps, which is how they are packed, too.
+"""The formats of GGUF files in which 32 weights of a row share 16 levels, which is how they are packed, too.
 
 Source: `block_q4_0`, `block_q4_1` and `block_q4_K` in
 https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-common.h, and `dequantize_row_*` in ggml-quants.c.
@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from hfdemo.compute.packing import Steps
+from hfdemo.compute.packing import Levels
 
 Q4_0, Q4_1, Q4_K = 2, 3, 12
 """As `ggml_type` numbers them."""
@@ -17,18 +17,18 @@ Q4_0, Q4_1, Q4_K = 2, 3, 12
 GROUP = 32
 
 
-class GgufSteps:
+class GgufLevels:
     """A weight as it is stored.
 
     Args:
         rows: its bytes, of shape [rows, bytes of a row].
-        ggml_type: one of `STORED_IN_STEPS`.
+        ggml_type: one of `STORED_IN_LEVELS`.
         inputs: how many weights a row has.
     """
 
     def __init__(self, rows: Tensor, ggml_type: int, inputs: int) -> None:
         self._rows, self._inputs = rows, inputs
-        self._size, self._read = STORED_IN_STEPS[ggml_type]
+        self._size, self._read = STORED_IN_LEVELS[ggml_type]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -38,10 +38,10 @@ class GgufSteps:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, rows: slice) -> Steps:
+    def __getitem__(self, rows: slice) -> Levels:
         counts, step, least = self._read(self._rows[rows].view(-1, self._size))
         groups = self._inputs // GROUP
-        return Steps(counts.view(-1, self._inputs), step.view(-1, groups), least.view(-1, groups))
+        return Levels(counts.view(-1, self._inputs), step.view(-1, groups), least.view(-1, groups))
 
 
 def _q4_0(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -54,7 +54,7 @@ def _q4_1(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _q4_k(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return eight groups of each block: steps and least numbers are 6 bits each, times one of each kind for all."""
+    """Return eight groups of each block: their steps and least numbers have 6 bits each, times one number for all."""
     upper, lower, last = blocks[:, 4:8], blocks[:, 8:12], blocks[:, 12:16]
     steps = torch.cat([upper & 63, (last & 15) | (upper >> 6 << 4)], 1)
     least = torch.cat([lower & 63, (last >> 4) | (lower >> 6 << 4)], 1)
@@ -72,7 +72,7 @@ def _halves(halves: Tensor) -> Tensor:
     return torch.cat([halves & 15, halves >> 4], 1)
 
 
-STORED_IN_STEPS: dict[int, tuple[int, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]]] = {
+STORED_IN_LEVELS: dict[int, tuple[int, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]]] = {
     Q4_0: (18, _q4_0),
     Q4_1: (20, _q4_1),
     Q4_K: (144, _q4_k),
