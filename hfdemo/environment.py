@@ -45,7 +45,8 @@ def test(arguments: Sequence[str] = ()) -> int:
     """Install the tests' requirements, run the tests, and return pytest's exit status."""
     if not TEST_REQUIREMENTS.exists():
         sys.exit(say("start.no_tests", _language()))
-    return _run_in_environment([APP_REQUIREMENTS, TEST_REQUIREMENTS], ["-m", "pytest", *arguments])
+    command = ["-m", "pytest", *arguments]
+    return _run_in_environment([APP_REQUIREMENTS, TEST_REQUIREMENTS], command, takes_interrupts=False)
 
 
 def run_command(arguments: Sequence[str], page_only: bool = False) -> int:
@@ -53,20 +54,27 @@ def run_command(arguments: Sequence[str], page_only: bool = False) -> int:
     return _run_in_environment([APP_REQUIREMENTS], ["-m", "hfdemo", *arguments], PAGE_PACKAGES if page_only else ())
 
 
-def _run_in_environment(requirements: Sequence[Path], arguments: Sequence[str], only: Sequence[str] = ()) -> int:
+def _run_in_environment(
+    requirements: Sequence[Path], arguments: Sequence[str], only: Sequence[str] = (), takes_interrupts: bool = True
+) -> int:
     python = _environment_python()
     _install(python, requirements, only)
     os.chdir(ROOT)
-    return _become([str(python), *arguments])
+    return _become([str(python), *arguments], takes_interrupts)
 
 
-def _become(command: list[str]) -> int:
-    """Let another program take the place of this one, so that it gets the signals; on Windows, run it and wait."""
+def _become(command: list[str], takes_interrupts: bool = True) -> int:
+    """Let another program take the place of this one, so that it gets the signals; on Windows, run it and wait.
+
+    Args:
+        command: the program.
+        takes_interrupts: whether it takes those that are held while it starts.
+    """
     if os.name == "nt":
         return subprocess.run(command, check=False).returncode
     sys.stdout.flush()
     sys.stderr.flush()
-    if "pytest" not in command:
+    if takes_interrupts:
         hold_interrupts()
     os.execv(command[0], command)
 

@@ -179,7 +179,9 @@ NOTHING: list[Any] = [{}, None, False, 0, "", []]
 
 
 @pytest.mark.parametrize(
-    "change", [with_mark, *(partial(change_config, quantization_config=value) for value in NOTHING)], ids=str
+    "change",
+    [with_mark, *(partial(change_config, quantization_config=value) for value in NOTHING)],
+    ids=["mark", *map(repr, NOTHING)],
 )
 def test_a_byte_order_mark_or_an_empty_field_hurts_no_configuration(folder, change):
     change(folder)
