@@ -133,10 +133,10 @@ class Answering:
         return answer
 
     def find(self, turn: str, visitor: str = "") -> "Answer | None":
-        """Return the reply to a turn, if it comes or has ended lately; it is this visitor's from now on."""
+        """Return the reply to a turn, if it comes or has ended lately; it is this visitor's, too, from now on."""
         answer = self._by_turn.get(turn)
         if answer:
-            answer.visitor = visitor or answer.visitor
+            answer.visitors.add(visitor)
             answer.came_back()
         return answer
 
@@ -168,7 +168,7 @@ class Answering:
             raise Busy("closing")
         if len(self._answers) >= self._max_waiting:
             raise self._too_many()
-        if visitor and sum(answer.visitor == visitor for answer in self._answers) >= MAX_OF_ONE_VISITOR:
+        if visitor and sum(visitor in answer.visitors for answer in self._answers) >= MAX_OF_ONE_VISITOR:
             raise Busy("busy_visitor")
         from_there = sum(answer.address == address for answer in self._answers)
         if address and from_there >= self._max_of_one_address:
@@ -187,7 +187,7 @@ class Answering:
     async def stop(self, visitor: str) -> None:
         """Stop a visitor's replies. What was generated so far is still delivered."""
         begun = time.monotonic()
-        while not (answers := [answer for answer in self._answers if answer.visitor == visitor]):
+        while not (answers := [answer for answer in self._answers if visitor in answer.visitors]):
             too_late = begun - self._ended_at.get(visitor, 0.0) < STOP_WAITS_S  # it was meant for the one that ended
             if too_late or time.monotonic() - begun > STOP_WAITS_S:
                 return
@@ -215,20 +215,20 @@ class Answering:
             if self._watcher:
                 self._watcher.ended(answer.ended.result(), now - answer.began_at)
             recent = {visitor: at for visitor, at in self._ended_at.items() if now - at < STOP_WAITS_S}
-            self._ended_at = recent | {answer.visitor: now}
+            self._ended_at = recent | dict.fromkeys(answer.visitors, now)
 
 
 class Answer:
     """One reply that comes. A thread of its own follows the engine to the end, whether anyone reads or not.
 
     Args:
-        visitor: whose it is.
+        visitor: whose it is; another page of the same browser may show it, too, and stop it.
         address: from where it was asked for.
         unread_s: how long it goes on when nobody reads it.
     """
 
     def __init__(self, visitor: str = "", address: str = "", unread_s: float = 0) -> None:
-        self.visitor = visitor
+        self.visitors = {visitor}
         self.address = address
         self.stop = StopSignal()
         self.ended: Future[Receipt | None] = Future()
@@ -291,7 +291,9 @@ class Answer:
                 self._stop_in(self._unread_s)
 
     def leave(self) -> None:
-        """Let the reply end soon: its page was closed."""
+        """Let the reply end soon: its page was closed, and no other one shows it."""
+        if len(self._readers) > 1:
+            return
         self._left = True
         self._stop_in(BACK_WITHIN_S)
 

@@ -66,6 +66,10 @@ class Conversation:
         path = self.path
         return path[-1] if path and path[-1].role == "assistant" else None
 
+    def last_reply_to(self, question: Turn) -> Turn | None:
+        """Return the last of the whole replies to a question; None if there is none."""
+        return next((turn for turn in reversed(self.turns) if turn.parent == question.id and turn.receipt), None)
+
     def add(self, role: Role, content: str) -> "Conversation":
         """Return the conversation with a new turn behind the head, which becomes the head."""
         return self.put(Turn(new_id(), self.head, role, content))

@@ -21,5 +21,8 @@ def own_pages(like: Tensor, *shape: int) -> Tensor:
     numbers = math.prod(shape)
     if like.device.type != "cpu" or not numbers:
         return like.new_empty(shape)
-    pages = mmap.mmap(-1, numbers * like.element_size(), **_PRIVATE)
+    try:
+        pages = mmap.mmap(-1, numbers * like.element_size(), **_PRIVATE)
+    except OSError as error:  # ENOMEM
+        raise MemoryError from error
     return torch.frombuffer(pages, dtype=like.dtype, count=numbers).view(shape)

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import RLock
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,6 +32,7 @@ __all__ = [
     "attention_of",
     "loads_gguf_of",
     "loads_lazily",
+    "making_a_model",
     "name_gguf_tensors",
     "quietly",
     "read_gguf_fields",
@@ -154,6 +156,20 @@ def usual_generation_values() -> dict[str, Any]:
 def takes_dynamic_cache(model: Any) -> bool:
     """Tell whether a model's forward takes a `DynamicCache`; some older families bring a cache of their own."""
     return bool(model._supports_default_dynamic_cache())
+
+
+_MAKING = RLock()
+
+
+@contextmanager
+def making_a_model() -> Iterator[None]:
+    """Let one thread at a time make or load a model.
+
+    transformers, accelerate and peft change functions and defaults of theirs and of torch meanwhile, for all threads.
+    Of two at once, the later one would put back what the other had changed: tied weights then stay untied for ever.
+    """
+    with _MAKING:
+        yield
 
 
 @contextmanager

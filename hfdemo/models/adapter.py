@@ -14,6 +14,7 @@ import torch
 from huggingface_hub import hf_hub_download, snapshot_download
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
+from hfdemo.compute.transformers_private import making_a_model
 from hfdemo.errors import ModelLoadError, install_command
 from hfdemo.models.disk import WANTED_FILES, has_file
 from hfdemo.models.explain import in_one_line
@@ -161,7 +162,7 @@ def _misfits(folder: Path, name: str, config: Mapping[str, Any], stored: Collect
     from peft import get_peft_model_state_dict
 
     known = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(dict(config))
-    with torch.device("meta"):
+    with making_a_model(), torch.device("meta"):
         base = AutoModelForCausalLM.from_config(known, dtype=torch.float32)
     try:
         with warnings.catch_warnings(record=True) as said:

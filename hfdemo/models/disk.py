@@ -104,9 +104,13 @@ def has_file(repo_id: str, name: str, commit: str | None = None) -> bool:
 
 
 def partial_bytes(source: HubModel, file: RemoteFile) -> int:
-    """Return how many bytes of a file an interrupted download left here."""
+    """Return how many bytes of a file are here: what an interrupted download left, or all, for another commit."""
+    if not file.sha256:
+        return 0
+    if are_symlinks_supported() and cache_path(source, file).exists():
+        return file.size_bytes
     try:
-        return min(partial_path(source, file).stat().st_size, file.size_bytes) if file.sha256 else 0
+        return min(partial_path(source, file).stat().st_size, file.size_bytes)
     except OSError:
         return 0
 

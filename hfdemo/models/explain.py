@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 from hfdemo.errors import HfdemoError, ModelLoadError, is_out_of_memory
 from hfdemo.models.hub_private import constants, parse_ratelimit_headers
 from hfdemo.models.saved_token import saved_token
-from hfdemo.models.source import HubModel, LocalModel, ModelSource
+from hfdemo.models.source import AdapterModel, HubModel, LocalModel, ModelSource
 from hfdemo.settings import Platform
 
 SIGN_IN = "https://huggingface.co"
@@ -56,13 +56,13 @@ def explain_load_error(error: BaseException, source: ModelSource | None, platfor
     """
     if isinstance(error, HfdemoError):
         return error
-    name = source.name if source else ""
+    name, on_hub = source.name if source else "", _on_hub(source)
     for cause in _causes(error):
         if isinstance(cause, HfdemoError):
             return cause
         if isinstance(cause, NeedsCode):
             return ModelLoadError("needs_code", model=name)
-        if isinstance(source, HubModel) and (found := _explain_hub_error(cause, source, platform)):
+        if on_hub and (found := _explain_hub_error(cause, on_hub, platform)):
             return found
         if isinstance(cause, OSError) and cause.errno in NO_ROOM:
             return ModelLoadError("disk_ran_full", advice("disk", platform), folder=constants.HF_HOME)
@@ -80,6 +80,12 @@ def explain_search_error(error: Exception) -> HfdemoError:
     if isinstance(error, HfHubHTTPError) and _status(error) == 429:
         return ModelLoadError("rate_limited", seconds=seconds_to_wait(error))
     return ModelLoadError("hub_unreachable", endpoint=constants.ENDPOINT, problem=type(error).__name__)
+
+
+def _on_hub(source: ModelSource | None) -> HubModel | None:
+    """Return what of a model is downloaded; of an adapter, its base comes first."""
+    parts = (source.base, source.adapter) if isinstance(source, AdapterModel) else (source,)
+    return next((part for part in parts if isinstance(part, HubModel)), None)
 
 
 def _explain_hub_error(cause: BaseException, source: HubModel, platform: Platform) -> HfdemoError | None:

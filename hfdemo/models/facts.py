@@ -19,7 +19,7 @@ import torch
 from huggingface_hub import ModelInfo
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, DynamicCache
 
-from hfdemo.compute.transformers_private import Conv1D, DynamicLayer, attention_of
+from hfdemo.compute.transformers_private import Conv1D, DynamicLayer, attention_of, making_a_model
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.disk import wanted_files
 from hfdemo.models.headers import GgufHeader, read_safetensors
@@ -116,7 +116,7 @@ def _build_without_memory(config: dict[str, Any]) -> Any:
         return None
     try:
         known = CONFIG_MAPPING[kind].from_dict(config)
-        with torch.device("meta"):  # float32 is the default, so no other thread's changes
+        with making_a_model(), torch.device("meta"):  # float32 is the default, so no other thread's changes
             return AutoModelForCausalLM.from_config(known, dtype=torch.float32)
     except Exception as error:  # whatever is wrong with it, loading will say
         logger.info("can't count the parameters: %s", error)

@@ -21,6 +21,7 @@ from hfdemo.compute.architectures import FAST_ARCHITECTURES
 from hfdemo.compute.packing import StoredLevels
 from hfdemo.compute.transformers_private import (
     loads_lazily,
+    making_a_model,
     name_gguf_tensors,
     read_gguf_fields,
     read_gguf_table,
@@ -49,7 +50,7 @@ class GgufWeights:
     """
 
     def __init__(self, path: Path, config: Any, dtype: torch.dtype, progress: Progress) -> None:
-        with init_empty_weights():
+        with making_a_model(), init_empty_weights():
             self.model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
         """The model, without any weights at first."""
         self.model.tie_weights()

@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from hfdemo.compute.transformers_private import choose_attention_freely, quietly
+from hfdemo.compute.transformers_private import choose_attention_freely, making_a_model, quietly
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.access import read_json
 from hfdemo.models.config_faults import refuse_impossible_number, unknown_value
@@ -84,7 +84,7 @@ def load_weights(files: ModelFiles, *, pickled: bool = False, **options: Any) ->
     told = {"output_loading_info": True, "ignore_mismatched_sizes": True}
     if not files.gguf_file:
         options["config"] = load_config(files)
-    with quietly():
+    with making_a_model(), quietly():
         return _read(
             AutoModelForCausalLM, files, files.folder, generation_config=no_wish, **switches, **told, **options
         )
@@ -100,7 +100,8 @@ def load_adapter(model: Any, folder: Path, **options: Any) -> Any:
     """
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(model, str(folder), **options)
+    with making_a_model():
+        return PeftModel.from_pretrained(model, str(folder), **options)
 
 
 def merge_adapter(model: Any, folder: Path) -> Any:

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
 
 from hfdemo.chat.notes import Note, make_note
-from hfdemo.compute.transformers_private import choose_attention_freely, quietly
+from hfdemo.compute.transformers_private import choose_attention_freely, making_a_model, quietly
 from hfdemo.errors import ModelLoadError, is_out_of_memory
 from hfdemo.models.config_faults import unknown_value
 from hfdemo.models.explain import in_one_line
@@ -56,7 +56,7 @@ def check_tensors(name: str, config: Mapping[str, Any], stored: Mapping[str, Ten
     known, empty = _make_empty(name, config, len(stored))
     shapes = {name: torch.empty(tensor.shape, device="meta") for name, tensor in stored.items()}
     try:
-        with quietly():
+        with making_a_model(), quietly():
             model, found = type(empty).from_pretrained(
                 None,
                 config=known,
@@ -109,7 +109,7 @@ def _make_empty(name: str, config: Mapping[str, Any], stored: int) -> tuple[Any,
         known = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(said)
         choose_attention_freely(known)
         _refuse_too_many_layers(name, known, stored)
-        with torch.device("meta"):
+        with making_a_model(), torch.device("meta"):
             return known, AutoModelForCausalLM.from_config(known, dtype=torch.float32)
     except (ModelLoadError, ImportError, ValueError):  # which say what is wrong
         raise

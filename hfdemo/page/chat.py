@@ -27,6 +27,7 @@ from hfdemo.words import Language, as_language
 # What a click does in the browser, before the server hears of it; see `assets/scripts/`.
 SEND = "() => window.hfdemo.send()"
 LOCK = "() => window.hfdemo.lock()"
+LOCK_AGAIN = "() => window.hfdemo.lockAgain()"
 STOP = "(conversation) => window.hfdemo.stopReply(conversation)"
 UNLESS_REVERTED = "(conversation) => window.hfdemo.unlessReverted(conversation)"
 LOCK_UNLESS_REVERTED = "(conversation) => { window.hfdemo.unlessReverted(conversation); return window.hfdemo.lock(); }"
@@ -103,7 +104,8 @@ class ChatPage(BareChatInterface):
         self._reply_to(locked.success, self._retry, said)
         locked = self.continue_button.click(None, None, self.textbox, js=LOCK)
         self._reply_to(locked.success, self._continue, said)
-        self._reply_to(self.resume_button.click, self._resume, [self.conversation, self.cache_key, language])
+        locked = self.resume_button.click(None, None, self.textbox, js=LOCK_AGAIN)
+        self._reply_to(locked.success, self._resume, [self.conversation, self.cache_key, language])
         self._reply_to(
             self.chatbot.example_select,
             self._start,
@@ -210,11 +212,11 @@ class ChatPage(BareChatInterface):
             yield update
 
     def _read_options(self, options: Sequence[object]) -> PageOptions:
-        """Check the settings; a thinking mode that only the model before had is none."""
+        """Check the settings; a thinking mode that the model lacks is none, as soon as that is known."""
         *inputs, recommended = options
         status = self._answering.status()
         thinking = self._controls.inputs.index(self._controls.thinking)
-        if inputs[thinking] not in status.thinking_modes:
+        if status.stage == "ready" and inputs[thinking] not in status.thinking_modes:
             inputs[thinking] = "auto"
         return read_page_options(inputs, recommended if status.recommended is not None else None)
 
@@ -232,8 +234,12 @@ class ChatPage(BareChatInterface):
             asked, reply = kept.question, kept.reply
             if asked is None or (reply and reply.receipt):
                 return
-            draft = "" if reply else asked.content
-            turn = PageTurn(kept if reply else kept.at(asked.parent), kept.at(asked.id), draft, goes_on=reply)
+            if reply:
+                turn = PageTurn(kept, kept.at(asked.id), goes_on=reply)
+            elif other := kept.last_reply_to(asked):  # it is shown again if the retry came to nothing
+                turn = PageTurn(kept.at(other.id), kept.at(asked.id))
+            else:
+                turn = PageTurn(kept.at(asked.parent), kept.at(asked.id), draft=asked.content)
             view = TurnView(turn, self._answering.status, spoken)
             answer = self._answering.find(asked.id, str(visitor.session_hash))
             if answer is None:

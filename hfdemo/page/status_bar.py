@@ -8,7 +8,7 @@ import gradio as gr
 
 from hfdemo.answering import Answering
 from hfdemo.chat.options import RECOMMENDED
-from hfdemo.engines.protocol import ModelHost
+from hfdemo.engines.protocol import ModelHost, Status
 from hfdemo.page.controls import Controls, info_text, thinking_choices
 from hfdemo.page.events import UNQUEUED
 from hfdemo.page.gradio_private import Dependency
@@ -75,8 +75,6 @@ class StatusBar:
 
     def _show(self, language: object, thinking: object, told: object) -> tuple[Any, ...]:
         now = self._answering.status()
-        modes = thinking_choices(now.thinking_modes)
-        stale = {} if thinking in [mode for _, mode in modes] else {"value": "auto"}  # the model before had it
         spoken = as_language(language)
         return (
             status_html(now, spoken),
@@ -84,10 +82,18 @@ class StatusBar:
             gr.update(visible=self._can_cancel and now.stage in CAN_BE_CANCELLED),
             gr.update(visible=self._can_load and now.stage in CAN_BE_TRIED_AGAIN),
             gr.update(value=WHILE_BUSY_S if now.stage in BUSY else OTHERWISE_S),
-            gr.update(visible=bool(now.thinking_modes), choices=modes, **stale),
+            self._show_thinking(now, thinking),
             "" if now.stage in CAN_BE_TRIED_AGAIN else escape(f"{without_folders(now.model)} {now.device}".strip()),
             *self._show_recommended(now.recommended or {}, told, spoken),
         )
+
+    def _show_thinking(self, now: Status, chosen: object) -> Any:
+        """Offer the model's modes; as long as they aren't known, what was chosen stays."""
+        if now.stage != "ready":
+            return gr.update(visible=False)
+        modes = thinking_choices(now.thinking_modes)
+        stale = {} if chosen in [mode for _, mode in modes] else {"value": "auto"}  # the model before had it
+        return gr.update(visible=bool(now.thinking_modes), choices=modes, **stale)
 
     def _show_recommended(self, now: Mapping[str, float], told: object, language: Language) -> list[Any]:
         """Tell the page the model's values, and say them below the options; each page then follows by itself."""

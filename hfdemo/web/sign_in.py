@@ -47,7 +47,7 @@ button, a {{ margin-top: .5rem; text-align: center }}
 </form></body></html>
 """
 
-_HUB = """<a href="login/huggingface" target="_blank" rel="noopener">{hub}</a>"""
+_HUB = """<a href="{up}login/huggingface" target="_blank" rel="noopener">{hub}</a>"""
 _CREDIT = "<p>{credit}</p>"
 """In a tab of its own: in a frame, where a Space is shown, the Hub's page can't open."""
 
@@ -179,7 +179,7 @@ class SignIn:
         if not self._sessions.user(secret):
             return _to_page(scope)
         if scope["method"] != "POST" and Headers(scope=scope).get("sec-fetch-site") not in ("same-origin", "none"):
-            return _draw_form(_language(scope), "logout", "out", [_OUT])
+            return _draw_form(scope, "logout", "out", [_OUT])
         self._sessions.end(secret)
         return self._without_cookies(_to_page(scope))
 
@@ -214,18 +214,18 @@ class SignIn:
 
     def _form(self, scope: Scope, problem: str = "", status: int = 200, **facts: str) -> HTMLResponse:
         """Return the form to sign in, with the sentence of a problem."""
-        language = _language(scope)
-        sentence = escape(say(f"refused.{problem}", language, **facts)) if problem else ""
-        return _draw_form(language, "login", "title", self._ways, sentence, status)
+        sentence = escape(say(f"refused.{problem}", _language(scope), **facts)) if problem else ""
+        return _draw_form(scope, "login", "title", self._ways, sentence, status)
 
 
 def _draw_form(
-    language: Language, action: str, title: str, parts: Sequence[str], problem: str = "", status: int = 200
+    scope: Scope, action: str, title: str, parts: Sequence[str], problem: str = "", status: int = 200
 ) -> HTMLResponse:
     """Return a form. Nothing in it depends on the page behind it."""
+    language, up = _language(scope), "../" * (scope["path"].count("/") - 1)  # it is shown at the Hub's way back, too
     text = {key: escape(say(f"sign_in.{key}", language)) for key in FORM_WORDS}
-    inner = "\n".join(parts).format(**text)
-    page = _FORM.format(language=language, action=action, title=text[title], problem=problem, ways=inner)
+    inner = "\n".join(parts).format(up=up, **text)
+    page = _FORM.format(language=language, action=up + action, title=text[title], problem=problem, ways=inner)
     return HTMLResponse(page, status, {"content-security-policy": POLICY, "cache-control": "no-store"})
 
 

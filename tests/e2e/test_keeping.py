@@ -527,3 +527,84 @@ def test_what_is_no_conversation_neither_stops_the_page_nor_fills_it(counting, w
     counting.send("2")
     assert counting.wait_for_reply()
     expect(counting.replies).to_have_count(1)
+
+
+@pytest.mark.parametrize("then", ["close", "stop"])
+def test_another_tab_that_shows_a_reply_takes_nothing_from_the_first(counting, server, then):
+    counting.send("60")
+    wait_for_words(counting, 5)
+    server.wait()
+    other = new_tab(counting, 1)
+    expect(other.stop_button).to_be_visible()
+    if then == "stop":
+        counting.stop_button.click()
+        server.go_on()
+        assert len(counting.wait_for_reply().split()) < 60
+        assert turns(counting)[-1]["receipt"]["finish_reason"] == "stopped"
+        return
+    other.page.close(run_before_unload=True)
+    counting.page.wait_for_timeout(1500)
+    server.go_on()
+    counting.wait_for_reply()
+    assert replies(counting) == [WORDS[:60]]
+    assert turns(counting)[-1]["receipt"]["finish_reason"] == "end_of_turn"
+
+
+def test_a_letter_that_is_being_composed_when_the_reply_begins_stays_whole(counting, server):
+    server.wait()
+    counting.submit("3")
+    expect(counting.stop_button).to_be_visible()
+    session = counting.page.context.new_cdp_session(counting.page)
+    for composed in ("ㅇ", "아", "안"):
+        session.send("Input.imeSetComposition", {"text": composed, "selectionStart": len(composed), "selectionEnd": 0})
+    server.go_on()
+    expect(counting.replies.last).to_contain_text("w2")
+    expect(counting.box).to_have_value("3안")
+    session.send("Input.insertText", {"text": "안"})
+    expect(counting.box).to_have_value("안")
+    assert replies(counting) == [WORDS[:3]]
+
+
+def test_after_a_retry_that_came_to_nothing_the_reply_before_is_shown_again(counting, server):
+    counting.send("2")
+    counting.wait_for_reply()
+    server.wait()
+    counting.page.locator("#latest button[aria-label=Retry]").click()
+    counting.page.wait_for_function("hfdemo.path().length === 1")
+    server.kill()
+    expect(counting.line).to_contain_text("No connection")
+    server.start()
+    expect(counting.line).not_to_contain_text("No connection")
+    expect(counting.replies).to_have_count(1)
+    assert replies(counting) == [WORDS[:2]]
+    expect(counting.box).to_have_value("")
+
+
+def test_a_page_whose_session_has_ended_is_loaded_again_and_shows_the_form(server, browser: Browser):
+    page = browser.new_context(service_workers="block").new_page()
+    ChatPage(page).open(server.url)
+    form = "<!doctype html><form id=form></form>"
+    page.route("**/gradio_api/app_id", lambda route: route.fulfill(status=401, json={}))
+    page.route(page.url, lambda route: route.fulfill(content_type="text/html", body=form))
+    page.evaluate("dispatchEvent(new Event('offline'))")
+    expect(page.locator("#form")).to_be_attached()
+
+
+def test_nothing_is_sent_beside_a_starter(counting):
+    is_locked = "document.querySelector('#transcript button.example').click(), hfdemo.isReplying()"
+    assert counting.page.evaluate(is_locked) is True
+    counting.wait_for_reply()
+    expect(counting.users).to_have_count(1)
+
+
+def test_a_reply_is_read_out_once(counting):
+    counting.send("2")
+    counting.wait_for_reply()
+    heard = counting.page.locator("#announcement")
+    expect(heard).to_have_text("w0 w1")
+    counting.page.evaluate("document.querySelector('#announcement').textContent = 'heard', hfdemo.announceReply()")
+    counting.page.wait_for_timeout(200)
+    expect(heard).to_have_text("heard")
+    counting.send("2")
+    counting.wait_for_reply()
+    expect(heard).to_have_text("w0 w1")

@@ -117,3 +117,28 @@ def test_the_models_values_are_marked_as_its_own(browser, scripted, language):
     expect(page.locator("#temperature")).to_contain_text(say("page.temperature_info", language))
     assert chat.problems == []
     context.close()
+
+
+def test_what_was_chosen_stays_where_it_is_what_the_page_begins_with(opened, scripted):
+    opened.set_option("top-p", 0.9)
+    for _ in range(2):
+        opened.page.wait_for_timeout(500)
+        opened.page.reload()
+        shows(opened, temperature=0.33, top_p=0.9)
+    change(opened, scripted, replace(SECOND, recommended={"top_p": 0.9}))
+    change(opened, scripted, FIRST)
+    shows(opened, temperature=0.33, top_p=0.9)
+
+
+def test_a_thinking_mode_stays_while_the_model_is_loaded(opened, scripted):
+    thinks = replace(FIRST, thinking_modes=("on", "off"), model="thinks")
+    change(opened, scripted, thinks)
+    on = opened.page.locator("#thinking input[value=on]")
+    on.check()
+    change(opened, scripted, Status("checking", model="comes back"))
+    expect(opened.page.locator("#thinking")).to_be_hidden()
+    change(opened, scripted, thinks)
+    expect(on).to_be_checked()
+    change(opened, scripted, SECOND)
+    change(opened, scripted, thinks)
+    expect(on).not_to_be_checked()

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 import pytest
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
 from tests.conftest import wait_until
 from tests.hub import Model
@@ -183,6 +185,29 @@ def test_a_download_shows_its_progress_and_goes_on_after_it_was_cancelled(machin
     assert has_what_came == "True"
     assert [start >= 19_000_000 for start in downloads.resumed_at()] == [True]
     assert answer == light.reply
+
+
+def test_an_adapter_is_fetched_with_its_base(machine, downloads, light, tmp_path):
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(light.folder), LoraConfig(target_modules=["q_proj"]))
+    model.peft_config["default"].base_model_name_or_path = "org/tiny"
+    model.save_pretrained(tmp_path / "lora")  # its second matrix is all zeros, so it changes nothing yet
+    machine.hub.models["org/lora"] = Model(tmp_path / "lora")
+    for adapter in ("org/lora", str(tmp_path / "lora")):
+        shutil.rmtree(machine.home / "hub", ignore_errors=True)
+        program = ENGINE.replace('"org/tiny"', repr(adapter)) + "print(reply())"
+        assert machine.run(program) == [light.reply]
+
+
+def test_a_new_commit_with_the_same_weights_needs_no_room_for_them(machine, downloads):
+    machine.run(FETCH)
+    snapshots = machine.home / "hub" / "models--org--tiny" / "snapshots"
+    (folder,) = snapshots.iterdir()
+    folder.rename(snapshots / ("b" * 40))
+    (snapshots.parent / "refs" / "main").write_text("b" * 40)
+    to_come, folder = machine.run(FETCH)
+    assert int(to_come) < 10_000_000 < downloads.size
+    assert downloads.count() == 1
+    downloads.assert_whole(folder)
 
 
 def test_two_starts_at_once_go_on_with_one_download(machine, downloads):

@@ -542,6 +542,27 @@ def test_two_readers_of_one_reply_get_all_of_it():
     asyncio.run(read_twice())
 
 
+def test_a_reply_that_two_pages_show_goes_on_when_one_is_closed_and_either_stops_it(monkeypatch):
+    monkeypatch.setattr(answering_module, "BACK_WITHIN_S", 0.1)
+
+    async def show_twice() -> None:
+        answering = Answering(Engine(counting(500)))
+        pages = [answering.answer(REQUEST, "one", turn="t").deltas()]
+        await anext(pages[0])
+        pages.append(answering.find("t", "two").deltas())
+        await anext(pages[1])
+        answering.leave("t")
+        await pages[1].aclose()
+        await asyncio.sleep(0.3)
+        answer = answering.find("t")
+        assert not answer.ended.done()
+        await answering.stop("one")
+        assert (await asyncio.wait_for(asyncio.wrap_future(answer.ended), 2)).finish_reason == "stopped"
+        await pages[0].aclose()
+
+    asyncio.run(show_twice())
+
+
 def test_stop_reaches_a_reply_that_was_found_again():
     async def find_and_stop() -> None:
         answering = Answering(Engine(counting(500)))

@@ -6,6 +6,7 @@ import shutil
 import struct
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,8 @@ from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from hfdemo.commands import check
@@ -770,3 +772,18 @@ def test_zeros_where_a_good_model_may_have_them_are_taken(folder, only):
     checked = check_model(parse_model(str(folder)), Settings(), MACHINE)
     assert checked.files
     assert load_model(checked.files, "model", checked.plan).name == "model"
+
+
+def test_models_that_are_checked_at_one_time_leave_everything_as_it_was(whole, tmp_path):
+    tiny_model("llama", tie_word_embeddings=True).save_pretrained(tmp_path / "tied")
+    for path in whole.glob("tokenizer*"):
+        shutil.copy(path, tmp_path / "tied")
+    before = (PreTrainedModel.tie_weights, torch.linspace, torch.get_default_dtype(), nn.Module.register_parameter)
+
+    def check() -> bool:
+        return check_model(parse_model(str(tmp_path / "tied")), Settings(), MACHINE).plan.fits
+
+    with ThreadPoolExecutor(4) as threads:
+        assert [job.result() for job in [threads.submit(check) for _ in range(12)]] == [True] * 12
+    now = (PreTrainedModel.tie_weights, torch.linspace, torch.get_default_dtype(), nn.Module.register_parameter)
+    assert now == before

@@ -8,8 +8,11 @@
   let gaveUp = false; // Gradio has, and sends nothing any more
   hfdemo.connected = true;
 
-  const answers = async () => {
-    try { return (await fetchBefore("gradio_api/app_id", { cache: "no-store", signal: AbortSignal.timeout(4000) })).ok; } catch { return false; }
+  const answers = async () => { // 401 is an answer, too: it wants a sign-in
+    try {
+      const response = await fetchBefore("gradio_api/app_id", { cache: "no-store", signal: AbortSignal.timeout?.(4000) });
+      return response.ok || response.status === 401;
+    } catch { return false; }
   };
   // Whether the server still serves the page that is open; else it has another version of it, or wants a sign-in.
   const isSame = async () => {

@@ -37,6 +37,20 @@
     area().value = text;
     area().dispatchEvent(new Event("input", { bubbles: true }));
   };
+  // What changes the box waits for an input method that is in the middle of a letter, which would come apart.
+  let isComposing = false;
+  const changes = []; // that wait
+  const changeBox = (change) => {
+    if (isComposing) { changes.push(change); return; }
+    const typed = area().value;
+    const changed = change(typed);
+    if (changed !== typed) hfdemo.setBox(changed);
+  };
+  document.addEventListener("compositionstart", ({ target }) => { isComposing = target === area(); }, true);
+  document.addEventListener("compositionend", () => {
+    isComposing = false;
+    setTimeout(() => { if (!isComposing) changes.splice(0).forEach(changeBox); }); // when the letter is there
+  }, true);
   // The turn whose reply comes or was cut off before its end; null if the last reply is whole.
   hfdemo.openTurn = (conversation = hfdemo.conversation) => {
     const last = hfdemo.path(conversation).at(-1);
@@ -51,11 +65,11 @@
     const begins = data.turns.length && !hfdemo.conversation.turns.length;
     hfdemo.conversation = data;
     if (sent && hfdemo.path().length > sent.turns) {
-      const typed = area().value;
-      hfdemo.setBox(typed.startsWith(sent.text) ? typed.slice(sent.text.length) : typed);
+      const { text } = sent;
+      changeBox((typed) => typed.startsWith(text) ? typed.slice(text.length) : typed);
       sent = null;
     }
-    if (draft && !area().value.startsWith(draft)) hfdemo.setBox([draft, area().value].filter(Boolean).join("\n\n"));
+    if (draft) changeBox((typed) => typed.startsWith(draft) ? typed : [draft, typed].filter(Boolean).join("\n\n"));
     if (draft || begins) hfdemo.focusBox();
     hfdemo.keepSoon();
   };
@@ -81,6 +95,17 @@
     hfdemo.focusBox();
     return REPLYING();
   };
+  // A reply that came before comes again, also where its first event hasn't heard yet that it has ended.
+  hfdemo.lockAgain = () => {
+    locked = true;
+    return REPLYING();
+  };
+  // A starter is sent as it is clicked.
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest?.("#transcript button.example")) return;
+    if (hfdemo.isReplying()) event.stopImmediatePropagation();
+    else locked = true;
+  }, true);
   hfdemo.send = () => {
     const text = area().value;
     if (!text.trim()) throw new Error("There is nothing to send.");
@@ -92,9 +117,13 @@
   hfdemo.replyEnded = (conversation) => {
     locked = false;
     hfdemo.keep({ ...conversation, draft: undefined });
-    const typed = sent ? area().value.slice(sent.text.length) : "";
-    // What was typed behind a message that was not taken is the next one.
-    if (typed.trim() && area().value.startsWith(sent.text)) hfdemo.setBox([sent.text, typed.trimStart()].join("\n\n"));
+    if (sent) { // it was not taken: what was typed behind it is the next message
+      const { text } = sent;
+      changeBox((typed) => {
+        const next = typed.startsWith(text) ? typed.slice(text.length).trimStart() : "";
+        return next ? [text, next].join("\n\n") : typed;
+      });
+    }
     sent = null;
     hfdemo.announceReply();
     waiting.splice(0).forEach((resolve) => resolve());
@@ -133,6 +162,6 @@
     const file = new Blob([JSON.stringify({ system_prompt: systemPrompt, messages }, null, 2)], { type: "application/json" });
     const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: "chat.json" });
     link.click();
-    URL.revokeObjectURL(link.href);
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // some browsers read it only later
   };
 })();

@@ -1,7 +1,7 @@
 // Copies are what was written, and not what is drawn.
 (() => {
   const { hfdemo } = window;
-  // Copies of a message and of code have the text as it was written, from the conversation and not from what is drawn.
+  // Copies of a message have the text as it was written, from the conversation and not from what is drawn.
   const COPY = "#transcript .copy-code, #transcript .message-buttons button[data-copy]";
   const drawnText = (row) => row.querySelector(".message:not(.thought) :is(.typed, .message-content)")?.innerText ?? "";
   const written = (row) => {

@@ -99,11 +99,16 @@
   // A reply is read out once, when it has ended; as much of it as one listens to, and as can be laid out in a moment.
   const MOST_READ_OUT = 10_000;
   const MARKS_ON_A_LETTER = /(\p{M}{8})\p{M}+/gu;
+  let readOut; // the turn, in the state in which it was read out
   hfdemo.announceReply = () => {
     const region = document.querySelector("#announcement") ?? document.body.appendChild(Object.assign(document.createElement("div"), { id: "announcement" }));
     region.setAttribute("aria-live", "polite");
     const last = hfdemo.path().at(-1);
+    const state = last && JSON.stringify([last.id, last.content.length, last.receipt]);
+    if (state === readOut) return; // a message was refused: nothing is new
+    readOut = state;
     const said = last?.role === "assistant" ? last.content.slice(0, MOST_READ_OUT) : "";
-    region.textContent = said.replace(MARKS_ON_A_LETTER, "$1");
+    region.textContent = ""; // the same text once more would be none
+    requestAnimationFrame(() => { region.textContent = said.replace(MARKS_ON_A_LETTER, "$1"); });
   };
 })();

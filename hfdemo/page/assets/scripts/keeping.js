@@ -33,7 +33,7 @@
     const draft = [asked, asked === kept.draft ? null : kept.draft].filter(Boolean).join("\n\n"); // neither is lost
     if (draft) hfdemo.setBox(draft);
     hfdemo.focusBox();
-    if (address.size) history.replaceState(history.state, "", location.pathname); // what it asked for is there now
+    if (location.search) history.replaceState(history.state, "", location.pathname); // what it asked for is there now
     return [hfdemo.language, kept.conversation, ...settings];
   };
   document.addEventListener("input", (event) => { if (event.target.closest?.("#message")) hfdemo.keepSoon(); }, true);

@@ -7,7 +7,7 @@
   const isOfOthers = /^(q|_.*|logs|view|code|state|deep_link|utm_.*|fbclid|gclid|ref)$/;
   const AS_IT_IS = { __type__: "update" };
   let defaults = {}; // of the model that answers
-  let chosen = {}; // by the visitor: what differs from them
+  let chosen = {}; // by the visitor: what differed from them
   let lent = {}; // to this chat, in place of what the visitor chose
   const first = (name) => defaults[name] ?? settings[name].value;
   const optionOf = (element) => element.closest("[id].block")?.id.replaceAll("-", "_");
@@ -18,7 +18,7 @@
     defaults = { ...recommended };
     const edited = document.activeElement?.closest("input") && optionOf(document.activeElement);
     return RECOMMENDED.map((name, index) =>
-      values[index] === before[name] && name !== edited && !(name in lent) ? first(name) : AS_IT_IS);
+      values[index] === before[name] && name !== edited && !(name in lent) && !(name in chosen) ? first(name) : AS_IT_IS);
   };
   hfdemo.keepSettings = (values) => {
     Object.keys(settings).forEach((name, index) => {
@@ -26,6 +26,7 @@
       if (name === "system_prompt" && starters.includes(value)) lent[name] = value;
       if (lent[name] === value) return;
       delete lent[name]; // the visitor has changed it
+      if (chosen[name] === value) return; // also where the model that answers isn't known yet, or recommends the same
       if (value === first(name)) delete chosen[name];
       else chosen[name] = value;
     });
