@@ -3,6 +3,7 @@
 import difflib
 import ipaddress
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, get_args
@@ -460,18 +461,20 @@ def _whole_number(environ: Mapping[str, str], name: str, default: int, low: int,
 
 def _address(environ: Mapping[str, str], name: str) -> str | None:
     """Return the address of a server; one without `http://` or `https://` gets what is usual there."""
-    visible = re.sub("[\u200b-\u200f\u2060\ufeff]", "", environ.get(name, ""))  # pages hide such letters in links
-    value = visible.strip().strip("\"'<>").removeprefix("//")
+    visible = re.sub("[\u00ad\u200b-\u200f\u2060\ufeff]", "", environ.get(name, ""))  # pages hide these in links
+    value = unicodedata.normalize("NFKC", visible).strip().strip("\"'<>").removeprefix("//")  # typed in full width
     if not value:
         return None
     try:
         parts = urlsplit(value if "://" in value else f"//{value}")
         host, _ = parts.hostname, parts.port
+        (host or "").encode("idna")  # else no client finds it
     except ValueError:  # no port has that number
         host = None
     schemes = ("http", "https")
-    if not host or re.search(r"\s", value) or parts.scheme not in ("", *schemes) or host in schemes:  # http:/host
-        raise SettingsError("bad_endpoint", name=name, value=value)
+    is_odd = not value.isprintable() or re.search(r"\s", value)
+    if not host or is_odd or parts.scheme not in ("", *schemes) or host in schemes:  # http:/host
+        raise SettingsError("bad_endpoint", name=name, value=re.sub(r"[^/]*@|\?.*", "…", value))  # without secrets
     return value if parts.scheme else f"{'http' if _is_near(host) else 'https'}://{value}"
 
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
 
+ANY_OBJECT = '{"type": "object"}'
+"""The schema of JSON of any form."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:

@@ -9,8 +9,8 @@ from typing import Any
 
 from hfdemo.chat.messages import Message, ToolCall
 from hfdemo.chat.options import LIMITS, RECOMMENDED, Options, Thinking, check_stop_texts
-from hfdemo.chat.request import ChatRequest
-from hfdemo.door.fields import PENALTIES, Fields
+from hfdemo.chat.request import ANY_OBJECT, ChatRequest
+from hfdemo.door.fields import FORMATS, PENALTIES, Fields
 from hfdemo.door.tools import calls_in, read_result
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import InvalidInput
@@ -101,11 +101,11 @@ def read_schema(form: Fields, within: str = "json_schema") -> str:
     Raises:
         InvalidInput: it can't be read.
     """
-    kind = form.choice("type", ("text", "json_object", "json_schema"))
+    kind = form.choice("type", FORMATS)
     if kind in ("", "text"):
         return ""
     if kind == "json_object":
-        return '{"type": "object"}'
+        return ANY_OBJECT
     schema = form.object("json_schema") if form.has("json_schema") else form
     if within and not (form.has(within) or form.has("schema")):
         raise InvalidInput("bad_field", name=form.name(within))
@@ -222,9 +222,9 @@ def _thinking(fields: Fields, status: Status) -> Thinking:
     """Return how the model is to think: by OpenAI's effort, or as servers for open models pass it to the template."""
     variables = fields.object("chat_template_kwargs")
     wants = variables.flag("enable_thinking") or variables.flag("thinking")
-    efforts = ("none", "minimal", "low", "medium", "high", "xhigh")
+    efforts = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
     effort = fields.choice("reasoning_effort", efforts) or variables.choice("reasoning_effort", efforts)
-    effort = "high" if effort == "xhigh" else effort  # no open model has more
+    effort = "high" if effort in ("xhigh", "max") else effort  # no open model has more
     for mode in ("low", "medium", "high"):
         if effort == mode and (mode in status.thinking_modes or status.stage != "ready"):
             return mode

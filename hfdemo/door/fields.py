@@ -10,6 +10,9 @@ from hfdemo.errors import InvalidInput
 MAX_LIKELIEST = 20
 """How many of the likeliest tokens may be asked for in each place."""
 
+FORMATS = ("text", "json_object", "json_schema")
+"""The kinds of `response_format`."""
+
 PENALTIES = tuple(name for name in ("presence_penalty", "frequency_penalty") if name not in LIMITS)
 """The options of OpenAI's API that there aren't here."""
 

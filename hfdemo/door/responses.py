@@ -58,7 +58,7 @@ def _read_sampling(fields: Fields, status: Status) -> Options:
 
 
 class ResponseForm:
-    """Makes the answer; see `forms.ReplyForm`. The thought is one item, the answer another.
+    """Makes the answer; see `forms.ReplyForm`. The thought is one item, the answer another, in the order they began.
 
     Args:
         asked: what is answered.
@@ -92,7 +92,8 @@ class ResponseForm:
 
     def end(self, receipt: Receipt) -> Iterator[StreamEvent]:
         """Yield the end of each item, and the whole response."""
-        yield from self._announce(self._answer_id)
+        for item in self._items(receipt):
+            yield from self._announce(item["id"])  # a thought may have been taken for the answer until it ended
         for item in self._items(receipt):
             at = self._at(item["id"])
             [part] = item["content"]
@@ -128,15 +129,15 @@ class ResponseForm:
         content = [{"type": "reasoning_text", "text": self._told.thought}]
         thought = {"id": self._thought_id, "type": "reasoning", "summary": [], "content": content, "status": status}
         answer = self._message([_text_part(self._told.text)], status)
-        return [thought, answer] if self._told.thought else [answer]
+        items = [thought, answer] if self._told.thought else [answer]
+        return sorted(items, key=lambda item: item["id"] in self._begun and self._begun.index(item["id"]))
 
     def _message(self, content: list[dict[str, Any]], status: str) -> dict[str, Any]:
         return {"id": self._answer_id, "type": "message", "role": "assistant", "content": content, "status": status}
 
     def _at(self, item_id: str) -> dict[str, Any]:
-        """Return where in the response an item is; the thought stands before the answer."""
-        index = 1 if item_id == self._answer_id and self._told.thought else 0
-        return {"item_id": item_id, "output_index": index, "content_index": 0}
+        """Return where in the response an item is that has been announced."""
+        return {"item_id": item_id, "output_index": self._begun.index(item_id), "content_index": 0}
 
     def _event(self, name: str, **data: Any) -> StreamEvent:
         self._events += 1

@@ -69,7 +69,7 @@ SAMPLING: dict[str, Schema] = {
     "stop": {"anyOf": [_STOP_TEXT, {"type": "array", "items": _STOP_TEXT, "maxItems": MAX_STOP_TEXTS}]},
     "n": {"enum": [1, None]},
     **{penalty: {"enum": [0, None]} for penalty in PENALTIES},
-    "reasoning_effort": {"enum": ["none", "minimal", "low", "medium", "high", None]},
+    "reasoning_effort": {"enum": ["none", "minimal", "low", "medium", "high", "xhigh", "max", None]},
 }
 
 STREAM_OPTIONS = {"stream_options": or_null(object_of({}, {"include_usage": FLAG}))}

@@ -10,7 +10,7 @@ from hfdemo.chat.messages import Message, ToolCall, parse_object, replace_surrog
 from hfdemo.chat.reply import FinishReason
 from hfdemo.chat.request import ChatRequest
 from hfdemo.chat.tool_calls import CallReader
-from hfdemo.door.fields import Fields
+from hfdemo.door.fields import FORMATS, Fields
 from hfdemo.door.forms import finish_word
 from hfdemo.door.schemas import CONTENT, TEXT, object_of, or_null
 from hfdemo.errors import InvalidInput
@@ -49,7 +49,7 @@ def read_tools(fields: Fields) -> Tools:
         return Tools(definitions)
     if not wanted:
         return Tools()
-    if fields.has("response_format"):
+    if fields.object("response_format").choice("type", FORMATS) not in ("", "text"):
         raise InvalidInput("unsupported_parameter", name="response_format")
     return Tools(definitions, json.dumps(_call_schema(wanted)), tuple(wanted))
 

@@ -557,7 +557,7 @@ def test_a_reply_that_two_pages_show_goes_on_when_one_is_closed_and_either_stops
         answer = answering.find("t")
         assert not answer.ended.done()
         await answering.stop("one")
-        assert (await asyncio.wait_for(asyncio.wrap_future(answer.ended), 2)).finish_reason == "stopped"
+        assert (await asyncio.wait_for(asyncio.wrap_future(answer.ended), 10)).finish_reason == "stopped"
         await pages[0].aclose()
 
     asyncio.run(show_twice())

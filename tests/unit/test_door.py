@@ -232,6 +232,22 @@ def test_the_events_of_a_response_are_numbered_as_they_come(api):
     assert [one["sequence_number"] for one in told] == list(range(len(told)))
 
 
+@pytest.mark.parametrize("reply", ["<think>hm</think>Hi", "Hi<think>hm</think>", "hm</think>Hi", "Hi"])
+def test_each_item_of_a_response_is_announced_before_its_events_and_keeps_its_place(reply, api):
+    api.engine.enqueue(*(part for part in re.split("(<think>|</think>)", reply) if part))
+    lines = api.send("POST", RESPONSES, {"input": "Hello", "stream": True}).text.splitlines()
+    told = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+    places: dict[int, str] = {}
+    for event in told:
+        if event["type"] == "response.output_item.added":
+            assert event["output_index"] == len(places)
+            places[event["output_index"]] = event["item"]["id"]
+        elif "output_index" in event:
+            assert places[event["output_index"]] == event.get("item_id") or event["item"]["id"]
+    output = told[-1]["response"]["output"]
+    assert [item["id"] for item in output] == list(places.values())
+
+
 @pytest.mark.parametrize("metadata", [{"topic": "서울", "": ""}, {}])
 def test_the_metadata_of_a_response_are_given_back(metadata, api):
     asked = {"input": "Hello", "metadata": metadata}
@@ -371,6 +387,7 @@ def test_a_thought_goes_on_as_hfdemo_itself_asks_for_it(api):
         ({"reasoning_effort": "high"}, ("low", "medium", "high"), "high"),
         ({"reasoning_effort": "xhigh"}, ("low", "medium", "high"), "high"),
         ({"reasoning_effort": "xhigh"}, ("off", "on"), "on"),
+        ({"reasoning_effort": "max"}, ("off", "on"), "on"),
         ({"chat_template_kwargs": {"enable_thinking": True}}, ("off", "on"), "on"),
         ({"chat_template_kwargs": {"enable_thinking": True}}, (), "auto"),
         ({"chat_template_kwargs": {"enable_thinking": False, "thinking": False}}, (), "auto"),
@@ -505,6 +522,7 @@ def test_a_call_that_has_to_come_is_a_schema(api):
     assert [one["properties"]["name"]["const"] for one in required] == ["look", "see"]
     assert required[0]["properties"]["arguments"] == PARAMETERS
     assert {request.schema_field for request in api.engine.requests} == {"tool_choice"}
+    assert api.chat(tools=TOOLS, tool_choice="required", response_format={"type": "text"}).status_code == 200
     refused = api.chat(tools=TOOLS, tool_choice="required", response_format={"type": "json_object"})
     assert error(refused)[2] == "response_format"
 

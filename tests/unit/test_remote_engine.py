@@ -12,7 +12,7 @@ import pytest
 from hfdemo.chat.messages import Message, ToolCall
 from hfdemo.chat.options import LIMITS, RECOMMENDED, Options
 from hfdemo.chat.reply import Delta, Receipt, StopSignal, Token
-from hfdemo.chat.request import ChatRequest
+from hfdemo.chat.request import ANY_OBJECT, ChatRequest
 from hfdemo.engines.remote import server
 from hfdemo.engines.remote.address import find_address
 from hfdemo.engines.remote.engine import RemoteEngine
@@ -736,6 +736,33 @@ def test_a_server_that_says_nothing_is_given_up_at_the_time_limit(endpoint):
     text, _, receipt = read(engine)
     assert receipt.finish_reason == "time_limit"
     assert 3 < len(text) < 20
+
+
+def test_a_server_that_writes_fast_ends_at_the_time_limit_too(endpoint):
+    endpoint.enqueue(*[delta("a"), 0.01] * 500)
+    text, _, receipt = read(make(endpoint, time_limit_s=1))
+    assert receipt.finish_reason == "time_limit"
+    assert 10 < len(text) < 150
+
+
+def test_any_json_is_asked_for_in_the_words_that_most_servers_know(endpoint):
+    read(make(endpoint), ask(schema=ANY_OBJECT))
+    assert endpoint.chats[0].body["response_format"] == {"type": "json_object"}
+
+
+def test_thoughts_go_back_to_a_server_where_tools_are_called(endpoint):
+    said = (
+        Message("user", "Hi"),
+        Message("assistant", "", "I must look.", calls=(CITY,)),
+        Message("tool", "sunny", answers=CITY),
+        Message("assistant", "Sunny.", "So it is."),
+        Message("user", "Thanks"),
+    )
+    read(make(endpoint), ask(messages=said))
+    thoughts = [message.get("reasoning_content") for message in endpoint.chats[0].body["messages"]]
+    assert thoughts == [None, "I must look.", None, "So it is.", None]
+    read(make(endpoint), ask(messages=(said[0], said[3], said[4])))
+    assert all("reasoning_content" not in message for message in endpoint.chats[1].body["messages"])
 
 
 def test_a_page_for_people_is_no_endpoint(endpoint):

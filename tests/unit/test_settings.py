@@ -305,6 +305,8 @@ def test_settings_do_not_change_once_read():
         ("\ufeffhttps://my.host/v1", "https://my.host/v1"),
         ("https://my.host/\u200bv1\u200b", "https://my.host/v1"),
         ("<https://my.host/v1>", "https://my.host/v1"),
+        ("http://\uff2c\uff2f\uff23\uff21\uff2c\uff1a8000/v1", "http://LOCAL:8000/v1"),
+        ("https://my\u00ad.host/v1", "https://my.host/v1"),
     ],
 )
 def test_an_endpoint_may_be_written_without_its_scheme(written, read):
@@ -331,6 +333,15 @@ def test_an_endpoint_may_be_written_without_its_scheme(written, read):
 def test_what_is_no_address_is_refused(written):
     with pytest.raises(SettingsError, match="HFDEMO_ENDPOINT"):
         from_env({"HFDEMO_ENDPOINT": written})
+
+
+@pytest.mark.parametrize(
+    "written", ["https://u:secret@host:99999/v1", "ftp://u:secret@h/", "https://h:8000x/v1?key=secret", "u:secret@h h"]
+)
+def test_an_address_that_is_refused_is_shown_without_its_secrets(written):
+    with pytest.raises(SettingsError, match="HFDEMO_ENDPOINT") as refused:
+        from_env({"HFDEMO_ENDPOINT": written})
+    assert "secret" not in refused.value.text("en") + refused.value.text("ko")
 
 
 @pytest.mark.parametrize("around", ["\ufeff{}", "\u200b{}", ' "{}"\n', "'\ufeff{}'", "“{}”"])

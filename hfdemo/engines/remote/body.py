@@ -8,7 +8,7 @@ from typing import Any
 
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import LIMITS, RECOMMENDED, Options
-from hfdemo.chat.request import ChatRequest
+from hfdemo.chat.request import ANY_OBJECT, ChatRequest
 from hfdemo.engines.remote.untaken import ALL_TAKEN, LENGTHS, OTHER_NAMES, SYSTEM, Untaken
 
 NO_TOP_K = -1
@@ -79,8 +79,8 @@ def _in_words_of_llama_cpp(taken: Mapping[str, Any]) -> dict[str, Any]:
     """Return what has another name or value there. What they don't know they ignore, with a default of their own."""
     renamed = {"repeat_penalty": taken["repetition_penalty"]} if "repetition_penalty" in taken else {}
     if "response_format" in taken:
-        schema = taken["response_format"]["json_schema"]["schema"]
-        renamed["response_format"] = {"type": "json_object", "schema": schema}
+        wanted = taken["response_format"].get("json_schema") or {"schema": json.loads(ANY_OBJECT)}
+        renamed["response_format"] = {"type": "json_object", "schema": wanted["schema"]}
     return renamed | ({"top_k": 0} if taken.get("top_k") == NO_TOP_K else {})
 
 
@@ -162,6 +162,9 @@ def _form(request: ChatRequest) -> dict[str, Any]:
 
 
 def _schema_format(schema: str) -> dict[str, Any]:
+    """Return what asks for a schema; more servers know the word for any JSON."""
+    if schema == ANY_OBJECT:
+        return {"type": "json_object"}
     return {"type": "json_schema", "json_schema": {"name": "reply", "schema": json.loads(schema), "strict": True}}
 
 
@@ -201,7 +204,8 @@ def _goes_on(request: ChatRequest) -> bool:
 
 
 def _messages(request: ChatRequest, folds_system: bool, dropped: int) -> list[dict[str, Any]]:
-    messages = [_message(message) for message in request.messages[dropped:]]
+    has_calls = any(message.calls for message in request.messages)
+    messages = [_message(message, has_calls) for message in request.messages[dropped:]]
     if request.system_prompt and folds_system:
         messages[0] = messages[0] | {"content": f"{request.system_prompt}\n\n{messages[0]['content']}"}
     elif request.system_prompt:
@@ -212,8 +216,15 @@ def _messages(request: ChatRequest, folds_system: bool, dropped: int) -> list[di
     return messages
 
 
-def _message(message: Message) -> dict[str, Any]:
+def _message(message: Message, has_calls: bool) -> dict[str, Any]:
+    """Return a message; where tools are called, DeepSeek and Kimi want to have their thoughts back.
+
+    Source: their refusals, https://github.com/anomalyco/opencode/issues/10996 and
+    https://github.com/mastra-ai/mastra/issues/12592.
+    """
     said: dict[str, Any] = {"role": message.role, "content": message.content}
+    if has_calls and message.thought:
+        said["reasoning_content"] = message.thought
     if message.calls:
         said["tool_calls"] = [call.as_openai() for call in message.calls]
     if message.answers:

@@ -79,12 +79,12 @@ class RemoteEngine:
                 told = told.then(reply.add(event) if event else Delta())
                 reason = reply.finish_reason() if event is None or reply.stop_text_found else None
             except Empty:
-                reason = self._overdue(reply, limit_at, stop)
+                reason = None
             except Exception:
                 if reply.has_begun:  # what came is kept
                     yield told.then(reply.end())
                 raise
-            reason = stop.reason if stop.is_set() else reason
+            reason = stop.reason if stop.is_set() else reason or self._overdue(reply, limit_at, stop)
             pause_s = interval_s if told.text or told.thought else HEARTBEAT_S
             if reason is None and time.monotonic() - told_at >= pause_s:
                 yield told
