@@ -118,6 +118,7 @@ class _Publishing:
         self._environ = environ
         self._api = HfApi(token=saved_token())
         self._secrets: dict[str, str] = {}
+        self._there: dict[str, str] = {}
         self._problems: list[_Problem] = []
         self._scopes: Sequence[str] | None = None
         """What visitors let the Space do who sign in with Hugging Face; None if they need not."""
@@ -141,7 +142,7 @@ class _Publishing:
         found = look(self._api, repo_id) if publisher else None
         hardware = self._options.hardware or (found.hardware if found else None) or ZERO_GPU
         self._tell_space(repo_id, hardware, found)
-        there = variables_of(self._api, repo_id) if found else {}
+        self._there = there = variables_of(self._api, repo_id) if found else {}
         self._scopes = self._find_scopes(there)
         is_adapter = model.is_adapter if model else self._is_adapter(there.get("HFDEMO_MODEL", ""))
         files = self._files(name.title, hardware == ZERO_GPU, self._page(repo_id), is_adapter)
@@ -325,8 +326,11 @@ class _Publishing:
         self._wait(target.repo_id, commit)
         left_s = self._options.wait_s - (time.monotonic() - started)
         patience_s = max(left_s, min(LEAST_ANSWER_S, self._options.wait_s))
+        names = {*self._there, *self._secrets}
         password = self._secrets.get("HFDEMO_PASSWORD") or self._environ.get("HFDEMO_PASSWORD", "").strip()
-        if self._scopes is not None and not password:
+        password = password if "HFDEMO_PASSWORD" in names else ""
+        asks = self._scopes is not None or names & {"HFDEMO_PASSWORD", "HFDEMO_USERS"}
+        if asks and not password:
             sees_sign_in(target.repo_id, min(OPENING_S, patience_s))
             self._tell("✓", "answered_sign_in")
         else:

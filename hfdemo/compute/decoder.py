@@ -402,7 +402,8 @@ def kinds_of_layers(model: Any) -> list[tuple[int, int]]:
 
 def _windows(config: Any) -> list[int]:
     """Return how many tokens each layer sees, the new one included; 0 is all."""
-    window, kinds = getattr(config, "sliding_window", None) or 0, getattr(config, "layer_types", None)
+    knows = hasattr(type(config), "sliding_window")  # else the file brings a field that means nothing to the model
+    window, kinds = (config.sliding_window or 0) if knows else 0, getattr(config, "layer_types", None)
     if not kinds:
         return [window] * config.num_hidden_layers
     return [window if kind == "sliding_attention" else 0 for kind in kinds]

@@ -34,8 +34,8 @@ from hfdemo.models.load import LoadedModel
 logger = logging.getLogger(__name__)
 
 
-class Interrupted(Exception):
-    """Raised between two layers of a model to leave it, because the reply has to end now."""
+class Interrupted(BaseException):
+    """Raised between two layers of a model to leave it, because the reply has to end now; no error of the model's."""
 
 
 @dataclass(eq=False, slots=True)
@@ -188,8 +188,7 @@ class RunningReply:
         Args:
             with_cache: whether keys and values are part of it, which can't go to another process.
         """
-        read_whole = self.streamer.first_token_at > 0  # else some layers have read more of the prompt than others
-        cache = self.cache if read_whole and with_cache else None
+        cache = self._whole_cache() if with_cache else None
         token_ids = tuple(self.streamer.token_ids)
         streamer, request = self.streamer, self.request
         return CachedReply(
@@ -201,6 +200,18 @@ class RunningReply:
             thought=streamer.thought,
             begins_in_prompt=bool(request.reply_start or request.thought_start) and not request.reply_ids,
         )
+
+    def _whole_cache(self) -> Any:
+        """Return the keys and values of the tokens that all layers have read; None if that can't be told."""
+        if self.streamer.first_token_at > 0:
+            return self.cache
+        if not isinstance(
+            self.cache, ChatCache
+        ):  # some layers may have read a piece of the prompt that others haven't
+            return None
+        tokens = self.cache.tokens if self._started else min(self.cache.tokens, self.cached_tokens)
+        self.cache.set_tokens(tokens)
+        return self.cache if tokens else None
 
     def fail(self, error: BaseException) -> None:
         """End the reply by an error."""

@@ -165,7 +165,8 @@ def read_messages(messages: Sequence[Fields], field: str, system_prompt: str = "
             said.append(Message("system", content))
         else:
             system.append(content)
-    if not any(message.role == "user" and message.content.strip() for message in said):
+    is_blank = said and said[-1].role == "user" and not said[-1].content.strip()
+    if is_blank or not any(message.role == "user" and message.content.strip() for message in said):
         raise InvalidInput("no_question", name=field)
     return ChatRequest(tuple(said), "\n\n".join(filter(None, system)), Options(), keeps_all=True)
 

@@ -60,7 +60,9 @@ class Catalog:
         from hfdemo.models.check import check_model
         from hfdemo.models.choose import parse_model
 
-        return check_model(parse_model(name), self._settings, self._machine()).plan
+        # In a thread of its own, as what computes there would slow down what computes elsewhere as long as it lives.
+        source, machine = parse_model(name), self._machine()
+        return in_thread(lambda: check_model(source, self._settings, machine).plan, "model-check").result()
 
     def search(self, words: str) -> list[ModelChoice]:
         """Return the models on the Hub whose names contain the words: those that fit first, then by downloads.

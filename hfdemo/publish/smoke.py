@@ -23,8 +23,8 @@ OPENING_S = 60.0
 
 TRY_AGAIN_AFTER_S = 3.0
 
-SIGN_IN_PATH = "login/huggingface"
-"""Where the page's link leads with which visitors sign in."""
+SIGN_IN_FORM = 'action="login"'
+"""What the page has that asks visitors to sign in, and no other."""
 
 
 def ask_space(repo_id: str, language: Language, patience_s: float, password: str | None = None) -> str:
@@ -63,7 +63,7 @@ def ask_space(repo_id: str, language: Language, patience_s: float, password: str
 
 
 def sees_sign_in(repo_id: str, patience_s: float) -> None:
-    """Look whether a Space shows strangers the way to sign in with Hugging Face, which only a person can go.
+    """Look whether a Space asks strangers to sign in, which only a person can do.
 
     Args:
         repo_id: the Space.
@@ -79,7 +79,7 @@ def sees_sign_in(repo_id: str, patience_s: float) -> None:
             page = get_session().get(
                 str(HfApi(token=saved_token()).space_info(repo_id).host), headers=headers, timeout=OPENING_S
             )
-            problem = "" if SIGN_IN_PATH in page.text else f"HTTP {page.status_code}"
+            problem = "" if SIGN_IN_FORM in page.text else f"HTTP {page.status_code}"
         except Exception as error:  # a page that isn't up yet can fail in any way
             problem = f"{type(error).__name__}: {error}"
         if not problem:

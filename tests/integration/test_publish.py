@@ -617,8 +617,15 @@ def test_a_space_with_a_password_is_talked_to_with_it(publish, hub):
     hub.spaces.page_url = f"http://127.0.0.1:{port}"
     publish("my-chat", "--secret", "HFDEMO_PASSWORD", HFDEMO_PASSWORD=SECRET)
     assert len(engine.requests) == 1
-    publish("my-chat", "--wait", "2", status=41)
+    assert "asks visitors to sign in" in publish("my-chat", "--language", "en"), "nobody has said the password"
+    publish("my-chat", HFDEMO_PASSWORD=SECRET)
+    assert len(engine.requests) == 2
     page.close()
+
+
+def test_the_password_of_a_chat_on_this_machine_is_none_of_a_spaces(publish, engine):
+    publish("my-chat", HFDEMO_PASSWORD=SECRET)
+    assert len(engine.requests) == 1
 
 
 @pytest.fixture
@@ -637,7 +644,7 @@ def test_a_space_that_lets_users_of_the_hub_in_has_its_sign_in(publish, hub, pag
     text = publish("my-chat", "--secret", "HFDEMO_ALLOWED_USERS", "--language", "en", HFDEMO_ALLOWED_USERS="anna")
     assert front_matter(hub)["hf_oauth"] is True
     assert "HFDEMO_ALLOWED_USERS is set: README.md is sent with hf_oauth: true" in text
-    assert "asks visitors to sign in with Hugging Face" in text
+    assert "asks visitors to sign in" in text
     publish("my-chat")
     assert len(space(hub).commits) == 1, "the Space has the setting, so the README stays"
 

@@ -44,7 +44,7 @@ class Ways:
 def test_the_way_that_takes_the_least_time_is_found_and_kept(file, monkeypatch):
     ways = Ways()
     assert faster("which?", ways.both) == "quick"
-    assert json.loads(file.read_text()) == {module.this_cpu(): {"which?": "quick"}}
+    assert json.loads(file.read_text()) == {module._place(): {"which?": "quick"}}
     assert read_choices() == [Choice("which?", {}, "quick")]
     before = ways.calls
     assert faster("which?", ways.both) == "quick"
@@ -83,13 +83,13 @@ def test_other_kernels_on_the_same_cpu_are_another(monkeypatch):
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"x": 3}', "{broken"])
 def test_a_broken_file_is_measured_over(file, content):
-    file.write_text(content.replace('"x"', json.dumps(module.this_cpu())))
+    file.write_text(content.replace('"x"', json.dumps(module._place())))
     assert faster("which?", Ways().both) == "quick"
     assert read_choices() == [Choice("which?", {}, "quick")]
 
 
 def test_a_way_that_there_is_no_more_is_measured_anew(file):
-    file.write_text(json.dumps({module.this_cpu(): {"which?": "gone"}}))
+    file.write_text(json.dumps({module._place(): {"which?": "gone"}}))
     assert faster("which?", Ways().both) == "quick"
 
 
@@ -150,3 +150,12 @@ def test_what_was_found_is_told_in_each_language(file, language, told):
     faster("of an earlier version: which?", ways)
     line = cpu_line(Machine(ram_free=10**10, disk_free=10**10), language)
     assert line == f"{say('doctor.cpu', language, dtype='bfloat16')} {told}"
+
+
+def test_another_version_of_what_is_measured_measures_anew(file, monkeypatch):
+    faster("which?", Ways().both)
+    monkeypatch.setattr(module, "_program", lambda: "another")
+    assert read_choices() == []
+    monkeypatch.setattr(module, "_found", {})
+    faster("which?", Ways().both)
+    assert len(json.loads(file.read_text())) == 2

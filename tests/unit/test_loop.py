@@ -263,3 +263,33 @@ def test_the_time_limit_counts_from_when_the_prompt_is_read_and_ends_a_reply(mod
     (receipt,) = write(Loop(ComputeThread(), most), reply)
     assert receipt.finish_reason == "time_limit" and reply.stop.reason == "time_limit"
     assert (receipt.new_tokens > 0) == (limit_s > 0)
+
+
+def test_what_a_chat_had_is_kept_where_its_next_reply_is_stopped_before_it_begins(model):
+    first = make(model, 40)
+    write(Loop(CallingThread()), first)
+    request = DecodeRequest(Prompt((*first.request.prompt.ids[:30], 5, 6, 7), dropped=0), GREEDY)
+    stopped = RunningReply(model, request, StopSignal(), first.cache, 30)
+    stopped.stop.set()
+    write(Loop(CallingThread()), stopped)
+    assert stopped.cached().cache.tokens == 30
+
+
+def test_the_pieces_of_a_prompt_that_were_read_before_a_stop_are_kept(model, monkeypatch):
+    def read_and_stop(reply: RunningReply, piece: list[int]) -> torch.Tensor:
+        logits = read(reply, piece)
+        stopped.stop.set()
+        return logits
+
+    read, stopped = loop_module.read, make(model, 1900)
+    monkeypatch.setattr(loop_module, "read", read_and_stop)
+    monkeypatch.setattr(loop_module, "LONE_PIECE_TOKENS", 512)
+    write(Loop(CallingThread()), stopped)
+    monkeypatch.undo()
+    kept = stopped.cached().cache
+    assert 0 < kept.tokens < 1900
+    alone, again = make(model, 1900), make(model, 1900)
+    again.cache, again.cached_tokens = kept, kept.tokens
+    write(Loop(CallingThread()), alone)
+    write(Loop(CallingThread()), again)
+    assert again.streamer.token_ids == alone.streamer.token_ids != []
