@@ -42,6 +42,11 @@ class ReplyReader(Protocol):
         """Whether what comes as answer is likely to become thought, when the answer's mark comes."""
         ...
 
+    @property
+    def in_thought(self) -> bool:
+        """Whether what comes next is known to be thought."""
+        ...
+
     def go_on_from(self, text: str, thought: str) -> None:
         """Know the answer and the thought that are there already, without marks; nothing is told of them."""
         ...
@@ -50,7 +55,7 @@ class ReplyReader(Protocol):
 class PlainReader:
     """Reads a text in which nothing marks anything; each blank of it counts."""
 
-    answer_may_be_thought = False
+    answer_may_be_thought = in_thought = False
 
     def add(self, text: str) -> Delta:
         """Take the next piece and return it."""
@@ -126,6 +131,11 @@ class MarkReader:
     def answer_may_be_thought(self) -> bool:
         """Whether this model marks each answer, and hasn't done so yet."""
         return self._marks_answers and not self._settled
+
+    @property
+    def in_thought(self) -> bool:
+        """Whether a mark has begun a thought, and none has ended it yet."""
+        return bool(self._open)
 
     def _read(self, is_whole: bool) -> Delta:
         """Take from the text that is held what can be told."""
@@ -308,6 +318,11 @@ class ChannelReader:
         """What comes as answer is one."""
         return False
 
+    @property
+    def in_thought(self) -> bool:
+        """Whether a channel for thought is open."""
+        return self._in_thought
+
     def go_on_from(self, text: str, thought: str) -> None:
         """Know the answer and the thought that are there already, without marks; nothing is told of them."""
         self._answer, self._thought = text, thought
@@ -374,6 +389,8 @@ class DeclaredReader:
         parser: transformers' `ResponseParser`.
         control_tokens: what each symbol stands for; the parser takes control tokens as text.
     """
+
+    in_thought = False  # it isn't told before the next text
 
     def __init__(self, parser: Any, control_tokens: Mapping[str, str]) -> None:
         self._parser = parser

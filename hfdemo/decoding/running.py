@@ -59,6 +59,7 @@ class RunningReply:
     seed: int = 0
     _ids: list[int] = field(default_factory=list)
     _grammar: Grammar | None = None
+    _follows: bool = False  # the grammar: it is for the answer, and a prompt may have begun a thought
     _sampler: Sampler | None = None
     _speculation: Speculation | None = None
     _told: Token | None = None  # of the token that was chosen
@@ -93,7 +94,8 @@ class RunningReply:
             GenerationFailed: the logits contain NaN or infinity.
         """
         assert self._sampler is not None
-        allowed = self._grammar.allowed(logits) if self._grammar else logits
+        self._follows = self._grammar is not None and (self._follows or not self.streamer.in_thought)
+        allowed = self._grammar.allowed(logits) if self._grammar and self._follows else logits
         token_id = self._sampler(allowed, self._ids)
         if self.request.likeliest is not None:
             self._told = describe(token_id, logits, self.request.likeliest, self.model.prompts)
@@ -102,7 +104,7 @@ class RunningReply:
     def write(self, token_id: int) -> None:
         """Take the token that was chosen."""
         self._ids.append(token_id)
-        if self._grammar:
+        if self._grammar and self._follows:
             self._grammar.take(token_id)
         self.streamer.add(token_id, self._told)
 

@@ -72,6 +72,11 @@ class TokenStreamer(TextIteratorStreamer):
         """Whether a stop text came."""
         return self._stop_texts.found
 
+    @property
+    def in_thought(self) -> bool:
+        """Whether what comes next is known to be thought."""
+        return self._reader.in_thought
+
     def resume(self, token_ids: Sequence[int]) -> None:
         """Begin with the tokens of a reply that was cut off; their text comes as the first piece."""
         self.token_ids = list(token_ids)

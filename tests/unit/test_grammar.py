@@ -1,16 +1,25 @@
 """A reply that has to follow a JSON schema can only become one that does."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from hfdemo.chat.options import Options
+from hfdemo.chat.prompt import Prompt
+from hfdemo.chat.reply import StopSignal
+from hfdemo.chat.reply_format import ReplyFormat
 from hfdemo.chat.tool_calls import CallReader
 from hfdemo.decoding.grammar import Grammar
+from hfdemo.decoding.request import DecodeRequest
+from hfdemo.decoding.running import RunningReply
+from hfdemo.decoding.sampling import make_sampler
 from hfdemo.door.fields import Fields
 from hfdemo.door.tools import read_tools
 from hfdemo.errors import InvalidInput
+from hfdemo.models.load import LoadedModel
 from tests.unit.families import byte_level
 
 pytest.importorskip("llguidance")
@@ -84,3 +93,30 @@ def test_a_schema_that_is_none_is_refused(schema):
     with pytest.raises(InvalidInput) as refused:
         Grammar(TOKENIZER, (END,), schema)
     assert refused.value.key == "bad_schema" and refused.value.fields["problem"]
+
+
+@pytest.mark.parametrize("opening", ["", "<think>\n"])
+def test_the_schema_is_for_the_answer_and_not_for_a_thought_that_the_prompt_began(opening):
+    network: Any = SimpleNamespace()
+    prompts: Any = SimpleNamespace(context_limit=2048, stop_texts=(), reply_format=ReplyFormat())
+    pipeline: Any = SimpleNamespace(model=network, tokenizer=TOKENIZER)
+    model = LoadedModel("tiny", pipeline, prompts, (END,), (), "CPU")
+    request = DecodeRequest(
+        Prompt((1, 2), dropped=0, opening=opening),
+        Options(temperature=0, max_new_tokens=400),
+        schema=json.dumps(SCHEMA),
+    )
+    reply = RunningReply(model, request, StopSignal())
+    reply._sampler = make_sampler(request.options, 0)
+    thought = TOKENIZER.encode("{hm}</think>", add_special_tokens=False) if opening else []
+    random = torch.Generator().manual_seed(0)
+    for wanted in (*thought, *[None] * 300):
+        logits = torch.randn(len(TOKENIZER), generator=random)
+        if wanted is not None:
+            logits[wanted] = 100.0
+        reply.write(reply.choose(logits))
+        if reply.finish_reason():
+            break
+    reply.streamer.complete()
+    assert reply.streamer.thought == ("{hm}" if opening else "")
+    assert set(json.loads(reply.streamer.text)) == {"name", "age"}

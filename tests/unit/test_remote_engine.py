@@ -1527,3 +1527,13 @@ def test_the_key_is_shown_where_the_address_has_a_password(endpoint):
     url = endpoint.url.replace("http://", "http://me:password@")
     read(make_at(url, endpoint_key="k-e-y-7"))
     assert {asked.headers["Authorization"] for asked in (*endpoint.gets, *endpoint.chats)} == {"Bearer k-e-y-7"}
+
+
+@pytest.mark.parametrize(("texts", "sent"), [((), None), (("\n", "END"), ["\n", "END"]), (tuple("abcde"), None)])
+def test_the_stop_texts_of_a_plain_text_are_told_to_the_server(endpoint, texts, sent):
+    endpoint.enqueue({"choices": [{"text": "a", "index": 0}]}, DONE)
+    read(make(endpoint), ask(completes=True, stop_texts=texts))
+    assert endpoint.chats[-1].body.get("stop") == sent
+    endpoint.enqueue(delta("a"), *END)
+    read(make(endpoint), ask(stop_texts=texts))
+    assert "stop" not in endpoint.chats[-1].body

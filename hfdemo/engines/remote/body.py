@@ -14,6 +14,8 @@ from hfdemo.engines.remote.untaken import ALL_TAKEN, LENGTHS, OTHER_NAMES, SYSTE
 NO_TOP_K = -1
 """How servers call it; 0 is not taken everywhere."""
 
+MOST_STOP_TEXTS = 4
+
 NEUTRAL = {name: limit.off for name, limit in LIMITS.items() if limit.off is not None} | {"top_k": NO_TOP_K}
 """The values that change nothing. Servers have other defaults, so these are sent, too."""
 
@@ -128,6 +130,7 @@ def _parameters(ask: Ask) -> dict[str, Any]:
         **_sampling(ask.request.options),
         **_length(ask),
         "seed": ask.seed,
+        **_stop_texts(ask.request),
         **_likeliest(ask.request),
         **_form(ask.request),
         "stream_options": {"include_usage": True}
@@ -135,6 +138,15 @@ def _parameters(ask: Ask) -> dict[str, Any]:
         **({} if ask.request.completes else _thinking(ask.request)),
         **({"continue_final_message": True, "add_generation_prompt": False} if _goes_on(ask.request) else {}),
     }
+
+
+def _stop_texts(request: ChatRequest) -> dict[str, Any]:
+    """Return what ends a plain text, so that the server ends it, too, and counts what it wrote.
+
+    In a chat it would also end thoughts; there, what comes is looked at here alone. OpenAI takes four at most.
+    """
+    texts = request.options.stop_texts
+    return {"stop": list(texts)} if request.completes and 0 < len(texts) <= MOST_STOP_TEXTS else {}
 
 
 def _likeliest(request: ChatRequest) -> dict[str, Any]:
