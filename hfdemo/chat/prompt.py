@@ -141,7 +141,7 @@ class PromptBuilder:
             thought_start: the thought before that; alone, the model goes on with it.
             reply_ids: the same two as tokens, where they are known, as of a reply that was cut off.
             thinking: whether a thinking model shall think first.
-            keeps_all: whether no turn may fall out.
+            keeps_all: whether no turn may fall out, but for a first one by the model that the template refuses.
             tools: that the model may ask for, as JSON; empty if there are none.
 
         Raises:
@@ -149,7 +149,7 @@ class PromptBuilder:
                 tools or for a system message in between.
             GenerationFailed: the chat template refuses this conversation.
         """
-        turns = normalise(messages)
+        turns = normalise(messages, begins_with_reply=keeps_all)
         if not turns:
             raise InvalidInput("empty_message")
         stay = turns if keeps_all else turns[-1:]
@@ -165,6 +165,13 @@ class PromptBuilder:
             laid_out = self._lay_out(turns[start:], system_prompt, thinking, *begins_with, tools)
             opening = self.reply_format.opening(laid_out.opening)
             return (*self._encode_around(laid_out.text, laid_out.contents, encode_text), *reply_ids)
+
+        if turns[0].role == "assistant":
+            try:
+                ids_from(0)
+            except GenerationFailed:  # this template wants a question first
+                turns = turns[1:]
+                ids_from.cache_clear()
 
         def fits(start: int) -> bool:
             texts = (text for turn in turns[start:] for text in (turn.content, turn.thought))
@@ -530,16 +537,20 @@ def _tokens_beyond(tokenizer: Any, embeddings: int | None) -> dict[int, str]:
     return {token_id: token for token, token_id in tokenizer.get_vocab().items() if token_id >= embeddings}
 
 
-def normalise(messages: Sequence[Message]) -> list[Message]:
+def normalise(messages: Sequence[Message], begins_with_reply: bool = False) -> list[Message]:
     """Return the turns a template can take: none empty, roles alternating, the user's first and last.
 
     Neighbours of one role are joined by a blank line. Calls of tools and their results stay as they are.
+
+    Args:
+        messages: the conversation.
+        begins_with_reply: whether the first turn may be the model's, as a greeting is.
     """
     turns: list[Message] = []
     for message in messages:
         if message.role == "tool" or message.calls:
             turns.append(message)
-        elif not message.content.strip() or (not turns and message.role == "assistant"):
+        elif not message.content.strip() or (not (turns or begins_with_reply) and message.role == "assistant"):
             continue
         elif turns and turns[-1].role == message.role and not turns[-1].calls:
             turns[-1] = replace(message, content=f"{turns[-1].content}\n\n{message.content}")

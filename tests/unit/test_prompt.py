@@ -723,3 +723,15 @@ def builders() -> dict[str, PromptBuilder]:
 
 def real_family(folder: Path) -> Family:
     return Family("SmolLM2-135M-Instruct", AutoTokenizer.from_pretrained(folder), end_of_turn="<|im_end|>")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_greeting_by_the_model_stays_for_a_program_where_the_template_takes_it(family):
+    said = [Message("assistant", "I am Bob."), Message("user", "Who are you?")]
+    built = list(builder(family).build(said, "", 10, keeps_all=True).ids)
+    try:
+        expected = ids_of_template(family, said, "")
+    except Exception:
+        expected = list(builder(family).build(said[1:], "", 10).ids)
+    assert built == expected
+    assert builder(family).build(said, "", 10).ids == builder(family).build(said[1:], "", 10).ids
