@@ -83,12 +83,7 @@ def gguf_files(path: Path, name: str) -> ModelFiles:
 
 def has_weights(folder: Path) -> bool:
     """Tell whether a folder holds weights that transformers can load."""
-    return has_safetensors(folder) or any(folder.glob("*.bin"))
-
-
-def has_safetensors(folder: Path) -> bool:
-    """Tell whether a folder holds weights that can be loaded without running code."""
-    return any(folder.glob("*.safetensors"))
+    return any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
 
 
 def is_cached(repo_id: str) -> bool:

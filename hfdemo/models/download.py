@@ -18,11 +18,11 @@ from hfdemo.models.disk import (
     ModelFiles,
     RemoteFile,
     gguf_files,
-    has_safetensors,
     local_files,
 )
 from hfdemo.models.embedded import ensure_embedded_model
 from hfdemo.models.hub_private import write_in_chunks_of
+from hfdemo.models.integrity import weight_files
 from hfdemo.models.partial import fetch_large_file
 from hfdemo.models.progress import SILENT, Progress
 from hfdemo.models.source import AdapterModel, EmbeddedModel, HubModel, ModelSource
@@ -82,7 +82,8 @@ def _fetch_from_hub(
         path = hf_hub_download(source.repo_id, source.gguf_file, revision=source.revision, token=source.token)
         return gguf_files(Path(path), source.gguf_file)
     folder = _snapshot(source, WANTED_FILES, UNWANTED_FILES if weights else [*UNWANTED_FILES, "*.safetensors"])
-    if weights and allow_pickle and not has_safetensors(folder):
+    names = [path.name for path in folder.iterdir()]
+    if weights and allow_pickle and weight_files(names, allow_pickle=False) is None:
         _snapshot(source, PICKLED_FILES)
     return ModelFiles(folder)
 

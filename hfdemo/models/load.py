@@ -26,12 +26,12 @@ from hfdemo.models.adapter import CONFIG as ADAPTER
 from hfdemo.models.adapter import is_adapter
 from hfdemo.models.check import find_base
 from hfdemo.models.choose import choose_model
-from hfdemo.models.disk import ModelFiles, has_safetensors
+from hfdemo.models.disk import ModelFiles
 from hfdemo.models.download import fetch_model
 from hfdemo.models.explain import explain_load_error
 from hfdemo.models.generation_config import GenerationDefaults, own_generation_config, read_generation_defaults
 from hfdemo.models.gguf_weights import GgufWeights, can_be_read_in_parts
-from hfdemo.models.integrity import open_folder, read_object
+from hfdemo.models.integrity import PICKLE_INDEX, PICKLES, open_folder, read_object, weight_files
 from hfdemo.models.memory import SHARE_USED
 from hfdemo.models.packed_cache import PackedCache
 from hfdemo.models.plan import Plan
@@ -117,7 +117,8 @@ def load_model(
     if weights:  # `check_model` has looked into their file
         model, found = weights.model, weights.found
     else:
-        pickled = settings.allow_pickle and not files.gguf_file and not has_safetensors(files.folder)
+        names = [path.name for path in files.folder.iterdir()]
+        pickled = not files.gguf_file and weight_files(names, settings.allow_pickle) in (PICKLES, PICKLE_INDEX)
         with _weights_reported(progress, plan.weights_bytes):
             model, found = load_weights(
                 files, pickled=pickled, dtype=getattr(torch, plan.dtype), **placement, **_fewer_bits(plan, files)

@@ -31,7 +31,11 @@ LOCK_AGAIN = "() => window.hfdemo.lockAgain()"
 STOP = "(conversation) => window.hfdemo.stopReply(conversation)"
 UNLESS_REVERTED = "(conversation) => window.hfdemo.unlessReverted(conversation)"
 LOCK_UNLESS_REVERTED = "(conversation) => { window.hfdemo.unlessReverted(conversation); return window.hfdemo.lock(); }"
-CLEAR = "async () => { await window.hfdemo.stopReply(); return window.hfdemo.cleared(); }"
+CLEAR = """async () => {
+    if (window.hfdemo.beginApart()) return new Promise(() => undefined);
+    await window.hfdemo.stopReply();
+    return window.hfdemo.cleared();
+}"""
 SAVE = "(conversation, systemPrompt) => window.hfdemo.save(conversation, systemPrompt)"
 REPLY_ENDED = "(conversation) => window.hfdemo.replyEnded(conversation)"
 KEEP = "(conversation) => window.hfdemo.keep(conversation)"

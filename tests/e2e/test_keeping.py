@@ -529,7 +529,7 @@ def test_what_is_no_conversation_neither_stops_the_page_nor_fills_it(counting, w
     expect(counting.replies).to_have_count(1)
 
 
-@pytest.mark.parametrize("then", ["close", "stop"])
+@pytest.mark.parametrize("then", ["close", "new chat", "stop"])
 def test_another_tab_that_shows_a_reply_takes_nothing_from_the_first(counting, server, then):
     counting.send("60")
     wait_for_words(counting, 5)
@@ -542,7 +542,14 @@ def test_another_tab_that_shows_a_reply_takes_nothing_from_the_first(counting, s
         assert len(counting.wait_for_reply().split()) < 60
         assert turns(counting)[-1]["receipt"]["finish_reason"] == "stopped"
         return
-    other.page.close(run_before_unload=True)
+    if then == "close":
+        other.page.close(run_before_unload=True)
+    else:
+        other.box.fill("of the new chat")
+        other.new_chat.click()
+        expect(other.replies).to_have_count(0)
+        expect(other.box).to_have_value("of the new chat")
+        expect(other.send_button).to_be_visible()
     counting.page.wait_for_timeout(1500)
     server.go_on()
     counting.wait_for_reply()

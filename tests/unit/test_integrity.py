@@ -306,7 +306,11 @@ def test_pickles_are_looked_at_too(folder, whole):
         path.unlink()
     torch.save(model.state_dict(), folder / "pytorch_model.bin")
     assert refusal(folder).key == "pickled"
-    assert check_model(parse_model(str(folder)), Settings(allow_pickle=True), MACHINE).plan.fits
+    save_file({"other": torch.ones(1)}, folder / "consolidated.safetensors")  # which transformers doesn't look for
+    allowed = Settings(allow_pickle=True)
+    checked = check_model(parse_model(str(folder)), allowed, MACHINE)
+    assert checked.plan.fits and checked.files
+    assert load_model(checked.files, "model", checked.plan, settings=allowed).prompts.context_limit == 2048
     path = folder / "pytorch_model.bin"
     path.write_bytes(path.read_bytes()[:-500])
     assert refusal(folder, allow_pickle=True).key == "file_damaged"

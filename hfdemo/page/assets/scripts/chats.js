@@ -47,6 +47,7 @@
   let content = ""; // of this tab's chat, as it was read or written last
   let lasts = null; // what this tab read or wrote last in the lasting storage
   let keptAs = "lasting";
+  let shown = null; // the open turn of a chat that this tab found: another tab may be at it
 
   const isForgotten = (chat) => isLeftOver(chat)
     || (chat.since !== null && chat.since !== sign() && !lasting?.getItem(CHAT + chat.id));
@@ -62,6 +63,7 @@
     const own = hfdemo.chatOfTab();
     const chat = own.text ? own : keptChats()[0] ?? own;
     if (typeof chat.id === "string") ({ id } = chat);
+    shown = own.text ? null : hfdemo.openTurn(chat.conversation);
     if (!own.text && !chat.conversation.turns.length) chat.lent = {}; // there is no chat to which it was lent
     content = contentOf(chat);
     lasts = chat.text;
@@ -135,13 +137,24 @@
       return isNew;
     });
   };
-  const goTo = async ({ text }) => {
-    await hfdemo.stopReply(hfdemo.conversation);
-    hfdemo.keepNow();
+  // The reply that is shown began in another tab, which it is left to.
+  const isOfAnotherTab = () => shown !== null && hfdemo.isReplying() && hfdemo.openTurn() === shown;
+  const changeTo = (text, draft = hfdemo.boxText()) => {
+    hfdemo.keepNow(draft);
     hfdemo.closeChat();
     putAside();
-    write(tab, CHAT, text);
-    location.reload();
+    if (write(tab, CHAT, text)) location.reload();
+  };
+  const goTo = async ({ text }) => {
+    if (!isOfAnotherTab()) await hfdemo.stopReply(hfdemo.conversation);
+    changeTo(text);
+  };
+  // Begins a new chat without ending the reply of another tab, if one is shown; tells whether it does.
+  hfdemo.beginApart = () => {
+    if (!isOfAnotherTab()) return false;
+    const nothing = { turns: [], head: null };
+    changeTo(JSON.stringify({ id: newId(), since: sign(), conversation: nothing, ...hfdemo.keptSettings(), lent: {}, draft: hfdemo.boxText() }), "");
+    return true;
   };
   // Deletes a chat, with the earlier states of it that other tabs had kept; returns what brings them back. A tab in which
   // it is open shows it still, and keeps it again only if somebody goes on with it there.
