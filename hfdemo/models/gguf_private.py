@@ -49,8 +49,8 @@ class QuickGgufReader(GGUFReader):
 @contextmanager
 def headers_read_quickly() -> Iterator[None]:
     """Let transformers, which asks for no texts in arrays, read the headers of GGUF files with `QuickGgufReader`."""
-    before, gguf.GGUFReader = gguf.GGUFReader, QuickGgufReader  # type: ignore[misc]
+    gguf.GGUFReader = QuickGgufReader  # type: ignore[misc]
     try:
         yield
     finally:
-        gguf.GGUFReader = before  # type: ignore[misc]
+        gguf.GGUFReader = GGUFReader  # type: ignore[misc]  # whatever another thread does meanwhile
