@@ -90,7 +90,7 @@ class StatusBar:
     def _show_thinking(self, now: Status, chosen: object) -> Any:
         """Offer the model's modes; as long as they aren't known, what was chosen stays."""
         if now.stage != "ready":
-            return gr.update(visible=False)
+            return gr.update(visible=bool(now.thinking_modes))
         modes = thinking_choices(now.thinking_modes)
         stale = {} if chosen in [mode for _, mode in modes] else {"value": "auto"}  # the model before had it
         return gr.update(visible=bool(now.thinking_modes), choices=modes, **stale)

@@ -143,7 +143,8 @@
     hfdemo.keepNow(draft);
     hfdemo.closeChat();
     putAside();
-    if (write(tab, CHAT, text)) location.reload();
+    write(tab, CHAT, text);
+    location.reload();
   };
   const goTo = async ({ text }) => {
     if (!isOfAnotherTab()) await hfdemo.stopReply(hfdemo.conversation);
