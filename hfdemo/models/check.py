@@ -34,7 +34,6 @@ from hfdemo.models.embedded import PARAMETERS, WHEEL_BYTES
 from hfdemo.models.explain import NO_ROOM, advice, explain_load_error
 from hfdemo.models.facts import facts_from_folder, facts_from_gguf, facts_from_hub
 from hfdemo.models.generation_config import read_generation_defaults
-from hfdemo.models.gguf_weights import check_gguf_weights
 from hfdemo.models.hub_private import constants
 from hfdemo.models.integrity import (
     check_folder,
@@ -306,6 +305,8 @@ def _check_whole(files: ModelFiles, name: str, settings: Settings) -> tuple[Note
         ModelLoadError: the text names those that are missing.
     """
     if files.gguf_file:
+        from hfdemo.models.gguf_weights import check_gguf_weights  # which imports accelerate
+
         path = files.folder / files.gguf_file
         check_gguf(path)
         return check_gguf_weights(name, path, load_config(files))

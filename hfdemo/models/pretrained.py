@@ -40,8 +40,6 @@ def load_tokenizer(files: ModelFiles) -> Any:
     """
     # An adapter may bring its own.
     folder = files.adapter if files.adapter and has_tokenizer(files.adapter) else files.folder
-    if not files.gguf_file:
-        refuse_without_tokenizer(folder)
     try:
         config = _read_odd_config(files)
         tokenizer = _read(AutoTokenizer, files, folder, **({"config": config} if config else {}))
@@ -51,6 +49,8 @@ def load_tokenizer(files: ModelFiles) -> Any:
     except (NeedsCode, ImportError, PermissionError, ModelLoadError):
         raise
     except Exception as error:  # of many kinds, some of which name nothing but a key or a line
+        if not files.gguf_file:
+            refuse_without_tokenizer(folder)
         place = shown_path(folder / files.gguf_file if files.gguf_file else folder)
         raise _unreadable(place, in_one_line(error)) from error
 
