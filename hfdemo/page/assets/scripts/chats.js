@@ -138,7 +138,7 @@
     });
   };
   // The reply that is shown began in another tab, which it is left to.
-  const isOfAnotherTab = () => shown !== null && hfdemo.isReplying() && hfdemo.openTurn() === shown;
+  hfdemo.isOfAnotherTab = () => shown !== null && hfdemo.isReplying() && hfdemo.openTurn() === shown;
   const changeTo = (text, draft = hfdemo.boxText()) => {
     hfdemo.keepNow(draft);
     hfdemo.closeChat();
@@ -147,12 +147,12 @@
     location.reload();
   };
   const goTo = async ({ text }) => {
-    if (!isOfAnotherTab()) await hfdemo.stopReply(hfdemo.conversation);
+    if (!hfdemo.isOfAnotherTab()) await hfdemo.stopReply(hfdemo.conversation);
     changeTo(text);
   };
   // Begins a new chat without ending the reply of another tab, if one is shown; tells whether it does.
   hfdemo.beginApart = () => {
-    if (!isOfAnotherTab()) return false;
+    if (!hfdemo.isOfAnotherTab()) return false;
     const nothing = { turns: [], head: null };
     changeTo(JSON.stringify({ id: newId(), since: sign(), conversation: nothing, ...hfdemo.keptSettings(), lent: {}, draft: hfdemo.boxText() }), "");
     return true;

@@ -44,7 +44,7 @@
   const tell = (state, turn) => navigator.sendBeacon?.(`presence/${state}`, turn);
   addEventListener("pagehide", () => {
     const turn = hfdemo.isReplying() && hfdemo.openTurn();
-    if (turn) tell("left", turn);
+    if (turn && !hfdemo.isOfAnotherTab()) tell("left", turn);
   });
   addEventListener("pageshow", ({ persisted }) => { if (persisted) hfdemo.checkConnection(); }); // from the back button
   const turn = hfdemo.openTurn(hfdemo.chatOfTab().conversation);
