@@ -158,18 +158,12 @@ def takes_dynamic_cache(model: Any) -> bool:
     return bool(model._supports_default_dynamic_cache())
 
 
-_MAKING = RLock()
+making_a_model = RLock()
+"""Held by the one thread that makes or loads a model.
 
-
-@contextmanager
-def making_a_model() -> Iterator[None]:
-    """Let one thread at a time make or load a model.
-
-    transformers, accelerate and peft change functions and defaults of theirs and of torch meanwhile, for all threads.
-    Of two at once, the later one would put back what the other had changed: tied weights then stay untied for ever.
-    """
-    with _MAKING:
-        yield
+transformers, accelerate and peft change functions and defaults of theirs and of torch meanwhile, for all threads. Of
+two at once, the later one would put back what the other had changed: tied weights then stay untied for ever.
+"""
 
 
 @contextmanager

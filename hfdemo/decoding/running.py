@@ -207,9 +207,7 @@ class RunningReply:
         """Return the keys and values of the tokens that all layers have read; None if that can't be told."""
         if self.streamer.first_token_at > 0:
             return self.cache
-        if not isinstance(
-            self.cache, ChatCache
-        ):  # some layers may have read a piece of the prompt that others haven't
+        if not isinstance(self.cache, ChatCache):  # some layers may have read more of the prompt than others
             return None
         tokens = self.cache.tokens if self._started else min(self.cache.tokens, self.cached_tokens)
         self.cache.set_tokens(tokens)

@@ -10,7 +10,7 @@ from typing import Any
 from hfdemo.chat.messages import Message, ToolCall
 from hfdemo.chat.options import LIMITS, RECOMMENDED, Options, Thinking, check_stop_texts
 from hfdemo.chat.request import ANY_OBJECT, ChatRequest
-from hfdemo.door.fields import FORMATS, PENALTIES, Fields
+from hfdemo.door.fields import EFFORTS, FORMATS, PENALTIES, Fields
 from hfdemo.door.tools import calls_in, read_result
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import InvalidInput
@@ -223,8 +223,7 @@ def _thinking(fields: Fields, status: Status) -> Thinking:
     """Return how the model is to think: by OpenAI's effort, or as servers for open models pass it to the template."""
     variables = fields.object("chat_template_kwargs")
     wants = variables.flag("enable_thinking") or variables.flag("thinking")
-    efforts = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-    effort = fields.choice("reasoning_effort", efforts) or variables.choice("reasoning_effort", efforts)
+    effort = fields.choice("reasoning_effort", EFFORTS) or variables.choice("reasoning_effort", EFFORTS)
     effort = "high" if effort in ("xhigh", "max") else effort  # no open model has more
     for mode in ("low", "medium", "high"):
         if effort == mode and (mode in status.thinking_modes or status.stage != "ready"):

@@ -13,6 +13,9 @@ MAX_LIKELIEST = 20
 FORMATS = ("text", "json_object", "json_schema")
 """The kinds of `response_format`."""
 
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+"""The values of `reasoning_effort`."""
+
 PENALTIES = tuple(name for name in ("presence_penalty", "frequency_penalty") if name not in LIMITS)
 """The options of OpenAI's API that there aren't here."""
 

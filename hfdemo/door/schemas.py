@@ -3,7 +3,7 @@
 from typing import Any
 
 from hfdemo.chat.options import LIMITS, MAX_STOP_TEXT_CHARS, MAX_STOP_TEXTS, RECOMMENDED
-from hfdemo.door.fields import MAX_LIKELIEST, PENALTIES
+from hfdemo.door.fields import EFFORTS, MAX_LIKELIEST, PENALTIES
 
 Schema = dict[str, Any]
 
@@ -69,7 +69,7 @@ SAMPLING: dict[str, Schema] = {
     "stop": {"anyOf": [_STOP_TEXT, {"type": "array", "items": _STOP_TEXT, "maxItems": MAX_STOP_TEXTS}]},
     "n": {"enum": [1, None]},
     **{penalty: {"enum": [0, None]} for penalty in PENALTIES},
-    "reasoning_effort": {"enum": ["none", "minimal", "low", "medium", "high", "xhigh", "max", None]},
+    "reasoning_effort": {"enum": [*EFFORTS, None]},
 }
 
 STREAM_OPTIONS = {"stream_options": or_null(object_of({}, {"include_usage": FLAG}))}

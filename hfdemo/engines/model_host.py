@@ -285,7 +285,8 @@ class _Loading:
         from hfdemo.models.download import fetch_model
 
         self.named = named
-        self._source = source = choose_model(named, machine.has_gpu)
+        source: ModelSource = choose_model(named, machine.has_gpu)
+        self._source = source
         fallback = source.reason if isinstance(source, EmbeddedModel) else None
         host = self._host
         host.status = replace(
@@ -295,16 +296,16 @@ class _Loading:
             logger.warning("%s", host._say("status.embedded", reason=fallback.text(settings.language)))
         self.progress.report("checking")
         self.checked: Checked = check_model(source, settings, machine)
-        self._source = checked = self.checked.source  # an adapter now has its base
+        self._source = source = self.checked.source  # an adapter now has its base
         host.status = replace(host.status, plan=self.checked.plan)
         self.progress.raise_if_cancelled()
         refuse_misfit(self.checked.plan, settings)
         if self.checked.files:
             self.files = self.checked.files
             return
-        self.files = fetch_model(checked, self.progress, self.checked.missing, allow_pickle=settings.allow_pickle)
+        self.files = fetch_model(source, self.progress, self.checked.missing, allow_pickle=settings.allow_pickle)
         if not fallback:
-            check_download(self.files, checked, settings, machine)
+            check_download(self.files, source, settings, machine)
 
     def try_prompts(self) -> None:
         """Read the tokenizer and try the template, which takes no more than a moment.

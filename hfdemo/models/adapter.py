@@ -162,7 +162,7 @@ def _misfits(folder: Path, name: str, config: Mapping[str, Any], stored: Collect
     from peft import get_peft_model_state_dict
 
     known = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(dict(config))
-    with making_a_model(), torch.device("meta"):
+    with making_a_model, torch.device("meta"):
         base = AutoModelForCausalLM.from_config(known, dtype=torch.float32)
     try:
         with warnings.catch_warnings(record=True) as said:

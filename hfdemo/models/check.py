@@ -29,7 +29,7 @@ from hfdemo.models.adapter import (
 )
 from hfdemo.models.choose import HUB_TIMEOUT_S, parse_model
 from hfdemo.models.config_faults import refuse_impossible_numbers
-from hfdemo.models.disk import ModelFiles, RemoteFile, find_model, has_file, local_files, partial_bytes, wanted_files
+from hfdemo.models.disk import ModelFiles, RemoteFile, bytes_here, find_model, has_file, local_files, wanted_files
 from hfdemo.models.embedded import PARAMETERS, WHEEL_BYTES
 from hfdemo.models.explain import NO_ROOM, advice, explain_load_error
 from hfdemo.models.facts import facts_from_folder, facts_from_gguf, facts_from_hub
@@ -277,7 +277,7 @@ def _facts_on_hub(source: HubModel, settings: Settings, machine: Machine) -> tup
         for name in wanted
         if not has_file(source.repo_id, name, info.sha)
     )
-    have = sum(sizes[name] for name in wanted) - sum(file.size_bytes - partial_bytes(source, file) for file in missing)
+    have = sum(sizes[name] for name in wanted) - sum(file.size_bytes - bytes_here(source, file) for file in missing)
     return facts_from_hub(info, config, source.name, source.gguf_file, have_bytes=have), missing
 
 

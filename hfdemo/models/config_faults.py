@@ -93,3 +93,8 @@ def _fields(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, 
 
 def _shown(value: Any) -> str:
     return repr(value)[:80]
+
+
+def without_empty_quantization(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config.json without a `quantization_config` that holds nothing: the loader takes it for something."""
+    return {key: value for key, value in config.items() if value or key != "quantization_config"}

@@ -98,8 +98,8 @@ def has_file(repo_id: str, name: str, commit: str | None = None) -> bool:
     return isinstance(try_to_load_from_cache(repo_id, name, revision=commit), str)
 
 
-def partial_bytes(source: HubModel, file: RemoteFile) -> int:
-    """Return how many bytes of a file are here: what an interrupted download left, or all, for another commit."""
+def bytes_here(source: HubModel, file: RemoteFile) -> int:
+    """Return how many bytes of a file are here: what an interrupted download left, or all, of another commit."""
     if not file.sha256:
         return 0
     if are_symlinks_supported() and cache_path(source, file).exists():

@@ -116,7 +116,7 @@ def _build_without_memory(config: dict[str, Any]) -> Any:
         return None
     try:
         known = CONFIG_MAPPING[kind].from_dict(config)
-        with making_a_model(), torch.device("meta"):  # float32 is the default, so no other thread's changes
+        with making_a_model, torch.device("meta"):  # float32 is the default, so no other thread's changes
             return AutoModelForCausalLM.from_config(known, dtype=torch.float32)
     except Exception as error:  # whatever is wrong with it, loading will say
         logger.info("can't count the parameters: %s", error)

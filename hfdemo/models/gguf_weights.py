@@ -28,7 +28,6 @@ from hfdemo.compute.transformers_private import (
     unpack_gguf,
 )
 from hfdemo.models.gguf_levels import STORED_IN_LEVELS, GgufLevels
-from hfdemo.models.gguf_private import QuickGgufReader
 from hfdemo.models.progress import SILENT, Progress
 from hfdemo.models.tensors import refuse_gaps, refuse_hollow, telling_weights, tensor_notes
 
@@ -50,7 +49,7 @@ class GgufWeights:
     """
 
     def __init__(self, path: Path, config: Any, dtype: torch.dtype, progress: Progress) -> None:
-        with making_a_model(), init_empty_weights():
+        with making_a_model, init_empty_weights():
             self.model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
         """The model, without any weights at first."""
         self.model.tie_weights()
@@ -177,6 +176,8 @@ def _table(path: Path) -> Any:
     try:
         return read_gguf_table(str(path))
     except ValueError:
+        from hfdemo.models.gguf_private import QuickGgufReader  # which imports gguf
+
         reader = QuickGgufReader(path)
         tensors = [
             SimpleNamespace(

@@ -16,10 +16,9 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoT
 from hfdemo.compute.transformers_private import choose_attention_freely, making_a_model, quietly
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.access import read_json
-from hfdemo.models.config_faults import refuse_impossible_number, unknown_value
+from hfdemo.models.config_faults import refuse_impossible_number, unknown_value, without_empty_quantization
 from hfdemo.models.disk import ModelFiles
 from hfdemo.models.explain import NeedsCode, in_one_line
-from hfdemo.models.gguf_private import headers_read_quickly
 from hfdemo.models.headers import shown_path
 from hfdemo.models.integrity import has_tokenizer, refuse_without_tokenizer
 
@@ -84,7 +83,7 @@ def load_weights(files: ModelFiles, *, pickled: bool = False, **options: Any) ->
     told = {"output_loading_info": True, "ignore_mismatched_sizes": True}
     if not files.gguf_file:
         options["config"] = load_config(files)
-    with making_a_model(), quietly():
+    with making_a_model, quietly():
         return _read(
             AutoModelForCausalLM, files, files.folder, generation_config=no_wish, **switches, **told, **options
         )
@@ -100,7 +99,7 @@ def load_adapter(model: Any, folder: Path, **options: Any) -> Any:
     """
     from peft import PeftModel
 
-    with making_a_model():
+    with making_a_model:
         return PeftModel.from_pretrained(model, str(folder), **options)
 
 
@@ -110,10 +109,13 @@ def merge_adapter(model: Any, folder: Path) -> Any:
 
 
 def _read(kind: Any, files: ModelFiles, folder: Path, **options: Any) -> Any:
-    where = {"gguf_file": files.gguf_file} if files.gguf_file else {}
     try:
+        if not files.gguf_file:
+            return kind.from_pretrained(folder, **_SWITCHES, **options)
+        from hfdemo.models.gguf_private import headers_read_quickly  # which imports gguf
+
         with headers_read_quickly():
-            return kind.from_pretrained(folder, **where, **_SWITCHES, **options)
+            return kind.from_pretrained(folder, gguf_file=files.gguf_file, **_SWITCHES, **options)
     except ValueError as error:
         if _brings_code(folder):
             raise NeedsCode from error
@@ -150,7 +152,7 @@ def _read_odd_config(files: ModelFiles) -> Any:
     if files.gguf_file or not path.is_file():
         return None
     config = read_json(path)
-    said = {key: value for key, value in config.items() if key != "quantization_config" or value}
+    said = without_empty_quantization(config)
     if said == config and not path.read_bytes().startswith(BOM_UTF8):
         return None
     return CONFIG_MAPPING[str(config.get("model_type"))].from_dict(said)

@@ -15,7 +15,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
 from hfdemo.chat.notes import Note, make_note
 from hfdemo.compute.transformers_private import choose_attention_freely, making_a_model, quietly
 from hfdemo.errors import ModelLoadError, is_out_of_memory
-from hfdemo.models.config_faults import unknown_value
+from hfdemo.models.config_faults import unknown_value, without_empty_quantization
 from hfdemo.models.explain import in_one_line
 from hfdemo.models.headers import Tensor, read_rows
 
@@ -56,7 +56,7 @@ def check_tensors(name: str, config: Mapping[str, Any], stored: Mapping[str, Ten
     known, empty = _make_empty(name, config, len(stored))
     shapes = {name: torch.empty(tensor.shape, device="meta") for name, tensor in stored.items()}
     try:
-        with making_a_model(), quietly():
+        with making_a_model, quietly():
             model, found = type(empty).from_pretrained(
                 None,
                 config=known,
@@ -102,14 +102,11 @@ def _make_empty(name: str, config: Mapping[str, Any], stored: int) -> tuple[Any,
     Raises:
         ModelLoadError: there is none.
     """
-    said = {
-        key: value for key, value in config.items() if value or key != "quantization_config"
-    }  # as `load_config` does
     try:
-        known = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(said)
+        known = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(without_empty_quantization(config))
         choose_attention_freely(known)
         _refuse_too_many_layers(name, known, stored)
-        with making_a_model(), torch.device("meta"):
+        with making_a_model, torch.device("meta"):
             return known, AutoModelForCausalLM.from_config(known, dtype=torch.float32)
     except (ModelLoadError, ImportError, ValueError):  # which say what is wrong
         raise

@@ -8,11 +8,11 @@ from hfdemo.models import disk
 from hfdemo.models.disk import (
     ModelFiles,
     RemoteFile,
+    bytes_here,
     cache_path,
     find_model,
     has_file,
     is_cached,
-    partial_bytes,
     partial_path,
 )
 from hfdemo.models.hub_private import constants
@@ -81,13 +81,13 @@ def test_a_local_model_is_where_the_host_says(tmp_path):
 
 
 def test_the_bytes_of_an_interrupted_download_count(cache):
-    assert partial_bytes(TINY, WEIGHTS) == 0
+    assert bytes_here(TINY, WEIGHTS) == 0
     assert partial_path(TINY, WEIGHTS) == cache.parents[1] / "blobs" / f"{'f' * 64}.incomplete"
     partial_path(TINY, WEIGHTS).write_bytes(b"0" * 30)
-    assert partial_bytes(TINY, WEIGHTS) == 30
+    assert bytes_here(TINY, WEIGHTS) == 30
     partial_path(TINY, WEIGHTS).write_bytes(b"0" * 130)  # more than there is to come
-    assert partial_bytes(TINY, WEIGHTS) == 100
-    assert partial_bytes(TINY, RemoteFile("config.json", 100)) == 0  # a small file has no hash to go on with
+    assert bytes_here(TINY, WEIGHTS) == 100
+    assert bytes_here(TINY, RemoteFile("config.json", 100)) == 0  # a small file has no hash to go on with
 
 
 @pytest.mark.parametrize(("disabled", "path"), [(False, f"blobs/{'f' * 64}"), (True, f"snapshots/{COMMIT}")])

@@ -153,8 +153,8 @@
   // Begins a new chat without ending the reply of another tab, if one is shown; tells whether it does.
   hfdemo.beginApart = () => {
     if (!hfdemo.isOfAnotherTab()) return false;
-    const nothing = { turns: [], head: null };
-    changeTo(JSON.stringify({ id: newId(), since: sign(), conversation: nothing, ...hfdemo.keptSettings(), lent: {}, draft: hfdemo.boxText() }), "");
+    const { conversation } = read(null);
+    changeTo(JSON.stringify({ id: newId(), since: sign(), conversation, ...hfdemo.keptSettings(), lent: {}, draft: hfdemo.boxText() }), "");
     return true;
   };
   // Deletes a chat, with the earlier states of it that other tabs had kept; returns what brings them back. A tab in which
