@@ -357,7 +357,7 @@ class PromptBuilder:
         shown = text is not None and all(messages[index]["content"] in text for index in within)
         # A template that knows only two roles may show it as what one of these said.
         if text is None or not shown or text in (render("user"), render("assistant")):
-            raise InvalidInput("system_within", name="messages")
+            raise InvalidInput("system_within")
         return text
 
     def _as_data(self, value: Any, hold: Callable[[str], str]) -> Any:

@@ -36,12 +36,17 @@ class ChatRequest:
     """The JSON schema that the answer has to follow, as JSON."""
     schema_field: str = "response_format"
     """What the program that asks calls it, for errors."""
+    schema_strict: bool = False
+    """Whether an endpoint is to refuse a schema if it can't promise that it is followed to the letter. Models that run
+    here follow each."""
     tools: str = ""
     """The tools that the model may ask for, as JSON: a list in the form of OpenAI's API."""
     must_call: tuple[str, ...] = ()
     """The names of the tools of which it has to ask for one; `schema` says the same."""
     one_call: bool = False
     """Whether it may ask for one of them at most."""
+    effort: str = ""
+    """How much it is to think, in a word for it that endpoints know beside those of `options.thinking`."""
     access_token: str = field(default="", repr=False)
     """The visitor's own at the Hub, whose credit pays for the reply; empty if the host's does."""
     likeliest: int | None = None

@@ -91,8 +91,8 @@ def read_sampling(fields: Fields, status: Status, lengths: Sequence[str]) -> Opt
     )
 
 
-def read_schema(form: Fields, within: str = "json_schema") -> str:
-    """Return the JSON schema that a reply has to follow; empty if it is free.
+def read_schema(form: Fields, within: str = "json_schema") -> tuple[str, bool]:
+    """Return the JSON schema that a reply has to follow, empty if it is free, and whether strictly so.
 
     Args:
         form: `response_format`, or what another operation has in its place.
@@ -103,15 +103,25 @@ def read_schema(form: Fields, within: str = "json_schema") -> str:
     """
     kind = form.choice("type", FORMATS)
     if kind in ("", "text"):
-        return ""
+        return "", False
     if kind == "json_object":
-        return ANY_OBJECT
+        return ANY_OBJECT, False
     schema = form.object("json_schema") if form.has("json_schema") else form
     if within and not (form.has(within) or form.has("schema")):
         raise InvalidInput("bad_field", name=form.name(within))
     if not isinstance(schema.raw("schema"), dict):
         raise InvalidInput("bad_field", name=schema.name("schema"))
-    return json.dumps(schema.raw("schema"))
+    return json.dumps(schema.raw("schema")), schema.flag("strict")
+
+
+def read_effort(fields: Fields) -> str:
+    """Return how much the model is to think, in a program's own word; empty if it doesn't say.
+
+    Raises:
+        InvalidInput: it is none of those there are.
+    """
+    in_template = fields.object("chat_template_kwargs")
+    return fields.choice("reasoning_effort", EFFORTS) or in_template.choice("reasoning_effort", EFFORTS)
 
 
 def read_content(message: Fields) -> str:
@@ -223,7 +233,7 @@ def _thinking(fields: Fields, status: Status) -> Thinking:
     """Return how the model is to think: by OpenAI's effort, or as servers for open models pass it to the template."""
     variables = fields.object("chat_template_kwargs")
     wants = variables.flag("enable_thinking") or variables.flag("thinking")
-    effort = fields.choice("reasoning_effort", EFFORTS) or variables.choice("reasoning_effort", EFFORTS)
+    effort = read_effort(fields)
     effort = "high" if effort in ("xhigh", "max") else effort  # no open model has more
     for mode in ("low", "medium", "high"):
         if effort == mode and (mode in status.thinking_modes or status.stage != "ready"):

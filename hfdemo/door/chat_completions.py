@@ -6,7 +6,7 @@ from typing import Any
 
 from hfdemo.chat.messages import ToolCall
 from hfdemo.chat.reply import Delta, Receipt, Token
-from hfdemo.door.asked import Asked, go_on, model_to_answer, read_messages, read_sampling, read_schema
+from hfdemo.door.asked import Asked, go_on, model_to_answer, read_effort, read_messages, read_sampling, read_schema
 from hfdemo.door.fields import MAX_LIKELIEST, Fields
 from hfdemo.door.forms import StreamEvent, Told, logprob, new_id, now, usage
 from hfdemo.door.operation import Operation
@@ -39,11 +39,14 @@ def read_chat(fields: Fields, status: Status) -> Asked:
     request = read_messages(list(fields.objects("messages")), "messages")
     request = go_on(request, "messages", fields.flag("continue_final_message"))
     likeliest = fields.whole("top_logprobs", 0, MAX_LIKELIEST) or 0
+    schema, strict = read_schema(fields.object("response_format"))
     request = replace(
         request,
         options=read_sampling(fields, status, ("max_completion_tokens", "max_tokens")),
         likeliest=likeliest if fields.flag("logprobs") else None,
-        schema=tools.schema or read_schema(fields.object("response_format")),
+        effort=read_effort(fields),
+        schema=tools.schema or schema,
+        schema_strict=strict,
         schema_field="tool_choice" if tools.schema else "response_format",
         tools=tools.definitions,
         must_call=tools.must_call,

@@ -28,13 +28,15 @@ def read_completion(fields: Fields, status: Status) -> Asked:
     model = model_to_answer(fields, status)
     fields.refuse(echo=False, suffix="")
     sampling = read_sampling(fields, status, ("max_tokens",))
+    schema, strict = read_schema(fields.object("response_format"))
     request = ChatRequest(
         (Message("user", _prompt(fields)),),
         "",
         sampling if fields.has("max_tokens") else replace(sampling, max_new_tokens=USUAL_LENGTH),
         completes=True,
         likeliest=fields.whole("logprobs", 0, MAX_LIKELIEST),
-        schema=read_schema(fields.object("response_format")),
+        schema=schema,
+        schema_strict=strict,
     )
     tells_usage = fields.object("stream_options").flag("include_usage")
     return Asked(request, model, fields.flag("stream"), tells_usage)

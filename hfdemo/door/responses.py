@@ -9,7 +9,7 @@ from hfdemo.chat.options import Options
 from hfdemo.chat.reply import Delta, Receipt
 from hfdemo.chat.request import ChatRequest
 from hfdemo.door.asked import Asked, go_on, model_to_answer, read_messages, read_sampling, read_schema
-from hfdemo.door.fields import Fields
+from hfdemo.door.fields import EFFORTS, Fields
 from hfdemo.door.forms import StreamEvent, Told, finish_word, new_id, now
 from hfdemo.door.operation import Operation
 from hfdemo.door.schemas import COUNT, LENGTH, MESSAGE, SAMPLING, TEXT, object_of, or_null
@@ -36,10 +36,13 @@ def read_response(fields: Fields, status: Status) -> Asked:
         for item in messages:
             item.refuse(type="message")
         request = go_on(read_messages(messages, "input", instructions), "input", goes_on=False)
+    schema, strict = read_schema(fields.object("text").object("format"), within="")
     request = replace(
         request,
         options=_read_sampling(fields, status),
-        schema=read_schema(fields.object("text").object("format"), within=""),
+        effort=fields.object("reasoning").choice("effort", EFFORTS),
+        schema=schema,
+        schema_strict=strict,
         schema_field="text.format",
     )
     return Asked(request, model, fields.flag("stream"), metadata=fields.named_texts("metadata"))

@@ -225,6 +225,25 @@ def test_a_schema_that_cant_be_used_is_named_as_the_program_wrote_it(api, path, 
     assert api.engine.requests[-1].schema_field == field
 
 
+@pytest.mark.parametrize("strict", [True, False, None])
+def test_a_schema_is_as_strict_as_the_program_wants_it(api, strict):
+    form = {"type": "json_schema", "name": "reply", "schema": {"type": "object"}, "strict": strict}
+    within = {"type": "json_schema", "json_schema": form}
+    api.send("POST", CHAT, {"messages": HELLO, "response_format": within})
+    api.send("POST", TEXT, {"prompt": "Once", "response_format": within})
+    api.send("POST", RESPONSES, {"input": "Hello", "text": {"format": form}})
+    assert [request.schema_strict for request in api.engine.requests[-3:]] == [bool(strict)] * 3
+
+
+def test_how_much_to_think_reaches_the_engine_as_the_program_says_it(api):
+    api.engine.now = replace(api.engine.now, thinking_modes=("off", "on"))
+    for effort in ("none", "minimal", "high", "max"):
+        api.send("POST", CHAT, {"messages": HELLO, "reasoning_effort": effort})
+        api.send("POST", CHAT, {"messages": HELLO, "chat_template_kwargs": {"reasoning_effort": effort}})
+        api.send("POST", RESPONSES, {"input": "Hello", "reasoning": {"effort": effort}})
+        assert [request.effort for request in api.engine.requests[-3:]] == [effort] * 3
+
+
 def test_the_events_of_a_response_are_numbered_as_they_come(api):
     lines = api.send("POST", RESPONSES, {"input": "Hello", "stream": True}).text.splitlines()
     told = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
@@ -693,7 +712,7 @@ def test_a_large_conversation_is_taken_and_a_huge_one_is_not():
         (NoGpu("gpu_stranger"), 429, "gpu_stranger", None),
         (NoGpu("gpu_pending"), 429, "gpu_pending", None),
         (NoGpu("gpu_none_free"), 503, "gpu_none_free", None),
-        (InvalidInput("system_within", name="messages"), 400, "system_within", None),
+        (InvalidInput("system_within"), 400, "system_within", None),
         (RuntimeError("secret words"), 500, "generation", None),
     ],
 )

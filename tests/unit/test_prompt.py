@@ -113,7 +113,7 @@ class TestASystemMessageInBetween:
         try:
             ids = list(builder(family).build(said, SYSTEM, 0).ids)
         except InvalidInput as refused:
-            assert (refused.key, refused.fields["name"]) == ("system_within", "messages")
+            assert refused.key == "system_within"
             assert "ChatML" not in family.name and "Llama 3" not in family.name
             return
         assert ids == ids_of_template(family, said, SYSTEM)

@@ -240,6 +240,35 @@ def test_thinking_is_asked_for_by_all_its_names(endpoint, mode, thinks, effort):
     assert body.get("reasoning_effort") == effort
 
 
+@pytest.mark.parametrize(
+    ("mode", "effort"), [("auto", "none"), ("auto", "minimal"), ("low", "low"), ("high", "xhigh"), ("on", "max")]
+)
+def test_a_programs_word_for_how_much_to_think_is_asked_for(endpoint, mode, effort):
+    read(make(endpoint), ask(thinking=mode, effort=effort))
+    assert endpoint.chats[0].body["reasoning_effort"] == effort
+
+
+@pytest.mark.parametrize(
+    ("mode", "effort", "instead"), [("auto", "minimal", None), ("high", "xhigh", "high"), ("on", "max", None)]
+)
+def test_where_it_isnt_known_the_nearest_is_asked_for(endpoint, mode, effort, instead):
+    engine = make(endpoint)
+    said = {"error": {"message": f"Invalid value: '{effort}'. Supported values are: 'low', 'medium', and 'high'."}}
+    said["error"]["param"] = "reasoning_effort"
+    endpoint.refuse(400, said)
+    for _ in range(2):
+        assert read(engine, ask(thinking=mode, effort=effort))[0] == "Hello"
+    assert [asked.body.get("reasoning_effort") for asked in endpoint.chats] == [effort, instead, instead]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_schema_is_strict_where_that_is_wanted(endpoint, strict):
+    schema = '{"type": "object", "properties": {"city": {"type": "string"}}}'
+    read(make(endpoint), ask(schema=schema, schema_strict=strict))
+    form = endpoint.chats[0].body["response_format"]["json_schema"]
+    assert (form["schema"], form.get("strict", False)) == (json.loads(schema), strict)
+
+
 THOUGHTS = {
     "reasoning_content": [delta(reasoning_content="\nplan"), delta("\n\nAnswer"), delta(finish="stop")],
     "reasoning": [delta(reasoning="pl"), delta(reasoning="an"), delta("Answer", finish="stop")],

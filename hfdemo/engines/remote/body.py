@@ -63,7 +63,7 @@ def make_body(ask: Ask, untaken: Untaken = ALL_TAKEN, dropped: int = 0) -> dict[
         untaken: what the server doesn't take.
         dropped: how many of the oldest messages are not shown.
     """
-    wanted = _parameters(ask)
+    wanted = _parameters(ask, untaken)
     for refused, other in OTHER_NAMES.items():
         if refused in wanted and untaken.holds(refused, wanted[refused]):
             wanted[other] = wanted[refused]
@@ -125,7 +125,7 @@ def droppable(request: ChatRequest) -> int:
     return 0 if request.keeps_all else max(0, (len(request.messages) - 1) // 2 * 2)
 
 
-def _parameters(ask: Ask) -> dict[str, Any]:
+def _parameters(ask: Ask, untaken: Untaken) -> dict[str, Any]:
     return {
         **_sampling(ask.request.options),
         **_length(ask),
@@ -135,7 +135,7 @@ def _parameters(ask: Ask) -> dict[str, Any]:
         **_form(ask.request),
         "stream_options": {"include_usage": True}
         | ({"continuous_usage_stats": True} if ask.server == "vllm" else {}),  # a stopped reply has a receipt, too
-        **({} if ask.request.completes else _thinking(ask.request)),
+        **({} if ask.request.completes else _thinking(ask.request, untaken)),
         **({"continue_final_message": True, "add_generation_prompt": False} if _goes_on(ask.request) else {}),
     }
 
@@ -169,15 +169,16 @@ def _form(request: ChatRequest) -> dict[str, Any]:
         named = {"type": "function", "function": {"name": request.must_call[0]}}
         form["tool_choice"] = "required" if is_any else named
     elif request.schema:
-        form["response_format"] = _schema_format(request.schema)
+        form["response_format"] = _schema_format(request)
     return form
 
 
-def _schema_format(schema: str) -> dict[str, Any]:
-    """Return what asks for a schema; more servers know the word for any JSON."""
-    if schema == ANY_OBJECT:
+def _schema_format(request: ChatRequest) -> dict[str, Any]:
+    """Return what asks for a schema; more servers know the word for any JSON, and OpenAI's takes few as strict."""
+    if request.schema == ANY_OBJECT:
         return {"type": "json_object"}
-    return {"type": "json_schema", "json_schema": {"name": "reply", "schema": json.loads(schema), "strict": True}}
+    strict = {"strict": True} if request.schema_strict else {}
+    return {"type": "json_schema", "json_schema": {"name": "reply", "schema": json.loads(request.schema)} | strict}
 
 
 def _sampling(options: Options) -> dict[str, float]:
@@ -200,15 +201,20 @@ def _length(ask: Ask) -> dict[str, int]:
     return {"max_tokens": min(filter(None, (options.max_new_tokens, ask.most_tokens, half)))}
 
 
-def _thinking(request: ChatRequest) -> dict[str, Any]:
-    """Return how thinking is asked for; templates call it by two names. An answer goes on without another thought."""
+def _thinking(request: ChatRequest, untaken: Untaken) -> dict[str, Any]:
+    """Return how thinking is asked for; templates call it by two names. An answer goes on without another thought.
+
+    A word that the server doesn't know gives way to the nearest that all know, if there is one.
+    """
     mode = request.options.thinking
     if "thinking" in request.options.left_out and not _goes_on(request):
         return {}
     thinks = mode not in ("auto", "off") and not request.reply_start
     thinks = thinks or bool(request.thought_start and not request.reply_start)
-    effort = {"reasoning_effort": mode} if mode in ("low", "medium", "high") else {}
-    return {"chat_template_kwargs": {"enable_thinking": thinks, "thinking": thinks} | effort} | effort
+    known = {"reasoning_effort": mode} if mode in ("low", "medium", "high") else {}
+    own_word = request.effort and not untaken.holds("reasoning_effort", request.effort)
+    asked = {"reasoning_effort": request.effort} if own_word else known
+    return {"chat_template_kwargs": {"enable_thinking": thinks, "thinking": thinks} | known} | asked
 
 
 def _goes_on(request: ChatRequest) -> bool:
