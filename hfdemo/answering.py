@@ -254,7 +254,8 @@ class Answer:
         context = copy_context()
         try:
             in_thread(lambda: context.run(self._follow, engine, request), "reply")
-        except BaseException:  # the system gives no thread
+        except BaseException as error:  # the system gives no thread
+            self._hand_on(error)  # to who finds this reply by its turn
             self.ended.set_result(None)
             raise
 

@@ -8,13 +8,13 @@ Another try at a reply, or another wording of a message, is a sibling; nothing i
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
-from typing import Any, get_args
+from typing import Any
 
 from hfdemo.chat.messages import Message, Role, read_text
 from hfdemo.chat.reply import FINISH_REASONS, FinishReason, Receipt
 from hfdemo.errors import InvalidInput
 
-ROLES: tuple[Role, ...] = tuple(role for role in get_args(Role) if role != "system")
+ROLES: tuple[Role, ...] = ("user", "assistant")
 """Whose turns a page may have; its system prompt is none."""
 
 MAX_ID_CHARS = 64

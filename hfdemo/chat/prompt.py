@@ -211,8 +211,7 @@ class PromptBuilder:
 
     def show_whole(self, ids: Sequence[int]) -> list[ShownToken]:
         """Return each token as text; those that only together make a character, together."""
-        token_bytes = TokenBytes(self.tokenizer)
-        data = {token_id: token_bytes.of(token_id) for token_id in set(ids)}
+        data = {token_id: self.token_bytes.of(token_id) for token_id in set(ids)}
         shown: list[ShownToken] = []
         held: list[int] = []  # the tokens of an unfinished character
 
@@ -233,6 +232,11 @@ class PromptBuilder:
             else:
                 shown.append(ShownToken(text, control))
         return [*shown, *([together()] if held else [])]
+
+    @cached_property
+    def token_bytes(self) -> TokenBytes:
+        """Which bytes the tokenizer's tokens stand for."""
+        return TokenBytes(self.tokenizer)
 
     def end_of_turn_ids(self) -> set[int]:
         """Return the control tokens with which the chat template closes the model's turn."""
@@ -292,6 +296,8 @@ class PromptBuilder:
         if self.base_model and (tools or any(turn.role == "tool" or turn.calls for turn in turns)):
             raise InvalidInput("no_tools", name="tools")
         contents: dict[str, str] = {}
+        if self.base_model:
+            turns = [_without_blank_first(turn) for turn in turns]
 
         def hold(content: str) -> str:
             placeholder = make_placeholder()
@@ -311,8 +317,10 @@ class PromptBuilder:
             return message | ({"tool_calls": self._as_data(calls, hold)} if calls else {})
 
         system = system_prompt if system_prompt.strip() else ""
-        if system and not self.template.takes_system:  # it goes before the first message
-            turns = [replace(turns[0], content=f"{system}\n\n{turns[0].content}"), *turns[1:]]
+        if system and not self.template.takes_system:  # it goes before the first thing that a person says
+            asked_at = next((at for at, turn in enumerate(turns) if turn.role == "user"), 0)
+            asked_first = replace(turns[asked_at], content=f"{system}\n\n{turns[asked_at].content}")
+            turns = [*turns[:asked_at], asked_first, *turns[asked_at + 1 :]]
         messages = [laid_out(turn) for turn in turns]
         if turns[-1].role == "tool" or not PLACEHOLDER.search(messages[-1]["content"]):  # or nothing but switches
             messages[-1]["content"] += hold("")
@@ -553,12 +561,23 @@ def normalise(messages: Sequence[Message], begins_with_reply: bool = False) -> l
         elif not message.content.strip() or (not (turns or begins_with_reply) and message.role == "assistant"):
             continue
         elif turns and turns[-1].role == message.role and not turns[-1].calls:
-            turns[-1] = replace(message, content=f"{turns[-1].content}\n\n{message.content}")
+            both = turns[-1], message
+            content, thought = ("\n\n".join(filter(None, said)) for said in zip(*map(_said, both), strict=True))
+            turns[-1] = replace(message, content=content, thought=thought)
         else:
             turns.append(message)
     while turns and turns[-1].role == "assistant":
         turns.pop()
     return turns
+
+
+def _without_blank_first(turn: Message) -> Message:
+    """Return a turn of a base model without the blank that it wrote behind its name; it is written there anyway."""
+    return replace(turn, content=turn.content.removeprefix(" ")) if turn.role == "assistant" else turn
+
+
+def _said(message: Message) -> tuple[str, str]:
+    return message.content, message.thought
 
 
 def _tokens_before_text(tokenizer: Any) -> list[int]:

@@ -21,7 +21,9 @@ THOUGHT_FIELD = "reasoning_content"
 THOUGHT_FIELDS = (THOUGHT_FIELD, "thinking", "reasoning", "thought")
 """How response templates and servers name it."""
 
-QUOTES = tuple("`\"'")
+QUOTES = {**{sign: sign for sign in "`\"'*_"}, **dict(zip("([{“「『《", ")]}”」』》", strict=True))}
+"""What stands before a mark that is only mentioned, and what stands behind it then."""
+
 SENTENCE_ENDS = tuple(".!?\u3002\uff01\uff1f")
 _LIST_NUMBER = re.compile(r"\s*\d+\.")
 
@@ -44,7 +46,7 @@ class ReplyReader(Protocol):
 
     @property
     def in_thought(self) -> bool:
-        """Whether what comes next is known to be thought."""
+        """Whether what comes next is known to be no answer."""
         ...
 
     def go_on_from(self, text: str, thought: str) -> None:
@@ -199,7 +201,7 @@ class MarkReader:
         if is_control(mark) and not (self._settled and mark not in (*self._closings, *self._answers)):
             return True
         if mark in self._closings:
-            return first or (self._settled and _stands_apart(before, after))
+            return first or (self._settled and not _shows(before) and _stands_apart(before, after))
         if mark in self._answers:
             return (first and self._settled) or (mark in self._own and _stands_apart(before, after))
         if mark == self._answer_closing:
@@ -216,7 +218,7 @@ class MarkReader:
             return not before.strip()
         if is_control(mark) or before[-1:] not in QUOTES:
             return True
-        return after != before[-1] if after else None
+        return after != QUOTES[before[-1]] if after else None
 
     def _pass(self, mark: str) -> Delta:
         """Go on behind a mark."""
@@ -311,7 +313,8 @@ class ChannelReader:
         """Return what was held back: a reply without any channel is all answer."""
         header, self._header = self._header or "", None
         text = SYMBOLS.sub("", header.removeprefix(self._prompt_header))
-        return self._end_call() if self._settled or not text else self._tell(text)
+        is_answer = text and not self._settled and self._channels.channel not in header
+        return self._tell(text) if is_answer else self._end_call()
 
     @property
     def answer_may_be_thought(self) -> bool:
@@ -320,8 +323,8 @@ class ChannelReader:
 
     @property
     def in_thought(self) -> bool:
-        """Whether a channel for thought is open."""
-        return self._in_thought
+        """Whether no channel for the answer is open: a model of this kind thinks, calls a tool, or names a channel."""
+        return self._in_thought or self._in_call or self._header is not None
 
     def go_on_from(self, text: str, thought: str) -> None:
         """Know the answer and the thought that are there already, without marks; nothing is told of them."""
@@ -337,7 +340,7 @@ class ChannelReader:
         elif part == self._channels.message:
             return self._begin(self._header or "")
         elif part and part in self._channels.ends:
-            self._in_thought, self._header = False, None
+            self._in_thought, self._header = False, ""
             return self._end_call()
         elif SYMBOLS.match(part) or not part:
             return Delta()
@@ -470,6 +473,12 @@ class _Watched:
 
 
 _watch = lru_cache(maxsize=256)(_Watched)
+
+
+def _shows(before: str) -> bool:
+    """Tell whether a text goes on with something that it shows: a line that says so, or an indented one."""
+    above, _, line = before.rpartition("\n")
+    return line.isspace() or (not line and above.rstrip().endswith((":", "\uff1a")))
 
 
 def _stands_apart(before: str, after: str) -> bool | None:

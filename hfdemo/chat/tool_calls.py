@@ -3,10 +3,11 @@
 Models write a call as text, each family in its own form (`call_forms`) between its own marks.
 """
 
+import json
 import re
 
 from hfdemo.chat.call_forms import FUNCTOOLS, GEMMA_QUOTES, Schemas, read_calls, write_json, write_pythonic
-from hfdemo.chat.messages import ToolCall
+from hfdemo.chat.messages import ToolCall, parse_object
 from hfdemo.chat.reply_reader import hold_back
 
 CLOSINGS = {
@@ -113,16 +114,21 @@ class CallReader:
     def _end_of_call(self, opening: str, start: int, is_whole: bool) -> int | None:
         """Return where a call ends; None if that isn't known yet."""
         closing = CLOSINGS.get(opening)
-        if closing and (end := self._held.find(closing, start)) >= 0:
-            return end + len(closing)
+        begin = start + len(opening)
+        ends = [found.start() for found in re.finditer(re.escape(closing), self._held[begin:])] if closing else []
+        for end in (begin + end for end in ends):
+            if closing and not _is_within_text(self._held[begin:end]):
+                return end + len(closing)
         return len(self._held) if is_whole else None
 
     def _calls(self, written: str, opening: str) -> list[ToolCall]:
         """Return the calls in what a model wrote; none if it is something else."""
         calls: list[ToolCall] = []
-        parts = written.split(opening)[1:] if opening else [written]
+        closing = CLOSINGS.get(opening, "")
+        alone = written.removeprefix(opening).removesuffix(closing)
+        parts = [alone] if not opening or parse_object(alone) else written.split(opening)[1:]
         for part in parts:
-            inner = part.removesuffix(CLOSINGS.get(opening, ""))
+            inner = part.removesuffix(closing)
             read = read_calls(inner, self._tools)
             if not read or any(call.name not in self._tools for call in read):
                 return []
@@ -133,6 +139,17 @@ class CallReader:
         self._in_text = self._in_text or bool(text.strip())
         self._begun = self._begun or self._in_text
         return text if self._in_text else ""
+
+
+def _is_within_text(written: str) -> bool:
+    """Tell whether what follows some JSON stands in a text of it, such as a mark that an argument quotes."""
+    if not written.lstrip().startswith(("{", "[")):
+        return False
+    try:
+        json.JSONDecoder(strict=False).raw_decode(written.lstrip())
+    except json.JSONDecodeError as error:
+        return error.msg.startswith("Unterminated string")
+    return False
 
 
 def _is_empty(written: str, opening: str) -> bool:

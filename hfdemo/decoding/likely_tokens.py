@@ -4,7 +4,6 @@ from torch import Tensor
 
 from hfdemo.chat.prompt import PromptBuilder
 from hfdemo.chat.reply import Token
-from hfdemo.chat.token_bytes import TokenBytes
 
 
 def describe(token_id: int, logits: Tensor, others: int, prompts: PromptBuilder) -> Token:
@@ -31,7 +30,7 @@ def _token(token_id: int, logprob: float, prompts: PromptBuilder, others: tuple[
 
 def token_bytes(prompts: PromptBuilder, token_id: int) -> bytes:
     """Return the bytes that a token stands for; a token that only the model has stands for none."""
-    data = TokenBytes(prompts.tokenizer).of(token_id)
+    data = prompts.token_bytes.of(token_id)
     if data is None and prompts.tokenizer.convert_ids_to_tokens(token_id) is not None:
         return prompts.text_within([token_id]).encode("utf-8", "replace")
     return data or b""

@@ -165,7 +165,10 @@ class RunningReply:
         streamer, model, written = self.streamer, self.model, len(self.written)
         if written and streamer.token_ids[-1] in model.end_ids:
             streamer.token_ids.pop()
+        was_found = streamer.stop_text_found
         streamer.complete()
+        if streamer.stop_text_found and not was_found:  # in what was held back, as it might have been a mark
+            reason = "stop_text"
         receipt = Receipt(
             prompt_tokens=len(self.request.prompt.ids),
             cached_tokens=self.cached_tokens,

@@ -80,10 +80,11 @@ class Told:
 
         What was streamed as an answer and turns out to be a thought can't be taken back, and is not told twice.
         """
+        before = len(self._all_text), len(self._all_thought)
         self._all_text, self._all_thought = delta.added_to(self._all_text, self._all_thought)
-        if delta.answer_was_thought:
+        if delta.answer_was_thought:  # of the thought, all is told that was told as answer before
+            self._thought_told = sum(before)
             self._start = self._text_told = 0
-            self._thought_told = len(self._all_thought)
         self.tokens += delta.tokens
         self.calls += delta.calls
         text, thought = self._all_text[self._text_told :], self._all_thought[self._thought_told :]

@@ -203,4 +203,4 @@ def _was_put_off(receipt: Receipt | None, request: ChatRequest) -> bool:
     """Tell whether the model was changed before it wrote anything: then the next one answers."""
     if receipt is None or receipt.finish_reason != "model_changed":
         return False
-    return not receipt.new_tokens and not request.reply_start
+    return not (receipt.new_tokens or request.reply_start or request.thought_start)

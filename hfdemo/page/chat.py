@@ -142,7 +142,7 @@ class ChatPage(BareChatInterface):
 
     def connect_new_chat(self, button: gr.Button) -> None:
         """Let a button begin a new chat, also while a reply comes."""
-        button.click(None, None, [*self._path, *self._controls.inputs], js=CLEAR)
+        button.click(None, None, [*self._path, self.shown_prompt, *self._controls.inputs], js=CLEAR)
 
     def _reply_to(self, trigger: Any, function: Any, inputs: list[Any], *more: gr.components.Component) -> None:
         """Let a reply follow an event, and give the box back when it has ended, however it did."""
@@ -202,8 +202,10 @@ class ChatPage(BareChatInterface):
             if system_prompt in (self._controls.system_prompt.value, *starter_system_prompts()):
                 system_prompt = starter.system_prompt(said_in)
             turn = PageTurn(Conversation(), Conversation().add("user", text), draft=text)
+            shown: Any = system_prompt  # once: the visitor may change it while the reply comes
             async for view in self._stream(visitor, turn, key, spoken, (system_prompt, *options[1:])):
-                yield *view, system_prompt
+                yield *view, shown
+                shown = gr.skip()
 
     async def _stream(
         self, visitor: gr.Request, turn: PageTurn, key: str, language: Language, options: tuple[object, ...]
@@ -247,7 +249,7 @@ class ChatPage(BareChatInterface):
             view = TurnView(turn, self._answering.status, spoken)
             answer = self._answering.find(asked.id, str(visitor.session_hash))
             if answer is None:
-                yield *view.given_up(), key
+                yield *view.at_rest(), key
                 return
             async with aclosing(follow(answer, view)) as updates:
                 async for update in updates:
@@ -262,7 +264,7 @@ class ChatPage(BareChatInterface):
             if question is None:
                 return tuple(gr.skip() for _ in self._path)
             earlier = PageTurn(before.at(question.parent), before, draft=question.content)
-            return TurnView(earlier, self._answering.status, spoken).at_rest(question.content)
+            return TurnView(earlier, self._answering.status, spoken).at_rest()
 
     def draw(self, conversation: object, language: object) -> tuple[Any, ...]:
         """Return earlier and latest turns, Continue and meter of what the browser kept; see `drawn`."""
@@ -270,7 +272,7 @@ class ChatPage(BareChatInterface):
         with shown_errors(spoken):
             kept = read_conversation(conversation)
             view = TurnView(PageTurn(kept, kept), self._answering.status, spoken)
-            _, earlier, latest, _, can_continue, meter = view.at_rest("")
+            _, earlier, latest, _, can_continue, meter = view.at_rest()
             if kept.reply and not kept.reply.receipt:  # it may still come: that is found out next
                 can_continue = gr.skip()
             return earlier, latest, can_continue, meter

@@ -50,6 +50,7 @@ SCRIPTS = (
     "conversation",
     "options",
     "chats",
+    "direction",
     "keeping",
     "scrolling",
     "folds",
@@ -58,6 +59,7 @@ SCRIPTS = (
     "header",
     "keys",
     "gradio",
+    "printing",
 )
 """Of `assets/scripts/`, in the order in which they run in the page, before Gradio."""
 

@@ -105,7 +105,7 @@ class TurnView:
         if not self._text and not self._thought:
             if receipt.finish_reason in ("end_of_turn", "max_new_tokens"):  # the latter, of half a character
                 raise GenerationFailed("empty_reply")
-            return self.at_rest(self.turn.draft)
+            return self.at_rest()
         return self._rest(self._with_reply(replace(reply, receipt=receipt)))
 
     def failed(self) -> Update:
@@ -114,15 +114,11 @@ class TurnView:
         # the end of what was there may still be held back
         if len(self._text) > len(before.content) or len(self._thought) > len(before.thought):
             return self._rest(self._with_reply(self._so_far))
-        return self.at_rest(self.turn.draft)
+        return self.at_rest()
 
-    def at_rest(self, draft: str) -> Update:
+    def at_rest(self) -> Update:
         """Return the page as it was before, with the message in the box."""
-        return self._rest(self.turn.before, draft)
-
-    def given_up(self) -> Update:
-        """Return the page when nobody knows of the reply any more: with what the page has of it."""
-        return self._rest(self.turn.before) if self.turn.goes_on else self.at_rest(self.turn.draft)
+        return self._rest(self.turn.before, self.turn.draft)
 
     @property
     def _so_far(self) -> Turn:

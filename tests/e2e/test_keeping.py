@@ -205,13 +205,14 @@ def test_after_new_chat_a_new_tab_is_empty_and_the_chat_before_is_kept(counting)
 
 def test_only_the_newest_chats_are_kept(counting):
     keep = """(chats) => chats.forEach((at) =>
-        localStorage.setItem(`hfdemo_chat_${at}`, JSON.stringify({ at, more: "x".repeat(5000) })))"""
+        localStorage.setItem(`hfdemo_chat_${at}`, JSON.stringify({ at, draft: `${at}`, more: "x".repeat(5000) })))"""
     counting.page.evaluate(keep, list(range(25)))
+    counting.page.evaluate("""localStorage.setItem("hfdemo_chat_empty", '{"at": 99}')""")
     ask(counting, "2")
     kept = "Object.keys(localStorage).filter((name) => name.startsWith('hfdemo_chat'))"
     names = counting.page.evaluate(kept)
     assert len(names) == 20
-    assert {f"hfdemo_chat_{at}" for at in range(6, 25)} < set(names)
+    assert {f"hfdemo_chat_{at}" for at in range(6, 25)} < set(names), "one in which nothing was said takes no place"
     fill = """() => { for (let size = 2 ** 20; size; size >>= 1) {
         try { while (true) localStorage[`other${size}${Math.random()}`] = "x".repeat(size); } catch { /* full */ }
     } }"""
@@ -283,6 +284,17 @@ def test_a_message_whose_server_dies_before_the_first_word_is_back_in_the_box(co
     counting.box.press("Enter")
     counting.wait_for_reply()
     assert replies(counting) == [WORDS[:2], WORDS[:5]]
+
+
+def test_a_connection_that_breaks_within_an_event_leaves_a_page_that_can_send(counting):
+    torn = {"status": 200, "content_type": "text/event-stream", "body": 'data: {"msg": "process_star'}
+    counting.page.route("**/queue/data*", lambda route: route.fulfill(**torn), times=1)
+    counting.submit("3")
+    counting.page.wait_for_function("hfdemo.connected && !hfdemo.isReplying()")
+    expect(counting.box).to_have_value("3")
+    counting.box.press("Enter")
+    counting.wait_for_reply()
+    assert replies(counting) == [WORDS[:3]]
 
 
 def test_a_lost_connection_is_not_a_stop(counting, server):

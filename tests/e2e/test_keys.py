@@ -193,3 +193,29 @@ def test_what_is_typed_as_soon_as_more_opens_stays(scripted, scripted_chat):
     options = scripted.engine.requests[-1].options
     assert (options.stop_texts, options.seed, options.top_k) == (("END",), 77, 33)
     assert scripted.engine.requests[-1].reply_start == "Well, "
+
+
+def test_what_the_visitor_does_while_a_reply_comes_stays(scripted, scripted_chat):
+    page = scripted_chat.page
+    scripted.engine.enqueue("A first reply to read.")
+    scripted_chat.send("Hi")
+    scripted_chat.wait_for_reply()
+    scripted.engine.enqueue("One", 0.3, " two", 0.3, " three")
+    scripted_chat.send("Go on")
+    marked = page.locator("#earlier").get_by_text("A first reply to read.")
+    marked.select_text()
+    scripted_chat.wait_for_reply()
+    assert page.evaluate("getSelection().toString()") == "A first reply to read."
+    page.locator("#show-prompt").click()
+    expect(page.locator("#shown-prompt pre")).to_be_visible()
+    page.locator("#new-chat").click()
+    expect(page.locator("#shown-prompt pre")).to_have_count(0)
+    scripted.engine.enqueue("One", 0.3, " two", 0.3, " three", 0.3, " four")
+    scripted_chat.open_settings()
+    scripted_chat.starters.first.click()
+    expect(scripted_chat.replies).to_have_count(1)
+    prompt = page.locator("#system-prompt textarea")
+    expect(prompt).not_to_have_value("")
+    prompt.fill("Be brief.")
+    scripted_chat.wait_for_reply()
+    expect(prompt).to_have_value("Be brief.")

@@ -336,3 +336,25 @@ def test_the_parts_in_which_a_long_reply_is_drawn_stand_as_far_from_each_other_a
         assert scripted_chat.replies.last.locator(".prose > div").count() > 1
         spaces = scripted_chat.page.evaluate(SPACES)
         assert len(spaces) >= 59 and len(set(spaces)) == 1 and spaces[0] > 0, block
+
+
+def test_each_paragraph_begins_on_the_side_of_its_writing_and_paper_has_the_whole_chat(scripted, scripted_chat):
+    page = scripted_chat.page
+    scripted.engine.enqueue("مرحبا بالعالم.\n\nHello there.\n\n" + "a line\n\n" * 60)
+    scripted_chat.send("שלום!")
+    scripted_chat.wait_for_reply()
+    free = """element => {
+        const range = document.createRange(), box = element.getBoundingClientRect();
+        range.selectNodeContents(element);
+        const text = range.getBoundingClientRect();
+        return [Math.round(text.left - box.left), Math.round(box.right - text.right)];
+    }"""
+    arabic, english = (
+        page.get_by_text(text, exact=True).evaluate(free) for text in ("مرحبا بالعالم.", "Hello there.")
+    )
+    assert arabic[1] == 0 < arabic[0] and english[0] == 0 < english[1]
+    assert page.locator(".typed").first.evaluate("element => getComputedStyle(element).unicodeBidi") == "plaintext"
+    page.emulate_media(media="print")
+    expect(page.locator("#header")).to_be_hidden()
+    height = page.evaluate("document.documentElement.scrollHeight")
+    assert height >= page.locator("#latest").evaluate("element => element.scrollHeight") > 2000

@@ -161,6 +161,8 @@ def test_what_is_opened_stays_as_its_reader_left_it(scripted, scripted_chat):
 
     def wait_for_open(are_open: str) -> None:
         page.wait_for_function(f"[...{folds}].map(({{ children }}) => children.length - 1).join('') === '{are_open}'")
+        told = f"[...{folds}].map((fold) => Number(fold.querySelector('button').ariaExpanded === 'true')).join('')"
+        page.wait_for_function(f"{told} === '{are_open}'")
 
     ask("first")
     for title in titles.all():

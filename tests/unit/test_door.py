@@ -12,9 +12,11 @@ import pytest
 
 from hfdemo.answering import Answering
 from hfdemo.chat.messages import Message, ToolCall
-from hfdemo.chat.options import RECOMMENDED
+from hfdemo.chat.options import RECOMMENDED, Options
 from hfdemo.chat.reply import Delta, Token
+from hfdemo.chat.request import ChatRequest
 from hfdemo.door.door import OTHER_WORDS, make_door
+from hfdemo.door.forms import Told
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import Busy, GenerationFailed, InvalidInput, NoGpu
 from hfdemo.settings import Settings
@@ -124,6 +126,14 @@ def test_what_turns_out_to_be_a_thought_is_one(api):
     api.engine.stream = lambda request, stop: iter([*told, Delta(receipt=api.engine.receipt)])
     message = api.chat().json()["choices"][0]["message"]
     assert (message["content"], message["reasoning_content"]) == ("Yes.", "Let me see.")
+
+
+def test_no_word_of_a_thought_is_lost_that_was_streamed_as_an_answer_at_first():
+    told = Told(ChatRequest((Message("user", "Hi"),), "", Options()))
+    together = Delta("it a lot.").then(Delta(answer_was_thought=True)).then(Delta("Yes."))
+    pieces = [told.add(delta) for delta in (Delta("Hm. "), together, Delta(" Or no."))]
+    assert [(piece.text, piece.thought) for piece in pieces] == [("Hm. ", ""), ("Yes.", "it a lot."), (" Or no.", "")]
+    assert (told.text, told.thought) == ("Yes. Or no.", "Hm. it a lot.")
 
 
 @pytest.mark.parametrize(

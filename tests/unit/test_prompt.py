@@ -286,6 +286,14 @@ class TestNormalise:
             Message("user", "four"),
         ]
 
+    def test_joins_their_thoughts_too(self):
+        messages = [
+            Message("user", "a"),
+            *(Message("assistant", word, f"{word}?") for word in "bc"),
+            Message("user", "d"),
+        ]
+        assert normalise(messages)[1] == Message("assistant", "b\n\nc", "b?\n\nc?")
+
     def test_starts_and_ends_with_the_user(self):
         messages = [Message("assistant", "Hi"), Message("user", "one"), Message("assistant", "two")]
         assert normalise(messages) == [Message("user", "one")]
@@ -413,6 +421,11 @@ class TestBaseModels:
     @pytest.mark.parametrize("family", BASE_MODELS)
     def test_read_a_plain_dialogue_opened_as_the_tokenizer_opens_texts(self, family: Family):
         assert list(builder(family).build(self.MESSAGES, "Be kind.", 8).ids) == family.tokenizer(self.PLAIN).input_ids
+
+    @pytest.mark.parametrize("family", BASE_MODELS)
+    def test_read_their_own_replies_as_they_wrote_them(self, family: Family):
+        messages = (self.MESSAGES[0], Message("assistant", " Seoul, I think."), self.MESSAGES[2])
+        assert list(builder(family).build(messages, "Be kind.", 8).ids) == family.tokenizer(self.PLAIN).input_ids
 
     @pytest.mark.parametrize("family", BASE_MODELS)
     def test_read_no_system_line_without_a_system_prompt(self, family: Family):

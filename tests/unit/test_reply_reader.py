@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hfdemo.chat.reply import Delta
 from hfdemo.chat.reply_format import ANSWERS, THOUGHTS
-from hfdemo.chat.reply_reader import MarkReader, Marks, ReplyReader, hold_back
+from hfdemo.chat.reply_reader import ChannelReader, Channels, MarkReader, Marks, ReplyReader, hold_back
 
 THOUGHT_TAGS = [pair for pair in THOUGHTS if pair[0].startswith("<t")]
 TAGS = [tag for pair in (*THOUGHT_TAGS, ("<response>", "</response>")) for tag in pair]
@@ -69,7 +69,18 @@ WHOLE_REPLIES = [
     ("<think>p</think></think>ok", "p", "ok"),
     ("<think>p</think>A </think> B", "p", "A </think> B"),
     ('<think>say `</think>` and "</think>" now</think>ok', 'say `</think>` and "</think>" now', "ok"),
+    ("<think>Tag **</think>** ends, _</think>_ too. So</think>ok", "Tag **</think>** ends, _</think>_ too. So", "ok"),
+    (
+        "<think>It (</think>), [</think>] or 「</think>」. So</think>ok",
+        "It (</think>), [</think>] or 「</think>」. So",
+        "ok",
+    ),
+    ("<think>**Done**</think>\nok", "**Done**", "ok"),
+    ("<think>p</think>1. Open.\n   <think>\n2. Close.", "p", "1. Open.\n   <think>\n2. Close."),
+    ("<think>p</think>It writes:\n<think>\nHm\n</think>\nHi.", "p", "It writes:\n<think>\nHm\n</think>\nHi."),
+    ("<think>p</think>Ok.\n<think>\nq\n</think>\nHi.", "p\n\nq\n", "Ok.\nHi."),
     ("Hm\n</think>\n\nHello", "Hm\n", "Hello"),
+    ("So the answer is:\n</think>\n\nHello", "So the answer is:\n", "Hello"),
     ("Hm</think>Hello</think>", "Hm", "Hello</think>"),
     ("The end is `</think>`, isn't it", "", "The end is `</think>`, isn't it"),
     ('The end is "</think>"', "", 'The end is "</think>"'),
@@ -260,3 +271,34 @@ def test_the_longest_such_end_is_held_back_and_nothing_more(text, markers):
     assert shown + held == text
     unfinished = {marker[:length] for marker in markers for length in range(1, len(marker))}
     assert held == max((end for end in unfinished if text.endswith(end)), key=len, default="")
+
+
+START, CHANNEL, MESSAGE, END, RETURN = "\ud800\ud801\ud802\ud803\ud804"
+
+
+def channel_reader() -> ChannelReader:
+    return ChannelReader(Channels(START, CHANNEL, MESSAGE, END + RETURN), f"{START}assistant")
+
+
+@pytest.mark.parametrize("begun", [CHANNEL, f"{CHANNEL}analysis", f"{CHANNEL}final"])
+def test_a_channel_that_is_cut_off_before_its_message_is_no_answer(begun):
+    assert told([begun], channel_reader())[-1] == ("", "")
+
+
+def test_without_any_channel_all_is_answer():
+    assert told(["Hello"], channel_reader())[-1] == ("", "Hello")
+
+
+def test_what_stands_between_two_messages_is_no_answer():
+    written = f"{CHANNEL}analysis{MESSAGE}Hm{END}assistant{CHANNEL}final{MESSAGE}Hello"
+    assert told([written], channel_reader())[-1] == ("Hm", "Hello")
+
+
+def test_what_comes_next_is_an_answer_once_a_channel_for_it_is_open():
+    reader = channel_reader()
+    parts = [CHANNEL, "analysis", MESSAGE, "Hm", END, START, "assistant", CHANNEL, "final", MESSAGE, "Hi"]
+    answers = []
+    for part in parts:
+        reader.add(part)
+        answers.append(not reader.in_thought)
+    assert answers == [False] * 9 + [True] * 2

@@ -13,12 +13,13 @@ from transformers import pipeline
 from hfdemo.chat.options import Options
 from hfdemo.chat.prompt import Prompt
 from hfdemo.chat.reply import StopSignal
-from hfdemo.chat.reply_format import ReplyFormat
+from hfdemo.chat.reply_format import ReplyFormat, usual_format
 from hfdemo.compute.thread import CallingThread
 from hfdemo.decoding import running
 from hfdemo.decoding.loop import Loop
 from hfdemo.decoding.request import DecodeRequest
 from hfdemo.decoding.running import Interrupted, RunningReply, hooked
+from hfdemo.decoding.streamer import TokenStreamer
 from hfdemo.errors import GenerationFailed
 from hfdemo.models.load import ChatPipeline, LoadedModel
 from hfdemo.models.tensors import decoder_layers
@@ -97,6 +98,14 @@ class TestTheEnd:
         assert reply.finish_reason() == "max_new_tokens"
         reply.finish("max_new_tokens")
         assert reply.done.result(0).new_tokens == 3
+
+    def test_is_a_stop_texts_that_was_held_back_as_it_might_have_begun_a_mark(self):
+        reply = reply_of(options=Options(max_new_tokens=3, stop_texts=("<",)))
+        reply.streamer = TokenStreamer(TOKENIZER, (END,), ("<",), usual_format())
+        for token_id in ids_of("a <"):
+            reply.write(token_id)
+        reply.finish("max_new_tokens")
+        assert (reply.streamer.text, reply.done.result(0).finish_reason) == ("a ", "stop_text")
 
 
 class TestStopSignal:

@@ -19,6 +19,11 @@ READ = {
     "Hermes": (f"<tool_call>\n{CALL}\n</tool_call>", "", [WEATHER]),
     "Hermes, two": (f"<tool_call>{CALL}</tool_call>\n<tool_call>{ADDING}</tool_call>", "", [WEATHER, ADD]),
     "Hermes, with words": (f"Let me look.\n<tool_call>\n{CALL}\n</tool_call>", "Let me look.\n", [WEATHER]),
+    "Hermes, its marks in an argument": (
+        '<tool_call>{"name": "get_weather", "arguments": {"city": "<tool_call>a</tool_call>"}}</tool_call> Ok.',
+        " Ok.",
+        [("get_weather", {"city": "<tool_call>a</tool_call>"})],
+    ),
     "Hermes, never closed": (f"<tool_call>\n{CALL}", "", [WEATHER]),
     "Llama": (CALL.replace("arguments", "parameters"), "", [WEATHER]),
     "Llama, with its tag": (f"<|python_tag|>{CALL.replace('arguments', 'parameters')}", "", [WEATHER]),

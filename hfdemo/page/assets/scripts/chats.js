@@ -39,6 +39,7 @@
     .map((key) => ({ key, shelf, ...read(shelf.getItem(key)) })));
   const remove = ({ shelf, key }) => shelf.removeItem(key);
   const keptChats = () => allChats().filter((chat) => !isLeftOver(chat)).sort((one, other) => other.at - one.at);
+  const isEmpty = ({ conversation, draft }) => !conversation.turns.length && !draft.trim();
   const contentOf = ({ conversation, settings, lent, draft }) => JSON.stringify({ conversation, settings, lent, draft });
 
   let isOpen = false;
@@ -94,12 +95,20 @@
     const whole = { id, at: Date.now(), since, ...chat };
     const text = JSON.stringify(whole);
     const inTab = write(tab, CHAT, text);
-    if (!lasting?.getItem(CHAT + id)) keptChats().slice(MOST - 1).forEach(remove);
+    if (lasting && !lasting.getItem(CHAT + id)) { // a chat in which nothing was said takes no place from the others
+      const others = keptChats();
+      [...others.filter(isEmpty), ...others.filter((each) => !isEmpty(each)).slice(MOST - 1)].forEach(remove);
+    }
     const isWhole = write(lasting, CHAT + id, text);
-    const withoutDraft = JSON.stringify({ ...whole, draft: "" }); // for what is only typed no chat goes
+    let lacksDraft = false;
     if (isWhole) lasts = text;
-    else if (chat.conversation.turns.length && writeLasting(CHAT + id, withoutDraft)) lasts = withoutDraft;
-    keptAs = isWhole || (!chat.draft && lasts === text) ? "lasting" : inTab ? "tab" : "";
+    else if (chat.conversation.turns.length) { // for what is only typed, or nowhere shown, no chat goes
+      const { head } = chat.conversation;
+      const less = JSON.stringify({ ...whole, conversation: { turns: hfdemo.path(chat.conversation), head }, draft: "" });
+      lacksDraft = writeLasting(CHAT + id, less);
+      if (lacksDraft) lasts = less;
+    }
+    keptAs = isWhole || (lacksDraft && !chat.draft) ? "lasting" : inTab ? "tab" : "";
     return keptAs;
   };
   // Another chat takes the place of this tab's: what no other place keeps stays in the tab.
@@ -146,9 +155,9 @@
     write(tab, CHAT, text);
     location.reload();
   };
-  const goTo = async ({ text }) => {
+  const goTo = async ({ shelf, key, text }) => {
     if (!hfdemo.isOfAnotherTab()) await hfdemo.stopReply(hfdemo.conversation);
-    changeTo(text);
+    changeTo(shelf.getItem(key) ?? text); // another tab may have gone on with it
   };
   // Begins a new chat without ending the reply of another tab, if one is shown; tells whether it does.
   hfdemo.beginApart = () => {
@@ -168,7 +177,10 @@
     const deleted = keptChats().filter(isOfIt);
     deleted.forEach(remove);
     return () => {
-      deleted.forEach(({ shelf, key, text }) => write(shelf, key, text));
+      for (const { shelf, key, text } of deleted) {
+        const isFree = shelf.getItem(key) === null; // else another tab has gone on with that one
+        write(shelf, isFree ? key : CHAT + newId(), text);
+      }
       hfdemo.drawChats();
       document.querySelector("#chats button")?.focus();
     };

@@ -70,7 +70,7 @@
           return;
         }
         if (!signal?.aborted && !end.includes('"close_stream"')) {
-          controller.enqueue(bytes.encode(LAST_WORDS));
+          controller.enqueue(bytes.encode(`\n\n${LAST_WORDS}`)); // behind a line that may have been torn
           lost();
         }
         controller.close();

@@ -14,12 +14,14 @@
   const READY = () => update({ submit_btn: true, stop_btn: false });
 
   // What was pressed to have or to end a reply: it goes away then, or would be pressed again by a space that is typed.
-  const PRESSED = "#message button, #transcript button.example, #transcript .message-buttons button:not([data-copy]), #continue, #new-chat";
+  const PRESSED = "#message button, #transcript button.example, #transcript .message-buttons button:not([data-copy]), #continue, #new-chat, #to-end";
   // Typing goes on without a click where nothing else has the focus; on a phone the keyboard would jump up, so not there.
   // Gradio's own autofocus takes the focus from wherever it is, each time the box begins or ends to scroll.
   hfdemo.focusBox = () => {
     const { activeElement: active } = document;
     const wasPressed = active?.matches(PRESSED);
+    const { isCollapsed, anchorNode } = getSelection(); // what somebody has marked would be marked no more
+    if (!isCollapsed && document.querySelector("#transcript")?.contains(anchorNode)) return;
     if (!wasPressed && active !== document.body && active?.isConnected) return;
     if (matchMedia("(hover: hover)").matches) area().focus();
     else if (wasPressed) active.blur();
@@ -132,6 +134,7 @@
   };
   // Ends the reply that comes, and waits until its event has ended: then nothing more of it is drawn.
   hfdemo.stopReply = async (conversation) => {
+    while (locked && !stopButton()) await new Promise((resolve) => setTimeout(resolve, 20)); // a starter was just clicked
     const button = stopButton();
     stoppedAt = button && conversation ? conversation.head : null;
     if (!button) return;
@@ -144,7 +147,7 @@
   hfdemo.unlessReverted = (conversation) => {
     if (stoppedAt && !conversation.turns.some((turn) => turn.id === stoppedAt)) throw new Error("Reverted already.");
   };
-  // Box, earlier and latest turns, conversation, Continue, meter and settings of an empty chat.
+  // Box, earlier and latest turns, conversation, Continue, meter, shown prompt and settings of an empty chat.
   hfdemo.cleared = () => {
     hfdemo.sayOverBox("");
     hfdemo.keepNow(""); // what is in the box goes on to the new chat
@@ -153,7 +156,7 @@
     hfdemo.keep(EMPTY);
     hfdemo.drawChats();
     hfdemo.focusBox();
-    return [READY(), [], [], EMPTY, update({ visible: false }), "", ...settings];
+    return [READY(), [], [], EMPTY, update({ visible: false }), "", "", ...settings];
   };
   // Saves the path that is shown as a JSON file: what was typed and generated, thoughts, and the receipts' values.
   hfdemo.save = (conversation, systemPrompt) => {

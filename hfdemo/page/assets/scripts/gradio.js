@@ -83,6 +83,7 @@
     for (const button of all("#transcript .thought-group > .title button")) {
       const name = button.closest(".title").textContent.trim();
       if (button.getAttribute("aria-label") !== name) button.setAttribute("aria-label", name);
+      button.setAttribute("aria-expanded", button.closest(".title").classList.contains("expanded"));
     }
     for (const part of all("#scroller [role=log]")) { // the two are one; what is read out: see announceReply
       for (const name of ["role", "aria-label", "aria-live"]) part.removeAttribute(name);
@@ -92,17 +93,22 @@
     for (const list of all("#transcript .examples[role]")) list.removeAttribute("role");
   };
   new MutationObserver((changes) => { // of a chat of a hundred turns, each piece of a reply changes one
-    const concerned = changes.filter(({ attributeName, target, addedNodes }) => attributeName ? target.hasAttribute("aria-label") : addedNodes.length);
+    const isConcerned = {
+      class: ({ target }) => target.matches(".thought-group > .title"), // it was opened or closed
+      "aria-label": ({ target }) => target.hasAttribute("aria-label"),
+    };
+    const concerned = changes.filter((change) => change.attributeName ? isConcerned[change.attributeName](change) : change.addedNodes.length);
     new Set(concerned.map(({ target }) => target.closest?.(".message-row") ?? target)).forEach(rename);
-  }).observe(document, { subtree: true, childList: true, attributeFilter: ["aria-label"] });
+  }).observe(document, { subtree: true, childList: true, attributeFilter: ["aria-label", "class"] });
 
   // A reply is read out once, when it has ended; as much of it as one listens to, and as can be laid out in a moment.
   const MOST_READ_OUT = 10_000;
   const MARKS_ON_A_LETTER = /(\p{M}{8})\p{M}+/gu;
   let readOut; // the turn, in the state in which it was read out
+  const region = Object.assign(document.createElement("div"), { id: "announcement" });
+  region.setAttribute("aria-live", "polite");
+  document.addEventListener("DOMContentLoaded", () => document.body.append(region)); // what comes with its text is not read
   hfdemo.announceReply = () => {
-    const region = document.querySelector("#announcement") ?? document.body.appendChild(Object.assign(document.createElement("div"), { id: "announcement" }));
-    region.setAttribute("aria-live", "polite");
     const last = hfdemo.path().at(-1);
     const state = last && JSON.stringify([last.id, last.content.length, last.receipt]);
     if (state === readOut) return; // a message was refused: nothing is new

@@ -82,6 +82,7 @@
       closed.add(text);
       notice.hidden = true;
       hfdemo.write(kept, CLOSED, JSON.stringify([...closed].slice(-MOST_CLOSED)));
+      document.querySelector("#status .stage")?.focus();
     }));
     sizes.observe(notice, { box: "border-box" });
   };

@@ -10,6 +10,7 @@
     clearTimeout(timer);
     timer = 0;
     const { conversation } = hfdemo;
+    hfdemo.lookForDirection(conversation, draft);
     const kept = hfdemo.keepChat({ conversation, ...hfdemo.keptSettings(), draft });
     const isLittle = !conversation.turns.length && draft.length < LITTLE_CHARS;
     hfdemo.sayOverBox(isLittle || kept === "lasting" ? "" : hfdemo.say(kept ? "kept_for_tab" : "not_kept"), "kept");
@@ -28,6 +29,7 @@
     const kept = hfdemo.openChat();
     const settings = hfdemo.openSettings(kept, address);
     hfdemo.conversation = kept.conversation;
+    hfdemo.lookForDirection(kept.conversation, kept.draft);
     hfdemo.drawChats();
     const asked = address.get("q");
     const draft = [asked, asked === kept.draft ? null : kept.draft].filter(Boolean).join("\n\n"); // neither is lost

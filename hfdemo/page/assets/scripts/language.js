@@ -27,7 +27,7 @@
   // Keeps something; returns whether that worked: it doesn't where there is no more room, or none at all.
   hfdemo.write = (storage, key, text) => { try { storage.setItem(key, text); return true; } catch { return false; } };
   const keepers = Object.values(storages).filter(Boolean); // the tab's where there is no room in the lasting one
-  const chosen = keepers.map((storage) => storage.getItem(LANGUAGE)).find(Boolean);
+  const chosen = keepers.map((storage) => storage.getItem(LANGUAGE)).find((each) => languages.includes(each));
   const preferred = navigator.language.toLowerCase().split("-")[0];
   hfdemo.language = chosen || (languages.includes(preferred) ? preferred : languages[0]);
   if (chosen) { // Gradio picks its words by the browser's language

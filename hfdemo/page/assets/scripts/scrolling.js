@@ -15,7 +15,7 @@
     if (!button) {
       button = Object.assign(document.createElement("button"), { id: "to-end", textContent: "↓", title: hfdemo.say("to_end") });
       button.setAttribute("aria-label", button.title);
-      button.addEventListener("click", hfdemo.follow);
+      button.addEventListener("click", () => { hfdemo.focusBox(); hfdemo.follow(); }); // it goes away
       button.addEventListener("wheel", ({ deltaY }) => scroller().scrollBy({ top: deltaY }), { passive: true });
     }
     if (!button.isConnected) document.querySelector("#transcript").append(button);
