@@ -22,7 +22,7 @@ import pytest
 from tests import ROOT
 from tests.warm import Process, the_warm_python
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # two processes that each compute with all cores wait for each other
+if "PYTEST_XDIST_WORKER" in os.environ:  # processes that each compute with all cores wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 gc.set_threshold(50_000, 20, 100)  # as `app.py`, and for its reason

@@ -740,7 +740,7 @@ def test_requirements_without_what_the_program_needs_are_refused(publish, folder
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "requirements.txt").write_text(content)
     text = publish("my-chat", "--dry-run", "--language", "en", status=36)
-    assert "names nothing of what the program needs: accelerate, gguf, " in text
+    assert "names none of the packages the program needs: accelerate, gguf, " in text
 
 
 def test_the_name_of_a_secret_that_no_space_can_have_is_refused_in_a_dry_run_too(publish):

@@ -141,7 +141,7 @@ def test_both_ways_of_attention_are_the_same(file, shape):
     ("language", "told"),
     [
         ("en", "Measured here as faster:\n    16 rows of float32 by a weight of int8: by the unpacked weight"),
-        ("ko", "이 CPU에서 더 빠르다고 측정된 방식:\n    int8 가중치와 float32 행 16개의 곱: 압축을 푼 가중치로"),
+        ("ko", "이 CPU에서 더 빠르다고 측정된 방식:\n    int8 가중치와 float32 행 16개의 곱: 되돌린 가중치로"),
     ],
 )
 def test_what_was_found_is_told_in_each_language(file, language, told):
