@@ -39,7 +39,4 @@ EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
     CMD ["python", "-c", "import os, urllib.request as asks; asks.build_opener(asks.ProxyHandler({})).open('http://127.0.0.1:%s/healthz' % os.environ['GRADIO_SERVER_PORT'], timeout=5)"]
 
-# Ctrl-C and `docker stop` end the chat at once.
-STOPSIGNAL SIGINT
-
 CMD ["python", "app.py"]

@@ -76,6 +76,7 @@ class ResponseForm:
         self._thought_id, self._answer_id = new_id("rs"), new_id("msg")
         self._events = 0
         self._begun: list[str] = []  # the items that have been announced
+        self._ended: set[str] = set()  # those whose end has been told
 
     def begin(self) -> Iterator[StreamEvent]:
         """Yield the events before the reply."""
@@ -89,6 +90,8 @@ class ResponseForm:
             yield from self._announce(self._thought_id)
             yield self._event("response.reasoning_text.delta", **self._at(self._thought_id), delta=piece.thought)
         if piece.text:
+            if self._thought_id in self._begun and self._answer_id not in self._begun:
+                yield from self._end_item(self._thought_item("completed"))
             yield from self._announce(self._answer_id)
             at = self._at(self._answer_id)
             yield self._event("response.output_text.delta", **at, delta=piece.text, logprobs=[])
@@ -98,14 +101,7 @@ class ResponseForm:
         for item in self._items(receipt):
             yield from self._announce(item["id"])  # a thought may have been taken for the answer until it ended
         for item in self._items(receipt):
-            at = self._at(item["id"])
-            [part] = item["content"]
-            is_answer = item["id"] == self._answer_id
-            more: dict[str, Any] = {"logprobs": []} if is_answer else {}
-            yield self._event(f"response.{part['type']}.done", **at, text=part["text"], **more)
-            if is_answer:
-                yield self._event("response.content_part.done", **at, part=part)
-            yield self._event("response.output_item.done", output_index=at["output_index"], item=item)
+            yield from self._end_item(item)
         body = self.whole(receipt)
         yield self._event(f"response.{body['status']}", response=body)
 
@@ -127,10 +123,27 @@ class ResponseForm:
         if item_id == self._answer_id:
             yield self._event("response.content_part.added", **at, part=_text_part(""))
 
+    def _end_item(self, item: dict[str, Any]) -> Iterator[StreamEvent]:
+        """Yield the end of an item, unless it has been told."""
+        if item["id"] in self._ended:
+            return
+        self._ended.add(item["id"])
+        at = self._at(item["id"])
+        [part] = item["content"]
+        is_answer = item["id"] == self._answer_id
+        more: dict[str, Any] = {"logprobs": []} if is_answer else {}
+        yield self._event(f"response.{part['type']}.done", **at, text=part["text"], **more)
+        if is_answer:
+            yield self._event("response.content_part.done", **at, part=part)
+        yield self._event("response.output_item.done", output_index=at["output_index"], item=item)
+
+    def _thought_item(self, status: str) -> dict[str, Any]:
+        content = [{"type": "reasoning_text", "text": self._told.thought}]
+        return {"id": self._thought_id, "type": "reasoning", "summary": [], "content": content, "status": status}
+
     def _items(self, receipt: Receipt) -> list[dict[str, Any]]:
         status = "completed" if finish_word(receipt.finish_reason) == "stop" else "incomplete"
-        content = [{"type": "reasoning_text", "text": self._told.thought}]
-        thought = {"id": self._thought_id, "type": "reasoning", "summary": [], "content": content, "status": status}
+        thought = self._thought_item("completed" if self._thought_id in self._ended else status)
         answer = self._message([_text_part(self._told.text)], status)
         items = [thought, answer] if self._told.thought else [answer]
         return sorted(items, key=lambda item: item["id"] in self._begun and self._begun.index(item["id"]))

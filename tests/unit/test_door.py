@@ -277,6 +277,28 @@ def test_each_item_of_a_response_is_announced_before_its_events_and_keeps_its_pl
     assert [item["id"] for item in output] == list(places.values())
 
 
+def test_the_thought_of_a_response_has_ended_when_its_answer_begins(api):
+    said = Delta(thought="hm"), Delta("Hi"), Delta(receipt=api.engine.receipt)
+    api.engine.stream = lambda request, stop: iter(said)
+    lines = api.send("POST", RESPONSES, {"input": "Hello", "stream": True}).text.splitlines()
+    told = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+    kinds = [(event["type"].removeprefix("response."), event.get("output_index")) for event in told][2:]
+    assert kinds == [
+        ("output_item.added", 0),
+        ("reasoning_text.delta", 0),
+        ("reasoning_text.done", 0),
+        ("output_item.done", 0),
+        ("output_item.added", 1),
+        ("content_part.added", 1),
+        ("output_text.delta", 1),
+        ("output_text.done", 1),
+        ("content_part.done", 1),
+        ("output_item.done", 1),
+        ("completed", None),
+    ]
+    assert told[5]["item"]["content"][0]["text"] == "hm"
+
+
 @pytest.mark.parametrize("metadata", [{"topic": "서울", "": ""}, {}])
 def test_the_metadata_of_a_response_are_given_back(metadata, api):
     asked = {"input": "Hello", "metadata": metadata}
