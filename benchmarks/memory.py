@@ -1,7 +1,8 @@
 """Memory beside llama.cpp and the usual Space code: what a process holds at most, and after a reply.
 
 `python -m benchmarks.memory` counts resident memory, of which the file of the weights is a part, as it is mapped.
-The page is not loaded in any of them. `benchmarks.prediction` is about what is predicted.
+No page is shown in any of them; the usual code imports Gradio, and the others don't. `benchmarks.prediction` is about
+what is predicted.
 """
 
 import os

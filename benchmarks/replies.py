@@ -47,7 +47,7 @@ class Answer:
     @property
     def tokens_per_s(self) -> float:
         """How fast the reply came after its first token."""
-        return (self.new_tokens - 1) / self.rest_s
+        return (self.new_tokens - 1) / self.rest_s if self.rest_s else 0.0
 
 
 Reply = Generator[str, None, Counts]

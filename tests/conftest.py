@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -18,9 +19,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import ROOT
 from tests.warm import Process, the_warm_python
+
+if "TESTS_USE_GPU" not in os.environ:  # as `benchmarks/gpu_check.sh` sets it; what the tests say of speed is of CPUs
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # processes that each compute with all cores wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,6 +33,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # processes that each compute with all 
 gc.set_threshold(50_000, 20, 100)  # as `app.py`, and for its reason
 
 ssl.create_default_context = cache(ssl.create_default_context)  # httpx reads all certificates for each client: 23 ms
+
+# The same examples in each run, however busy the machine is.
+settings.register_profile(
+    "same", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("same")
 
 Result = TypeVar("Result")
 
@@ -99,6 +110,14 @@ def quickest(measure_s: Callable[[], float], enough_s: float, tries: int = 5) ->
         if shortest_s < enough_s:
             break
     return shortest_s
+
+
+def link(source: str, target: str) -> None:
+    """Let another name lead to a file; copy it where it is on another disk."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def run_async(coroutine: Coroutine[Any, Any, Result]) -> Result:

@@ -183,7 +183,11 @@ class WarmPython:
             given.write(typed.encode())
             given.seek(0)
             process = self.begin(arguments, environ, [given.fileno(), written.fileno(), written.fileno()], folder)
-            status = process.wait(120)
+            try:
+                status = process.wait(120)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
             written.seek(0)
             return status, written.read().decode()
 

@@ -189,7 +189,8 @@ def test_caller_who_hangs_up_ends_the_generation(app, message):
         next(line for line in stream.iter_lines() if "generating" in line)
         time.sleep(0.5)
     app.wait_for_log("reply:", replies + 1, timeout_s=8)
-    assert app.log().rstrip().splitlines()[-1].endswith("stopped")
+    told = app.log().rstrip().splitlines()[-1]
+    assert told.endswith("stopped") and ("new_tokens=0" in told) is (message != "Write a long story.")
 
 
 def test_closed_routes_stay_closed(app):

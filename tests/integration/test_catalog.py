@@ -96,10 +96,9 @@ print(time.monotonic() - begun)
 
 
 @pytest.mark.parametrize("token", ["", "hf_" + "a" * 34])
-def test_a_hub_that_says_nothing_is_not_waited_for_when_a_model_is_picked(machine, token, monkeypatch):
+def test_a_hub_that_says_nothing_is_not_waited_for_when_a_model_is_picked(machine, token):
     """Its client has no time limit: the menu, `check` and the load of a model waited for ever."""
     machine.hub.down = "silent"
-    monkeypatch.setenv("HF_TOKEN", token)
-    said, seconds = machine.run(PROGRAM + PLAN)[-2:]
+    said, seconds = machine.run(PROGRAM + PLAN, HF_TOKEN=token)[-2:]
     assert said == "hub_unreachable_for org/tiny"
     assert 2 <= float(seconds) < 10

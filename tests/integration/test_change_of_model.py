@@ -1,7 +1,6 @@
 """A model is changed for another, and leaves when nobody uses it."""
 
 import json
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from hfdemo.chat.options import Options
 from hfdemo.chat.reply import Delta, StopSignal
 from hfdemo.chat.request import ChatRequest
 from hfdemo.settings import Settings
-from tests.conftest import run_program, wait_until
+from tests.conftest import link, run_program, wait_until
 from tests.integration.conftest import Tiny
 from tests.integration.local import Local
 
@@ -30,7 +29,7 @@ def reply(engine: Local, asked: ChatRequest | None = None) -> tuple[str, Delta]:
 
 def linked(model: Path, folder: Path) -> Path:
     """Return another folder with the same model."""
-    shutil.copytree(model, folder, copy_function=os.link)
+    shutil.copytree(model, folder, copy_function=link)
     return folder
 
 

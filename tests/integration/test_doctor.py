@@ -278,7 +278,7 @@ def test_code_that_comes_with_a_model_is_never_run_not_even_at_a_terminal(
     (tmp_path / "messages.json").write_text('[{"role": "user", "content": "Hi"}]')
     terminal = at_terminal_with("prompt", "--model", str(folder), str(tmp_path / "messages.json"))
     shown = terminal.read_until("\0 never")
-    assert "[y/N]" not in shown
+    assert "[y/N]" not in shown and "evil needs code of its own" in shown
     assert not (tmp_path / "marker").exists()
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hfdemo.chat.messages import Message
-from hfdemo.chat.reply import Receipt, StopSignal
+from hfdemo.chat.reply import Receipt, StopSignal, Token
+from hfdemo.decoding.streamer import TokenStreamer
 from hfdemo.settings import Settings
 from tests.conftest import quickest
 from tests.integration.local import loaded, save_tiny_model
@@ -28,10 +29,30 @@ def folder(request: pytest.FixtureRequest, embedded_model: Path, tmp_path: Path)
     return save_tiny_model(tmp_path, request.param, embedded_model, max_position_embeddings=8192, **gemma2)
 
 
-def answer_all(folder: Path, kind: str) -> tuple[list[str], list[str], list[Receipt]]:
-    """Return in which order chats got their first token and their last, their texts, and their receipts."""
-    engine = loaded(Settings(model=str(folder), scheduling=kind))
+@pytest.fixture
+def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """In which order replies got their first token and their last, as the thread that computes sees it."""
     order: list[str] = []
+    add, finish = TokenStreamer.add, TokenStreamer.finish
+
+    def adding(streamer: TokenStreamer, token_id: int, told: Token | None = None) -> None:
+        if not streamer.first_token_at:
+            order.append("first")
+        add(streamer, token_id, told)
+
+    def finishing(streamer: TokenStreamer, receipt: Receipt) -> None:
+        order.append("last")
+        finish(streamer, receipt)
+
+    monkeypatch.setattr(TokenStreamer, "add", adding)
+    monkeypatch.setattr(TokenStreamer, "finish", finishing)
+    return order
+
+
+def answer_all(folder: Path, kind: str, order: list[str]) -> tuple[list[str], list[Receipt]]:
+    """Let chats be answered; return their texts and their receipts."""
+    engine = loaded(Settings(model=str(folder), scheduling=kind))
+    order.clear()
     begin = threading.Barrier(CHATS)
 
     def chat(number: int) -> tuple[str, Receipt]:
@@ -40,22 +61,19 @@ def answer_all(folder: Path, kind: str) -> tuple[list[str], list[str], list[Rece
         begin.wait(10)
         text, receipt = "", None
         for delta in engine.stream(request, StopSignal()):
-            if delta.text and not text:
-                order.append("first")
             text += delta.text
             receipt = delta.receipt or receipt
-        order.append("last")
         assert receipt is not None
         return text, receipt
 
     with ThreadPoolExecutor(CHATS) as threads:
         texts, receipts = zip(*threads.map(chat, range(CHATS)), strict=True)
-    return order, list(texts), list(receipts)
+    return list(texts), list(receipts)
 
 
 @pytest.mark.parametrize("folder", ["embedded", "gemma2"], indirect=True)
-def test_chats_are_answered_at_once(folder):
-    order, texts, receipts = answer_all(folder, "batched")
+def test_chats_are_answered_at_once(folder, order):
+    texts, receipts = answer_all(folder, "batched", order)
     assert order == ["first"] * CHATS + ["last"] * CHATS
     if "SmolLM2" in folder.name:  # random weights say the same to anybody
         assert all(hero in text for hero, text in zip(HEROES, texts, strict=True))
@@ -64,8 +82,8 @@ def test_chats_are_answered_at_once(folder):
 
 
 @pytest.mark.parametrize(("folder", "kind"), [("gemma2", "single"), ("mamba", "batched")], indirect=["folder"])
-def test_else_they_are_answered_one_after_the_other(folder, kind):
-    order, _, receipts = answer_all(folder, kind)
+def test_else_they_are_answered_one_after_the_other(folder, kind, order):
+    _, receipts = answer_all(folder, kind, order)
     assert order == ["first", "last"] * CHATS
     assert all(receipt.finish_reason in ("max_new_tokens", "end_of_turn") for receipt in receipts)
 

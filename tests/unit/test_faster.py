@@ -115,12 +115,14 @@ def test_one_question_takes_little_time(file):
 def test_work_beside_it_changes_nothing(file, monkeypatch):
     """Twenty starts beside a busy core find the same."""
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
-        found = set()
-        for _ in range(20):
-            file.unlink(missing_ok=True)
-            monkeypatch.setattr(module, "_found", {})
-            found.add(faster("which?", Ways(slow_s=0.003).both))
-        busy.kill()
+        try:
+            found = set()
+            for _ in range(20):
+                file.unlink(missing_ok=True)
+                monkeypatch.setattr(module, "_found", {})
+                found.add(faster("which?", Ways(slow_s=0.003).both))
+        finally:
+            busy.kill()
     assert found == {"quick"}
 
 

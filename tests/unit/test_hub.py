@@ -363,7 +363,7 @@ def test_slow_cdn_can_be_made_fast_again(hub):
     hub.bytes_per_s = None
     started = time.monotonic()
     download(hub, "org/tiny", "model.safetensors", force_download=True)
-    assert time.monotonic() - started < slow_s
+    assert time.monotonic() - started < slow_s / 2
 
 
 @pytest.mark.parametrize("address", ["{url}/org/tiny/resolve/main/README.md", "{cdn_url}/cdn/org/tiny/original/x.pth"])

@@ -13,6 +13,7 @@ from hfdemo.chat.options import Options
 from hfdemo.chat.prompt import Prompt
 from hfdemo.chat.reply import Receipt, StopSignal, Token
 from hfdemo.chat.reply_format import ReplyFormat
+from hfdemo.chat.token_bytes import TokenBytes
 from hfdemo.compute.chat_cache import ROOM_TOKENS, ChatCache
 from hfdemo.compute.fast_step import FastStep, make_fast_step
 from hfdemo.compute.step import LONGEST_DRAFT
@@ -49,7 +50,12 @@ def make_model(weights: CpuWeights) -> LoadedModel:
         network.lm_head.weight[(before + 31) % 90] += 10 * network.model.embed_tokens.weight[before]
     pipeline: Any = SimpleNamespace(model=network, tokenizer=TOKENIZER)
     prompts: Any = SimpleNamespace(
-        context_limit=2048, stop_texts=(), reply_format=ReplyFormat(), tokenizer=TOKENIZER, text_within=lambda ids: ""
+        context_limit=2048,
+        stop_texts=(),
+        reply_format=ReplyFormat(),
+        tokenizer=TOKENIZER,
+        token_bytes=TokenBytes(TOKENIZER),
+        text_within=lambda ids: "",
     )
     with torch.inference_mode():
         step = make_fast_step(network, weights)
