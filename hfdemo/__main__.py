@@ -12,13 +12,13 @@ from hfdemo.python_version import require_python
 require_python()
 
 import argparse
-import importlib.util
 import io
 import os
 import sys
 
 from hfdemo import environment
 from hfdemo.arguments import read_arguments
+from hfdemo.words import language_of_terminal
 
 READER_GONE = 141
 """The exit status when nobody reads the output any more, as of programs that SIGPIPE ends: 128 + 13."""
@@ -62,7 +62,7 @@ def _run_chosen(chosen: argparse.Namespace, arguments: list[str] | None) -> int:
         return environment.start(_runs_elsewhere(variables), variables)
     if chosen.command == "test":
         return environment.test(chosen.pytest)
-    if importlib.util.find_spec("huggingface_hub") is None:  # nothing is installed here: use the Python of `start`
+    if environment.is_elsewhere():
         return environment.run_command(sys.argv[1:] if arguments is None else arguments, _runs_elsewhere({}))
     return _run_command(chosen)
 
@@ -111,9 +111,17 @@ def _run_command(chosen: argparse.Namespace) -> int:
 
 
 def _publish(chosen: argparse.Namespace) -> int:
-    from hfdemo.commands.terminal import prepare_terminal
+    from hfdemo.commands.terminal import OTHER_ERROR, prepare_terminal
 
     prepare_terminal()  # before importing the Hub's client, which reads the environment on import
+    from hfdemo.errors import SettingsError
+    from hfdemo.settings import refuse_variables
+
+    try:
+        refuse_variables(os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"{error.text(chosen.language or language_of_terminal(os.environ))}\n")
+        return OTHER_ERROR
     from hfdemo.commands import publish
 
     raise_on_interrupt()  # it says what becomes of the Space

@@ -5,6 +5,7 @@ to `app.py`, or into the virtual environment that is already active; with uv whe
 """
 
 import hashlib
+import importlib.util
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hfdemo.interrupt import hold_interrupts
@@ -54,6 +56,17 @@ def run_command(arguments: Sequence[str], page_only: bool = False) -> int:
     return _run_in_environment([APP_REQUIREMENTS], ["-m", "hfdemo", *arguments], PAGE_PACKAGES if page_only else ())
 
 
+def is_elsewhere() -> bool:
+    """Tell whether what the commands need is in the environment that `start` made, and not in this Python's own.
+
+    One library alone, as other programs bring it, may be of any version.
+    """
+    if any(importlib.util.find_spec(package) is None for package in PAGE_PACKAGES):
+        return True
+    is_active = sys.prefix != sys.base_prefix
+    return not is_active and APP.exists() and _own_python().exists()
+
+
 def _run_in_environment(
     requirements: Sequence[Path], arguments: Sequence[str], only: Sequence[str] = (), takes_interrupts: bool = True
 ) -> int:
@@ -83,8 +96,7 @@ def _environment_python() -> Path:
     """Return the interpreter to use, creating `.venv` if there is none that works."""
     if sys.prefix != sys.base_prefix:
         return Path(sys.executable)
-    folder = ROOT / ".venv"
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    folder, python = ROOT / ".venv", _own_python()
     if not _works(python):
         print(say("start.creating", _language(), folder=folder), flush=True)
         try:
@@ -98,6 +110,10 @@ def _environment_python() -> Path:
                 sys.exit(say("start.no_place_for_venv", _language(), folder=folder, problem=problem))
             raise
     return python
+
+
+def _own_python() -> Path:
+    return ROOT / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def _works(python: Path) -> bool:
@@ -138,7 +154,8 @@ def _install(python: Path, requirements: Sequence[Path], only: Sequence[str] = (
         if proxies := [] if uv else _socks_proxies():
             sys.exit(say("start.not_through_socks", _language(), names=", ".join(proxies)))
         sys.exit(say("start.not_installed", _language(), installer="uv" if uv else "pip"))
-    stamp.write_text("\n".join([wanted, *sorted(_packages(prefix))]), "utf-8")
+    with suppress(OSError):  # else the next start asks again what is installed
+        stamp.write_text("\n".join([wanted, *sorted(_packages(prefix))]), "utf-8")
 
 
 def _socks_proxies() -> list[str]:

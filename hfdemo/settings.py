@@ -225,14 +225,23 @@ def from_env(environ: Mapping[str, str]) -> Settings:
     Raises:
         SettingsError: a value is outside its range.
     """
-    refuse_network(environ)
-    for name, (low, high) in NUMBER_VARIABLES.items():
-        _whole_number(environ, name, low, low, high)
+    refuse_variables(environ)
     defaults = Settings()
     settings = _read(environ, defaults)
     if settings.visitors_pay and (settings.endpoint or not settings.is_remote):
         raise SettingsError("credit_without_provider")
     return settings
+
+
+def refuse_variables(environ: Mapping[str, str]) -> None:
+    """Refuse values of variables that libraries read, and with which they fail.
+
+    Raises:
+        SettingsError: the text says which variable, and what to do.
+    """
+    refuse_network(environ)
+    for name, (low, high) in NUMBER_VARIABLES.items():
+        _whole_number(environ, name, low, low, high)
 
 
 def _read(environ: Mapping[str, str], defaults: Settings) -> Settings:
@@ -402,11 +411,20 @@ def _credit(environ: Mapping[str, str], default: Credit) -> Credit:
 
 def _hosts(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return what the host names, what a Space is called, and the one name that the page listens as, if it has one."""
-    named = _words(environ, "HFDEMO_ALLOWED_HOSTS") + _words(environ, "SPACE_HOST")
+    named = [*map(_host, _words(environ, "HFDEMO_ALLOWED_HOSTS")), *_words(environ, "SPACE_HOST")]
     listens_as = listens_on(environ)
     if listens_as not in (*HERE_ONLY, *ANYWHERE):
         named.append(listens_as)
     return tuple(dict.fromkeys(name.lower() for name in named))
+
+
+def _host(written: str) -> str:
+    """Return the name of a host that is written as an address, with a port, or as `*.` and the end of a name."""
+    if written == "*":
+        return written
+    name = written.rpartition("://")[2].partition("/")[0].removeprefix("*")
+    has_port = name.startswith("[") or name.count(":") == 1
+    return re.sub(r":\d*$", "", name) if has_port else name
 
 
 def _proxies(environ: Mapping[str, str]) -> tuple[str, ...]:

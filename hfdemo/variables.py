@@ -58,6 +58,9 @@ def sanitize_variables(environ: MutableMapping[str, str]) -> None:
             environ[name] = environ[name].strip()
             if not environ[name]:
                 del environ[name]
+    for name in (*PROXIES, "HF_ENDPOINT"):
+        if name in environ:  # a file that was written on Windows ends its lines in two characters
+            environ[name] = environ[name].strip()
     for name in NO_PROXIES:
         if name in environ:  # libraries read it even where there is no proxy
             environ[name] = ",".join(filter(None, map(_no_proxy_entry, _listed(environ[name]))))

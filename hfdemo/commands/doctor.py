@@ -193,7 +193,10 @@ def _ask_for_token(error: HfdemoError, platform: Platform, language: Language) -
 
     _say(f"✗ {error.text(language)}")
     raise_on_interrupt()  # so that the terminal shows again what is typed
-    token = getpass.getpass(say("doctor.ask_token", language)).strip()
+    try:
+        token = getpass.getpass(say("doctor.ask_token", language)).strip()
+    except EOFError:  # Ctrl-D
+        token = ""
     if not token:
         return False
     try:

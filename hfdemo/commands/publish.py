@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from huggingface_hub import HfApi, SpaceHardware
@@ -20,7 +21,7 @@ from hfdemo.publish.account import Publisher, check_rights, no_token_error, who_
 from hfdemo.publish.explain import ZERO_GPU
 from hfdemo.publish.folder import SpaceFile, lint_folder, project_address, read_folder, read_requirements
 from hfdemo.publish.leaks import find_leaks
-from hfdemo.publish.life import FAILED, RESTING, RUNNING, last_log_lines, wait_for_end, wake
+from hfdemo.publish.life import FAILED, RESTING, RUNNING, last_log_lines, shown_lines, wait_for_end, wake
 from hfdemo.publish.name import read_name
 from hfdemo.publish.requirements import PEFT, names_in, pins
 from hfdemo.publish.smoke import OPENING_S, ask_space, sees_sign_in
@@ -38,7 +39,6 @@ from hfdemo.publish.space import (
     variables_of,
 )
 from hfdemo.settings import CREDIT_SCOPE, find_platform
-from hfdemo.variables import refuse_network
 from hfdemo.words import Language, language_of_terminal, say, texts
 
 LEAST_ANSWER_S = 60.0
@@ -86,7 +86,6 @@ def run(options: PublishOptions, language: Language | None) -> int:
     try:
         if not APP.exists():
             raise PublishError("publish_no_project")
-        refuse_network(os.environ)
         problems = _Publishing(options, language, os.environ).run()
     except HfdemoError as error:
         _print("✗", error.text(language))
@@ -278,7 +277,8 @@ class _Publishing:
         for name in dict.fromkeys(self._options.secrets):
             value = self._environ.get(name, "").strip()
             if not value and sys.stdin.isatty():
-                value = getpass.getpass(self._words("ask_secret", name=name)).strip()
+                with suppress(EOFError):  # Ctrl-D
+                    value = getpass.getpass(self._words("ask_secret", name=name)).strip()
             if not value:
                 raise PublishError("secret_missing", name=name)
             if value == saved_token():
@@ -356,7 +356,9 @@ class _Publishing:
             self._tell("✓", "sent", changed=len(changed), size=_size(changed), gone=len(gone))
         else:
             self._tell("✓", "nothing_sent" if settings else "nothing_changed")
-        nothing_starts = not commit and not settings  # a commit restarts a failed Space, and so do new settings
+        nothing_starts = not commit and not set(settings) - {
+            PRIVATE
+        }  # a commit restarts a failed Space, so do settings
         if found and (found.stage in RESTING or (found.stage in FAILED and nothing_starts)):
             self._tell("…", "waking", stage=self._stage(found.stage))
             wake(self._api, target.repo_id, found.stage)
@@ -373,8 +375,7 @@ class _Publishing:
         if result.in_time and result.stage == RUNNING:
             return
         lines = last_log_lines(self._api, repo_id, result.stage, self._secrets)
-        if result.message:
-            lines.append(result.message)
+        lines += shown_lines(result.message, self._secrets)
         if lines:
             self._tell("…", "log")
         for line in lines:

@@ -15,6 +15,9 @@ from hfdemo.door.tools import calls_in, read_result
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import InvalidInput
 
+NO_LIMIT = -1
+"""A number of tokens that LM Studio and llama.cpp take for none."""
+
 UNNAMED = ("", "dummy")
 """What is sent by programs that name no model; the second one by huggingface_hub's client."""
 
@@ -58,6 +61,7 @@ def model_to_answer(fields: Fields, status: Status) -> str:
     """
     asked, served = fields.text("model").strip(), served_name(status)
     known = {served.lower(), served.lower().rpartition("/")[2]}
+    known |= {name.partition(":")[0] for name in known}  # a provider, or Ollama's `:latest`
     if asked not in UNNAMED and served and _without_folders(asked).lower() not in known:
         raise InvalidInput("unknown_model", name="model", model=asked, served=served)
     return served or asked
@@ -79,7 +83,7 @@ def read_sampling(fields: Fields, status: Status, lengths: Sequence[str]) -> Opt
     given: dict[str, Any] = {name: fields.number(name, name) for name in RECOMMENDED if _is_given(fields, name)}
     if fields.raw("top_k") == -1:
         given["top_k"] = 0
-    length = next((name for name in lengths if fields.has(name)), "")
+    length = next((name for name in lengths if fields.has(name) and fields.raw(name) != NO_LIMIT), "")
     seed = fields.whole("seed", -(2**63), 2**64)
     return Options(
         **given,
@@ -104,7 +108,7 @@ def read_schema(form: Fields, within: str = "json_schema") -> tuple[str, bool]:
     kind = form.choice("type", FORMATS)
     if kind in ("", "text"):
         return "", False
-    if kind == "json_object":
+    if kind == "json_object" and not form.has("schema"):  # llama.cpp's server and Together have one beside it
         return ANY_OBJECT, False
     schema = form.object("json_schema") if form.has("json_schema") else form
     if within and not (form.has(within) or form.has("schema")):

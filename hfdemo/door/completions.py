@@ -15,6 +15,8 @@ from hfdemo.door.schemas import FORMAT, LENGTH, LIKELIEST, SAMPLING, STREAM_OPTI
 from hfdemo.engines.protocol import Status
 from hfdemo.errors import InvalidInput
 
+_LENGTHS = ("max_completion_tokens", "max_tokens")
+
 USUAL_LENGTH = 16
 """How many tokens such a reply has if nothing is said, as in OpenAI's API."""
 
@@ -27,12 +29,12 @@ def read_completion(fields: Fields, status: Status) -> Asked:
     """
     model = model_to_answer(fields, status)
     fields.refuse(echo=False, suffix="")
-    sampling = read_sampling(fields, status, ("max_tokens",))
+    sampling = read_sampling(fields, status, _LENGTHS)
     schema, strict = read_schema(fields.object("response_format"))
     request = ChatRequest(
         (Message("user", _prompt(fields)),),
         "",
-        sampling if fields.has("max_tokens") else replace(sampling, max_new_tokens=USUAL_LENGTH),
+        sampling if any(map(fields.has, _LENGTHS)) else replace(sampling, max_new_tokens=USUAL_LENGTH),
         completes=True,
         likeliest=fields.whole("logprobs", 0, MAX_LIKELIEST),
         schema=schema,

@@ -78,7 +78,7 @@ def check_rights(publisher: Publisher, repo_id: str) -> None:
 
 
 def _read(answer: Mapping[str, Any], source: TokenSource) -> Publisher:
-    token = answer.get("auth", {}).get("accessToken", {})
+    token = (answer.get("auth") or {}).get("accessToken") or {}
     organisations = {str(org["name"]): str(org.get("roleInOrg", "write")) for org in answer.get("orgs", [])}
     role = str(token.get("role", ""))
     fine_grained = token.get("fineGrained") if role == "fineGrained" else None

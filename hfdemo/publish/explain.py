@@ -3,6 +3,7 @@
 They quote the Hub where only it knows the details, such as those of an account and its plan.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,7 +37,7 @@ def explained(repo_id: str, hardware: str = "") -> Iterator[None]:
         yield
     except HfHubHTTPError as error:
         raise explain_hub_refusal(error, repo_id, hardware) from None
-    except (httpx2.TransportError, OfflineModeIsEnabled) as error:
+    except (httpx2.TransportError, OfflineModeIsEnabled, json.JSONDecodeError) as error:  # the last of another server
         raise _unreachable(error) from None
 
 

@@ -50,7 +50,7 @@ def read(readme: str) -> dict[str, Any]:
     """
     try:
         facts = yaml.safe_load(_lines(readme))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter for a date that there is not
         raise PublishError("front_broken", problem=" ".join(str(error).split())) from None
     if not isinstance(facts, dict):
         raise PublishError("front_missing")

@@ -92,8 +92,13 @@ def last_log_lines(api: HfApi, repo_id: str, stage: str, secrets: Mapping[str, s
         text = "".join(api.fetch_space_logs(repo_id, build=build))
     except (HfHubHTTPError, httpx2.TransportError):
         return []
+    return shown_lines(text, secrets)[-lines:]
+
+
+def shown_lines(text: str, secrets: Mapping[str, str]) -> list[str]:
+    """Return the lines of what a Space says, without secrets, and without what a terminal obeys."""
     shown = (_CONTROL.sub("", mask(line, secrets)).rstrip() for line in text.splitlines())
-    return [line for line in shown if line][-lines:]
+    return [line for line in shown if line]
 
 
 def _ask(api: HfApi, repo_id: str) -> tuple[str, str, str | None]:

@@ -38,6 +38,10 @@ class SpaceName:
     """The title people read; None keeps the one in README.md."""
 
 
+_ADDRESS = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/spaces/|spaces/(?=[^/]+/)")
+"""What stands before a Space's name in its address."""
+
+
 def read_name(text: str, title: str | None = None) -> SpaceName:
     """Return a Space's name and title.
 
@@ -48,7 +52,8 @@ def read_name(text: str, title: str | None = None) -> SpaceName:
     Raises:
         PublishError: the text has neither letters nor digits.
     """
-    text = _tidy(text)
+    address = _ADDRESS.match(text.strip())
+    text = _tidy(text.strip()[address.end() :].strip("/") if address else text)
     namespace, slash, rest = text.partition("/")
     if not slash or not is_legal(namespace):
         namespace, rest = "", text

@@ -235,6 +235,18 @@ def test_a_schema_that_cant_be_used_is_named_as_the_program_wrote_it(api, path, 
     assert api.engine.requests[-1].schema_field == field
 
 
+def test_what_other_servers_take_is_taken(api):
+    assert api.chat(max_tokens=-1).status_code == 200
+    assert "max_new_tokens" in api.engine.requests[-1].options.left_out
+    api.send("POST", TEXT, {"prompt": "Once", "max_completion_tokens": 5})
+    assert api.engine.requests[-1].options.max_new_tokens == 5
+    schema = {"type": "object", "required": ["city"]}
+    api.chat(response_format={"type": "json_object", "schema": schema})
+    assert json.loads(api.engine.requests[-1].schema) == schema
+    api.engine.now = replace(api.engine.now, model="org/name:cheapest")
+    assert api.chat(model="org/name").status_code == 200
+
+
 @pytest.mark.parametrize("strict", [True, False, None])
 def test_a_schema_is_as_strict_as_the_program_wants_it(api, strict):
     form = {"type": "json_schema", "name": "reply", "schema": {"type": "object"}, "strict": strict}

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -939,6 +940,109 @@ def test_an_error_in_a_stream_that_names_its_kind_in_words_is_of_that_kind(endpo
 def test_a_status_that_stands_for_two_things_is_told_by_its_code(endpoint, status, code, key):
     endpoint.refuse(status, {"error": {"message": "x", "code": code}})
     assert fail(make(endpoint))[1].key == key
+
+
+LENGTHS_NOT_TAKEN = {
+    "DashScope": ("<400> InternalError.Algo.InvalidParameter: Range of max_tokens should be [1, 8192]", 8192),
+    "DeepSeek": ("Invalid max_tokens value, the valid range of max_tokens is [1, 8192]", 8192),
+    "Anthropic": ("max_tokens: 32000 > 8192, which is the maximum allowed number of output tokens", 8192),
+    "Groq": (
+        "`max_tokens` must be less than or equal to `16384`, the maximum value for `max_tokens` is less than the "
+        "`context_window` for this model",
+        16384,
+    ),
+}
+
+
+@pytest.mark.parametrize(("said", "most"), LENGTHS_NOT_TAKEN.values(), ids=LENGTHS_NOT_TAKEN)
+def test_a_length_that_is_refused_becomes_the_greatest_there_is_for_this_reply_alone(endpoint, said, most):
+    engine = make(endpoint)
+    endpoint.refuse(400, {"error": {"message": said, "param": "max_tokens"}})
+    assert read(engine, ask(max_new_tokens=32000, keeps_all=True))[0] == "Hello"
+    assert read(engine, ask(max_new_tokens=100, keeps_all=True))[0] == "Hello"
+    assert [asked.body.get("max_tokens") for asked in endpoint.chats] == [32000, most, 100]
+
+
+CONTEXT_TOO_SMALL = {
+    "xAI": "This model's maximum prompt length is 131072 but the request contains 537812 tokens.",
+    "Kimi": "Invalid request: Your request exceeded model token limit: 262144 (requested: 291351)",
+    "DashScope": "Range of input length should be [1, 30720]",
+    "SiliconFlow": "length of prompt_tokens (57535) must be less than max_seq_len (32768)",
+    "Ark": "Total tokens of image and text exceed max message tokens",
+}
+
+
+@pytest.mark.parametrize("said", CONTEXT_TOO_SMALL.values(), ids=CONTEXT_TOO_SMALL)
+def test_a_conversation_that_is_too_long_is_shortened_whatever_the_server_calls_it(endpoint, said):
+    endpoint.refuse(400, {"error": {"message": said}})
+    talk = tuple(Message(role, f"{role} {turn}") for turn in range(3) for role in ("user", "assistant"))
+    read(make(endpoint), replace(ask(), messages=(*talk, Message("user", "Last"))))
+    assert len(endpoint.chats[1].body["messages"]) < len(endpoint.chats[0].body["messages"])
+
+
+@pytest.mark.parametrize("is_json", [True, False])
+def test_what_the_provider_behind_a_router_says_counts(endpoint, is_json):
+    raw = {"error": {"message": "Unsupported parameter: 'seed'", "param": "seed"}}
+    told = {"raw": json.dumps(raw) if is_json else "Unsupported parameter: 'seed'", "provider_name": "OpenAI"}
+    endpoint.refuse(400, {"error": {"message": "Provider returned error", "code": 400, "metadata": told}})
+    assert read(make(endpoint))[0] == "Hello"
+    first, second = (set(asked.body) for asked in endpoint.chats)
+    assert first - second == {"seed"}
+
+
+def test_a_parameter_that_is_refused_within_the_stream_is_left_out(endpoint):
+    said = {"message": "Unsupported parameter: 'seed'", "type": "invalid_request_error", "param": "seed"}
+    endpoint.enqueue(event({"error": said}), DONE)
+    assert read(make(endpoint))[0] == "Hello"
+    assert "seed" not in endpoint.chats[1].body
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (403, "Your input requires moderation and was flagged"),
+        (403, "Country, region, or territory not supported"),
+        (404, "No endpoints found that support tool use"),
+    ],
+)
+def test_a_refusal_that_is_about_what_is_asked_is_told_in_the_servers_words(endpoint, status, said):
+    endpoint.refuse(status, {"error": {"message": said}})
+    failed = fail(make(endpoint))[1]
+    assert (failed.key, failed.fields["said"]) == ("endpoint_refused", said)
+
+
+def test_a_message_that_is_part_of_a_word_hides_nothing_of_what_the_server_says(endpoint):
+    endpoint.refuse(400, {"error": {"message": "Unsupported parameter: 'top_k'"}})
+    read(make(endpoint), ask("to"))
+    assert set(endpoint.chats[0].body) - set(endpoint.chats[1].body) == {"top_k"}
+
+
+def test_what_is_said_in_the_choice_that_broke_off_is_told(endpoint):
+    error = {"code": 502, "message": "Upstream died"}
+    choice = {"index": 0, "delta": {}, "finish_reason": "error", "error": error}
+    endpoint.enqueue(delta("Hel"), event({"choices": [choice]}), DONE)
+    text, failed = fail(make(endpoint))
+    assert text == "Hel" and "Upstream died" in failed.text("en")
+
+
+def test_where_no_list_tells_where_the_operations_are_both_places_are_asked(endpoint):
+    endpoint.pages.clear()
+    endpoint.refuse(404, {"detail": "Not Found"})
+    engine = make(endpoint, path="/inference", model="org/model")
+    assert read(engine)[0] == read(engine)[0] == "Hello"
+    paths = [asked.path.removesuffix("/chat/completions") for asked in endpoint.chats]
+    assert paths == ["/inference/v1", "/inference", "/inference"]
+
+
+def test_where_neither_place_has_the_model_the_first_stays_the_first(endpoint):
+    endpoint.pages.clear()
+    engine = make(endpoint, path="/inference", model="org/model")
+    for _ in range(2):
+        endpoint.refuse(404, {"detail": "no such model"})
+    assert fail(engine)[1].key == "endpoint_no_model"
+    assert read(engine)[0] == "Hello"
+    paths = [asked.path.removesuffix("/chat/completions") for asked in endpoint.chats]
+    assert paths == ["/inference/v1", "/inference", "/inference/v1"]
 
 
 FINISHES = {

@@ -190,6 +190,10 @@ def test_what_one_visitor_may_take_is_bounded_where_there_are_others():
         ({"GRADIO_SERVER_NAME": "0.0.0.0"}, ()),
         ({"GRADIO_SERVER_NAME": "127.0.0.1"}, ()),
         ({"GRADIO_SERVER_NAME": "Box.lan", "HFDEMO_ALLOWED_HOSTS": "a b,a"}, ("a", "b", "box.lan")),
+        (
+            {"HFDEMO_ALLOWED_HOSTS": "https://chat.example.com/, a.b:8443, *.lan, *, [::1]:80, ::1"},
+            ("chat.example.com", "a.b", ".lan", "*", "[::1]", "::1"),
+        ),
     ],
 )
 def test_the_page_has_the_names_it_was_given_and_the_one_it_listens_as(environ, hosts):

@@ -58,6 +58,19 @@ def test_titles_that_lose_letters_are_told_apart():
     assert make_name("聊天 demo").startswith("demo-")
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://huggingface.co/spaces/me/my-chat",
+        "https://huggingface.co/spaces/me/my-chat/",
+        "huggingface.co/spaces/me/my-chat",
+        "spaces/me/my-chat",
+    ],
+)
+def test_the_address_of_a_space_names_it(address):
+    assert read_name(address) == SpaceName("me", "my-chat", None)
+
+
 def test_long_titles_become_short_names_that_differ():
     first, second = make_name("채팅 " * 50 + "하나"), make_name("채팅 " * 50 + "둘")
     assert first != second

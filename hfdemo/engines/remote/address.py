@@ -75,6 +75,10 @@ class Address:
             raise InvalidInput("credit_sign_in")
         return replace(self, key=access_token)
 
+    def swapped(self) -> "Address":
+        """Return the same endpoint where else its operations may be."""
+        return replace(self, base=self.other_base, other_base=self.base)
+
     def at(self, base: str) -> "Address":
         """Return the same endpoint at the base where it was found."""
         return replace(self, base=base, other_base="")

@@ -110,6 +110,7 @@ class Asking:
             httpx2.HTTPError: there is no answer.
         """
         self.model = self._host.status.model
+        swapped = False
         while True:
             untaken = self._host.untaken(self.model).joined(self._untaken)
             limit = self._host.status.context_limit
@@ -118,6 +119,10 @@ class Asking:
             try:
                 await self._ask(body)
             except Refusal as refusal:
+                if not self._begun and refusal.status in (404, 405) and self._host.swap_bases():
+                    if not (swapped := not swapped):
+                        raise explain_endpoint_refusal(refusal, self._address(), self.model) from None
+                    continue
                 if not self._begun and any(
                     helps(refusal, body) for helps in (self._shortens, self._drops, self._leaves)
                 ):
@@ -226,7 +231,7 @@ class Asking:
 
         Where it names nothing, it may be any of what OpenAI's own protocol doesn't have.
         """
-        if refusal.status not in (400, 422, 500) or refusal.is_too_long:
+        if refusal.status not in (0, 400, 422, 500) or refusal.is_too_long:
             return False
         untaken = read_untaken(refusal.said, refusal.body, body)
         refused = untaken.all_names

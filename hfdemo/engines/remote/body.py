@@ -26,7 +26,9 @@ LLAMA_CPP = ("llamacpp", "me")
 """How llama.cpp's server and llama-cpp-python's are called by themselves."""
 
 _TOO_LONG = re.compile(
-    r"context.{0,20}(?:length|window|size)|max_model_len|n_ctx|too (?:long|many tokens)|"
+    r"context.{0,20}(?:length|window|size)|max_model_len|n_ctx|too (?:long|many tokens)|model token limit|"
+    r"maximum prompt length|input length should be|prompt_tokens\b.{0,20}must be|token limit exceeded|"
+    r"tokens? .{0,40}exceed.{0,10}max(?:imum)?\b|more than max tokens|"
     r"\b(?:prompt|inputs?)\b(?:(?!error).){0,40}must (?:be|have) (?:<|less|fewer|shorter|at most|no more)|"
     r"\b(?:prompt|inputs?)\b.{0,40}longer than|"
     r"\b(?:prompt|inputs?)\b.{0,20}exceed.{0,40}(?:token|length|limit of|maximum|max\b)|"
@@ -86,9 +88,13 @@ def _in_words_of_llama_cpp(taken: Mapping[str, Any]) -> dict[str, Any]:
     return renamed | ({"top_k": 0} if taken.get("top_k") == NO_TOP_K else {})
 
 
+_REPLY_TOO_LONG = re.compile(r"\W*max_(?:completion_)?tokens\W+must be (?:less|<)", re.I)
+"""What Groq says of a reply's length alone, with the model's context as the reason."""
+
+
 def is_too_long(said: str) -> bool:
     """Tell whether a server's words say that the conversation doesn't fit the model."""
-    return _TOO_LONG.search(said) is not None
+    return _TOO_LONG.search(said) is not None and not _REPLY_TOO_LONG.match(said)
 
 
 def tokens_that_fit(said: str, sent: Mapping[str, Any], context_limit: int | None) -> int | None:

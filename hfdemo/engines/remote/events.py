@@ -35,6 +35,9 @@ KINDS = {
 }
 """The HTTP statuses that servers' words for errors stand for: OpenAI's, llama.cpp's, TGI's."""
 
+UNSPECIFIC = ("invalid_request_error", "validation")
+"""What stands for 400 where no status does."""
+
 _LINE_END = re.compile("\r\n|\n|\r")
 
 
@@ -199,22 +202,51 @@ def read_body(content: str | bytes) -> dict[str, Any] | None:
 
 def find_error(body: Mapping[str, Any]) -> SaidError | None:
     """Return what a server says went wrong, in any of the forms that are in use; None if nothing did."""
-    error = body.get("error")
-    if error is None and (body.get("object") == "error" or "choices" not in body):
+    error = body.get("error") or _error_of_choice(body)
+    if not error and (body.get("object") == "error" or "choices" not in body):
         several = _list(body.get("errors"))
         named = (body.get(name) for name in ("detail", "message", "msg"))
         error = several[0] if several else next(filter(None, named), None)
     if not error:
         return None
+    if isinstance(error, dict) and (error_behind := _error_behind(error)):
+        return error_behind
     facts = error if isinstance(error, dict) else body
     said = facts.get("message") if isinstance(error, dict) else error
-    status = next((facts[name] for name in ("code", "status", "status_code") if _is_status(facts.get(name))), 0)
+    status = next(
+        (facts[name] for name in ("code", "status", "status_code", "http_status_code") if _is_status(facts.get(name))),
+        0,
+    )
     names = (body.get("error_type"), facts.get("code"), facts.get("type"))
     loading = 503 if "estimated_time" in body else 0  # as Hugging Face's servers say it
     kind = next((KINDS[name] for name in map(_text, names) if name in KINDS), loading)
-    return SaidError(
-        said if isinstance(said, str) else json.dumps(said or error, ensure_ascii=False), kind or int(status), body
-    )
+    usual = 400 if any(name in UNSPECIFIC for name in map(_text, names)) else 0
+    words = said if isinstance(said, str) else json.dumps(said or error, ensure_ascii=False)
+    return SaidError(words, kind or int(status) or usual, body)
+
+
+def _error_of_choice(body: Mapping[str, Any]) -> object:
+    """Return what OpenRouter says in the choice that broke off, or MiniMax beside choices that are null."""
+    choices = _list(body.get("choices"))
+    if choices and isinstance(choices[0], dict) and choices[0].get("error"):
+        return choices[0]["error"]
+    told = body.get("base_resp")
+    failed = isinstance(told, dict) and told.get("status_code") and not choices
+    return {"message": told.get("status_msg")} if isinstance(told, dict) and failed else None
+
+
+def _error_behind(error: Mapping[str, Any]) -> SaidError | None:
+    """Return the error of the provider behind a router such as OpenRouter, whose own words say nothing of it."""
+    told = error.get("metadata")
+    raw = told.get("raw") if isinstance(told, dict) else None
+    if not raw:
+        return None
+    body = raw if isinstance(raw, dict) else read_body(raw) if isinstance(raw, str) else None
+    found = find_error(body) if body else None
+    if found is None:
+        found = SaidError(str(raw), 0, {"error": {"message": str(raw)}})
+    status = error.get("code")
+    return SaidError(found.said, found.status or (int(str(status)) if _is_status(status) else 0), found.body)
 
 
 def _read_delta(told: Mapping[str, Any]) -> tuple[str, str]:

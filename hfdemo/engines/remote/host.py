@@ -138,6 +138,13 @@ class RemoteHost:
         names = [model.name for model in self._models]
         return _choices([name for name in names if all(word in name.lower() for word in wanted)][:MAX_FOUND])
 
+    def swap_bases(self) -> bool:
+        """Let requests go where else the operations may be, if no list of models told where; tell whether they do."""
+        if not (self._served and self._served.address.other_base):
+            return False
+        self._served = replace(self._served, address=self._served.address.swapped())
+        return True
+
     def untaken(self, model: str) -> Untaken:
         """Return which parameters the endpoint doesn't take for a model, as far as that is known."""
         return self._untaken.get(model, ALL_TAKEN)

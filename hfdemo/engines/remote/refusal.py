@@ -19,6 +19,9 @@ from hfdemo.errors import GenerationFailed, HfdemoError
 
 MAX_SAID_CHARS = 200
 
+_ABOUT_REQUEST = re.compile(r"moderat|flagged|region|countr|territor|polic|support", re.I)
+"""That a 403 is not about the key, or a 404 not about the model, but about what is asked."""
+
 LONGEST_WAIT_S = 24 * 3600.0
 
 
@@ -54,7 +57,7 @@ def read_refusal(status: int, headers: Mapping[str, str], content: bytes) -> Ref
     error = find_error(body)
     if error and error.status in (402, 413):  # OpenAI's server says so with 429 and 400
         status = error.status
-    return Refusal(status, error.said if error else "", body, _retry_after_s(headers))
+    return Refusal(status, error.said if error else "", error.body if error else body, _retry_after_s(headers))
 
 
 def read_said(error: SaidError) -> Refusal:
@@ -67,6 +70,8 @@ def explain_endpoint_refusal(refusal: Refusal, address: Address, model: str) -> 
     host, status = address.host, refusal.status
     if refusal.is_too_long:
         return GenerationFailed("endpoint_too_long", model=model, host=host)
+    if status in (403, 404) and _ABOUT_REQUEST.search(refusal.said):
+        return GenerationFailed("endpoint_refused", host=host, said=_own_words(refusal, address))
     if address.of_visitor and status in (401, 403):
         return GenerationFailed("credit_expired")
     if address.of_visitor and status == 402:

@@ -100,7 +100,7 @@ class Server:
         )
         response = await self._send(request)
         try:
-            if response.status_code >= 400:
+            if response.status_code >= 400 or response.status_code in (202, 204):  # the latter two are no reply either
                 raise read_refusal(response.status_code, response.headers, await _read_error(response))
             yield response
         finally:
@@ -175,7 +175,7 @@ async def _ask_beside(server: Server, address: Address, name: str) -> ServedMode
     for path in ("/props", "/info"):
         try:
             told = await server.get(address.url(path, address.root))
-        except (Refusal, GenerationFailed, httpx2.TransportError):
+        except (Refusal, GenerationFailed, httpx2.HTTPError):
             continue
         settings = told.get("default_generation_settings")
         limit = _limit(settings if isinstance(settings, dict) else told)

@@ -31,7 +31,7 @@ LENGTHS = {*OTHER_NAMES, *OTHER_NAMES.values()}
 """Without one of these, a reply would have no end that anybody asked for."""
 
 _ALIASES = {"enable_thinking": "chat_template_kwargs", "repeat_penalty": "repetition_penalty"}
-_ABOUT_SYSTEM = re.compile(r"system (?:role|message|prompt)", re.I)
+_ABOUT_SYSTEM = re.compile(r"system (?:role|message|prompt)|developer instruction|roles must alternate", re.I)
 _UNKNOWN = re.compile(
     r"\bun(?:known|expected|supported|recogni[sz]ed)\b|\bextra\b|\bdeprecated\b|\binstead\b|"
     r"(?:\bnot|n't)(?: \w+)? (?:support|permit|allow|recogni[sz]e|implement|accept|expect)",
@@ -46,9 +46,15 @@ _TAKEN = re.compile(
 """A list of what a server does take."""
 
 _MOST = re.compile(
-    r"(?:at most|up to|less than|maximum|max\b|limit|exceed|between \d+ and|\d-|<)[^\d.:;]{0,40}(\d{1,9})(?!\d)", re.I
+    r"(?:at most|up to|less than|maximum|max\b|limit|exceed|between \d+ and|\d-|<(?!\d+>)|\d >)"
+    r"[^\d.:;]{0,40}(\d{1,9})(?!\d)|"
+    r"\[\s*\d+\s*,\s*(\d{1,9})\s*\]",
+    re.I,
 )
-"""A greatest length, in whatever words."""
+"""A greatest length, in whatever words, or as the end of a range."""
+
+_SHORTEST_QUOTE = 12
+"""How many characters a text of the conversation has at least to be known again in a server's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +103,8 @@ def read_untaken(said: str, body: Mapping[str, Any], sent: Mapping[str, Any]) ->
 
 def shorter_length(said: str, wanted: int) -> int | None:
     """Return how long a reply may be, where a server's words for a length it doesn't take tell it."""
-    return max((number for number in map(int, _MOST.findall(said)) if 0 < number < wanted), default=None)
+    numbers = (int(one or other) for one, other in _MOST.findall(said))
+    return max((number for number in numbers if 0 < number < wanted), default=None)
 
 
 def _refused(said: str, body: Mapping[str, Any], sent: Mapping[str, Any]) -> set[str]:
@@ -110,7 +117,7 @@ def _refused(said: str, body: Mapping[str, Any], sent: Mapping[str, Any]) -> set
         named += map(str, place) if isinstance(place, list) else []
     found = {name for name in named if name in known}
     words = _TAKEN.sub("", _without_quotes(said, sent))
-    found = found or {name for name in known if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", words)}
+    found = found or {name for name in known if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", words, re.A)}
     if not found and _ABOUT_SYSTEM.search(words) and "messages" in sent and sent["messages"][0]["role"] == SYSTEM:
         return {SYSTEM}
     return {_ALIASES.get(name, name) for name in found} & set(sent)
@@ -120,7 +127,8 @@ def _without_quotes(said: str, sent: Mapping[str, Any]) -> str:
     """Return a server's words without those of the conversation."""
     messages: Sequence[Mapping[str, Any]] = sent.get("messages", ())
     texts = [sent.get("prompt"), *(message.get("content") for message in messages)]
-    for text in sorted((text for text in texts if isinstance(text, str) and text.strip()), key=len, reverse=True):
+    quoted = (text for text in texts if isinstance(text, str) and len(text.strip()) >= _SHORTEST_QUOTE)
+    for text in sorted(quoted, key=len, reverse=True):
         said = said.replace(text, "").replace(json.dumps(text)[1:-1], "")
     return said
 
