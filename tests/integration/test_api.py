@@ -190,7 +190,9 @@ def test_caller_who_hangs_up_ends_the_generation(app, message):
         time.sleep(0.5)
     app.wait_for_log("reply:", replies + 1, timeout_s=8)
     told = app.log().rstrip().splitlines()[-1]
-    assert told.endswith("stopped") and ("new_tokens=0" in told) is (message != "Write a long story.")
+    assert told.endswith("stopped")
+    if message.startswith("word"):
+        assert "new_tokens=0" in told
 
 
 def test_closed_routes_stay_closed(app):

@@ -942,6 +942,35 @@ def test_a_status_that_stands_for_two_things_is_told_by_its_code(endpoint, statu
     assert fail(make(endpoint))[1].key == key
 
 
+def test_a_server_that_was_started_with_another_model_is_asked_for_that(endpoint):
+    endpoint.offer({"id": "org/old"})
+    engine = make(endpoint)
+    assert read(engine)[0] == "Hello"
+    endpoint.offer({"id": "org/new"})
+    endpoint.refuse(404, {"error": {"message": "The model `org/old` does not exist.", "code": 404}})
+    assert read(engine)[0] == "Hello"
+    assert [asked.body["model"] for asked in endpoint.chats] == ["org/old", "org/old", "org/new"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "'messages.1' : for 'role:assistant' the following must be satisfied[('messages.1' : property "
+        "'reasoning_content' is unsupported)]",
+        "property 'messages.1.assistant.reasoning_content' is unsupported",
+    ],
+    ids=["Groq", "Cerebras"],
+)
+def test_thoughts_that_a_server_doesnt_take_back_are_left_out(endpoint, said):
+    call = ToolCall("look_up", "{}", "call_1")
+    talk = (Message("user", "Hi"), Message("assistant", "", "Hm.", (call,)), Message("tool", "ok", answers=call))
+    engine = make(endpoint)
+    endpoint.refuse(400, {"error": {"message": said, "type": "invalid_request_error"}})
+    for _ in range(2):
+        read(engine, replace(ask(), messages=talk))
+    assert [asked.body["messages"][1].get("reasoning_content") for asked in endpoint.chats] == ["Hm.", None, None]
+
+
 LENGTHS_NOT_TAKEN = {
     "DashScope": ("<400> InternalError.Algo.InvalidParameter: Range of max_tokens should be [1, 8192]", 8192),
     "DeepSeek": ("Invalid max_tokens value, the valid range of max_tokens is [1, 8192]", 8192),

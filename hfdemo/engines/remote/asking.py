@@ -110,7 +110,7 @@ class Asking:
             httpx2.HTTPError: there is no answer.
         """
         self.model = self._host.status.model
-        swapped = False
+        swapped = looked_again = False
         while True:
             untaken = self._host.untaken(self.model).joined(self._untaken)
             limit = self._host.status.context_limit
@@ -122,6 +122,11 @@ class Asking:
                 if not self._begun and refusal.status in (404, 405) and self._host.swap_bases():
                     if not (swapped := not swapped):
                         raise explain_endpoint_refusal(refusal, self._address(), self.model) from None
+                    continue
+                if not self._begun and refusal.status == 404 and not looked_again and self._host.forget_models():
+                    looked_again = True
+                    await self._host.find()
+                    self.model = self._host.status.model
                     continue
                 if not self._begun and any(
                     helps(refusal, body) for helps in (self._shortens, self._drops, self._leaves)

@@ -9,7 +9,7 @@ from typing import Any
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import LIMITS, RECOMMENDED, Options
 from hfdemo.chat.request import ANY_OBJECT, ChatRequest
-from hfdemo.engines.remote.untaken import ALL_TAKEN, LENGTHS, OTHER_NAMES, SYSTEM, Untaken
+from hfdemo.engines.remote.untaken import ALL_TAKEN, LENGTHS, OTHER_NAMES, SYSTEM, THOUGHTS, Untaken
 
 NO_TOP_K = -1
 """How servers call it; 0 is not taken everywhere."""
@@ -75,7 +75,7 @@ def make_body(ask: Ask, untaken: Untaken = ALL_TAKEN, dropped: int = 0) -> dict[
     if ask.request.completes:
         said: dict[str, Any] = {"prompt": ask.request.messages[-1].content}
     else:
-        said = {"messages": _messages(ask.request, untaken.holds(SYSTEM), dropped)}
+        said = {"messages": _messages(ask.request, untaken, dropped)}
     return {"model": ask.model, **said, "stream": True} | taken
 
 
@@ -227,10 +227,10 @@ def _goes_on(request: ChatRequest) -> bool:
     return bool(request.reply_start or request.thought_start)
 
 
-def _messages(request: ChatRequest, folds_system: bool, dropped: int) -> list[dict[str, Any]]:
-    has_calls = any(message.calls for message in request.messages)
-    messages = [_message(message, has_calls) for message in request.messages[dropped:]]
-    if request.system_prompt and folds_system:
+def _messages(request: ChatRequest, untaken: Untaken, dropped: int) -> list[dict[str, Any]]:
+    with_thoughts = any(message.calls for message in request.messages) and not untaken.holds(THOUGHTS)
+    messages = [_message(message, with_thoughts) for message in request.messages[dropped:]]
+    if request.system_prompt and untaken.holds(SYSTEM):
         messages[0] = messages[0] | {"content": f"{request.system_prompt}\n\n{messages[0]['content']}"}
     elif request.system_prompt:
         messages.insert(0, {"role": SYSTEM, "content": request.system_prompt})
@@ -240,15 +240,15 @@ def _messages(request: ChatRequest, folds_system: bool, dropped: int) -> list[di
     return messages
 
 
-def _message(message: Message, has_calls: bool) -> dict[str, Any]:
+def _message(message: Message, with_thoughts: bool) -> dict[str, Any]:
     """Return a message; where tools are called, DeepSeek and Kimi want to have their thoughts back.
 
     Source: their refusals, https://github.com/anomalyco/opencode/issues/10996 and
     https://github.com/mastra-ai/mastra/issues/12592.
     """
     said: dict[str, Any] = {"role": message.role, "content": message.content}
-    if has_calls and message.thought:
-        said["reasoning_content"] = message.thought
+    if with_thoughts and message.thought:
+        said[THOUGHTS] = message.thought
     if message.calls:
         said["tool_calls"] = [call.as_openai() for call in message.calls]
     if message.answers:

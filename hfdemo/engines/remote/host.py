@@ -145,6 +145,16 @@ class RemoteHost:
         self._served = replace(self._served, address=self._served.address.swapped())
         return True
 
+    def forget_models(self) -> bool:
+        """Let the endpoint be asked again what it has, if the model is the first of its list; tell whether it is.
+
+        A server that is started again may have another one.
+        """
+        if self._chosen or not self._models:
+            return False
+        self._served = None
+        return True
+
     def untaken(self, model: str) -> Untaken:
         """Return which parameters the endpoint doesn't take for a model, as far as that is known."""
         return self._untaken.get(model, ALL_TAKEN)
