@@ -51,7 +51,11 @@ def read_tools(fields: Fields) -> Tools:
         return Tools()
     if fields.object("response_format").choice("type", FORMATS) not in ("", "text"):
         raise InvalidInput("unsupported_parameter", name="response_format")
-    return Tools(definitions, json.dumps(_call_schema(wanted)), tuple(wanted))
+    try:
+        schema = json.dumps(_call_schema(wanted))
+    except RecursionError:
+        raise InvalidInput("bad_field", name="tools") from None
+    return Tools(definitions, schema, tuple(wanted))
 
 
 def calls_in(message: Fields) -> tuple[ToolCall, ...]:
@@ -158,21 +162,39 @@ def _read_choice(fields: Fields, tools: Mapping[str, Any]) -> dict[str, Any] | N
 
 
 def _call_schema(tools: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema of a call of one of some tools, in the one form that needs no marks."""
-    inner = [{key: value for key, value in one.items() if key != "$defs"} for one in tools.values()]
-    shared = {name: schema for one in tools.values() for name, schema in (one.get("$defs") or {}).items()}
+    """Return the schema of a call of one of some tools, in the one form that needs no marks.
+
+    What a tool's schema refers to in itself, wherever that is, it refers to at its place in this one.
+    """
     return {
-        "$defs": shared,  # `#/$defs/...` is looked for here
+        "$defs": {name: _moved(parameters, f"#/$defs/{name}") for name, parameters in tools.items()},
         "anyOf": [
             {
                 "type": "object",
-                "properties": {"name": {"const": name}, "arguments": {"type": "object", **parameters}},
+                "properties": {"name": {"const": name}, "arguments": {"$ref": f"#/$defs/{name}"}},
                 "required": ["name", "arguments"],
                 "additionalProperties": False,
             }
-            for name, parameters in zip(tools, inner, strict=True)
+            for name in tools
         ],
     }
+
+
+def _moved(parameters: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Return the schema of a tool's arguments, an object, as it stands at another place."""
+
+    def move(value: Any) -> Any:
+        if isinstance(value, list):
+            return [move(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        moved = {key: move(one) for key, one in value.items()}
+        target = value.get("$ref")
+        if isinstance(target, str) and target.startswith("#"):
+            moved["$ref"] = place + target.removeprefix("#").rstrip("/")
+        return moved
+
+    return {"type": "object", **move(parameters)}
 
 
 def _read_call(call: Fields) -> ToolCall:

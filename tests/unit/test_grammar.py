@@ -73,6 +73,33 @@ def test_a_tool_that_has_to_be_called_is_called(seed):
     assert set(found := json.loads(call.arguments)) == {"age"} and 0 <= found["age"] <= 99
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_what_a_tools_schema_refers_to_is_its_own(seed):
+    of_guess = {"properties": {"x": {"$ref": "#/$defs/Item"}}, "$defs": {"Item": {"type": "integer", "maximum": 9}}}
+    of_look = {"properties": {"x": {"$ref": "#/definitions/Item"}}, "definitions": {"Item": {"enum": ["no", "yes"]}}}
+    named = {"guess": of_guess, "look": of_look}
+    exact = {"required": ["x"], "additionalProperties": False}
+    tools = [
+        {"type": "function", "function": {"name": name, "parameters": {**its, **exact}}} for name, its in named.items()
+    ]
+    schema = read_tools(Fields({"tools": tools, "tool_choice": "required"})).schema
+    found = json.loads(write(schema, seed))
+    assert (
+        isinstance(found["arguments"]["x"], int)
+        if found["name"] == "guess"
+        else found["arguments"]["x"] in ("no", "yes")
+    )
+
+
+def test_tools_that_are_nested_too_deeply_are_refused():
+    deep: dict = {}
+    for _ in range(900):
+        deep = {"items": deep}
+    tools = [{"type": "function", "function": {"name": "look", "parameters": deep}}]
+    with pytest.raises(InvalidInput):
+        read_tools(Fields({"tools": tools, "tool_choice": "required"}))
+
+
 @pytest.mark.parametrize(
     "schema",
     [
