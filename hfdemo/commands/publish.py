@@ -38,7 +38,7 @@ from hfdemo.publish.space import (
     upload,
     variables_of,
 )
-from hfdemo.settings import CREDIT_SCOPE, find_platform
+from hfdemo.settings import CREDIT_SCOPE, Settings, find_platform
 from hfdemo.words import Language, language_of_terminal, say, texts
 
 LEAST_ANSWER_S = 60.0
@@ -207,6 +207,8 @@ class _Publishing:
         Raises:
             HfdemoError: the Space couldn't load it.
         """
+        if Settings(model=named).is_remote:  # at a provider, which the Space asks
+            return _Model(named, False)
         source = parse_model(named)
         if isinstance(source, HubModel):
             return _Model(named, self._check_on_hub(source))

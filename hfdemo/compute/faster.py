@@ -1,7 +1,9 @@
 """Which of several ways to compute is the faster one on this CPU.
 
 Where no feature of a CPU tells, the ways take turns and the shortest of many times counts, so that other work on the
-machine changes nothing. What was found is kept on disk for this CPU, its threads and this PyTorch.
+machine changes little. Where one thread can tell for all, it is measured in that, by the time that it computes: of
+several, one waits for the other, and other work changes all. What was found is kept on disk for this CPU, its threads
+and this PyTorch.
 """
 
 import hashlib
@@ -11,8 +13,8 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -26,7 +28,7 @@ logger = logging.getLogger(__name__)
 BUDGET_S = 0.04
 """How long one question is measured."""
 
-MOST_TRIES = 40
+LEAST_TRIES, MOST_TRIES = 3, 40
 
 _NO_DISK = (OSError, ValueError)
 """What reading or writing the file raises where there is no folder for it, or something else in its place."""
@@ -44,18 +46,21 @@ class Choice:
     way: str
 
 
-def faster(question: str, ways: Mapping[str, Callable[[], object]], **facts: object) -> str:
+def faster(
+    question: str, ways: Mapping[str, Callable[[], object]], in_one_thread: bool = False, **facts: object
+) -> str:
     """Return the name of the way that takes the least time; measured once for each CPU.
 
     Args:
         question: what is chosen, in one word.
         ways: by their names, each does the same work once.
+        in_one_thread: whether that thread's own time tells: the ways gain the same by more threads.
         facts: all that the answer depends on beside the CPU.
     """
     asked = " ".join([question, *(f"{name}={fact}" for name, fact in facts.items())])
     if asked not in _found:
         kept = _read_choices().get(asked, "")
-        _found[asked] = kept if kept in ways else _measure(asked, ways)
+        _found[asked] = kept if kept in ways else _measure(asked, ways, in_one_thread)
     return _found[asked]
 
 
@@ -88,22 +93,34 @@ def _read_choices() -> dict[str, str]:
     return {str(asked): str(way) for asked, way in choices.items()} if isinstance(choices, dict) else {}
 
 
-def _measure(asked: str, ways: Mapping[str, Callable[[], object]]) -> str:
+def _measure(asked: str, ways: Mapping[str, Callable[[], object]], in_one_thread: bool) -> str:
     best = dict.fromkeys(ways, math.inf)
-    for way in ways.values():  # what is done only once doesn't count
-        way()
-    end = time.perf_counter() + BUDGET_S
-    for _ in range(MOST_TRIES):
-        for name, way in ways.items():
-            began = time.perf_counter()
+    clock = time.thread_time if in_one_thread else time.perf_counter
+    with _one_thread() if in_one_thread else nullcontext():
+        for way in ways.values():  # what is done only once doesn't count
             way()
-            best[name] = min(best[name], time.perf_counter() - began)
-        if time.perf_counter() > end:
-            break
+        end = time.perf_counter() + BUDGET_S
+        for tries in range(1, MOST_TRIES + 1):
+            for name, way in ways.items():
+                began = clock()
+                way()
+                best[name] = min(best[name], clock() - began)
+            if tries >= LEAST_TRIES and time.perf_counter() > end:
+                break
     found = min(best, key=lambda name: best[name])
     logger.info("%s: %s (%s)", asked, found, ", ".join(f"{name} {1e6 * s:.0f} us" for name, s in best.items()))
     _keep(asked, found)
     return found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _keep(asked: str, found: str) -> None:

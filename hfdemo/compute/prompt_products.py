@@ -76,7 +76,8 @@ def _rows_in_32_bit() -> float:
     """Return from how many rows on this CPU multiplies faster in 32 bit than in bfloat16."""
 
     def are_many(rows: int) -> bool:
-        return faster("rows", _ways(rows), rows=rows, weight="bfloat16", dtype="bfloat16") == "float32"
+        found = faster("rows", _ways(rows), in_one_thread=True, rows=rows, weight="bfloat16", dtype="bfloat16")
+        return found == "float32"
 
     return [*ROWS_TRIED, math.inf][bisect_left(ROWS_TRIED, True, key=are_many)]
 

@@ -112,6 +112,18 @@ def test_one_question_takes_little_time(file):
     assert quickest(ask_s, 1) < 1
 
 
+def test_in_one_thread_the_time_that_it_computes_counts(file):
+    def compute() -> None:
+        for _ in range(100_000):
+            pass
+
+    threads = torch.get_num_threads()
+    ways = {"computes": compute, "waits": lambda: time.sleep(0.02)}
+    assert faster("which?", ways, in_one_thread=True) == "waits"
+    assert faster("which, by the clock?", ways) == "computes"
+    assert torch.get_num_threads() == threads
+
+
 def test_work_beside_it_changes_nothing(file, monkeypatch):
     """Twenty starts beside a busy core find the same."""
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import httpx2
 import pytest
@@ -14,7 +16,7 @@ from hfdemo.chat.messages import Message, ToolCall
 from hfdemo.chat.options import LIMITS, RECOMMENDED, Options
 from hfdemo.chat.reply import Delta, Receipt, StopSignal, Token
 from hfdemo.chat.request import ANY_OBJECT, ChatRequest
-from hfdemo.engines.remote import server
+from hfdemo.engines.remote import server, set_up
 from hfdemo.engines.remote.address import find_address
 from hfdemo.engines.remote.engine import RemoteEngine
 from hfdemo.engines.remote.events import EventReader
@@ -940,6 +942,14 @@ def test_an_error_in_a_stream_that_names_its_kind_in_words_is_of_that_kind(endpo
 def test_a_status_that_stands_for_two_things_is_told_by_its_code(endpoint, status, code, key):
     endpoint.refuse(status, {"error": {"message": "x", "code": code}})
     assert fail(make(endpoint))[1].key == key
+
+
+@pytest.mark.parametrize(("platform", "marked"), [("zerogpu", 1), ("space", 0), ("local", 0)])
+def test_a_space_with_zerogpu_has_a_function_for_it(endpoint, monkeypatch, platform, marked):
+    functions: list[object] = []
+    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=functions.append))
+    made.append(set_up(Settings(endpoint=endpoint.url, platform=platform), lambda: None).host)
+    assert len(functions) == marked
 
 
 def test_a_server_that_was_started_with_another_model_is_asked_for_that(endpoint):

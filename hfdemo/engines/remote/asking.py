@@ -123,7 +123,7 @@ class Asking:
                     if not (swapped := not swapped):
                         raise explain_endpoint_refusal(refusal, self._address(), self.model) from None
                     continue
-                if not self._begun and refusal.status == 404 and not looked_again and self._host.forget_models():
+                if not (self._begun or looked_again) and refusal.is_about_model and self._host.forget_models():
                     looked_again = True
                     await self._host.find()
                     self.model = self._host.status.model

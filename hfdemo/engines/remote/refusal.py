@@ -47,6 +47,11 @@ class Refusal(Exception):
         """Whether the conversation doesn't fit the model."""
         return self.status == 413 or (self.status in (0, 400, 422, 500) and is_too_long(self.said))
 
+    @property
+    def is_about_model(self) -> bool:
+        """Whether there is no such model: a page for people says nothing of that."""
+        return self.status == 404 and bool(self.body) and not _ABOUT_REQUEST.search(self.said)
+
 
 def read_refusal(status: int, headers: Mapping[str, str], content: bytes) -> Refusal:
     """Return what an answer with an error says."""
