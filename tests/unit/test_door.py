@@ -580,10 +580,11 @@ def test_a_call_that_has_to_come_is_a_schema(api):
     answer = api.chat(tools=TOOLS, tool_choice={"type": "function", "function": {"name": "see"}})
     assert answer.json()["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "see"
     api.chat(tools=TOOLS, tool_choice="required")
-    named, required = (json.loads(request.schema)["anyOf"] for request in api.engine.requests)
-    assert [one["properties"]["name"]["const"] for one in named] == ["see"]
-    assert [one["properties"]["name"]["const"] for one in required] == ["look", "see"]
-    assert required[0]["properties"]["arguments"] == PARAMETERS
+    named, required = (json.loads(request.schema) for request in api.engine.requests)
+    assert [one["properties"]["name"]["const"] for one in named["anyOf"]] == ["see"]
+    assert [one["properties"]["name"]["const"] for one in required["anyOf"]] == ["look", "see"]
+    assert required["anyOf"][0]["properties"]["arguments"] == {"$ref": "#/$defs/look"}
+    assert required["$defs"]["look"] == PARAMETERS
     assert {request.schema_field for request in api.engine.requests} == {"tool_choice"}
     assert api.chat(tools=TOOLS, tool_choice="required", response_format={"type": "text"}).status_code == 200
     refused = api.chat(tools=TOOLS, tool_choice="required", response_format={"type": "json_object"})
