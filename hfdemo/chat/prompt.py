@@ -561,9 +561,8 @@ def normalise(messages: Sequence[Message], begins_with_reply: bool = False) -> l
         elif not message.content.strip() or (not (turns or begins_with_reply) and message.role == "assistant"):
             continue
         elif turns and turns[-1].role == message.role and not turns[-1].calls:
-            both = turns[-1], message
-            content, thought = ("\n\n".join(filter(None, said)) for said in zip(*map(_said, both), strict=True))
-            turns[-1] = replace(message, content=content, thought=thought)
+            thought = "\n\n".join(filter(None, (turns[-1].thought, message.thought)))
+            turns[-1] = replace(message, content=f"{turns[-1].content}\n\n{message.content}", thought=thought)
         else:
             turns.append(message)
     while turns and turns[-1].role == "assistant":
@@ -574,10 +573,6 @@ def normalise(messages: Sequence[Message], begins_with_reply: bool = False) -> l
 def _without_blank_first(turn: Message) -> Message:
     """Return a turn of a base model without the blank that it wrote behind its name; it is written there anyway."""
     return replace(turn, content=turn.content.removeprefix(" ")) if turn.role == "assistant" else turn
-
-
-def _said(message: Message) -> tuple[str, str]:
-    return message.content, message.thought
 
 
 def _tokens_before_text(tokenizer: Any) -> list[int]:

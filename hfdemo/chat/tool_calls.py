@@ -115,10 +115,9 @@ class CallReader:
         """Return where a call ends; None if that isn't known yet."""
         closing = CLOSINGS.get(opening)
         begin = start + len(opening)
-        ends = [found.start() for found in re.finditer(re.escape(closing), self._held[begin:])] if closing else []
-        for end in (begin + end for end in ends):
-            if closing and not _is_within_text(self._held[begin:end]):
-                return end + len(closing)
+        for found in re.compile(re.escape(closing)).finditer(self._held, begin) if closing else ():
+            if not _is_within_text(self._held[begin : found.start()]):
+                return found.end()
         return len(self._held) if is_whole else None
 
     def _calls(self, written: str, opening: str) -> list[ToolCall]:

@@ -1,6 +1,5 @@
 """`python -m hfdemo doctor [MODEL]`: checks everything that a chat needs, and names the first problem."""
 
-import getpass
 import os
 import platform
 import sys
@@ -11,7 +10,7 @@ from typing import Any
 from hfdemo.commands.check import table, try_template
 from hfdemo.commands.cpu import cpu_line
 from hfdemo.commands.endpoint import endpoint_lines
-from hfdemo.commands.terminal import exit_status, prepare_terminal, warn_of_variables
+from hfdemo.commands.terminal import ask_unseen, exit_status, prepare_terminal, warn_of_variables
 from hfdemo.errors import HfdemoError, ModelLoadError
 from hfdemo.interrupt import raise_on_interrupt
 from hfdemo.models.plan import Machine
@@ -193,10 +192,7 @@ def _ask_for_token(error: HfdemoError, platform: Platform, language: Language) -
 
     _say(f"✗ {error.text(language)}")
     raise_on_interrupt()  # so that the terminal shows again what is typed
-    try:
-        token = getpass.getpass(say("doctor.ask_token", language)).strip()
-    except EOFError:  # Ctrl-D
-        token = ""
+    token = ask_unseen(say("doctor.ask_token", language))
     if not token:
         return False
     try:

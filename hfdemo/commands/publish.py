@@ -1,17 +1,15 @@
 """`python -m hfdemo publish NAME`: create or update a Space from this folder, and print its address if it answers."""
 
-import getpass
 import os
 import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from huggingface_hub import HfApi, SpaceHardware
 
-from hfdemo.commands.terminal import exit_status, prepare_terminal
+from hfdemo.commands.terminal import ask_unseen, exit_status, prepare_terminal
 from hfdemo.environment import APP, ROOT
 from hfdemo.errors import HfdemoError, PublishError
 from hfdemo.interrupt import INTERRUPTED
@@ -279,8 +277,7 @@ class _Publishing:
         for name in dict.fromkeys(self._options.secrets):
             value = self._environ.get(name, "").strip()
             if not value and sys.stdin.isatty():
-                with suppress(EOFError):  # Ctrl-D
-                    value = getpass.getpass(self._words("ask_secret", name=name)).strip()
+                value = ask_unseen(self._words("ask_secret", name=name))
             if not value:
                 raise PublishError("secret_missing", name=name)
             if value == saved_token():
@@ -358,14 +355,12 @@ class _Publishing:
             self._tell("✓", "sent", changed=len(changed), size=_size(changed), gone=len(gone))
         else:
             self._tell("✓", "nothing_sent" if settings else "nothing_changed")
-        nothing_starts = not commit and not set(settings) - {
-            PRIVATE
-        }  # a commit restarts a failed Space, so do settings
-        if found and (found.stage in RESTING or (found.stage in FAILED and nothing_starts)):
+        restarts = bool(commit or set(settings) - {PRIVATE})
+        if found and (found.stage in RESTING or (found.stage in FAILED and not restarts)):
             self._tell("…", "waking", stage=self._stage(found.stage))
             wake(self._api, target.repo_id, found.stage)
             return commit or ""
-        return commit or ("" if set(settings) - {PRIVATE} else None)
+        return commit or ("" if restarts else None)
 
     def _wait(self, repo_id: str, commit: str | None) -> None:
         """Wait until the Space runs, printing its stages.

@@ -1,5 +1,6 @@
-"""Shared by the commands: exit statuses, and what is said before their output."""
+"""Shared by the commands: exit statuses, what is said before their output, and what is asked for unseen."""
 
+import getpass
 import os
 import sys
 
@@ -124,6 +125,14 @@ def prepare_terminal() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def ask_unseen(question: str) -> str:
+    """Return what is typed without being shown; empty for nothing, and for Ctrl-D."""
+    try:
+        return getpass.getpass(question).strip()
+    except EOFError:
+        return ""
 
 
 def warn_of_variables(language: Language) -> None:

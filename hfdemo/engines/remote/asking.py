@@ -65,6 +65,7 @@ class Asking:
         self._sent: dict[str, Any] = {}
         self._told: set[str] = set()
         self._begun = self._said = False
+        self._swapped = self._looked_again = False
         self._finish = ""
         self._retries = 0
         self._pause_s = host.patience.pause_s
@@ -110,7 +111,6 @@ class Asking:
             httpx2.HTTPError: there is no answer.
         """
         self.model = self._host.status.model
-        swapped = looked_again = False
         while True:
             untaken = self._host.untaken(self.model).joined(self._untaken)
             limit = self._host.status.context_limit
@@ -119,17 +119,9 @@ class Asking:
             try:
                 await self._ask(body)
             except Refusal as refusal:
-                if not self._begun and refusal.status in (404, 405) and self._host.swap_bases():
-                    if not (swapped := not swapped):
-                        raise explain_endpoint_refusal(refusal, self._address(), self.model) from None
-                    continue
-                if not (self._begun or looked_again) and refusal.is_about_model and self._host.forget_models():
-                    looked_again = True
-                    await self._host.find()
-                    self.model = self._host.status.model
-                    continue
-                if not self._begun and any(
-                    helps(refusal, body) for helps in (self._shortens, self._drops, self._leaves)
+                if not self._begun and (
+                    await self._looks_elsewhere(refusal)
+                    or any(helps(refusal, body) for helps in (self._shortens, self._drops, self._leaves))
                 ):
                     continue
                 if not self._begun and refusal.status in (502, 504) and self._may_retry():
@@ -215,6 +207,22 @@ class Asking:
                     raise httpx2.RemoteProtocolError("an event without end") from None
         for data in reader.end():
             yield data
+
+    async def _looks_elsewhere(self, refusal: Refusal) -> bool:
+        """Find another place or model if nothing is where it was asked for; tell whether that may help.
+
+        Raises:
+            HfdemoError: the endpoint doesn't tell which models it has.
+        """
+        if refusal.status in (404, 405) and self._host.swap_bases():
+            self._swapped = not self._swapped  # a second time, it is where it was
+            return self._swapped
+        if self._looked_again or not (refusal.is_about_model and self._host.forget_models()):
+            return False
+        self._looked_again = True
+        await self._host.find()
+        self.model = self._host.status.model
+        return True
 
     def _shortens(self, refusal: Refusal, body: dict[str, Any]) -> bool:
         """Shorten a program's reply if it doesn't fit beside the prompt; tell whether that may help."""

@@ -8,8 +8,9 @@ from typing import Any
 
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import LIMITS, RECOMMENDED, Options
+from hfdemo.chat.reply_reader import THOUGHT_FIELD
 from hfdemo.chat.request import ANY_OBJECT, ChatRequest
-from hfdemo.engines.remote.untaken import ALL_TAKEN, LENGTHS, OTHER_NAMES, SYSTEM, THOUGHTS, Untaken
+from hfdemo.engines.remote.untaken import ALL_TAKEN, LENGTHS, OTHER_NAMES, SYSTEM, Untaken
 
 NO_TOP_K = -1
 """How servers call it; 0 is not taken everywhere."""
@@ -35,6 +36,9 @@ _TOO_LONG = re.compile(
     r"\b(?:prompt|inputs?)\b.{0,10}(?:length|tokens?)\b.{0,20}exceed|reduce the length",
     re.I | re.S,
 )
+
+_REPLY_TOO_LONG = re.compile(r"\W*max_(?:completion_)?tokens\W+must be (?:less|<)", re.I)
+"""What Groq says of a reply's length alone, with the model's context as the reason."""
 
 _CONTEXT = re.compile(r"(?:context.{0,10}(?:length|window|size)\D{0,20}|must be <= ?)(\d+)", re.I)
 _PROMPT = re.compile(
@@ -86,10 +90,6 @@ def _in_words_of_llama_cpp(taken: Mapping[str, Any]) -> dict[str, Any]:
         wanted = taken["response_format"].get("json_schema") or {"schema": json.loads(ANY_OBJECT)}
         renamed["response_format"] = {"type": "json_object", "schema": wanted["schema"]}
     return renamed | ({"top_k": 0} if taken.get("top_k") == NO_TOP_K else {})
-
-
-_REPLY_TOO_LONG = re.compile(r"\W*max_(?:completion_)?tokens\W+must be (?:less|<)", re.I)
-"""What Groq says of a reply's length alone, with the model's context as the reason."""
 
 
 def is_too_long(said: str) -> bool:
@@ -228,7 +228,7 @@ def _goes_on(request: ChatRequest) -> bool:
 
 
 def _messages(request: ChatRequest, untaken: Untaken, dropped: int) -> list[dict[str, Any]]:
-    with_thoughts = any(message.calls for message in request.messages) and not untaken.holds(THOUGHTS)
+    with_thoughts = any(message.calls for message in request.messages) and not untaken.holds(THOUGHT_FIELD)
     messages = [_message(message, with_thoughts) for message in request.messages[dropped:]]
     if request.system_prompt and untaken.holds(SYSTEM):
         messages[0] = messages[0] | {"content": f"{request.system_prompt}\n\n{messages[0]['content']}"}
@@ -248,7 +248,7 @@ def _message(message: Message, with_thoughts: bool) -> dict[str, Any]:
     """
     said: dict[str, Any] = {"role": message.role, "content": message.content}
     if with_thoughts and message.thought:
-        said[THOUGHTS] = message.thought
+        said[THOUGHT_FIELD] = message.thought
     if message.calls:
         said["tool_calls"] = [call.as_openai() for call in message.calls]
     if message.answers:

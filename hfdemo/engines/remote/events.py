@@ -202,8 +202,10 @@ def read_body(content: str | bytes) -> dict[str, Any] | None:
 
 def find_error(body: Mapping[str, Any]) -> SaidError | None:
     """Return what a server says went wrong, in any of the forms that are in use; None if nothing did."""
-    error = body.get("error") or _error_of_choice(body)
-    if not error and (body.get("object") == "error" or "choices" not in body):
+    error = body.get("error")
+    if error is None:
+        error = _error_of_choice(body)
+    if error is None and (body.get("object") == "error" or "choices" not in body):
         several = _list(body.get("errors"))
         named = (body.get(name) for name in ("detail", "message", "msg"))
         error = several[0] if several else next(filter(None, named), None)
@@ -213,16 +215,14 @@ def find_error(body: Mapping[str, Any]) -> SaidError | None:
         return error_behind
     facts = error if isinstance(error, dict) else body
     said = facts.get("message") if isinstance(error, dict) else error
-    status = next(
-        (facts[name] for name in ("code", "status", "status_code", "http_status_code") if _is_status(facts.get(name))),
-        0,
-    )
+    told = map(facts.get, ("code", "status", "status_code", "http_status_code"))
+    status = next(filter(None, map(_read_status, told)), 0)
     names = (body.get("error_type"), facts.get("code"), facts.get("type"))
     loading = 503 if "estimated_time" in body else 0  # as Hugging Face's servers say it
     kind = next((KINDS[name] for name in map(_text, names) if name in KINDS), loading)
     usual = 400 if any(name in UNSPECIFIC for name in map(_text, names)) else 0
     words = said if isinstance(said, str) else json.dumps(said or error, ensure_ascii=False)
-    return SaidError(words, kind or int(status) or usual, body)
+    return SaidError(words, kind or status or usual, body)
 
 
 def _error_of_choice(body: Mapping[str, Any]) -> object:
@@ -245,8 +245,7 @@ def _error_behind(error: Mapping[str, Any]) -> SaidError | None:
     found = find_error(body) if body else None
     if found is None:
         found = SaidError(str(raw), 0, {"error": {"message": str(raw)}})
-    status = error.get("code")
-    return SaidError(found.said, found.status or (int(str(status)) if _is_status(status) else 0), found.body)
+    return SaidError(found.said, found.status or _read_status(error.get("code")), found.body)
 
 
 def _read_delta(told: Mapping[str, Any]) -> tuple[str, str]:
@@ -335,11 +334,12 @@ def _read_finish(told: object) -> str:
     return "" if finish in ("null", "none") else finish
 
 
-def _is_status(value: object) -> bool:
-    return not isinstance(value, bool) and str(value) in _STATUSES
+def _read_status(value: object) -> int:
+    """Return the HTTP status of an error that a number or a text is; 0 if it is none."""
+    return _STATUSES.get(str(value), 0)
 
 
-_STATUSES = frozenset(map(str, range(400, 600)))
+_STATUSES = {str(status): status for status in range(400, 600)}
 
 
 def _is_whole(data: str) -> bool:

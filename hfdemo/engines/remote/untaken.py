@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hfdemo.chat.options import RECOMMENDED
+from hfdemo.chat.reply_reader import THOUGHT_FIELD
 
 OPENAI = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 """The sampling options of OpenAI's own protocol."""
@@ -20,9 +21,6 @@ EXTRAS = (
 
 SYSTEM = "system"
 """The system message, as something that may be refused: then its text stands before the first message."""
-
-THOUGHTS = "reasoning_content"
-"""What an earlier reply's message has where tools are called; some servers want it, others refuse it."""
 
 NEVER_LEFT_OUT = {"model", "messages", "prompt", "stream", "response_format", "tools", "tool_choice"}
 """Without one of these, the reply would be another than what is asked for."""
@@ -99,7 +97,7 @@ def read_untaken(said: str, body: Mapping[str, Any], sent: Mapping[str, Any]) ->
         sent: the body that it refused.
     """
     refused = _refused(said, body, sent)
-    if refused <= {SYSTEM, THOUGHTS} or _UNKNOWN.search(_without_quotes(said, sent)):
+    if refused <= {SYSTEM, THOUGHT_FIELD} or _UNKNOWN.search(_without_quotes(said, sent)):
         return Untaken(names=frozenset(refused))
     return Untaken(values=frozenset((name, _written(sent[name])) for name in refused))
 
@@ -119,8 +117,8 @@ def _refused(said: str, body: Mapping[str, Any], sent: Mapping[str, Any]) -> set
         place = detail.get("loc") if isinstance(detail, dict) else None
         named += map(str, place) if isinstance(place, list) else []
     found = {name for name in named if name in known}
-    if THOUGHTS in said and any(THOUGHTS in message for message in sent.get("messages", ())):
-        return {THOUGHTS}
+    if THOUGHT_FIELD in said and any(THOUGHT_FIELD in message for message in sent.get("messages", ())):
+        return {THOUGHT_FIELD}  # some servers want it of earlier replies that called tools, others refuse it
     words = _TAKEN.sub("", _without_quotes(said, sent))
     found = found or {name for name in known if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", words, re.A)}
     if not found and _ABOUT_SYSTEM.search(words) and "messages" in sent and sent["messages"][0]["role"] == SYSTEM:
