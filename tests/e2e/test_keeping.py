@@ -1,32 +1,22 @@
-"""Nothing is lost: over a reload, a restart of the server, and a connection that breaks."""
+"""What the visitor typed and read is there again, until it is forgotten."""
 
 import json
-import os
-import signal
 
 import pytest
 from playwright.sync_api import Browser, expect
 
 from hfdemo.words import say
 from tests.e2e.conftest import ChatPage
+from tests.e2e.kept import KEPT_CHATS, STORED, WORDS, ask, new_tab, replies, turns, wait_for_words
 
-WORDS = [f"w{number}" for number in range(200)]
-KEPT_CHATS = "#chats button:first-child"
-STORED = "[...Object.keys(localStorage), ...Object.keys(sessionStorage)]"
-DOT = "getComputedStyle(document.querySelector('#status .stage'), '::before').color"
-
-
-def turns(chat: ChatPage) -> list[dict]:
-    chat.page.wait_for_function("!hfdemo.isReplying()")
-    return chat.page.evaluate("hfdemo.path()")
-
-
-def replies(chat: ChatPage) -> list[list[str]]:
-    return [turn["content"].split() for turn in turns(chat) if turn["role"] == "assistant"]
-
-
-def wait_for_words(chat: ChatPage, count: int) -> None:
-    expect(chat.replies.last).to_contain_text(f"w{count}")
+NO_ROOM = """const { setItem } = Storage.prototype;
+    Storage.prototype.setItem = function (key, text) {
+        if (this === localStorage || everywhere) throw new DOMException("full", "QuotaExceededError");
+        setItem.call(this, key, text);
+    };"""
+KEPT_TEXTS = """Object.keys(localStorage).filter((key) => key.startsWith("hfdemo_chat"))
+    .map((key) => JSON.parse(localStorage[key]).conversation.turns[0]?.content).filter(Boolean).sort().join()"""
+FULL = "x" * 6_000_000  # more than a browser keeps for a page
 
 
 def test_a_reload_brings_back_conversation_draft_and_settings(counting):
@@ -64,48 +54,6 @@ def test_a_new_tab_finds_the_chat_and_forget_forgets_it(counting):
     assert other.page.evaluate(STORED) == []
 
 
-def test_what_one_tab_forgets_is_forgotten_by_those_that_are_open_out_of_sight_or_replying(counting, server):
-    ask(counting, "2")
-    replying, left, forgets = (new_tab(counting, 1) for _ in range(3))
-    ask(left, "3")
-    left.page.goto("about:blank")
-    replying.send("90")
-    wait_for_words(replying, 3)
-    server.wait()
-    counting.box.fill("half a thought")
-    forgets.open_settings()
-    forgets.page.locator("#forget").click()
-    forgets.starters.first.wait_for()
-    for tab in (counting, replying):
-        tab.starters.first.wait_for()
-        expect(tab.users).to_have_count(0)
-        expect(tab.box).to_have_value("")
-    left.page.go_back()
-    left.starters.first.wait_for()
-    expect(left.users).to_have_count(0)
-    tabs = (counting, replying, left, forgets)
-    assert [tab.page.evaluate(STORED) for tab in tabs] == [[]] * len(tabs)
-    server.go_on()
-    ask(counting, "1")
-    assert replies(counting) == [WORDS[:1]]
-    for tab in tabs:
-        tab.page.reload()
-        expect(tab.replies).to_have_count(1)
-
-
-def test_what_a_tab_kept_before_it_heard_that_all_is_forgotten_is_forgotten_too(counting):
-    ask(counting, "2")
-    counting.open_settings()
-    counting.page.evaluate("""
-        const kept = Object.entries(localStorage).filter(([key]) => key.startsWith("hfdemo_chat"));
-        addEventListener("pagehide", () => kept.forEach(([key, text]) => localStorage.setItem(key, text)));
-    """)
-    counting.page.locator("#forget").click()
-    counting.starters.first.wait_for()
-    expect(counting.users).to_have_count(0)
-    assert counting.page.evaluate(STORED) == []
-
-
 @pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
 def test_one_chat_can_be_deleted_and_brought_back(server, browser: Browser, locale):
     language = locale[:2]
@@ -132,65 +80,6 @@ def test_one_chat_can_be_deleted_and_brought_back(server, browser: Browser, loca
     chat.new_chat.click()
     name = say("page.delete_chat", language, chat="$& <b>three</b>")
     expect(chat.page.get_by_role("button", name=name, exact=True)).to_be_visible()
-
-
-def test_with_a_chat_go_its_earlier_states_that_other_tabs_kept(counting):
-    ask(counting, "2")
-    other = new_tab(counting, 1)
-    ask(other, "3")  # the same chat with a turn more, beside the one that the first tab keeps
-    ask(counting, "1")
-    other.new_chat.click()
-    counting.new_chat.click()
-    counting.page.wait_for_timeout(400)
-    counting.page.reload()
-    counting.starters.first.wait_for()
-    counting.open_settings()  # they stay so
-    kept = counting.page.locator(KEPT_CHATS)
-    expect(kept).to_have_count(2)
-    delete = counting.page.locator("#chats button + button")
-    delete.first.click()
-    counting.page.reload()
-    expect(kept).to_have_count(1)
-    delete.first.click()
-    counting.page.reload()
-    expect(counting.page.locator("#settings.open")).to_be_in_viewport()
-    expect(counting.page.locator("#chats h2")).to_have_count(0)
-
-
-def new_tab(chat: ChatPage, replies_there: int) -> ChatPage:
-    tab = ChatPage(chat.page.context.new_page())
-    tab.page.goto(chat.page.url)
-    expect(tab.replies).to_have_count(replies_there)
-    return tab
-
-
-def ask(chat: ChatPage, text: str) -> None:
-    chat.send(text)
-    chat.wait_for_reply()
-    chat.page.wait_for_timeout(400)
-
-
-def test_two_tabs_lose_nothing_of_each_other_and_the_settings_lead_from_one_chat_to_another(counting):
-    ask(counting, "2")
-    other = new_tab(counting, 1)
-    ask(other, "3")
-    ask(counting, "1")
-    for tab, there in ((other, [2, 3]), (counting, [2, 1])):
-        tab.page.reload()
-        expect(tab.replies).to_have_count(2)
-        assert replies(tab) == [WORDS[:count] for count in there]
-    third = new_tab(counting, 2)
-    assert replies(third) == [WORDS[:2], WORDS[:1]], "what was kept last"
-    third.open_settings()
-    chats = third.page.locator(KEPT_CHATS)
-    expect(chats).to_have_text(["2"])
-    third.new_chat.click()
-    expect(chats).to_have_text(["2", "2"])
-    third.box.fill("of the new chat")
-    chats.nth(1).click()
-    expect(third.replies).to_have_count(2)
-    assert replies(third) == [WORDS[:2], WORDS[:3]]
-    expect(third.box).to_have_value("")
 
 
 def test_after_new_chat_a_new_tab_is_empty_and_the_chat_before_is_kept(counting):
@@ -224,93 +113,6 @@ def test_only_the_newest_chats_are_kept(counting):
     expect(counting.replies).to_have_count(2)
 
 
-def test_a_reply_goes_on_over_a_reload(counting, server):
-    counting.send("15")
-    wait_for_words(counting, 5)
-    server.wait()
-    counting.page.reload()
-    expect(counting.stop_button).to_be_visible()
-    server.go_on()
-    counting.wait_for_reply()
-    expect(counting.users).to_have_count(1)
-    assert replies(counting) == [WORDS[:15]]
-    assert turns(counting)[-1]["receipt"]["finish_reason"] == "end_of_turn"
-
-
-def test_a_killed_server_leaves_the_page_as_it_is_and_the_reply_can_go_on(counting, server):
-    loads = []
-    counting.page.on("framenavigated", lambda frame: loads.append(frame))
-    counting.send("2")
-    counting.wait_for_reply()
-    counting.send("30")
-    wait_for_words(counting, 8)
-    server.wait()
-    counting.box.type("next")
-    server.kill()
-    expect(counting.line).to_contain_text("No connection")
-    assert counting.page.evaluate(DOT) == "rgb(217, 119, 6)"
-    expect(counting.replies.last).to_contain_text("w8")
-    counting.box.press("Enter")
-    expect(counting.box).to_have_value("next")
-    server.start()
-    expect(counting.page.locator("#continue")).to_be_visible()
-    expect(counting.line).not_to_contain_text("No connection")
-    assert counting.page.evaluate(DOT) == "rgb(22, 163, 74)"
-    expect(counting.box).to_have_value("next")
-    assert loads == []
-    counting.page.locator("#continue").click()
-    expect(counting.stop_button).to_be_visible()
-    counting.wait_for_reply()
-    assert replies(counting) == [WORDS[:2], WORDS[:30]]
-    assert server.process.poll() is None
-
-
-def test_a_message_whose_server_dies_before_the_first_word_is_back_in_the_box(counting, server):
-    counting.send("2")
-    counting.wait_for_reply()
-    os.kill(server.process.pid, signal.SIGSTOP)
-    counting.submit("30")
-    expect(counting.stop_button).to_be_visible()
-    counting.box.press_sequentially(" and then")
-    counting.page.wait_for_timeout(300)
-    server.kill()
-    expect(counting.line).to_contain_text("No connection")
-    server.start()
-    expect(counting.line).not_to_contain_text("No connection")
-    expect(counting.send_button).to_be_visible()
-    expect(counting.box).to_have_value("30\n\nand then")
-    expect(counting.users).to_have_count(1)
-    counting.box.fill("5")
-    counting.box.press("Enter")
-    counting.wait_for_reply()
-    assert replies(counting) == [WORDS[:2], WORDS[:5]]
-
-
-def test_a_connection_that_breaks_within_an_event_leaves_a_page_that_can_send(counting):
-    torn = {"status": 200, "content_type": "text/event-stream", "body": 'data: {"msg": "process_star'}
-    counting.page.route("**/queue/data*", lambda route: route.fulfill(**torn), times=1)
-    counting.submit("3")
-    counting.page.wait_for_function("hfdemo.connected && !hfdemo.isReplying()")
-    expect(counting.box).to_have_value("3")
-    counting.box.press("Enter")
-    counting.wait_for_reply()
-    assert replies(counting) == [WORDS[:3]]
-
-
-def test_a_lost_connection_is_not_a_stop(counting, server):
-    counting.send("30")
-    wait_for_words(counting, 5)
-    counting.page.context.set_offline(True)
-    expect(counting.line).to_contain_text("No connection")
-    counting.page.wait_for_timeout(1000)
-    server.wait()
-    counting.page.context.set_offline(False)
-    expect(counting.line).not_to_contain_text("No connection")
-    server.go_on()
-    counting.wait_for_reply()
-    assert replies(counting) == [WORDS[:30]]
-
-
 def test_where_the_browser_keeps_nothing_it_is_said(server, browser: Browser):
     page = browser.new_context().new_page()
     page.add_init_script("""for (const name of ["localStorage", "sessionStorage"])
@@ -322,13 +124,6 @@ def test_where_the_browser_keeps_nothing_it_is_said(server, browser: Browser):
     chat.wait_for_reply()
     expect(chat.line).to_contain_text("save the chat before you close it")
     assert replies(chat) == [WORDS[:2]]
-
-
-NO_ROOM = """const { setItem } = Storage.prototype;
-    Storage.prototype.setItem = function (key, text) {
-        if (this === localStorage || everywhere) throw new DOMException("full", "QuotaExceededError");
-        setItem.call(this, key, text);
-    };"""
 
 
 @pytest.mark.parametrize("everywhere", [False, True])
@@ -363,29 +158,6 @@ def test_what_was_kept_is_checked_before_it_is_drawn(counting):
     assert counting.wait_for_reply()
 
 
-def test_where_the_chat_cant_be_reached_a_page_says_what_to_do_and_opens_it_again(counting, server):
-    counting.page.evaluate("hfdemo.changeLanguage('ko')")
-    counting.page.wait_for_function("navigator.serviceWorker.controller !== null")
-    expect(counting.page.locator("html")).to_have_attribute("lang", "ko")
-    manifest = counting.page.evaluate("fetch('manifest.json').then((answer) => answer.json())")
-    assert (manifest["name"], manifest["display"], len(manifest["icons"])) == ("hfdemo", "standalone", 1)
-    icon = counting.page.evaluate("(at) => fetch(at).then((answer) => answer.status)", manifest["icons"][0]["src"])
-    assert icon == 200
-    counting.send("2")
-    counting.wait_for_reply()
-    counting.page.wait_for_timeout(400)
-    server.kill()
-    counting.page.reload()
-    expect(counting.page.locator("main")).to_contain_text(say("offline.title", "ko"))
-    expect(counting.page.locator("main")).to_contain_text(say("offline.text", "ko"))
-    expect(counting.page.get_by_role("button", name=say("offline.retry", "ko"))).to_be_visible()
-    server.start()
-    expect(counting.replies).to_have_count(1)
-    assert replies(counting) == [WORDS[:2]]
-    counting.send("How many?")
-    assert counting.wait_for_reply() == "3 messages"
-
-
 def test_a_reply_that_was_cut_can_go_on_after_a_reload(counting):
     counting.send("40")
     wait_for_words(counting, 3)
@@ -405,11 +177,6 @@ def test_what_the_address_asks_stands_before_the_draft_that_was_there(counting):
     counting.page.wait_for_timeout(400)
     counting.page.goto(f"{counting.page.url}?q=Who+are+you%3F")
     expect(counting.box).to_have_value("Who are you?\n\nhalf a thought")
-
-
-KEPT_TEXTS = """Object.keys(localStorage).filter((key) => key.startsWith("hfdemo_chat"))
-    .map((key) => JSON.parse(localStorage[key]).conversation.turns[0]?.content).filter(Boolean).sort().join()"""
-FULL = "x" * 6_000_000  # more than a browser keeps for a page
 
 
 def ask_in_new_chats(chat: ChatPage, *questions: str) -> None:
@@ -454,43 +221,6 @@ def test_what_was_typed_in_a_new_chat_is_found_again_among_the_others(counting):
     expect(counting.box).to_have_value("half a th")
     counting.open_settings()
     expect(chats).to_have_text(["1"])
-
-
-def test_what_was_typed_in_a_tab_that_is_closed_is_among_the_other_chats(counting):
-    ask_in_new_chats(counting, "1")
-    other = new_tab(counting, 1)
-    other.box.fill("typed in the other tab")
-    other.page.wait_for_timeout(400)
-    other.page.close(run_before_unload=False)
-    counting.box.fill("a")
-    counting.page.wait_for_timeout(400)
-    counting.box.fill("")
-    counting.page.wait_for_timeout(400)
-    counting.open_settings()
-    counting.page.locator(KEPT_CHATS).click()
-    expect(counting.box).to_have_value("typed in the other tab")
-    expect(counting.replies).to_have_count(1)
-
-
-@pytest.mark.parametrize("touch", [False, True], ids=["mouse", "touch"])
-@pytest.mark.parametrize("wait_s", [0, 1.0])
-def test_a_double_click_on_send_sends_once_and_stops_nothing(scripted, browser: Browser, wait_s, touch):
-    page = browser.new_context(has_touch=touch).new_page()
-    chat = ChatPage(page)
-    chat.open(scripted.url)
-    scripted.engine.enqueue(wait_s, "one ", 0.3, "two ", 0.3, "three")
-    chat.box.fill("Hello")
-    at = chat.send_button.bounding_box()
-    place = at["x"] + at["width"] / 2, at["y"] + at["height"] / 2
-    if touch:
-        page.touchscreen.tap(*place)
-        page.wait_for_timeout(100)
-        page.touchscreen.tap(*place)
-    else:
-        page.mouse.dblclick(*place, delay=60)
-    chat.wait_for_reply()
-    expect(chat.replies).to_have_count(1)
-    expect(chat.replies.last).to_contain_text("one two three")
 
 
 def test_where_only_the_tab_keeps_chats_the_settings_lead_from_one_to_another(scripted, browser: Browser):
@@ -541,49 +271,6 @@ def test_what_is_no_conversation_neither_stops_the_page_nor_fills_it(counting, w
     expect(counting.replies).to_have_count(1)
 
 
-@pytest.mark.parametrize("then", ["close", "new chat", "stop"])
-def test_another_tab_that_shows_a_reply_takes_nothing_from_the_first(counting, server, then):
-    counting.send("60")
-    wait_for_words(counting, 5)
-    server.wait()
-    other = new_tab(counting, 1)
-    expect(other.stop_button).to_be_visible()
-    if then == "stop":
-        counting.stop_button.click()
-        server.go_on()
-        assert len(counting.wait_for_reply().split()) < 60
-        assert turns(counting)[-1]["receipt"]["finish_reason"] == "stopped"
-        return
-    if then == "close":
-        other.page.close(run_before_unload=True)
-    else:
-        other.box.fill("of the new chat")
-        other.new_chat.click()
-        expect(other.replies).to_have_count(0)
-        expect(other.box).to_have_value("of the new chat")
-        expect(other.send_button).to_be_visible()
-    counting.page.wait_for_timeout(1500)
-    server.go_on()
-    counting.wait_for_reply()
-    assert replies(counting) == [WORDS[:60]]
-    assert turns(counting)[-1]["receipt"]["finish_reason"] == "end_of_turn"
-
-
-def test_a_letter_that_is_being_composed_when_the_reply_begins_stays_whole(counting, server):
-    server.wait()
-    counting.submit("3")
-    expect(counting.stop_button).to_be_visible()
-    session = counting.page.context.new_cdp_session(counting.page)
-    for composed in ("ㅇ", "아", "안"):
-        session.send("Input.imeSetComposition", {"text": composed, "selectionStart": len(composed), "selectionEnd": 0})
-    server.go_on()
-    expect(counting.replies.last).to_contain_text("w2")
-    expect(counting.box).to_have_value("3안")
-    session.send("Input.insertText", {"text": "안"})
-    expect(counting.box).to_have_value("안")
-    assert replies(counting) == [WORDS[:3]]
-
-
 def test_after_a_retry_that_came_to_nothing_the_reply_before_is_shown_again(counting, server):
     counting.send("2")
     counting.wait_for_reply()
@@ -597,33 +284,3 @@ def test_after_a_retry_that_came_to_nothing_the_reply_before_is_shown_again(coun
     expect(counting.replies).to_have_count(1)
     assert replies(counting) == [WORDS[:2]]
     expect(counting.box).to_have_value("")
-
-
-def test_a_page_whose_session_has_ended_is_loaded_again_and_shows_the_form(server, browser: Browser):
-    page = browser.new_context(service_workers="block").new_page()
-    ChatPage(page).open(server.url)
-    form = "<!doctype html><form id=form></form>"
-    page.route("**/gradio_api/app_id", lambda route: route.fulfill(status=401, json={}))
-    page.route(page.url, lambda route: route.fulfill(content_type="text/html", body=form))
-    page.evaluate("dispatchEvent(new Event('offline'))")
-    expect(page.locator("#form")).to_be_attached()
-
-
-def test_nothing_is_sent_beside_a_starter(counting):
-    is_locked = "document.querySelector('#transcript button.example').click(), hfdemo.isReplying()"
-    assert counting.page.evaluate(is_locked) is True
-    counting.wait_for_reply()
-    expect(counting.users).to_have_count(1)
-
-
-def test_a_reply_is_read_out_once(counting):
-    counting.send("2")
-    counting.wait_for_reply()
-    heard = counting.page.locator("#announcement")
-    expect(heard).to_have_text("w0 w1")
-    counting.page.evaluate("document.querySelector('#announcement').textContent = 'heard', hfdemo.announceReply()")
-    counting.page.wait_for_timeout(200)
-    expect(heard).to_have_text("heard")
-    counting.send("2")
-    counting.wait_for_reply()
-    expect(heard).to_have_text("w0 w1")

@@ -77,7 +77,7 @@
   };
 
   // A double click on Send is one: Stop takes its place, and nobody has seen anything to stop yet.
-  const ONE_CLICK_MS = 400;
+  const ONE_CLICK_MS = 500; // what systems take for a double click
   let sentByClickAt = -Infinity;
   document.addEventListener("click", (event) => {
     if (!event.isTrusted || !event.target.closest) return;
