@@ -634,6 +634,36 @@ def test_older_messages_are_dropped_when_they_no_longer_fit(endpoint, status, bo
     assert fail(make(endpoint))[1].key == "endpoint_too_long"
 
 
+@pytest.mark.parametrize(
+    "said", ['"gemma3:4b" does not support thinking', "Reasoning is not supported by this model."]
+)
+def test_a_model_that_does_not_think_answers_without(endpoint, said):
+    engine = make(endpoint)
+    endpoint.refuse(400, {"error": {"message": said}})
+    for count in (2, 3):  # the second message is asked once
+        read(engine, ask(thinking="low", temperature=0.3))
+        assert len(endpoint.chats) == count
+        body = endpoint.chats[-1].body
+        assert "reasoning_effort" not in body and "chat_template_kwargs" not in body
+        assert body["temperature"] == 0.3
+
+
+def test_a_reply_stopped_before_its_answer_is_not_shown_as_a_blank_one(endpoint):
+    said = (Message("user", "a"), Message("assistant", "", thought="Hm"), Message("user", "b"))
+    later = (*said, Message("assistant", "c"), Message("user", "d"))
+    for messages, sent in ((said, ["a\n\nb"]), (later, ["a\n\nb", "c", "d"])):
+        read(make(endpoint), ask(messages=messages))
+        assert [message["content"] for message in endpoint.chats[-1].body["messages"]] == sent
+    read(make(endpoint), ask(messages=said, keeps_all=True))
+    assert [message["content"] for message in endpoint.chats[-1].body["messages"]] == ["a", "", "b"]
+
+
+def test_what_took_a_server_all_its_time_is_not_asked_again(endpoint):
+    endpoint.refuse(504, "<html>Gateway Time-out</html>")
+    assert fail(make(endpoint))[1].key == "endpoint_too_slow"
+    assert len(endpoint.chats) == 1
+
+
 REFUSALS = {
     "no key": (401, {"error": {"message": "secret words"}}, "endpoint_no_key"),
     "forbidden": (403, {}, "endpoint_no_key"),

@@ -124,7 +124,7 @@ class Asking:
                     or any(helps(refusal, body) for helps in (self._shortens, self._drops, self._leaves))
                 ):
                     continue
-                if not self._begun and refusal.status in (502, 504) and self._may_retry():
+                if not self._begun and refusal.status == 502 and self._may_retry():
                     return False  # a server behind the endpoint is gone; there may be another
                 raise explain_endpoint_refusal(refusal, self._address(), self.model) from None
             return True

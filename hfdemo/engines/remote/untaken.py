@@ -33,6 +33,7 @@ LENGTHS = {*OTHER_NAMES, *OTHER_NAMES.values()}
 
 _ALIASES = {"enable_thinking": "chat_template_kwargs", "repeat_penalty": "repetition_penalty"}
 _ABOUT_SYSTEM = re.compile(r"system (?:role|message|prompt)|developer instruction|roles must alternate", re.I)
+_ABOUT_THINKING = re.compile(r"\b(?:think(?:ing)?|reasoning)\b", re.I)
 _UNKNOWN = re.compile(
     r"\bun(?:known|expected|supported|recogni[sz]ed)\b|\bextra\b|\bdeprecated\b|\binstead\b|"
     r"(?:\bnot|n't)(?: \w+)? (?:support|permit|allow|recogni[sz]e|implement|accept|expect)",
@@ -123,6 +124,8 @@ def _refused(said: str, body: Mapping[str, Any], sent: Mapping[str, Any]) -> set
     found = found or {name for name in known if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", words, re.A)}
     if not found and _ABOUT_SYSTEM.search(words) and "messages" in sent and sent["messages"][0]["role"] == SYSTEM:
         return {SYSTEM}
+    if not found and _ABOUT_THINKING.search(words):  # Ollama: "..." does not support thinking
+        found = {"reasoning_effort", "chat_template_kwargs"}
     return {_ALIASES.get(name, name) for name in found} & set(sent)
 
 
