@@ -123,7 +123,9 @@ def _add_start(commands: Any, phrase: Phrase) -> None:
 def _add_prompt(commands: Any, phrase: Phrase) -> None:
     prompt = commands.add_parser("prompt", phrase=phrase, help=phrase("arguments.prompt"))
     prompt.operands.add_argument("messages", metavar="MESSAGES.json", help=phrase("arguments.messages"))
-    prompt.options.add_argument("--model", help=phrase("arguments.as_in", name="HFDEMO_MODEL"))
+    prompt.options.add_argument(
+        "--model", type=_model_name(phrase), help=phrase("arguments.as_in", name="HFDEMO_MODEL")
+    )
     prompt.options.add_argument(
         "--max-new-tokens", type=int, default=512, metavar="N", help=phrase("arguments.reserved")
     )
@@ -164,7 +166,7 @@ def _add_publish(commands: Any, phrase: Phrase) -> None:
     publish.options.add_argument("--title", help=phrase("arguments.title"))
     publish.options.add_argument("--hardware", help=phrase("arguments.hardware"))
     publish.options.add_argument("--private", action="store_true", help=phrase("arguments.private"))
-    publish.options.add_argument("--model", help=phrase("arguments.space_model"))
+    publish.options.add_argument("--model", type=_model_name(phrase), help=phrase("arguments.space_model"))
     publish.options.add_argument(
         "--secret", action="append", default=[], metavar="KEY", help=phrase("arguments.secret")
     )

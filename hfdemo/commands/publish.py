@@ -144,8 +144,7 @@ class _Publishing:
         is_adapter = model.is_adapter if model else self._is_adapter(there.get("HFDEMO_MODEL", ""))
         files = self._files(name.title, hardware == ZERO_GPU, self._page(repo_id), is_adapter)
         files += model.files if model else []
-        if publisher and not self._options.dry_run:
-            self._secrets = self._read_secrets()
+        self._secrets = self._read_secrets()
         self._check_leaks(files)
         wanted = self._options.hardware if found else hardware
         target = Target(repo_id, files, wanted, self._options.private, variables, self._secrets)
@@ -185,7 +184,10 @@ class _Publishing:
         Raises:
             PublishError: a Space can't have one of them.
         """
-        for name in self._options.secrets:
+        for given in self._options.secrets:
+            name, has_value, _ = given.partition("=")
+            if has_value:
+                raise PublishError("secret_shown", name=name)
             if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
                 raise PublishError("bad_secret_name", name=name)
 
@@ -276,6 +278,8 @@ class _Publishing:
         secrets = {}
         for name in dict.fromkeys(self._options.secrets):
             value = self._environ.get(name, "").strip()
+            if not value and self._options.dry_run:  # there is time for it until it is needed
+                continue
             if not value and sys.stdin.isatty():
                 value = ask_unseen(self._words("ask_secret", name=name))
             if not value:

@@ -104,6 +104,7 @@ EXIT_STATUS = {
     "folder_link_outside": 36,
     "publish_leak": 37,
     "bad_secret_name": 38,
+    "secret_shown": 38,
     "secret_missing": 38,
     "space_failed": 39,
     "space_too_slow": 40,

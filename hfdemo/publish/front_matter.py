@@ -64,9 +64,9 @@ def with_title(readme: str, title: str) -> str:
         PublishError: there is no front matter.
     """
     lines = _lines(readme)
-    line = f"title: {json.dumps(title, ensure_ascii=False)}"  # a JSON string is a YAML string, too
-    changed, count = re.subn(r"^title:.*$", lambda _: line, lines, count=1, flags=re.MULTILINE)
-    return readme.replace(lines, changed if count else f"{line}\n{lines}", 1)
+    line = f"title: {json.dumps(title, ensure_ascii=False)}\n"  # a JSON string is a YAML string, too
+    changed, count = _entry("title").subn(lambda _: line, lines, count=1)
+    return readme.replace(lines, changed if count else f"{line}{lines}", 1)
 
 
 def with_sign_in(readme: str, scopes: Sequence[str] = ()) -> str:
@@ -89,7 +89,7 @@ def with_sign_in(readme: str, scopes: Sequence[str] = ()) -> str:
     lines = _lines(readme)
     left = lines
     for key in wanted:
-        left = re.sub(rf"^{key}:.*\n(?:[ \t-].*\n)*", "", left, flags=re.MULTILINE)
+        left = _entry(key).sub("", left)
     return readme.replace(lines, left + yaml.safe_dump(wanted, sort_keys=False), 1)
 
 
@@ -123,6 +123,11 @@ def _lines(readme: str) -> str:
     if match is None:
         raise PublishError("front_missing")
     return match[1]
+
+
+def _entry(key: str) -> re.Pattern[str]:
+    """Return what matches a key of the front matter with its value, which may go on over lines that are indented."""
+    return re.compile(rf"^(?:{key}|'{key}'|\"{key}\")[ \t]*:.*\n(?:(?:[ \t-].*|\r?)\n)*", re.MULTILINE)
 
 
 def _lint_value(key: str, value: object) -> PublishError | None:

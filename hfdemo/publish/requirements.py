@@ -23,6 +23,16 @@ ZERO_GPU_TORCH = ("2.8.0", "2.9.1", "2.10.0", "2.11.0")
 SHARED_WITH_BUILD = ("huggingface-hub", "pydantic", "uvicorn", "jinja2")
 """Packages that the build installs, too, in versions it chooses: pinning another version fails the build."""
 
+SPACE = {
+    "os_name": "posix",
+    "sys_platform": "linux",
+    "platform_system": "Linux",
+    "platform_machine": "x86_64",
+    "implementation_name": "cpython",
+    "platform_python_implementation": "CPython",
+}
+"""The machine of a Space, as markers name it; its version of Python counts as the one that runs here."""
+
 PEFT = "peft>=0.18,<1"
 """What a Space needs to load an adapter; the same as the package's extra."""
 
@@ -55,7 +65,7 @@ def pins(requirements: str, zero_gpu: bool) -> list[tuple[str, str]]:
 
     A build would take whatever version is the newest that day, which nobody has tried.
     """
-    return [(line, f"{asked}=={found}") for line, asked, found in _open_ended(requirements, zero_gpu) if found]
+    return [(line, pinned) for line, pinned in _open_ended(requirements, zero_gpu) if pinned]
 
 
 def lint(requirements: str, sdk_version: str, zero_gpu: bool) -> list[PublishError]:
@@ -77,9 +87,9 @@ def lint(requirements: str, sdk_version: str, zero_gpu: bool) -> list[PublishErr
             found.append(PublishError("requirement_other_file", line=line.strip()))
         elif requirement and requirement.url and _is_moving(requirement.url):
             found.append(PublishError("requirement_moving", line=line.strip()))
-        elif requirement and (finding := _lint_one(requirement, sdk_version, zero_gpu)):
+        elif requirement and _is_for_space(requirement) and (finding := _lint_one(requirement, sdk_version, zero_gpu)):
             found.append(finding)
-    unlimited = [line for line, _, installed in _open_ended(requirements, zero_gpu) if not installed]
+    unlimited = [line for line, pinned in _open_ended(requirements, zero_gpu) if not pinned]
     return found + [PublishError("requirement_open", line=line) for line in unlimited]
 
 
@@ -97,18 +107,17 @@ def lint_names(requirements: str, needed: Iterable[str]) -> list[PublishError]:
     return [PublishError("requirement_none", names=", ".join(wanted))]
 
 
-def _open_ended(requirements: str, zero_gpu: bool) -> list[tuple[str, str, str]]:
-    """Return the lines without an upper limit, what they ask for, and the version here, if it is one they allow."""
+def _open_ended(requirements: str, zero_gpu: bool) -> list[tuple[str, str]]:
+    """Return the lines without an upper limit, each with the same that has one; "" if there is none to take here."""
     brought = {*PINNED_BY_BUILD, *(("torch",) if zero_gpu else ())}
     found = []
     for line in requirements.splitlines():
         requirement = _read_or_none(line)
-        if requirement is None or requirement.url or _name(requirement) in brought:
+        if requirement is None or requirement.url or _name(requirement) in brought or not _is_for_space(requirement):
             continue
         if {specifier.operator for specifier in requirement.specifier} & {"<", "<=", "==", "===", "~="}:
             continue
-        extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
-        found.append((line.strip(), f"{requirement.name}{extras}", _installed(requirement)))
+        found.append((line.strip(), _pinned(requirement)))
     return found
 
 
@@ -117,13 +126,22 @@ def _is_moving(url: str) -> bool:
     return url.startswith(("git+", "hg+", "svn+", "bzr+")) and "@" not in urlsplit(url).path
 
 
-def _installed(requirement: Requirement) -> str:
-    """Return the version that is installed here, without its local part; "" if there is none that is allowed."""
+def _pinned(requirement: Requirement) -> str:
+    """Return a requirement of the version that is installed here; "" if there is none that it allows."""
     try:
-        found = version(requirement.name).partition("+")[0]
+        found = version(requirement.name).partition("+")[0]  # without its local part
     except PackageNotFoundError:
         return ""
-    return found if requirement.specifier.contains(found, prereleases=True) else ""
+    if not requirement.specifier.contains(found, prereleases=True):
+        return ""
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    marker = f"; {requirement.marker}" if requirement.marker else ""
+    return f"{requirement.name}{extras}=={found}{marker}"
+
+
+def _is_for_space(requirement: Requirement) -> bool:
+    """Tell whether a Space installs what a marker may leave to other machines."""
+    return requirement.marker is None or requirement.marker.evaluate(SPACE)
 
 
 def _lint_one(requirement: Requirement, sdk_version: str, zero_gpu: bool) -> PublishError | None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from compileall import compile_dir
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -746,6 +747,33 @@ def test_requirements_without_what_the_program_needs_are_refused(publish, folder
 def test_the_name_of_a_secret_that_no_space_can_have_is_refused_in_a_dry_run_too(publish):
     text = publish("my-chat", "--dry-run", "--secret", "1 key", "--language", "en", status=38)
     assert "1 key" in text
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]], ids=["for real", "dry run"])
+def test_a_secret_that_is_given_with_its_name_is_not_shown(publish, options):
+    text = publish("my-chat", *options, "--secret", f"KEY={SECRET}", "--language", "en", status=38)
+    assert "Give only the name, --secret KEY:" in text
+
+
+def test_a_dry_run_finds_a_secret_in_the_files(publish, folder):
+    (folder / "hfdemo" / "extra.py").write_text(f'key = "{SECRET}"\n')
+    text = publish("my-chat", "--dry-run", "--secret", "KEY", "--language", "en", status=37, KEY=SECRET)
+    assert "hfdemo/extra.py" in text and "KEY" in text
+
+
+def test_a_model_without_a_name_is_refused(publish, hub):
+    assert "No model is named" in publish("my-chat", "--model", "", "--language", "en", status=2)
+    assert not hub.spaces.by_id
+
+
+def test_what_a_space_does_not_install_needs_no_limit(publish, hub, folder):
+    lines = (folder / "requirements.txt").read_text()
+    windows, limited = 'pywin32; sys_platform == "win32"', 'packaging; sys_platform != "win32"'
+    (folder / "requirements.txt").write_text(f"{lines}{windows}\n{limited}\n")
+    publish("my-chat")
+    sent = space(hub).files["requirements.txt"].decode().splitlines()
+    assert windows in sent
+    assert f'packaging=={version("packaging")}; sys_platform != "win32"' in sent
 
 
 def test_a_byte_order_mark_hides_nothing(publish, hub, folder):

@@ -172,6 +172,24 @@ def test_a_title_is_read_back_as_it_was(title):
     assert changed.split("---", 2)[2] == (ROOT / "README.md").read_text("utf-8").split("---", 2)[2]
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "title: >-\n  My\n  chat\n",
+        "title: |\n\n  My\n\n  chat\n",
+        '"title": x\n',
+        "'title' : 'a\n  b'\n",
+        "title : x\n",
+    ],
+)
+def test_a_title_is_read_back_however_the_one_before_was_written(lines):
+    before = readme(title=None).replace("---\n", f"---\n{lines}", 1)
+    assert read(before)["title"]
+    for line_end in ("\n", "\r\n"):
+        changed = with_title(before.replace("\n", line_end), "채팅")
+        assert read(changed) == GOOD | {"title": "채팅"}
+
+
 def test_a_title_comes_where_there_was_none():
     assert read(with_title(readme(title=None), "채팅"))["title"] == "채팅"
     with pytest.raises(PublishError):
