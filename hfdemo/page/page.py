@@ -267,6 +267,9 @@ def _print_address(page: gradio_private.PageBlocks, language: Language, command:
     lines = []
     if not page.is_colab:  # its machine can't be reached from outside
         lines.append(f"Running on local URL:  {page.protocol}://{page.server_name}:{page.server_port}")
+        asked = os.environ.get("GRADIO_SERVER_PORT")
+        if asked and int(asked) != page.server_port:
+            lines.append(say("start.other_port", language, port=asked))
     if page.share_url:
         lines += [f"Running on public URL: {page.share_url}", say("start.link_lasts", language)]
     elif page.is_colab or page.space_id:

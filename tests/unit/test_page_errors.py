@@ -39,6 +39,16 @@ def test_who_asked_for_no_link_is_told_how_to_get_one(share, monkeypatch, capsys
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("asked", [None, "7860", "7850"])
+def test_who_asked_for_a_port_that_is_taken_is_told(asked, language, monkeypatch, capsys):
+    if asked:
+        monkeypatch.setenv("GRADIO_SERVER_PORT", asked)
+    _print_address(Served(), language, "hfdemo")
+    told = f"* {say('start.other_port', language, port=asked)}"
+    assert (told in capsys.readouterr().out.splitlines()) is (asked == "7850")
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
 @pytest.mark.parametrize("is_there", [True, False])
 def test_who_asked_for_a_link_and_got_none_is_told_why(is_there, language, tmp_path, monkeypatch, capsys):
     program = tmp_path / "frpc"
