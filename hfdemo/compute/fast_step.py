@@ -155,6 +155,11 @@ class FastStep:
             ahead = rows - 1
         return ahead
 
+    @property
+    def rows_alike(self) -> int:
+        """Up to how many tokens every weight is multiplied as it is for one."""
+        return min(self._few_rows, default=LONGEST_DRAFT + 1)
+
     def _angles(self, positions: list[int] | slice) -> tuple[Tensor, Tensor]:
         """Return cosines and sines for queries, keys and values, of shape [kinds, tokens, all heads, head size]."""
         rotated, size = self._heads + self._kv_heads, self._head_size
@@ -242,7 +247,8 @@ def make_fast_step(
     cache = step.new_cache()
     step.read(torch.zeros(2, dtype=torch.long), cache)
     step.record(cache, chats)
-    ahead = step.look_ahead(cache) if packed.tokens_ahead is None else packed.tokens_ahead
+    known = packed.tokens_ahead  # when they were packed, more rows may have been multiplied as they are
+    ahead = step.look_ahead(cache) if known is None else min(known, step.rows_alike - 1)
     packed.tokens_ahead = step.tokens_ahead = ahead
     return step
 

@@ -11,6 +11,7 @@ import torch
 
 from hfdemo.compute import cpu_weights, fast_step
 from hfdemo.compute.packed_weights import PackedWeights
+from hfdemo.compute.step import LONGEST_DRAFT
 from hfdemo.models import packed_cache
 from hfdemo.models.check import check_model
 from hfdemo.models.choose import parse_model
@@ -209,6 +210,14 @@ def test_a_model_is_the_same_and_nothing_of_it_is_packed_or_compared_again(folde
     second = loaded(folder)
     assert torch.equal(logits(second), expected)
     assert second.step.tokens_ahead == ahead
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_no_draft_is_longer_than_the_rows_that_are_multiplied_as_one_is_now(folder, rows, monkeypatch):
+    monkeypatch.setattr("hfdemo.compute.cpu_weights.few_rows", lambda *_: 32)
+    assert loaded(folder).step.tokens_ahead == LONGEST_DRAFT
+    monkeypatch.setattr("hfdemo.compute.cpu_weights.few_rows", lambda *_: rows)
+    assert loaded(folder).step.tokens_ahead == rows - 1
 
 
 def test_a_model_that_no_step_covers_is_kept_too(folder, monkeypatch):
