@@ -37,6 +37,9 @@ STOPPED_WITHIN_S = 1.0
 DELIVERED_WITHIN_S = 0.5
 """How long the end of a reply may take to reach its reader."""
 
+MAX_READERS = 4
+"""How many pages may show one reply at one time: each of them is drawn to anew."""
+
 MAX_OF_ONE_VISITOR = 2
 """How many replies of one visitor may come or wait: one comes, and one waits."""
 
@@ -133,9 +136,15 @@ class Answering:
         return answer
 
     def find(self, turn: str, visitor: str = "") -> "Answer | None":
-        """Return the reply to a turn, if it comes or has ended lately; it is this visitor's, too, from now on."""
+        """Return the reply to a turn, if it comes or has ended lately; it is this visitor's, too, from now on.
+
+        Raises:
+            Busy: as many pages show it as may.
+        """
         answer = self._by_turn.get(turn)
         if answer:
+            if answer.readers >= MAX_READERS:
+                raise Busy("busy_visitor")
             answer.visitors.add(visitor)
             answer.came_back()
         return answer
@@ -248,6 +257,11 @@ class Answer:
     def thought(self) -> str:
         """What the model has thought so far."""
         return self._so_far.thought if self._so_far else ""
+
+    @property
+    def readers(self) -> int:
+        """How many read it now."""
+        return len(self._readers)
 
     def begin(self, engine: Engine, request: ChatRequest) -> None:
         """Let the engine write, in the caller's context: there ZeroGPU keeps a visitor's quota token."""

@@ -347,6 +347,11 @@ def listens_on(environ: Mapping[str, str]) -> str:
     return environ.get("GRADIO_SERVER_NAME", "").strip()
 
 
+def asked_port(environ: Mapping[str, str]) -> int:
+    """Return the port at which the page is to be served; 0 if none is named."""
+    return int(environ.get("GRADIO_SERVER_PORT") or 0)
+
+
 def is_shared(environ: Mapping[str, str]) -> bool:
     """Tell whether the host asks for a share link, as Gradio reads it."""
     return environ.get("GRADIO_SHARE", "").lower() == "true"

@@ -46,6 +46,7 @@ OTHER_STATUSES = {
     "unknown_model": 404,
     "credit_sign_in": 403,
     "busy": 503,
+    "busy_for": 503,
     "closing": 503,
     "gpu_quota": 429,
     "gpu_runs": 429,

@@ -3,14 +3,12 @@
 `tests/unit/test_gradio_private.py` fails first if Gradio changes any of it. Seen in Gradio 6.31.
 """
 
-import asyncio
 import os
 import sys
 from collections import ChainMap
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from copy import copy
-from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -277,14 +275,18 @@ class LeanSession(state_holder.SessionState):
 
 
 def _forget_streams_that_ended(queue: Any) -> None:
-    """Drop what Gradio keeps of sessions whose events have all been told: 4 kB each, of the last 2,000 sessions.
+    """Drop what Gradio keeps of sessions whose events have all been told, or can be told no more.
 
-    The next event of a session makes it anew. Source: `push` in gradio/queueing.py.
+    These are 4 kB each, of the last 2,000 sessions, and the ids of their events, of all sessions there ever were. The
+    next event of a session makes it anew. Source: `push` in gradio/queueing.py.
     """
     messages, pending = queue.pending_messages_per_session, queue.pending_event_ids_session
     for session in [session for session in messages if not pending.get(session) and messages[session].empty()]:
         del messages[session]
         pending.pop(session, None)
+    for session, events in list(pending.items()):
+        if session not in messages and not any(event in queue.event_ids_to_events for event in list(events)):
+            pending.pop(session, None)
 
 
 class _KeepsNothing(dict[int, Any]):
@@ -349,38 +351,6 @@ def _is_free(queue: Any, session: str) -> bool:
     return True
 
 
-@contextmanager
-def leaving_call() -> Iterator[None]:
-    """Mark the current call as abandoned when what runs in it is over.
-
-    While `spaces` waits for a GPU, it looks at this; else it would take one from the visitor's quota in the end. A
-    call that ends by itself must not be marked before Gradio has sent its last message: to an abandoned one it sends
-    nothing more.
-    """
-    event = _current_event()
-    try:
-        yield
-    except (asyncio.CancelledError, GeneratorExit):
-        if event is not None:
-            event.alive = False
-        raise
-    finally:
-        if event is not None and event.alive:
-            leaving = asyncio.create_task(_leave(event))
-            _leaving.add(leaving)
-            leaving.add_done_callback(_leaving.discard)
-
-
-_leaving: set[asyncio.Task[None]] = set()  # the event loop itself keeps no task alive
-
-
-async def _leave(event: Any) -> None:
-    queue = _queue()
-    while event in _running_events(queue):
-        await asyncio.sleep(0.05)
-    event.alive = False
-
-
 def with_visitors_token(app: ASGIApp) -> ASGIApp:
     """Return an app in whose requests `spaces` finds whose quota of ZeroGPU pays, as it does in Gradio's events.
 
@@ -401,21 +371,6 @@ def is_one_call(session: str, headers: Mapping[str, str]) -> bool:
     session of the client that this has of its own, which says so in a header (gradio/mcp.py).
     """
     return bool(session == LocalContext.event_id.get(None)) or headers.get("x-gradio-user") == "mcp"
-
-
-def _queue() -> Any:
-    blocks = LocalContext.blocks.get(None)
-    return None if blocks is None else blocks._queue
-
-
-def _current_event() -> Any:
-    call = LocalContext.event_id.get(None)
-    return next((event for event in _running_events(_queue()) if event._id == call), None)
-
-
-def _running_events(queue: Any) -> list[Any]:
-    jobs = () if queue is None else queue.active_jobs  # an empty queue is false
-    return list(chain.from_iterable(events or () for events in jobs))
 
 
 def open_tunnel(port: int, share_token: str) -> str:

@@ -28,7 +28,7 @@ from hfdemo.page.model_menu import ModelMenu, offers_models
 from hfdemo.page.starters import starter_cards, starter_language, starter_system_prompts
 from hfdemo.page.status_bar import StatusBar
 from hfdemo.page.theme import make_theme
-from hfdemo.settings import Settings, is_shared, listens_on
+from hfdemo.settings import Settings, asked_port, is_shared, listens_on
 from hfdemo.web.failures import few_a_second, keep_words_out
 from hfdemo.web.guard import Guarded, guard
 from hfdemo.web.headers import PagePolicy
@@ -38,6 +38,10 @@ from hfdemo.web.presence import Presence
 from hfdemo.words import LANGUAGES, Language, as_language, say, texts
 
 ASSETS = Path(__file__).parent / "assets"
+
+USUAL_JOBS, OTHER_JOBS = 40, 16
+"""How many events Gradio runs at one time by itself. A reply is one until it has ended, also while it waits, and there
+are others beside replies."""
 
 QUEUE_POLL_S = 0.03
 """How often Gradio looks for new events. By itself it does so 1,000 times a second (20 times on Windows), which takes
@@ -204,9 +208,10 @@ def launch(
         command: how the command line is called here.
         options: more arguments for `Blocks.launch`.
     """
-    answering = page.answering
+    answering, settings = page.answering, settings or Settings()
+    jobs = max(USUAL_JOBS, settings.max_waiting + OTHER_JOBS)
     with gradio_private.without_server_app():
-        page.queue(api_open=False, max_size=64, default_concurrency_limit=None)
+        page.queue(api_open=False, max_size=jobs + OTHER_JOBS, default_concurrency_limit=None)
     gradio_private.set_queue_poll_interval(page, QUEUE_POLL_S)
     gradio_private.let_guard_read_proxies()
     gradio_private.log_failures_in_one_line()
@@ -214,7 +219,6 @@ def launch(
     logging.getLogger("uvicorn.error").addFilter(few_a_second)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # whoever sends an odd form is told so
     keep_words_out()
-    settings = settings or Settings()
     if door and settings.platform == "zerogpu":
         door = gradio_private.with_visitors_token(door)
     guarded = Guarded(
@@ -238,6 +242,7 @@ def launch(
             enable_monitoring=False,
             run_history=False,
             max_file_size="1b",
+            max_threads=jobs,
             state_session_capacity=500,
             ssr_mode=False,
             prevent_thread_lock=True,
@@ -267,8 +272,8 @@ def _print_address(page: gradio_private.PageBlocks, language: Language, command:
     lines = []
     if not page.is_colab:  # its machine can't be reached from outside
         lines.append(f"Running on local URL:  {page.protocol}://{page.server_name}:{page.server_port}")
-        asked = os.environ.get("GRADIO_SERVER_PORT")
-        if asked and int(asked) != page.server_port:
+        asked = asked_port(os.environ)
+        if asked and asked != page.server_port:
             lines.append(say("start.other_port", language, port=asked))
     if page.share_url:
         lines += [f"Running on public URL: {page.share_url}", say("start.link_lasts", language)]

@@ -15,7 +15,7 @@ from hfdemo.chat.messages import read_message
 from hfdemo.chat.reply import Receipt
 from hfdemo.page.controls import read_page_options
 from hfdemo.page.errors import shown_errors
-from hfdemo.page.gradio_private import is_one_call, leaving_call
+from hfdemo.page.gradio_private import is_one_call
 from hfdemo.page.language import language_of
 from hfdemo.page.program_clients import Client, ProgramClients
 from hfdemo.page.turn import access_token_of, address_of, request_of
@@ -79,17 +79,17 @@ class ProgramDoor:
             token = access_token_of(request)
             turn = replace(request_of(asked.path, options), cache_key=key, access_token=token)
             answer = self._answering.answer(turn, session if comes_again else "", address)
-            reply = Turn(new_id(), asked.head, "assistant", "")
-            with leaving_call():
-                async with aclosing(answer.deltas()) as deltas:
-                    async for delta in deltas:
-                        content, thought = delta.added_to(reply.content, reply.thought)
-                        reply = replace(reply, content=content, thought=thought)
-                        if comes_again:
-                            coming = None if delta.receipt else answer  # an ended one would take 4 kB
-                            so_far = Client(asked.put(reply), key, coming, delta.receipt)
-                            self._clients.keep(session, address, so_far)
-                        yield reply.content
+            reply, receipt = Turn(new_id(), asked.head, "assistant", ""), None
+            async with aclosing(answer.deltas()) as deltas:
+                async for delta in deltas:
+                    content, thought = delta.added_to(reply.content, reply.thought)
+                    reply, receipt = replace(reply, content=content, thought=thought), delta.receipt
+                    if comes_again:
+                        coming = None if receipt else answer  # an ended one would take 4 kB
+                        # A message to which nothing came is asked once more, and must not stand there twice.
+                        said = asked.put(reply) if content or thought else before
+                        self._clients.keep(session, address, Client(said, key, coming, receipt))
+                    yield reply.content
 
     async def receipt(self, request: gr.Request) -> dict[str, Any] | None:
         """Answer a call: the receipt of the last reply to the same program, or null if it failed or there is none."""
@@ -98,8 +98,8 @@ class ProgramDoor:
         if client is None:
             return None
         receipt = client.receipt or await _receipt_of(client.answer)
-        thought = client.conversation.path[-1].thought
-        return {**asdict(receipt), "thought": thought} if receipt else None
+        reply = client.conversation.reply
+        return {**asdict(receipt), "thought": reply.thought if reply else ""} if receipt else None
 
 
 async def _receipt_of(answer: Answer | None) -> Receipt | None:

@@ -17,7 +17,6 @@ from hfdemo.engines.protocol import Status
 from hfdemo.errors import GenerationFailed
 from hfdemo.page.controls import PageOptions
 from hfdemo.page.drawing import Entry, LiveDrawing, draw, draw_progress
-from hfdemo.page.gradio_private import leaving_call
 from hfdemo.page.receipt import meter_text
 from hfdemo.page.status import progress_text
 from hfdemo.web.clients import client_of
@@ -73,7 +72,9 @@ class TurnView:
         self.add(delta)
         self._kept_at = time.monotonic()
         box = gr.update(submit_btn=False, stop_btn=True)
-        data = gr.skip() if self.turn.goes_on else to_data(self.turn.asked)
+        before = self.turn.goes_on
+        # without its receipt, the reply that goes on is one that comes, also for a page that is loaded again
+        data = to_data(self._with_reply(replace(before, receipt=None)) if before else self.turn.asked)
         earlier, self._question = draw(self.turn.asked.path, self.language)
         return box, earlier, self._latest(delta), data, gr.update(visible=False), self._meter(delta.used_tokens)
 
@@ -201,18 +202,17 @@ async def follow(answer: Answer, view: TurnView) -> AsyncGenerator[Update]:
     """Yield what the page shows until a reply has ended, also one that comes already."""
     begun = False
     try:
-        with leaving_call():
-            async with aclosing(answer.deltas()) as deltas:
-                async for delta in deltas:
-                    if not begun:
-                        begun = True
-                        yield view.begun(delta)
-                    elif not delta.receipt:
-                        yield view.going_on(delta)
-                    else:
-                        view.add(delta)
-                    if delta.receipt:
-                        yield view.ended(delta.receipt)
+        async with aclosing(answer.deltas()) as deltas:
+            async for delta in deltas:
+                if not begun:
+                    begun = True
+                    yield view.begun(delta)
+                elif not delta.receipt:
+                    yield view.going_on(delta)
+                else:
+                    view.add(delta)
+                if delta.receipt:
+                    yield view.ended(delta.receipt)
     except Exception:
         if begun:
             yield view.failed()

@@ -32,7 +32,8 @@ def test_the_box_is_in_view_whatever_comes(scripted, scripted_chat):
         scripted.engine.enqueue("a line\n\n" * 30)
         scripted_chat.send("more\n" * 5)
         scripted_chat.wait_for_reply()
-    scripted.engine.enqueue(*[piece for number in range(1000) for piece in (f"word {number}\n\n" * 5, 0.25)])
+    # A line at a time: the end is near also in the moment between a piece and the scrolling that follows it.
+    scripted.engine.enqueue(*[piece for number in range(1000) for piece in (f"word {number}\n\n", 0.5)])
     scripted_chat.send("all")
     expect(scripted_chat.replies.last).to_contain_text("word 5")
     for width, height in SIZES:

@@ -48,6 +48,22 @@ def test_a_letter_that_is_being_composed_when_the_reply_begins_stays_whole(count
     assert replies(counting) == [WORDS[:3]]
 
 
+def test_stop_ends_also_the_reply_to_a_message_that_comes_to_the_server_behind_it(scripted, scripted_chat):
+    slow = """const { fetch } = window;
+        window.fetch = async (...asked) => {
+            if (String(asked[0]).includes("queue/join")) await new Promise((resolve) => setTimeout(resolve, 2500));
+            return fetch(...asked);
+        };"""
+    scripted_chat.page.evaluate(f"() => {{ {slow} }}")
+    scripted.engine.enqueue("one ", 60.0, "two")
+    scripted_chat.box.fill("Hello")
+    scripted_chat.send_button.click()
+    scripted_chat.page.wait_for_timeout(600)  # a double click on Send is one
+    scripted_chat.stop_button.click()
+    scripted_chat.send_button.wait_for(timeout=20_000)
+    assert scripted.engine.stopped == [True]
+
+
 def test_nothing_is_sent_beside_a_starter(counting):
     is_locked = "document.querySelector('#transcript button.example').click(), hfdemo.isReplying()"
     assert counting.page.evaluate(is_locked) is True

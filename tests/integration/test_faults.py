@@ -97,8 +97,9 @@ def client(served):
     opened.close()
 
 
-def ask(client: Client) -> str:
-    client.reset_session()
+def ask(client: Client, anew: bool = True) -> str:
+    if anew:
+        client.reset_session()
     return client.predict(message="What is the capital of Korea?", temperature=0, max_new_tokens=24, api_name="/chat")
 
 
@@ -147,6 +148,19 @@ def fail_once(place: str, served: Served, client: Client, monkeypatch, caplog) -
     assert_nothing_left(served)
     assert ask(client) == right
     wait_until(lambda: threads_of_turns() == [], 5)
+
+
+@pytest.mark.parametrize("served", STEPPED, indirect=True)
+def test_a_message_whose_reply_failed_stands_in_the_conversation_once(served, client, monkeypatch):
+    right = right_reply(client)
+    client.reset_session()
+    step = type(served.local.model.step)
+    for _ in range(2):
+        with monkeypatch.context() as patch, pytest.raises(AppError):
+            patch.setattr(step, "read", failing(step.read, 1))
+            ask(client, anew=False)
+        assert client.predict(api_name="/receipt") is None
+    assert ask(client, anew=False) == right
 
 
 @pytest.mark.parametrize("served", STEPPED, indirect=True)

@@ -272,6 +272,20 @@ def test_who_leaves_the_line_never_takes_a_gpu(space, scheduler):
     assert scheduler.loans[1].gpu == -1
 
 
+def test_a_program_that_hangs_up_in_the_line_never_takes_a_gpu(space, scheduler):
+    writing = begin(visit(space, "ann"))
+    wait_for_loan(scheduler)
+    headers = {"Authorization": f"Bearer {KEY}", "X-IP-Token": token_of("ben")}
+    with pytest.raises(httpx.ReadTimeout):
+        asked = {"messages": [{"role": "user", "content": STORY}]}
+        httpx.post(f"{space.url}/v1/chat/completions", headers=headers, json=asked, timeout=2)
+    wait_until(lambda: len(scheduler.loans) == 2 and scheduler.loans[1].left, 20, "nobody in the line")
+    writing.cancel()
+    wait_until(lambda: not scheduler.lent, 20, "the GPU is given back")
+    assert scheduler.loans[1].gpu == -1
+    assert "closed by visitor" not in space.log() and "asking ZeroGPU" not in space.log()
+
+
 def test_a_message_that_does_not_fit_is_refused_without_a_gpu(space, scheduler):
     with pytest.raises(AppError, match="holds 8,192"):
         ask(visit(space), "word " * 9000)

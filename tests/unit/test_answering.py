@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from contextvars import ContextVar
 from dataclasses import replace
 from itertools import pairwise
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hfdemo import answering as answering_module
-from hfdemo.answering import Answer, Answering
+from hfdemo.answering import MAX_READERS, Answer, Answering
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
 from hfdemo.chat.reply import Delta, StopSignal
@@ -468,6 +468,28 @@ def test_a_reply_that_failed_leaves_its_place_and_has_no_receipt():
         assert answer.ended.result(5) is None and answering._answers == []
 
     asyncio.run(fail())
+
+
+def test_few_pages_show_one_reply():
+    engine = ScriptedEngine()
+    engine.enqueue("a", 60.0)
+
+    async def look() -> None:
+        answering = Answering(engine)
+        answer = answering.answer(REQUEST, "me", turn="t")
+        async with AsyncExitStack() as pages:
+            shown = [await pages.enter_async_context(aclosing(answer.deltas())) for _ in range(MAX_READERS)]
+            for page in shown[1:]:
+                await anext(page)
+            assert answering.find("t", "me") is answer
+            await anext(shown[0])
+            with pytest.raises(Busy):
+                answering.find("t", "me")
+            await shown.pop().aclose()
+            assert answering.find("t", "me") is answer
+        answer.stop.set()
+
+    asyncio.run(look())
 
 
 def test_no_thread_is_left_when_many_readers_have_left():

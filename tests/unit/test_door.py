@@ -743,6 +743,7 @@ def test_a_large_conversation_is_taken_and_a_huge_one_is_not():
     [
         (InvalidInput("too_many_tokens", tokens=9, max_new_tokens=1, limit=5), 400, "context_length_exceeded", None),
         (Busy("busy", waiting=5), 503, "busy", "1"),
+        (Busy("busy_for", waiting=5, seconds=3), 503, "busy_for", "3"),
         (Busy("too_many_messages", seconds=7), 429, "too_many_messages", "7"),
         (InvalidInput("no_tools", name="tools"), 400, "no_tools", None),
         (InvalidInput("credit_sign_in"), 403, "credit_sign_in", None),

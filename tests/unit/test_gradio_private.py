@@ -2,22 +2,23 @@
 
 import asyncio
 import inspect
-import time
+from types import SimpleNamespace
 
 import gradio as gr
 import httpx
 import pytest
 from gradio import component_meta, http_server, networking, queueing, routes, state_holder, tunneling
 from gradio.components.chatbot import ChatbotDataMessages
-from gradio.context import LocalContext
 from gradio.i18n import I18nData
 from gradio_client import Client
 
+from hfdemo.answering import Answering
 from hfdemo.page import gradio_private
 from hfdemo.page.gradio_private import BareChatInterface
-from hfdemo.page.page import launch
-from tests.conftest import free_port, run_program
-from tests.fakes import ScriptedEngine, scripted_page
+from hfdemo.page.page import create_page, launch
+from hfdemo.settings import Settings
+from tests.conftest import free_port, run_program, wait_until
+from tests.fakes import ScriptedEngine, ScriptedHost, scripted_page
 
 
 class Bare(BareChatInterface):
@@ -88,6 +89,17 @@ def test_a_session_keeps_nothing_of_what_is_sent_or_shown_but_its_state(monkeypa
         assert client.predict("still here", api_name="/tell")["value"] == "still here 3"
     finally:
         page.close()
+
+
+def test_of_events_that_can_be_told_no_more_nothing_is_kept():
+    queue = SimpleNamespace(
+        pending_messages_per_session={"open": asyncio.Queue(), "done": asyncio.Queue()},
+        pending_event_ids_session={"open": {"a"}, "done": set(), "closed while it came": {"b"}, "closed": {"c"}},
+        event_ids_to_events={"b": object()},
+    )
+    gradio_private._forget_streams_that_ended(queue)
+    assert set(queue.pending_messages_per_session) == {"open"}
+    assert set(queue.pending_event_ids_session) == {"open", "closed while it came"}
 
 
 def test_a_call_by_position_may_lack_the_newest_parameters():
@@ -165,6 +177,23 @@ def test_one_app_is_made_for_a_page_and_that_when_it_is_served(monkeypatch):
     assert made == [page.app]
 
 
+def test_as_many_replies_come_at_one_time_as_the_host_lets_wait():
+    engine = ScriptedEngine()
+    for _ in range(45):  # more than Gradio's own number
+        engine.enqueue("a", 60.0)
+    settings = Settings(max_waiting=100)
+    page, port = create_page(Answering(engine, settings.max_waiting), settings, ScriptedHost(engine)), free_port()
+    launch(page, settings, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
+    try:
+        for _ in range(45):
+            call = {"data": ["Hi", ""]}
+            assert httpx.post(f"http://127.0.0.1:{port}/gradio_api/call/chat", json=call).status_code == 200
+        wait_until(lambda: len(engine.requests) == 45, 30, "all of them")
+    finally:
+        page.answering.close(0)
+        page.close()
+
+
 def test_the_queue_sleeps_between_two_looks_for_as_long_as_it_is_told():
     page = gr.Blocks().queue()
     assert page._queue.sleep_when_free <= 0.05
@@ -189,39 +218,6 @@ def test_names_of_types_are_those_of_gradio():
     assert gradio_private.I18nData is I18nData
     assert gradio_private.ChatbotDataMessages is ChatbotDataMessages
     assert isinstance(gr.I18n(en={"key": "text"})("key"), I18nData)
-
-
-def test_a_call_that_has_ended_is_left_and_its_last_update_arrives():
-    left: list[object] = []
-
-    async def answer():
-        call = LocalContext.event_id.get()
-        queue = LocalContext.blocks.get()._queue
-        left.extend(event for event in gradio_private._running_events(queue) if event._id == call)
-        with gradio_private.leaving_call():
-            yield "half"
-            yield "whole"
-
-    with gr.Blocks() as page:
-        box = gr.Textbox()
-        box.submit(answer, None, box, api_name="answer")
-    _, url, _ = page.queue().launch(prevent_thread_lock=True, quiet=True, **gradio_private.launch_options())
-    try:
-        assert Client(url, verbose=False).predict(api_name="/answer") == "whole"
-        deadline = time.monotonic() + 5
-        while left[0].alive and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert len(left) == 1 and left[0].alive is False
-    finally:
-        page.close()
-
-
-def test_leaving_outside_of_a_call_does_nothing():
-    async def leave() -> None:
-        with gradio_private.leaving_call():
-            pass
-
-    asyncio.run(leave())
 
 
 def test_a_tunnel_is_asked_for_as_gradio_does():

@@ -174,6 +174,15 @@ def test_a_continue_that_is_stopped_before_its_first_piece_leaves_the_reply_as_i
     assert page.conversation == before and page.can_continue is True
 
 
+def test_a_thought_that_goes_on_is_one_that_comes_also_for_a_page_that_is_loaded_again():
+    engine, before = ScriptedEngine(), answered(CUT)
+    cut = before.put(replace(before.reply, content=""))
+    engine.enqueue("<think>, so", 0.2, " it is")
+    page = run(engine, PageTurn(cut, cut.at(cut.path[0].id), goes_on=cut.reply), at_most=1)
+    assert page.conversation.reply.receipt is None
+    assert page.conversation.reply.id == cut.reply.id
+
+
 def test_a_thought_that_is_told_again_is_there_once():
     engine, before = ScriptedEngine(), answered(CUT)
     engine.enqueue("<think>Hm.</think>", "lo")

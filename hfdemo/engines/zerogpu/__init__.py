@@ -11,7 +11,9 @@ def set_up(settings: Settings, _: Callable[[], None]) -> Setup:
     import spaces  # before torch, which it makes believe that there is a GPU
 
     from hfdemo.engines.zerogpu.engine import ZeroGpuEngine
+    from hfdemo.engines.zerogpu.spaces_private import leave_line_when_stopped
 
+    leave_line_when_stopped()
     engine = ZeroGpuEngine(settings, spaces.GPU)
     engine.load()
     return Setup(engine, viewer=engine)

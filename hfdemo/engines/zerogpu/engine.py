@@ -24,6 +24,7 @@ from hfdemo.engines.protocol import Status
 from hfdemo.engines.receipts import log_receipt, nothing_written
 from hfdemo.engines.zerogpu.duration import GpuTime
 from hfdemo.engines.zerogpu.refusal import explain_gpu_refusal
+from hfdemo.engines.zerogpu.spaces_private import duration_factor, waits_for
 from hfdemo.engines.zerogpu.worker import FromWorker, SharedStop, write_reply
 from hfdemo.errors import Busy, GenerationFailed, HfdemoError
 from hfdemo.models.load import LoadedModel
@@ -98,7 +99,7 @@ class ZeroGpuEngine:
             Busy: more replies are asked for than the host allows.
             NoGpu: ZeroGPU lends none for this reply now.
         """
-        loan = self._ask_for_gpu(request)
+        loan = self._ask_for_gpu(request, stop)
         try:
             yield from self._deltas(loan, request, stop)
         finally:
@@ -140,7 +141,7 @@ class ZeroGpuEngine:
             raise not_there_error(self.status())
         return self._host.model
 
-    def _ask_for_gpu(self, request: ChatRequest) -> Loan:
+    def _ask_for_gpu(self, request: ChatRequest, stop: StopSignal) -> Loan:
         """Begin a reply, in a thread that may wait for the GPU as long as it takes."""
         model = self._model()
         reply_ids = self._prefixes.continued_ids(request)
@@ -155,7 +156,7 @@ class ZeroGpuEngine:
         self._stops[loan.slot].clear()
         context = copy_context()  # in it, `spaces` finds the token with which the visitor pays
         try:
-            loan.returned = in_thread(lambda: context.run(self._use_gpu, loan), "gpu-loan")
+            loan.returned = in_thread(lambda: context.run(self._use_gpu, loan, stop), "gpu-loan")
         except BaseException:  # the system gives no thread
             self._free_slot(loan)
             raise
@@ -165,13 +166,17 @@ class ZeroGpuEngine:
         """Return for how long a reply needs the GPU; `spaces` asks with what it gives to `_write_reply`."""
         return self._time.duration_s(request.time_limit_s)
 
-    def _use_gpu(self, loan: Loan) -> None:
+    def _use_gpu(self, loan: Loan, stop: StopSignal) -> None:
         """Ask for a GPU and hand on what comes from the worker, to its end: then the GPU was given back."""
+        waits_for.set(stop)
+        is_lent = False
         try:
             for item in self._write_reply_on_gpu(loan.request, loan.slot):
+                is_lent = True
                 loan.items.put(item)
         except Exception as error:
-            loan.items.put(explain_gpu_refusal(error))
+            if is_lent or not stop.is_set():  # else it has left the line
+                loan.items.put(explain_gpu_refusal(error))
         finally:
             loan.items.put(GenerationFailed("generation"))  # nobody reads this if the end was told
 
@@ -182,17 +187,3 @@ class ZeroGpuEngine:
     def _free_slot(self, loan: Loan) -> None:
         """Let another reply have the slot, once nobody reads this one and its GPU was given back."""
         self._free.put(loan.slot)
-
-
-def duration_factor() -> float:
-    """Return how many seconds `spaces` asks for, for each second of `duration`: on today's GPUs 1.5.
-
-    Durations are given for the slower GPUs that ZeroGPU had before. If the factor is unknown, 1 is assumed, which may
-    request too much time but never too little.
-    """
-    try:
-        from spaces.zero.config import get_config
-
-        return float(get_config()["duration_factor"])
-    except (ImportError, KeyError):
-        return 1.0

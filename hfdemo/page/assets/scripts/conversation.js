@@ -87,6 +87,13 @@
     if (isSecond && isSoon && event.target.closest("#message .stop-button")) event.stopImmediatePropagation();
   }, true);
 
+  // Stop may overtake a message that is still on its way, however long that takes: it is said until the reply has ended.
+  const STOP_AGAIN_MS = 1500;
+  let stopping = 0;
+  document.addEventListener("click", ({ target }) => {
+    if (target.closest?.("#message .stop-button")) stopping ||= setInterval(() => stopButton()?.click(), STOP_AGAIN_MS);
+  });
+
   // One reply comes at a time; the box stays open, and what was sent stays in it until the reply begins.
   hfdemo.lock = () => {
     if (hfdemo.isReplying()) throw new Error("A reply comes already.");
@@ -118,6 +125,8 @@
   // A reply's event has ended, and a message can be sent.
   hfdemo.replyEnded = (conversation) => {
     locked = false;
+    clearInterval(stopping);
+    stopping = 0;
     hfdemo.keep({ ...conversation, draft: undefined });
     if (sent) { // it was not taken: what was typed behind it is the next message
       const { text } = sent;
