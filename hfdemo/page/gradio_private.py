@@ -274,6 +274,10 @@ class LeanSession(state_holder.SessionState):
         """Keep nothing of what was sent or shown."""
 
 
+MOST_UNREAD = 500
+"""So many programs may leave the results of their calls unread."""
+
+
 def _forget_streams_that_ended(queue: Any) -> None:
     """Drop what Gradio keeps of sessions whose events have all been told, or can be told no more.
 
@@ -281,11 +285,17 @@ def _forget_streams_that_ended(queue: Any) -> None:
     next event of a session makes it anew. Source: `push` in gradio/queueing.py.
     """
     messages, pending = queue.pending_messages_per_session, queue.pending_event_ids_session
+
+    def has_ended(session: str) -> bool:
+        return not any(event in queue.event_ids_to_events for event in list(pending.get(session, ())))
+
     for session in [session for session in messages if not pending.get(session) and messages[session].empty()]:
         del messages[session]
-        pending.pop(session, None)
-    for session, events in list(pending.items()):
-        if session not in messages and not any(event in queue.event_ids_to_events for event in list(events)):
+    unread = list(filter(has_ended, list(messages)))
+    for session in unread[: max(0, len(unread) - MOST_UNREAD)]:  # else Gradio drops the oldest, also of open pages
+        del messages[session]
+    for session in list(pending):
+        if session not in messages and has_ended(session):
             pending.pop(session, None)
 
 

@@ -102,6 +102,18 @@ def test_of_events_that_can_be_told_no_more_nothing_is_kept():
     assert set(queue.pending_event_ids_session) == {"open", "closed while it came"}
 
 
+def test_calls_that_nobody_reads_push_no_open_page_out():
+    unread = {f"call {number}": {f"{number}"} for number in range(600)}
+    queue = SimpleNamespace(
+        pending_messages_per_session={session: asyncio.Queue() for session in ("page", *unread)},
+        pending_event_ids_session={"page": {"running"}, **unread},
+        event_ids_to_events={"running": object()},
+    )
+    gradio_private._forget_streams_that_ended(queue)
+    kept = ["page", *list(unread)[100:]]
+    assert list(queue.pending_messages_per_session) == list(queue.pending_event_ids_session) == kept
+
+
 def test_a_call_by_position_may_lack_the_newest_parameters():
     with gradio_private.PageBlocks() as page:
         old, kept, new = gr.Textbox(), gr.State("kept"), gr.Number()
