@@ -75,6 +75,7 @@ def _examine(named: str | None, settings: Settings, language: Language) -> None:
     if isinstance(source, EmbeddedModel):
         raise ModelLoadError(source.reason.key, "demo_instead", **source.reason.fields)
     checked = check_model(source, settings, machine)
+    _say(f"✓ {say('doctor.model', language, model=source.name)}")
     _say(table(checked.plan, language))
     refuse_misfit(checked.plan, settings)
     for note in checked.notes:
