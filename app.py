@@ -163,7 +163,6 @@ def main() -> None:
             make_door(answering),
             numbers,
             language=SETTINGS.language,
-            command="hfdemo" if __spec__ else "python -m hfdemo",  # run by the installed script, or as a file
         )
     except OSError as problem:
         error = explain_no_page(problem)

@@ -18,6 +18,7 @@ import sys
 
 from hfdemo import environment
 from hfdemo.arguments import read_arguments
+from hfdemo.errors import own_command
 from hfdemo.words import language_of_terminal
 
 READER_GONE = 141
@@ -81,7 +82,7 @@ def _variables(chosen: argparse.Namespace) -> dict[str, str]:
 
 def _program_name() -> str:
     """Return what was typed to get here: the installed script, or Python with the module."""
-    return "hfdemo" if os.path.basename(sys.argv[0]).startswith("hfdemo") else "python -m hfdemo"
+    return "hfdemo" if os.path.basename(sys.argv[0]).startswith("hfdemo") else own_command()
 
 
 def _runs_elsewhere(variables: dict[str, str]) -> bool:

@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 _ACCESS_TOKEN = re.compile(r"hf_(?!oauth_(?:scopes|expiration_minutes|authorized_org)\b)[A-Za-z0-9_]{8,}")
 """Anything that may be an access token; a Space has settings with similar names, which are not."""
 
+_PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+"""The folder that holds `app.py`; of an installed package, where packages are."""
+
 
 class HfdemoError(Exception):
     """Something a person can act on.
@@ -80,15 +83,21 @@ def install_command(*packages: str) -> str:
     command, and a whole path is nobody else's concern.
     """
     python = sys.executable
-    project = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if shutil.which("python") == python:
         python = "python"
-    elif python.startswith(project + os.sep):
-        python = os.path.relpath(python, project)
+    elif python.startswith(_PROJECT + os.sep):
+        python = os.path.relpath(python, _PROJECT)
     if " " in python:
         python = f'"{python}"'
     wanted = (f'"{package}"' if "[" in package else package for package in packages)  # some shells expand [...]
     return f"{python} -m pip install {' '.join(wanted)}"
+
+
+def own_command() -> str:
+    """Return how people call this program: by the script of the installed package, or by a Python of their system."""
+    if not os.path.exists(os.path.join(_PROJECT, "app.py")):
+        return "hfdemo"
+    return "py -m hfdemo" if os.name == "nt" else "python3 -m hfdemo"
 
 
 _OUT_OF_MEMORY = ("DefaultCPUAllocator", "out of memory")

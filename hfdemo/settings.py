@@ -10,7 +10,7 @@ from typing import Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from hfdemo.errors import SettingsError
-from hfdemo.variables import COPIED_ALONG, NUMBER_VARIABLES, refuse_network
+from hfdemo.variables import COPIED_ALONG, NUMBER_VARIABLES, ROOT_PATH, refuse_network
 from hfdemo.words import LANGUAGES, Language, language_of_terminal, say
 
 Platform = Literal["local", "colab", "space", "zerogpu"]
@@ -158,8 +158,9 @@ class Settings:
     """Where this runs, known from the variables that Colab and Spaces set."""
 
     private: bool = True
-    """Whether only this machine can reach the page: it listens on the loopback address and has no share link; or the
-    host says so with `HFDEMO_PRIVATE`, of a container whose port is published to the loopback address."""
+    """Whether only this machine can reach the page: it listens on the loopback address, and has neither a share link
+    nor a proxy before it; or the host says so with `HFDEMO_PRIVATE`, of a container whose port is published to the
+    loopback address."""
 
     @property
     def is_remote(self) -> bool:
@@ -283,7 +284,7 @@ def _read(environ: Mapping[str, str], defaults: Settings) -> Settings:
         language=_language(environ, "HFDEMO_LANGUAGE") or language_of_terminal(environ),
         metrics=_one_of(environ, "HFDEMO_METRICS", defaults.metrics, get_args(Offered)),
         platform=(platform := find_platform(environ)),
-        private=platform == "local" and _is_reached_from_here_only(environ),
+        private=platform == "local" and _is_private(environ),
     )
 
 
@@ -337,9 +338,18 @@ def find_platform(environ: Mapping[str, str]) -> Platform:
     return "colab" if environ.get("COLAB_RELEASE_TAG") or environ.get("COLAB_JUPYTER_IP") else "local"
 
 
-def _is_reached_from_here_only(environ: Mapping[str, str]) -> bool:
-    says_so = _one_of(environ, "HFDEMO_PRIVATE", "0", ("0", "1")) == "1"
-    return not is_shared(environ) and (says_so or listens_on(environ) in HERE_ONLY)
+def _is_private(environ: Mapping[str, str]) -> bool:
+    said = _one_of(environ, "HFDEMO_PRIVATE", "", ("0", "1"))
+    if said == "0" or is_shared(environ):
+        return False
+    return said == "1" or (listens_on(environ) in HERE_ONLY and not _is_behind_proxy(environ))
+
+
+def _is_behind_proxy(environ: Mapping[str, str]) -> bool:
+    """Tell whether the host names a proxy, a path or a name for it: others reach the page through it."""
+    return bool(
+        _proxies(environ) or _words(environ, "HFDEMO_ALLOWED_HOSTS") or environ.get(ROOT_PATH, "").strip().strip("/")
+    )
 
 
 def listens_on(environ: Mapping[str, str]) -> str:

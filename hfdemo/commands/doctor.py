@@ -11,7 +11,7 @@ from hfdemo.commands.check import table, try_template
 from hfdemo.commands.cpu import cpu_line
 from hfdemo.commands.endpoint import endpoint_lines
 from hfdemo.commands.terminal import ask_unseen, exit_status, prepare_terminal, warn_of_variables
-from hfdemo.errors import HfdemoError, ModelLoadError
+from hfdemo.errors import HfdemoError, ModelLoadError, own_command
 from hfdemo.interrupt import raise_on_interrupt
 from hfdemo.models.plan import Machine
 from hfdemo.models.plan_text import gigabytes_text, size_text
@@ -73,8 +73,9 @@ def _examine(named: str | None, settings: Settings, language: Language) -> None:
     _say(f"✓ {_account(settings, language)}")
     source = source or choose_model(named, machine.has_gpu)
     if isinstance(source, EmbeddedModel):
-        raise ModelLoadError(source.reason.key, "demo_instead", **source.reason.fields)
+        raise ModelLoadError(source.reason.key, "demo_instead", command=own_command(), **source.reason.fields)
     checked = check_model(source, settings, machine)
+    _say(f"✓ {say('doctor.model', language, model=source.name)}")
     _say(table(checked.plan, language))
     refuse_misfit(checked.plan, settings)
     for note in checked.notes:

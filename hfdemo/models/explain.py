@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from hfdemo.errors import HfdemoError, ModelLoadError, is_out_of_memory
+from hfdemo.errors import HfdemoError, ModelLoadError, is_out_of_memory, own_command
 from hfdemo.models.hub_private import constants, parse_ratelimit_headers
 from hfdemo.models.saved_token import saved_token
 from hfdemo.models.source import AdapterModel, HubModel, LocalModel, ModelSource
@@ -107,7 +107,7 @@ def _explain_answer(error: HfHubHTTPError, source: HubModel, platform: Platform)
     if isinstance(error, DisabledRepoError) or "access to this resource is disabled" in said:
         return ModelLoadError("disabled", model=name, page=page)
     if "fine-grained token" in said:
-        return ModelLoadError("token_lacks_right", advice("new_token", platform), model=name, **_token_pages())
+        return ModelLoadError("token_lacks_right", advice("new_token", platform), model=name, **_token_help())
     if isinstance(error, RevisionNotFoundError):
         return ModelLoadError("no_such_revision", model=name, revision=source.revision, page=f"{page}/refs")
     if isinstance(error, RemoteEntryNotFoundError):
@@ -116,11 +116,11 @@ def _explain_answer(error: HfHubHTTPError, source: HubModel, platform: Platform)
         if _sends_token(source):
             return ModelLoadError("no_such_model", model=name, page=page)
         return ModelLoadError(
-            "no_such_model_anonymous", advice("set_token", platform), model=name, page=page, **_token_pages()
+            "no_such_model_anonymous", advice("set_token", platform), model=name, page=page, **_token_help()
         )
     if _status(error) == 429:
         more = None if _sends_token(source) else advice("set_token", platform)  # tokens raise the limit
-        return ModelLoadError("rate_limited", more, model=name, seconds=seconds_to_wait(error), **_token_pages())
+        return ModelLoadError("rate_limited", more, model=name, seconds=seconds_to_wait(error), **_token_help())
     return ModelLoadError("hub_refused", model=name, status=_status(error))
 
 
@@ -140,7 +140,7 @@ def gated_error(key: str, source: HubModel, platform: Platform) -> HfdemoError:
         "requests": f"{SIGN_IN}/settings/gated-repos",
     }
     token_advice = advice("set_token", platform) if key == "gated_no_token" else None
-    return ModelLoadError(key, token_advice, **facts, **_token_pages())
+    return ModelLoadError(key, token_advice, **facts, **_token_help())
 
 
 def bad_token_error(source: str | None, platform: Platform) -> HfdemoError:
@@ -151,7 +151,7 @@ def bad_token_error(source: str | None, platform: Platform) -> HfdemoError:
         platform: where this runs.
     """
     return ModelLoadError(
-        "bad_token" if source else "bad_typed_token", advice("new_token", platform), source=source, **_token_pages()
+        "bad_token" if source else "bad_typed_token", advice("new_token", platform), source=source, **_token_help()
     )
 
 
@@ -160,8 +160,8 @@ def advice(topic: str, platform: Platform) -> str:
     return f"{topic}_{'space' if platform == 'zerogpu' else platform}"
 
 
-def _token_pages() -> dict[str, str]:
-    return {"tokens": f"{SIGN_IN}/settings/tokens"}
+def _token_help() -> dict[str, str]:
+    return {"tokens": f"{SIGN_IN}/settings/tokens", "command": own_command()}
 
 
 def _sends_token(source: HubModel) -> bool:

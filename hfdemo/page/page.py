@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from hfdemo.answering import Answering
 from hfdemo.chat.options import RECOMMENDED
 from hfdemo.engines.protocol import ModelCatalog, ModelHost, PromptViewer
+from hfdemo.errors import own_command
 from hfdemo.page import gradio_private
 from hfdemo.page.chat import ChatPage
 from hfdemo.page.controls import draw_controls, make_controls, settings_of
@@ -192,7 +193,6 @@ def launch(
     prevent_thread_lock: bool = False,
     quiet: bool = False,
     language: Language = "en",
-    command: str = "python -m hfdemo",
     **options: Any,
 ) -> None:
     """Serve the page until the process ends. Address, port and share link follow Gradio's own variables.
@@ -205,7 +205,6 @@ def launch(
         prevent_thread_lock: whether to return as soon as the page is served.
         quiet: whether not to print where the page is.
         language: of what is printed beside Gradio's own line.
-        command: how the command line is called here.
         options: more arguments for `Blocks.launch`.
     """
     answering, settings = page.answering, settings or Settings()
@@ -262,12 +261,12 @@ def launch(
         )
     gradio_private.bound_waiting_for_headers(page)
     if not quiet:
-        _print_address(page, language, command)
+        _print_address(page, language)
     if not prevent_thread_lock:
         page.block_thread()
 
 
-def _print_address(page: gradio_private.PageBlocks, language: Language, command: str) -> None:
+def _print_address(page: gradio_private.PageBlocks, language: Language) -> None:
     """Print where the page is, in Gradio's own words, which people and programs look for, and how to share it."""
     lines = []
     if not page.is_colab:  # its machine can't be reached from outside
@@ -283,6 +282,6 @@ def _print_address(page: gradio_private.PageBlocks, language: Language, command:
         missing = gradio_private.missing_tunnel_program()
         lines.append(say("start.no_link_program", language, **missing) if missing else say("start.no_link", language))
     else:
-        lines.append(say("start.how_to_share", language, command=command))
+        lines.append(say("start.how_to_share", language, command=own_command()))
     for line in lines:
         print(f"* {line}", flush=True)  # noqa: T201

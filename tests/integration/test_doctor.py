@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -133,7 +134,7 @@ def ask_anew(hub: Hub, home: Path) -> Iterator:
 
 TOKENS = f"{SIGN_IN}/settings/tokens"
 CASES = {
-    "1 gated, no token": ("org/gated", None, 11, [f"{SIGN_IN}/org/gated", TOKENS]),
+    "1 gated, no token": ("org/gated", None, 11, [f"{SIGN_IN}/org/gated", TOKENS, "doctor org/gated"]),
     "2 gated, not asked": ("org/gated", stand_in.NOT_ASKED_TOKEN, 12, [f"{SIGN_IN}/org/gated"]),
     "3 gated, pending": ("org/gated", stand_in.PENDING_TOKEN, 13, [f"{SIGN_IN}/settings/gated-repos"]),
     "4 gated, rejected": ("org/gated", stand_in.REJECTED_TOKEN, 14, [f"{SIGN_IN}/settings/gated-repos"]),
@@ -288,6 +289,23 @@ def test_all_is_well_with_an_open_model_and_says_whose_the_token_is(ask):
     for part in ("transformers ", "someone", "read", "HF_TOKEN", "free", "All is well"):
         assert part in answer.text
     assert ask("doctor", "org/gated", token=stand_in.GOOD_TOKEN).status == 0
+
+
+@pytest.mark.parametrize(("language", "line"), [("en", "✓ Model: "), ("ko", "✓ 모델: ")])
+def test_the_doctor_says_which_model_would_run(ask_anew, embedded_model, language, line):
+    answer = ask_anew("doctor", HFDEMO_MODEL=str(embedded_model), HFDEMO_LANGUAGE=language)
+    assert f"{line}{embedded_model.name}\n" in answer.text and answer.status == 0, answer.text
+
+
+def test_a_template_that_there_is_not_is_one_that_cant_be_used(ask_anew, embedded_model):
+    answer = ask_anew("check", str(embedded_model), HFDEMO_CHAT_TEMPLATE="nonesuch")
+    assert (answer.status, "'nonesuch'" in answer.text) == (28, True), answer.text
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is here")
+def test_a_package_that_is_missing_for_fewer_bits_has_its_status(ask_anew, embedded_model):
+    answer = ask_anew("check", str(embedded_model), "--quantize", "4bit")
+    assert (answer.status, "needs the bitsandbytes package" in answer.text) == (26, True), answer.text
 
 
 def bytes_of_8b(linears: float, head_and_embedding: float) -> int:

@@ -25,7 +25,7 @@ def test_behind_a_proxy_the_page_is_up(names, tiny, tmp_path):
     assert "Traceback" not in app.log()
     assert app.log().startswith(
         f"* Running on local URL:  {app.url}\n"
-        "* 다른 사람도 어디서나 최대 일주일 동안 쓸 수 있게 하려면: python -m hfdemo start --share\n"
+        "* 다른 사람도 어디서나 최대 일주일 동안 쓸 수 있게 하려면: python3 -m hfdemo start --share\n"
     )
     app.stop()
 

@@ -15,7 +15,7 @@ from hfdemo.chat.prompt import PromptBuilder
 from hfdemo.chat.request import ChatRequest
 from hfdemo.commands.prompt import CONTROL, read_messages, run
 from hfdemo.decoding.request import make_decode_request
-from hfdemo.errors import InvalidInput
+from hfdemo.errors import InvalidInput, own_command
 from hfdemo.models.load import load_prompts
 from tests.unit.families import Family, all_families, base_models
 
@@ -375,7 +375,7 @@ class TestRefusals:
         with pytest.raises(SystemExit) as exit_:
             main(["prompt", *arguments])
         assert exit_.value.code == 2
-        assert "usage: python -m hfdemo" in capsys.readouterr().err
+        assert f"usage: {own_command()}" in capsys.readouterr().err
 
 
 def test_says_all_in_the_language_that_is_asked_for(capsys, tmp_path, chat_model, monkeypatch):

@@ -19,6 +19,7 @@ import hfdemo
 from hfdemo import environment
 from hfdemo.__main__ import main, script
 from hfdemo.commands import publish
+from hfdemo.errors import own_command
 from hfdemo.python_version import require_python
 from hfdemo.words import say
 from tests.conftest import ROOT
@@ -221,7 +222,7 @@ def test_half_an_environment_is_taken_away_again(error, tmp_path, monkeypatch):
 def test_help_says_what_the_commands_do_without_any_package(arguments, tmp_path):
     command = [BASE_PYTHON, "-S", "-m", "hfdemo", *arguments]
     shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=20).stdout
-    assert "python -m hfdemo" in shown
+    assert own_command() in shown
     if len(arguments) == 1:
         assert "install the requirements and start the chat" in shown
         assert "install the requirements and run the tests" in shown
@@ -232,7 +233,7 @@ def test_a_command_that_is_none_is_refused_with_the_usage(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
-    assert "usage: python -m hfdemo" in capsys.readouterr().err
+    assert f"usage: {own_command()}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

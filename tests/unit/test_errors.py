@@ -20,6 +20,7 @@ from hfdemo.errors import (
     hide_tokens,
     install_command,
     is_out_of_memory,
+    own_command,
 )
 from hfdemo.words import texts
 from tests.conftest import ROOT
@@ -47,6 +48,19 @@ def test_an_error_speaks_each_language():
 def test_packages_are_installed_for_the_python_that_runs(python, named, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(python))
     assert install_command("peft", "a[b]") == f'{named} -m pip install peft "a[b]"'
+
+
+@pytest.mark.parametrize(("system", "named"), [("posix", "python3 -m hfdemo"), ("nt", "py -m hfdemo")])
+def test_the_program_is_named_as_people_call_it(system, named, monkeypatch):
+    monkeypatch.setattr("hfdemo.errors.os.name", system)
+    command = own_command()
+    monkeypatch.undo()  # before pytest asks for the system
+    assert command == named
+
+
+def test_an_installed_package_is_named_by_its_script(monkeypatch, tmp_path):
+    monkeypatch.setattr("hfdemo.errors._PROJECT", str(tmp_path))
+    assert own_command() == "hfdemo"
 
 
 def test_a_python_that_is_active_is_simply_python(monkeypatch, tmp_path):

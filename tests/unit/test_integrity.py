@@ -688,10 +688,10 @@ def test_layers_that_config_json_leaves_out_are_told(folder, caplog, capsys):
     assert notes() == []
     layers = json.loads((folder / "config.json").read_text())["num_hidden_layers"]
     change_config(folder, num_hidden_layers=layers - 1)
-    assert ["more layers (1)" in note for note in notes()] == [True]
+    assert ["does not count, and that are not used: 1." in note for note in notes()] == [True]
     assert "UNEXPECTED" not in caplog.text, "transformers' own table"
     assert check.run(str(folder), None, None, "en", False) == 0
-    assert "more layers (1)" in capsys.readouterr().out
+    assert "does not count, and that are not used: 1." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import logging
 import gradio as gr
 import pytest
 
-from hfdemo.errors import Busy, GenerationFailed, InvalidInput
+from hfdemo.errors import Busy, GenerationFailed, InvalidInput, own_command
 from hfdemo.page import gradio_private
 from hfdemo.page.errors import page_error, shown_errors
 from hfdemo.page.page import _print_address
@@ -31,10 +31,10 @@ class Served:
 @pytest.mark.parametrize("share", ["", "False"])
 def test_who_asked_for_no_link_is_told_how_to_get_one(share, monkeypatch, capsys):
     monkeypatch.setenv("GRADIO_SHARE", share)
-    _print_address(Served(), "en", "hfdemo")
+    _print_address(Served(), "en")
     assert capsys.readouterr().out.splitlines() == [
         "* Running on local URL:  http://127.0.0.1:7860",
-        f"* {say('start.how_to_share', 'en', command='hfdemo')}",
+        f"* {say('start.how_to_share', 'en', command=own_command())}",
     ]
 
 
@@ -43,7 +43,7 @@ def test_who_asked_for_no_link_is_told_how_to_get_one(share, monkeypatch, capsys
 def test_who_asked_for_a_port_that_is_taken_is_told(asked, language, monkeypatch, capsys):
     if asked:
         monkeypatch.setenv("GRADIO_SERVER_PORT", asked)
-    _print_address(Served(), language, "hfdemo")
+    _print_address(Served(), language)
     told = f"* {say('start.other_port', language, port=asked)}"
     assert (told in capsys.readouterr().out.splitlines()) is (asked == "7850")
 
@@ -57,7 +57,7 @@ def test_who_asked_for_a_link_and_got_none_is_told_why(is_there, language, tmp_p
     monkeypatch.setattr(gradio_private.tunneling, "BINARY_PATH", str(program))
     monkeypatch.setattr(gradio_private.tunneling, "BINARY_URL", "https://example.org/frpc")
     monkeypatch.setenv("GRADIO_SHARE", "true")
-    _print_address(Served(), language, "hfdemo")
+    _print_address(Served(), language)
     *_, last = capsys.readouterr().out.splitlines()
     facts = {} if is_there else {"address": "https://example.org/frpc", "path": str(program)}
     assert last == f"* {say('start.no_link' if is_there else 'start.no_link_program', language, **facts)}"

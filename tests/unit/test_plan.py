@@ -456,7 +456,7 @@ def test_a_card():
     assert card(make_plan(known_facts(QWEN_4B), T4)) == {
         "Parameters": "4.02B",
         "Memory": "Needs 9.6 GB, 15.0 GB free (8.0 GB for the weights, 604 MB for 4096 tokens of chat, 1.0 GB for the"
-        " program and its computation); at most 12.8 GB with cached prompts (0 MB) and 5 chats at once",
+        " program and its computation); at most 12.8 GB with cached prompts (0 MB) and chats at once (5)",
         "How it runs": "Entirely on the GPU Tesla T4, in float16",
         "Download": "8.0 GB, about 1 min at 800 Mbit/s",
         "Disk": "Enough space, 70.0 GB free",

@@ -66,6 +66,7 @@ def test_every_setting_is_read_from_its_variable():
         users=(("anna", "a:b"), ("ben", "c")),
         allowed_hosts=("chat.example.com", ".lan"),
         trusted_proxies=("10.0.0.0/8", "::1"),
+        private=False,
         max_request_mb=16,
         metrics="on",
     )
@@ -176,6 +177,15 @@ def test_users_without_name_or_password_or_named_twice_are_refused_without_telli
     assert "hush" not in str(refused.value)
 
 
+def test_behind_a_proxy_on_this_machine_visitors_have_limits_and_no_numbers_as_the_host_of_a_public_page_wants():
+    nginx = {"GRADIO_ROOT_PATH": "/chat", "HFDEMO_ALLOWED_HOSTS": "a.b", "HFDEMO_TRUSTED_PROXIES": "127.0.0.1"}
+    settings = from_env(nginx)
+    assert (settings.rate_per_minute, settings.max_of_one_address) == (20, 16)
+    assert (settings.has_metrics, settings.batched) == (False, True)
+    settings = from_env(nginx | {"HFDEMO_PRIVATE": "1"})
+    assert (settings.rate_per_minute, settings.has_metrics, settings.batched) == (0, True, False)
+
+
 def test_what_one_visitor_may_take_is_bounded_where_there_are_others():
     alone, among_others = from_env({}), from_env({"GRADIO_SERVER_NAME": "0.0.0.0", "HFDEMO_MAX_WAITING": "7"})
     assert (alone.rate_per_minute, alone.max_of_one_address) == (0, 32)
@@ -238,6 +248,14 @@ def test_the_place_is_told_from_what_it_sets(environ, place):
         ({"GRADIO_SERVER_NAME": "192.168.0.5"}, False),
         ({"GRADIO_SHARE": "True"}, False),
         ({"GRADIO_SHARE": "False"}, True),
+        ({"HFDEMO_TRUSTED_PROXIES": "127.0.0.1"}, False),
+        ({"FORWARDED_ALLOW_IPS": "127.0.0.1"}, False),
+        ({"HFDEMO_ALLOWED_HOSTS": "chat.example.com"}, False),
+        ({"GRADIO_ROOT_PATH": "/chat"}, False),
+        ({"HFDEMO_TRUSTED_PROXIES": " ", "HFDEMO_ALLOWED_HOSTS": "", "GRADIO_ROOT_PATH": "/"}, True),
+        ({"HFDEMO_TRUSTED_PROXIES": "127.0.0.1", "GRADIO_ROOT_PATH": "/chat", "HFDEMO_PRIVATE": "1"}, True),
+        ({"HFDEMO_PRIVATE": "0"}, False),
+        ({"HFDEMO_PRIVATE": " "}, True),
     ],
 )
 def test_a_page_is_private_if_only_this_machine_reaches_it(environ, private):
