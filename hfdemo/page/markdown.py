@@ -17,7 +17,7 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
-from markdown_it.rules_block import StateBlock, table
+from markdown_it.rules_block import StateBlock, lheading, table
 from markdown_it.rules_core import StateCore
 from markdown_it.rules_core.text_join import text_join
 from markdown_it.token import Token
@@ -394,6 +394,12 @@ def _bounded_table(state: StateBlock, first: int, last: int, silent: bool) -> bo
     return True
 
 
+def _whole_underline(state: StateBlock, first: int, last: int, silent: bool) -> bool:
+    """Take a heading with a line below it once that line has ended: until then, `-` may yet begin a list's item."""
+    is_open = last > first and state.eMarks[last - 1] == len(state.src)
+    return lheading(state, first, last - 1 if is_open else last, silent)
+
+
 def _is_safe(url: str) -> bool:
     return url.lower().startswith(("http://", "https://", "mailto:"))
 
@@ -406,6 +412,7 @@ def _parser() -> MarkdownIt:
     markdown.disable(["image", "entity", "reference", "html_block", "html_inline"])
     markdown.validateLink = _is_safe  # type: ignore[method-assign]
     markdown.block.ruler.at("table", _bounded_table, {"alt": ["paragraph", "reference"]})
+    markdown.block.ruler.at("lheading", _whole_underline)
     add_emphasis(markdown)
     add_formulas(markdown)
     return markdown

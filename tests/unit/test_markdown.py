@@ -310,6 +310,24 @@ def test_a_line_that_looked_like_a_block_at_first_goes_on_with_the_one_before(te
         assert growing.draw(text[:end]) == draw(text[:end])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1. **제목**\n   - 하나\n   - 둘",
+        "- 과일\n  - 사과",
+        "준비물:\n- 컵\n- 물",
+        "> a\n> - b",
+        "a\n---b",
+        "a\n= b",
+        "a\n- ",
+    ],
+)
+def test_no_text_is_drawn_as_a_heading_while_the_line_below_it_may_yet_be_no_underline(text):
+    growing = MarkdownDrawing("en", growing=True)
+    assert not any("<h" in growing.draw(text[:end]).replace("<hr", "") for end in range(len(text) + 1))
+    assert growing.draw("제목\n--\n") == "<div><h2>제목</h2></div>"
+
+
 @given(TEXTS)
 @settings(deadline=None, max_examples=50)
 def test_any_text_that_grows_is_drawn_as_one_that_is_whole(text):
