@@ -28,11 +28,13 @@ _REFUSED = re.compile(
     r"|(?<!\d)\d{2,}+(?:\.\d*+)?\s*+(?:em|ex|pt|pc|mu|cm|mm|in|bp|dd|cc|nd|nc|sp|px)(?![A-Za-z])"
 )
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?![A-Za-z(])")
+_PRODUCT = re.compile(r"[A-Z]{2,4}|[a-z]{2}")  # of letters, such as a triangle's, or of a quantity
 _OPERATOR = re.compile(r"[-+*/=<>^_|!(){}\[\]]")
 _FOREIGN_LETTER = re.compile(r"[^\W\d_A-Za-z\u0370-\u03ff\U0001d400-\U0001d7ff]")  # neither Latin, Greek, mathematical
 _COMMAND = re.compile(r"\\[A-Za-z]")
 _CURRENCY = re.compile(r"[\u00a2-\u00a5\u0e3f\u20a0-\u20c0\uffe0\uffe1\uffe5\uffe6]")  # but the dollar
 _PRICE_AND_CURRENCY = re.compile(r"\d(?:.*[^A-Za-z\\])?(?:[A-Z]{2}|[ACRS])", re.DOTALL)  # the latter of US$ or R$
+_TO_DOLLAR = re.compile(r"(?:[^$\\]|\\.)*+\$", re.DOTALL)  # but those of `\$`, which is an amount within a formula
 _AMOUNT = re.compile(r"\s?\d")
 
 
@@ -57,15 +59,18 @@ def can_be_drawn(formula: str) -> bool:
 def is_formula(content: str) -> bool:
     """Tell whether what stands between two single dollar signs is a formula, and not what stands between two prices.
 
-    A formula has no space inside of its signs. It has commands of LaTeX, or symbols: no words, no letters of a
-    language such as Korean. A number at its start and at its end with no operator between is prices again (`$5, 10$`).
+    A formula has no space inside of its signs. It has commands of LaTeX, or symbols: no words but a few letters that
+    may be a product, no letters of a language such as Korean. A number at its start and at its end with no operator
+    between is prices again (`$5, 10$`).
     """
-    if not content or content != content.strip() or "$" in content:
+    if not content or content != content.strip():
         return False
     if _COMMAND.search(content):
         return True
     if _FOREIGN_LETTER.search(content) or _CURRENCY.search(content):
         return False
+    if _PRODUCT.fullmatch(content):
+        return True
     if _WORD.search(content) and (content[0].isdigit() or not re.search("[=^_<>]", content)):
         return False
     return not (" " in content and content[0].isdigit() and content[-1].isdigit() and not _OPERATOR.search(content))
@@ -83,17 +88,25 @@ def _inline_rule(state: StateInline, silent: bool) -> bool:
     if closing := _CLOSING.get(opening):
         end = source.find(closing, start + 2, state.posMax)
         return end > start + 2 and _take(state, start + 2, end, end + 2, silent, "" if opening == r"\(" else "display")
-    if source[start] != "$" or (start and (source[start - 1].isalnum() or source[start - 1] in "$\\")):
+    if source[start] != "$" or (start and _goes_on_with_dollar(source[start - 1])):
         return False
-    end = source.find("$", start + 1, state.posMax)
+    inside = _TO_DOLLAR.match(source, start + 1, state.posMax)
+    if not inside:
+        return False
+    end = inside.end() - 1
     after = source[end + 1 : end + 2]
     # A price follows: "$5~$10", "$HOME/$USER". A Korean particle may follow a formula.
-    if end < 0 or after == "$" or (after.isascii() and after.isalnum()) or not is_formula(source[start + 1 : end]):
+    if after == "$" or (after.isascii() and after.isalnum()) or not is_formula(source[start + 1 : end]):
         return False
     # The sign at the end is of the next price: "$10, R$ 5".
     if _AMOUNT.match(source, end + 1) and _PRICE_AND_CURRENCY.fullmatch(source, start + 1, end):
         return False
     return _take(state, start + 1, end, end + 1, silent, "")
+
+
+def _goes_on_with_dollar(before: str) -> bool:
+    """Tell whether a dollar sign behind a character begins nothing. Some languages have no spaces around words."""
+    return before in "$\\" or (before.isalnum() and before <= "\u02ff")
 
 
 def _take(state: StateInline, start: int, end: int, after: int, silent: bool, info: str) -> bool:
