@@ -19,13 +19,19 @@ r"""`\sqrt\sqrt\sqrt x` nests without braces."""
 
 _CLOSING = {r"\[": r"\]", r"\(": r"\)", "$$": "$$"}
 
+_COMMENT = re.compile(r"(\\.)|%", re.DOTALL)
 _NESTING = re.compile(r"\\[A-Za-z]+|\\.|[{}]", re.DOTALL)
 _COMMANDS_IN_A_ROW = re.compile(rf"(?:\\[A-Za-z]++\s*+){{{MAX_COMMANDS_IN_A_ROW + 1}}}")
-# What defines commands (a formula then grows by itself), leaves the place where the formula stands, or is a link.
+_LENGTH = r"\s*[-+]?\s*\d?(?:\.\d*+)?\s*[a-z]{2}"  # of less than ten, whatever the unit
+# What defines commands (a formula then grows by itself), changes their order, leaves the place where the formula
+# stands, or is a link. Lengths count only where a command takes one: `20 cm` alone is a quantity.
 _REFUSED = re.compile(
     r"\\(?:[egx]?def|let|futurelet|global|newcommand|renewcommand|providecommand|rule|href|url|includegraphics"
-    r"|html\w*|kern|mkern|raisebox|vcenter|[lr]lap|clap|math[lr]lap|mathclap|smash|Huge|huge)(?![A-Za-z])"
-    r"|(?<!\d)\d{2,}+(?:\.\d*+)?\s*+(?:em|ex|pt|pc|mu|cm|mm|in|bp|dd|cc|nd|nc|sp|px)(?![A-Za-z])"
+    r"|html\w*|kern|mkern|raisebox|vcenter|[lr]lap|clap|math[lr]lap|mathclap|smash|Huge|huge|genfrac|tmspace"
+    r"|expandafter|TextOrMath|[A-Za-z]*@[A-Za-z@]*)(?![A-Za-z])"
+    rf"|\\(?:[hm]skip|above)(?![A-Za-z])(?![\s{{]*{_LENGTH})"
+    rf"|\\hspace(?![A-Za-z])\*?+(?!\s*\{{{_LENGTH}\s*\}})"
+    rf"|\\\\\[(?!{_LENGTH}\s*\])"
 )
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?![A-Za-z(])")
 _PRODUCT = re.compile(r"[A-Z]{2,4}|[a-z]{2}")  # of letters, such as a triangle's, or of a quantity
@@ -54,6 +60,11 @@ def can_be_drawn(formula: str) -> bool:
             return False
         deepest = max(deepest, braces + max(environments, 0))
     return braces == 0 and deepest <= MAX_DEPTH
+
+
+def percent_as_sign(formula: str) -> str:
+    r"""Return a formula in which each `%` is the sign, which models mean, and no comment. Copies take `\%{}` back."""
+    return _COMMENT.sub(lambda found: found[1] or r"\%{}", formula)
 
 
 def is_formula(content: str) -> bool:

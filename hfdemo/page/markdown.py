@@ -24,7 +24,7 @@ from markdown_it.token import Token
 
 from hfdemo.page.code import colour
 from hfdemo.page.emphasis import add_emphasis
-from hfdemo.page.formulas import add_formulas, can_be_drawn
+from hfdemo.page.formulas import add_formulas, can_be_drawn, percent_as_sign
 from hfdemo.words import Language, say
 
 FORMULA_MARKS = {"": ("\x02", "\x03"), "display": ("\x0e", "\x0f")}
@@ -332,11 +332,12 @@ class _Renderer(RendererHTML):
         """Write a formula for KaTeX, or as it was written if it can't be drawn."""
         token, room = tokens[index], env["room"]
         tag = "div" if token.block else "span"
-        if len(token.content) > room.formula_chars or not can_be_drawn(token.content):
+        content = percent_as_sign(token.content)
+        if len(content) > room.formula_chars or not can_be_drawn(token.content):
             return f'<{tag} class="typed formula">{_escape(token.markup)}</{tag}>'
-        room.formula_chars -= len(token.content)
+        room.formula_chars -= len(content)
         before, after = FORMULA_MARKS[token.info]
-        return f'<{tag} class="formula">{before}{_escape(token.content)}{after}</{tag}>'
+        return f'<{tag} class="formula">{before}{_escape(content)}{after}</{tag}>'
 
     def link_open(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
         """Write the start of a link, which opens beside the chat."""

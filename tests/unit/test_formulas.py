@@ -109,6 +109,15 @@ def test_formulas_are_formulas(text, expected):
         r"\includegraphics{x}",
         r"x\hspace{100em}y",
         r"x\\[-20ex]y",
+        r"x\hspace*{ -20.5 em}y",
+        r"x\hskip{100em}y",
+        r"x\mskip\empty 99mu y",
+        r"x\@hspace{{10pt}}y",
+        r"x\hskip 1\empty 0em",
+        r"{x \above 20pt y}",
+        r"\tmspace+{100mu}{10em}",
+        r"x\expandafter\\\empty[50em]y",
+        r"\genfrac{}{}{20pt}{}{x}{y}",
         "{",
         "}{",
     ],
@@ -126,6 +135,11 @@ def test_what_is_deep_long_or_leaves_its_place_is_not_drawn(formula):
         r"\left\{ \frac{1}{\left( x \right)} \right\}",
         r"\alpha\beta\gamma\delta\quad\text{if } x",
         r"\{ x \} \hspace{1em} y",
+        r"10cm \times 20cm = 200cm^2",
+        r"\text{Area} = \text{12 cm} \times 5 \\[1ex] 10 mm",
+        r"\text{There are 20 in each} \hspace{1em} 30 in",
+        r"x \hskip1em y \hspace*{ -0.5cm } {a \above{1pt} b}",
+        r"\begin{aligned} a &= 1 \\ 12 cm &= b \end{aligned}",
         r"\lim_{n \to \infty} \sum_{k=1}^{n} \frac{1}{k^2} = \frac{\pi^2}{6}",
     ],
 )
@@ -138,7 +152,22 @@ def test_a_formula_that_is_not_drawn_is_shown_as_it_was_written():
     assert f">$${formula}$$<" in draw_markdown(f"$${formula}$$", "en")
 
 
-@pytest.mark.parametrize("piece", ["{", "}", "\\", r"\a", r"\left", r"\sqrt ", "1", "{}", r"\def", " "])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"$x = 10% \times 5$, $10%$", [r"x = 10\%{} \times 5", r"10\%{}"]),
+        (r"\(50% of 200\)", [r"50\%{} of 200"]),
+        (r"$$\text{100%}$$", [r"\text{100\%{}}"]),
+        (r"$50\%$, $a \\% b$", [r"50\%", r"a \\\%{} b"]),
+    ],
+)
+def test_a_percent_sign_is_one_and_begins_no_comment(text, expected):
+    assert formulas(text) == expected
+
+
+@pytest.mark.parametrize(
+    "piece", [r"\\[", r"\hskip ", "%", "{", "}", "\\", r"\a", r"\left", r"\sqrt ", "1", "{}", r"\def", " "]
+)
 def test_any_formula_is_judged_at_once(piece):
     start = time.perf_counter()
     can_be_drawn(piece * 1900)
