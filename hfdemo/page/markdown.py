@@ -69,6 +69,7 @@ _LINES = re.compile(rf"(?:[^\n]*\n){{{MAX_LINES}}}")
 _LONG_LINE = re.compile(rf"[^\n]{{{MAX_LINE_CHARS + 1},}}")
 _PART = re.compile(rf"(?:[^\n]*\n){{1,{PART_LINES}}}|[^\n]+")
 _PIECE = re.compile(rf".{{1,{MAX_LINE_CHARS}}}")
+_BREAK = re.compile(r"<br\s*+/?>", re.IGNORECASE)
 _TASK = re.compile(r"\A\[([ xX])\](?= )")
 _CONTROL = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0: 0xFFFD}
 
@@ -198,15 +199,17 @@ class MarkdownDrawing:
             return None
         left = replace(room)
         env: dict[str, Any] = {"language": self._language, "room": left, "growing": growing, "in_link": False}
-        for before, token in zip([None, None, *tokens], tokens, strict=False):
+        for item, cell, token in zip([None, None, *tokens], [None, *tokens], tokens, strict=False):
             token.children = []
             if token.type == "inline":
                 source = token.content
-                if before and before.type == "list_item_open":
+                if item and item.type == "list_item_open":
                     source, is_task = _TASK.subn(lambda task: "☐" if task[1] == " " else "☑", source)
                     if is_task:
-                        before.attrSet("class", "task")
+                        item.attrSet("class", "task")
                 _MARKDOWN.inline.parse(source, _MARKDOWN, env, token.children)
+                if cell and cell.type in ("td_open", "th_open"):
+                    token.children = _with_breaks(token.children)
         if any(child.level > MAX_INLINE_NESTING for token in tokens for child in token.children or ()):
             return None
         text_join(StateCore("", _MARKDOWN, env, tokens))
@@ -287,6 +290,20 @@ def _parse(text: str) -> list[list[Token]]:
         if not depth:
             blocks.append([])
     return blocks[:-1]
+
+
+def _with_breaks(tokens: list[Token]) -> list[Token]:
+    """Return the tokens of a table's cell with line breaks for `<br>`: a cell can have no other. Alone, it is text."""
+    if all(token.type == "text" and not _BREAK.sub("", token.content).strip() for token in tokens):
+        return tokens
+    found: list[Token] = []
+    for token in tokens:
+        parts = _BREAK.split(token.content) if token.type == "text" else [""]
+        for at, part in enumerate(parts):
+            if at:
+                found.append(Token("hardbreak", "br", 0, level=token.level))
+            found.append(token.copy(content=part) if len(parts) > 1 else token)
+    return found
 
 
 def _is_bounded(tokens: Sequence[Token]) -> bool:

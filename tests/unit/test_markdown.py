@@ -234,6 +234,24 @@ def test_a_table_stands_in_a_box_of_its_own():
     assert '<td style="text-align:center">1</td><td><strong>2</strong></td>' in html
 
 
+@pytest.mark.parametrize(
+    ("cell", "html"),
+    [
+        ("1<br>2<br/>**3**<BR />", "1<br />2<br /><strong>3</strong><br />"),
+        ("**1<br>2**", "<strong>1<br />2</strong>"),
+        ("[1<br>2](https://x.org)", ">1<br />2</a>"),
+        ("`<br>`<br>", "<code>&lt;br&gt;</code><br />"),
+        ("<br>", "&lt;br&gt;"),
+        ("\\<br> x", "&lt;br&gt; x"),
+        ("<brx> <b> x", "&lt;brx&gt; &lt;b&gt; x"),
+    ],
+)
+def test_a_cell_of_a_table_may_have_lines(cell, html):
+    drawn = draw(f"| {cell} |\n|---|\n| {cell} |")
+    assert f"{html}</th>" in drawn and f"{html}</td>" in drawn
+    assert "<br />" not in draw(cell)
+
+
 def test_a_label_is_text_and_no_markdown():
     label = draw_label("org/my_model_x **b** <i> [a](b) $x$ 1. %%%")
     assert text_of(label) == "org/my_model_x **b** <i> [a](b) $x$ 1. %%%"
