@@ -22,6 +22,7 @@ from markdown_it.rules_core import StateCore
 from markdown_it.rules_core.text_join import text_join
 from markdown_it.token import Token
 
+from hfdemo.page.addresses import add_addresses
 from hfdemo.page.code import colour
 from hfdemo.page.emphasis import add_emphasis
 from hfdemo.page.formulas import add_formulas, can_be_drawn, percent_as_sign
@@ -64,7 +65,6 @@ SIGNS = "*_~`[]$\\<"
 CHUNK_CHARS = 2000
 """Gradio draws a chunk again when it has changed, so it is small; each chunk costs, so it isn't one paragraph."""
 
-_URL = re.compile(r"(https?://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*[A-Za-z0-9_~/#&=%+-])")
 _LINES = re.compile(rf"(?:[^\n]*\n){{{MAX_LINES}}}")
 _LONG_LINE = re.compile(rf"[^\n]{{{MAX_LINE_CHARS + 1},}}")
 _PART = re.compile(rf"(?:[^\n]*\n){{1,{PART_LINES}}}|[^\n]+")
@@ -198,7 +198,7 @@ class MarkdownDrawing:
         if not room.elements or not _is_bounded(tokens):
             return None
         left = replace(room)
-        env: dict[str, Any] = {"language": self._language, "room": left, "growing": growing, "in_link": False}
+        env: dict[str, Any] = {"language": self._language, "room": left, "growing": growing}
         for item, cell, token in zip([None, None, *tokens], [None, *tokens], tokens, strict=False):
             token.children = []
             if token.type == "inline":
@@ -326,12 +326,8 @@ class _Renderer(RendererHTML):
     """Writes tokens as HTML; all line ends in it that are not text are of no meaning."""
 
     def text(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
-        """Write text, with addresses as links unless it is in one."""
-        content = tokens[index].content
-        if env["in_link"] or "://" not in content:
-            return _escape(content)
-        parts = _URL.split(content)
-        return "".join(_escape(part) if at % 2 == 0 else _link(part) for at, part in enumerate(parts))
+        """Write text."""
+        return _escape(tokens[index].content)
 
     def code_inline(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
         """Write code in a line."""
@@ -358,12 +354,11 @@ class _Renderer(RendererHTML):
 
     def link_open(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
         """Write the start of a link, which opens beside the chat."""
-        env["in_link"] = True
-        return _link_start(str(tokens[index].attrGet("href")))
+        url = _escape(str(tokens[index].attrGet("href")))
+        return f'<a href="{url}" target="_blank" rel="noopener noreferrer">'
 
     def link_close(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
         """Write the end of a link."""
-        env["in_link"] = False
         return "</a>"
 
     def table_open(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
@@ -373,14 +368,6 @@ class _Renderer(RendererHTML):
     def table_close(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
         """Write the end of a table."""
         return "</table></div>"
-
-
-def _link_start(url: str) -> str:
-    return f'<a href="{_escape(url)}" target="_blank" rel="noopener noreferrer">'
-
-
-def _link(url: str) -> str:
-    return f"{_link_start(url)}{_escape(url)}</a>"
 
 
 def _code_box(code: str, name: str, env: MutableMapping[str, Any]) -> str:
@@ -431,6 +418,7 @@ def _parser() -> MarkdownIt:
     markdown.validateLink = _is_safe  # type: ignore[method-assign]
     markdown.block.ruler.at("table", _bounded_table, {"alt": ["paragraph", "reference"]})
     markdown.block.ruler.at("lheading", _whole_underline)
+    add_addresses(markdown)
     add_emphasis(markdown)
     add_formulas(markdown)
     return markdown

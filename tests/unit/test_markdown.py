@@ -205,6 +205,12 @@ def test_bold_beside_a_letter_without_a_space_is_bold(text, bold):
         ("<mailto:me@x.org>", "mailto:me@x.org", "mailto:me@x.org"),
         ("https://x.org/a_b_c를", "https://x.org/a_b_c", "https://x.org/a_b_c"),
         ("(see https://x.org/a.)", "https://x.org/a", "https://x.org/a"),
+        ("(https://x.org/a_(b)_c)은", "https://x.org/a_(b)_c", "https://x.org/a_(b)_c"),
+        ("https://x.org/a_(b), c.", "https://x.org/a_(b)", "https://x.org/a_(b)"),
+        ("https://x.org/__main__.html 에", "https://x.org/__main__.html", "https://x.org/__main__.html"),
+        ("[https://x.org/__a__](https://y.org)", "https://y.org", "https://x.org/__a__"),
+        ("a *b* https://x.org/*c*d", "https://x.org/*c*d", "https://x.org/*c*d"),
+        ("http://[::1]:7860/?a[]=1[2](x)", "http://[::1]:7860/?a[]=1", "http://[::1]:7860/?a[]=1"),
         ("![a](https://x.org/b)", "https://x.org/b", "a"),
         ("[https://x.org](https://y.org)", "https://y.org", "https://x.org"),
     ],
@@ -212,6 +218,35 @@ def test_bold_beside_a_letter_without_a_space_is_bold(text, bold):
 def test_addresses_are_links_and_images_are_too(text, url, shown):
     link = f'<a href="{url}" target="_blank" rel="noopener noreferrer">{shown}</a>'
     assert draw(text).count("<a ") == 1 and link in draw(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "around"),
+    [
+        ("**https://x.org/a**는", ("<strong>", "</strong>는")),
+        ("*see https://x.org/a*, b", ("<em>see ", "</em>, b")),
+        ("_https://x.org/a_.", ("<em>", "</em>.")),
+        ("__https://x.org/a__!", ("<strong>", "</strong>!")),
+        ("~~https://x.org/a~~ b", ("<s>", "</s> b")),
+        ("'https://x.org/a'", ("&#x27;", "&#x27;")),
+        ("[https://x.org/a]", ("[", "]")),
+        ("xhttps://x.org/a\n- b", ("x", "<")),
+        ("`x` https://x.org/a[1][2]", ("</code> ", "[1][2]")),
+        ("https://x.org/a(이것)", ("", "(이것)")),
+        ("https://x.org/a?!", ("", "?!")),
+    ],
+)
+def test_signs_around_an_address_are_no_part_of_it(text, around):
+    before, after = around
+    link = '<a href="https://x.org/a" target="_blank" rel="noopener noreferrer">https://x.org/a</a>'
+    assert f"{before}{link}{after}" in draw(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["`https://x.org`", "https://", "https://한글", "http:/x", "s://x.org", "\\://x http"]
+)
+def test_what_is_no_address_is_no_link(text):
+    assert "<a" not in draw(text)
 
 
 @pytest.mark.parametrize("name", ["", "python", "cpp", "mermaid", "html", "no-such-language", '"><b>'])
