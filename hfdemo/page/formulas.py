@@ -17,7 +17,8 @@ MAX_DEPTH = 12
 MAX_COMMANDS_IN_A_ROW = 20
 r"""`\sqrt\sqrt\sqrt x` nests without braces."""
 
-_CLOSING = {r"\[": r"\]", r"\(": r"\)", "$$": "$$"}
+_BLOCK_CLOSING = {r"\[": r"\]", "$$": "$$"}
+_CLOSING = {**_BLOCK_CLOSING, r"\(": r"\)"}
 
 _COMMENT = re.compile(r"(\\.)|%", re.DOTALL)
 _NESTING = re.compile(r"\\[A-Za-z]+|\\.|[{}]", re.DOTALL)
@@ -60,6 +61,13 @@ def can_be_drawn(formula: str) -> bool:
             return False
         deepest = max(deepest, braces + max(environments, 0))
     return braces == 0 and deepest <= MAX_DEPTH
+
+
+def may_begin_formula(text: str) -> bool:
+    """Tell whether a text may be the beginning of a formula that stands on lines of its own."""
+    text = text.lstrip()
+    closing = _BLOCK_CLOSING.get(text[:2])
+    return closing is not None and closing not in text[2:]
 
 
 def percent_as_sign(formula: str) -> str:
@@ -135,7 +143,7 @@ def _block_rule(state: StateBlock, first: int, last: int, silent: bool) -> bool:
     r"""Take a formula between `$$` or `\[` at the start of a line and its end at the end of one."""
     begin = state.bMarks[first] + state.tShift[first]
     opening = state.src[begin : begin + 2]
-    closing = _CLOSING.get(opening) if opening != r"\(" else None
+    closing = _BLOCK_CLOSING.get(opening)
     if closing is None or state.is_code_block(first):
         return False
     # The end is looked for once, in a bounded stretch: each line may try to begin a formula.

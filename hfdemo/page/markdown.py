@@ -25,7 +25,7 @@ from markdown_it.token import Token
 from hfdemo.page.addresses import add_addresses
 from hfdemo.page.code import colour
 from hfdemo.page.emphasis import add_emphasis
-from hfdemo.page.formulas import add_formulas, can_be_drawn, percent_as_sign
+from hfdemo.page.formulas import MAX_CHARS, add_formulas, can_be_drawn, may_begin_formula, percent_as_sign
 from hfdemo.words import Language, say
 
 FORMULA_MARKS = {"": ("\x02", "\x03"), "display": ("\x0e", "\x0f")}
@@ -140,8 +140,8 @@ class MarkdownDrawing:
         self._plain: list[str] = []  # its end, where that is drawn as plain text
         self._room = _Room()
         self._last, self._last_html = "", ""  # how the part after it was drawn
-        self._unsure: tuple[tuple[int, str], str | None, _Room] = ((0, ""), None, self._room)
-        """The block before the last by its place and source, its HTML, and the room behind it."""
+        self._unsure: tuple[tuple[int, Sequence[str]], list[str | None], _Room] = ((0, ()), [], self._room)
+        """Blocks before the last that aren't drawn for good, by place and sources, their HTML, the room left then."""
 
     def draw(self, text: str) -> str:
         """Return the HTML of the text so far. One that doesn't begin as the text before is drawn anew."""
@@ -163,30 +163,31 @@ class MarkdownDrawing:
         # Until its first line is whole, the last block may yet turn out to belong to the one before it: `*` is a list,
         # and `*a` goes on with a paragraph.
         is_sure = len(blocks) == 1 or "\n" in sources[-1] or len(sources[-1]) > LONG_BLOCK_CHARS
-        sure = len(blocks) - (1 if is_sure else 2)
+        sure = min(len(blocks) - (1 if is_sure else 2), _first_unclosed(sources))
         for tokens, source in zip(blocks[:sure], sources, strict=False):
             self._add(self._draw_block(tokens, self._room), source)
         self._done += "".join(lines[: starts[sure]])
-        if not is_sure:
-            return self._draw_unsure(blocks[-2:], sources[-2:], tail)
+        if sure < len(blocks) - 1:
+            return self._draw_unsure(blocks[sure:], sources[sure:], tail)
         last = self._draw_block(blocks[-1], replace(self._room), self._growing)
         self._last, self._last_html = sources[-1] if last else "", last or ""
         return self._html(last, tail) if last else self._html(plain=sources[-1] + tail)
 
     def _draw_unsure(self, blocks: list[list[Token]], sources: list[str], tail: str) -> str:
-        """Draw the last two blocks for now."""
+        """Draw the last blocks for now."""
         self._last = self._last_html = ""
-        key = len(self._done), sources[0]
+        key = len(self._done), sources[:-1]
         if self._unsure[0] != key:  # a long one is not drawn again for each word behind it
             room = replace(self._room)
-            self._unsure = key, self._draw_block(blocks[0], room), room
+            self._unsure = key, [self._draw_block(tokens, room) for tokens in blocks[:-1]], room
         _, before, room = self._unsure
-        last = self._draw_block(blocks[1], replace(room), self._growing)
+        last = self._draw_block(blocks[-1], replace(room), self._growing)
         chunks, plain = list(self._chunks), list(self._plain)
-        self._add(before, sources[0])
-        html = self._html(last, tail) if last else self._html(plain=sources[1] + tail)
+        for html, source in zip(before, sources, strict=False):
+            self._add(html, source)
+        drawn = self._html(last, tail) if last else self._html(plain=sources[-1] + tail)
         self._chunks, self._plain = chunks, plain
-        return html
+        return drawn
 
     def _is_near_last(self, rest: str) -> bool:
         """Tell whether a long block has grown so little that its end is drawn as text: else each word costs it all."""
@@ -290,6 +291,18 @@ def _parse(text: str) -> list[list[Token]]:
         if not depth:
             blocks.append([])
     return blocks[:-1]
+
+
+def _first_unclosed(sources: Sequence[str]) -> int:
+    """Return which block begins a formula that may yet end in what comes, and so take in the blocks behind it."""
+    first, text = len(sources), ""
+    for at in reversed(range(len(sources))):
+        text = sources[at] + text
+        if len(text) > MAX_CHARS:
+            break
+        if may_begin_formula(text):
+            first = at
+    return first
 
 
 def _with_breaks(tokens: list[Token]) -> list[Token]:

@@ -366,6 +366,21 @@ def test_a_line_that_looked_like_a_block_at_first_goes_on_with_the_one_before(te
 @pytest.mark.parametrize(
     "text",
     [
+        "계산:\n\n\\[\n\nx = 1\n\n\\]\n\n끝 *a*",
+        "$$\na\n\nb\n\n- c\n$$\n\nend\n\n\\[ a\n\nb\n\nc\n",
+        "$$ is dear.\n\n" + "*Text.*\n\n" * 250 + "$$\n",
+    ],
+)
+def test_a_formula_with_an_empty_line_is_one_as_soon_as_it_is_closed(text):
+    growing = MarkdownDrawing("en", growing=True)
+    for end in range(len(text) + 1):
+        if len(text) < 200 or end % 40 == 0 or end == len(text):
+            assert growing.draw(text[:end]) == draw(text[:end])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "1. **제목**\n   - 하나\n   - 둘",
         "- 과일\n  - 사과",
         "준비물:\n- 컵\n- 물",
