@@ -36,12 +36,14 @@ _REFUSED = re.compile(
 )
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?![A-Za-z(])")
 _PRODUCT = re.compile(r"[A-Z]{2,4}|[a-z]{2}")  # of letters, such as a triangle's, or of a quantity
+_RELATION = re.compile(r"[=^_<>]")
 _OPERATOR = re.compile(r"[-+*/=<>^_|!(){}\[\]]")
 _FOREIGN_LETTER = re.compile(r"[^\W\d_A-Za-z\u0370-\u03ff\U0001d400-\U0001d7ff]")  # neither Latin, Greek, mathematical
 _COMMAND = re.compile(r"\\[A-Za-z]")
 _CURRENCY = re.compile(r"[\u00a2-\u00a5\u0e3f\u20a0-\u20c0\uffe0\uffe1\uffe5\uffe6]")  # but the dollar
 _PRICE_AND_CURRENCY = re.compile(r"\d(?:.*[^A-Za-z\\])?(?:[A-Z]{2}|[ACRS])", re.DOTALL)  # the latter of US$ or R$
 _TO_DOLLAR = re.compile(r"(?:[^$\\]|\\.)*+\$", re.DOTALL)  # but those of `\$`, which is an amount within a formula
+_GOES_ON = re.compile(r"[$0-9A-Za-z{]|_[A-Za-z]")
 _AMOUNT = re.compile(r"\s?\d")
 
 
@@ -90,7 +92,7 @@ def is_formula(content: str) -> bool:
         return False
     if _PRODUCT.fullmatch(content):
         return True
-    if _WORD.search(content) and (content[0].isdigit() or not re.search("[=^_<>]", content)):
+    if _WORD.search(content) and (content[0].isdigit() or not _RELATION.search(content)):
         return False
     return not (" " in content and content[0].isdigit() and content[-1].isdigit() and not _OPERATOR.search(content))
 
@@ -102,25 +104,50 @@ def add_formulas(markdown: MarkdownIt) -> None:
 
 
 def _inline_rule(state: StateInline, silent: bool) -> bool:
-    source, start = state.src, state.pos
-    opening = source[start : start + 2]
-    if closing := _CLOSING.get(opening):
-        end = source.find(closing, start + 2, state.posMax)
-        return end > start + 2 and _take(state, start + 2, end, end + 2, silent, "" if opening == r"\(" else "display")
-    if source[start] != "$" or (start and _goes_on_with_dollar(source[start - 1])):
+    opening = state.src[state.pos : state.pos + 2]
+    width = 2 if opening in _CLOSING else 1
+    start = state.pos + width
+    end = _end_of_pair(state, opening) if opening in _CLOSING else _end_of_dollars(state)
+    if end is None or "`" in state.src[start:end]:  # code that has a dollar sign in it: "$5 (`$` is the sign)"
         return False
-    inside = _TO_DOLLAR.match(source, start + 1, state.posMax)
+    return _take(state, start, end, end + width, silent, "display" if opening in _BLOCK_CLOSING else "")
+
+
+def _end_of_pair(state: StateInline, opening: str) -> int | None:
+    """Return where a formula between two signs of two characters each ends; None if there is none."""
+    source, start = state.src, state.pos + 2
+    end = source.find(_CLOSING[opening], start, state.posMax)
+    if end <= start or (opening == "$$" and (source[end + 2 : end + 3] == "$" or _is_between(source[start:end]))):
+        return None
+    return end
+
+
+def _is_between(content: str) -> bool:
+    """Tell whether what stands between two `$$` in a line only happens to: prices (`$$ or $$$`), shells."""
+    words = _WORD.findall(content)
+    if content == content.strip():
+        words = [word for word in words if not _PRODUCT.fullmatch(word)]
+    has_words = bool(words or _FOREIGN_LETTER.search(content))
+    is_mathematical = bool(_COMMAND.search(content) or _RELATION.search(content))
+    return (has_words and not is_mathematical) or not any(map(str.isalnum, content))
+
+
+def _end_of_dollars(state: StateInline) -> int | None:
+    """Return where a formula between single dollar signs ends; None if there is none."""
+    source, start = state.src, state.pos + 1
+    if source[state.pos] != "$" or (state.pos and _goes_on_with_dollar(source[state.pos - 1])):
+        return None
+    inside = _TO_DOLLAR.match(source, start, state.posMax)
     if not inside:
-        return False
+        return None
     end = inside.end() - 1
-    after = source[end + 1 : end + 2]
-    # A price follows: "$5~$10", "$HOME/$USER". A Korean particle may follow a formula.
-    if after == "$" or (after.isascii() and after.isalnum()) or not is_formula(source[start + 1 : end]):
-        return False
+    # A price or a variable follows: "$5~$10", "$HOME/$USER", "${A}${B}". A Korean particle may follow a formula.
+    if _GOES_ON.match(source, end + 1) or not is_formula(source[start:end]):
+        return None
     # The sign at the end is of the next price: "$10, R$ 5".
-    if _AMOUNT.match(source, end + 1) and _PRICE_AND_CURRENCY.fullmatch(source, start + 1, end):
-        return False
-    return _take(state, start + 1, end, end + 1, silent, "")
+    if _AMOUNT.match(source, end + 1) and _PRICE_AND_CURRENCY.fullmatch(source, start, end):
+        return None
+    return end
 
 
 def _goes_on_with_dollar(before: str) -> bool:
