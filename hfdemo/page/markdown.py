@@ -23,7 +23,7 @@ from markdown_it.rules_core.text_join import text_join
 from markdown_it.token import Token
 
 from hfdemo.page.addresses import add_addresses
-from hfdemo.page.code import colour
+from hfdemo.page.code import colour, may_take_long
 from hfdemo.page.emphasis import add_emphasis
 from hfdemo.page.formulas import MAX_CHARS, add_formulas, can_be_drawn, may_begin_formula, percent_as_sign
 from hfdemo.words import Language, say
@@ -52,6 +52,8 @@ MAX_ELEMENTS = 4000
 """HTML elements of a reply."""
 MAX_FORMULA_CHARS = 10_000
 """Of a reply's formulas together: KaTeX makes several elements of each character."""
+MAX_SLOW_CODE_CHARS = 10_000
+"""Of a reply's code together that has colours in a language that may take long."""
 MAX_MARKS = 8
 """Combining marks on one letter: as many as any language puts there; with more they cover the lines around."""
 MAX_LINE_CHARS = 10_000
@@ -119,6 +121,7 @@ class _Room:
 
     elements: int = MAX_ELEMENTS
     formula_chars: int = MAX_FORMULA_CHARS
+    slow_code_chars: int = MAX_SLOW_CODE_CHARS
 
 
 class MarkdownDrawing:
@@ -215,6 +218,7 @@ class MarkdownDrawing:
             return None
         text_join(StateCore("", _MARKDOWN, env, tokens))
         html = str(_RENDERER.render(tokens, _MARKDOWN.options, env)).replace("\n", "")
+        room.slow_code_chars = left.slow_code_chars  # the time is spent, also on what isn't drawn
         elements = max(1, html.count("<") // 2)
         if elements > room.elements:
             return None
@@ -385,13 +389,22 @@ class _Renderer(RendererHTML):
 
 def _code_box(code: str, name: str, env: MutableMapping[str, Any]) -> str:
     """Write code in a box of its own, with its language's name and a button that copies it."""
-    html = None if env["growing"] else colour(_displayable(code), name.lower())
+    html = None if env["growing"] else _colour_within(env["room"], _displayable(code), name.lower())
     if html is None or html.count("<") // 2 > env["room"].elements:
         html = _escape_lines(code)
     html = html.replace("\n", "&#10;").replace("%%%", "&#37;%%")
     button = f'<button type="button" class="copy-code">{say("page.copy_code", env["language"])}</button>'
     head = f'<div class="code-head"><span>{_escape(name)}</span>{button}</div>'
     return f'<div class="code-box">{head}<pre tabindex="0"><code>{html}</code></pre></div>'
+
+
+def _colour_within(room: _Room, code: str, language: str) -> str | None:
+    """Return code with colours as far as there is room for them, and take it."""
+    if may_take_long(language):
+        if len(code) > room.slow_code_chars:
+            return None
+        room.slow_code_chars -= len(code)
+    return colour(code, language)
 
 
 def _bounded_table(state: StateBlock, first: int, last: int, silent: bool) -> bool:

@@ -263,6 +263,20 @@ def test_code_has_colours(name):
     assert '<span class="' in draw(f"```{name}\nint x = 'a' + 1; // two\n```")
 
 
+def test_a_reply_has_only_so_much_code_with_colours_in_languages_that_take_long():
+    html = draw(("```java\n" + ("int a;" + " // a comment" * 6 + "\n") * 50 + "```\n\n") * 5 + "```json\n[1]\n```")
+    boxes = html.split('<div class="code-box">')[1:]
+    assert ['<span class="k' in box or '<span class="m' in box for box in boxes] == [True, True, *[False] * 3, True]
+
+
+@pytest.mark.parametrize(("name", "piece"), [("java", "a "), ("objc", "a::b::")])
+def test_no_reply_full_of_code_keeps_the_server_busy(name, piece):
+    text = f"```{name}\n{(piece * 9900)[:9900]}\n```\n\n" * 10
+    before_s = time.thread_time()
+    draw(text)
+    assert time.thread_time() - before_s < 1
+
+
 def test_a_table_stands_in_a_box_of_its_own():
     html = draw("| a | b |\n|:-:|---|\n| 1 | **2** |")
     assert html.startswith('<div><div class="table-box" tabindex="0"><table><thead>')
