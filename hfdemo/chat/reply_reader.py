@@ -211,7 +211,7 @@ class MarkReader:
         if mark in self._answers:
             return (first and self._settled) or (mark in self._own and _stands_apart(before, after))
         if mark == self._answer_closing:
-            return True
+            return is_control(mark) or not _is_in_code(before)
         if self._settled:
             return first or _parts_messages(mark)
         if mark in self._answers.values():
@@ -498,6 +498,12 @@ def _closes_quote(before: str) -> bool:
     return is_behind_word and len(re.findall(rf"(?<!{sign}){sign}{{{times}}}(?!{sign})", inside)) % 2 == 1
 
 
+def _is_in_code(before: str) -> bool:
+    """Tell whether what follows a text stands between fences or backticks."""
+    line = before.rfind("\n") + 1
+    return bool(before.count("```") % 2 or before.count("~~~") % 2 or before.count("`", line) % 2)
+
+
 def _stands_apart(before: str, after: str, signs: str = "") -> bool | None:
     """Tell whether a mark stands where nobody would mention it; None if that isn't known yet.
 
@@ -510,7 +516,7 @@ def _stands_apart(before: str, after: str, signs: str = "") -> bool | None:
         signs: with what else the text may go on.
     """
     line = before.rpartition("\n")[2]
-    if before.count("```") % 2 or before.count("~~~") % 2 or line.count("`") % 2 or line.startswith(("    ", "\t")):
+    if _is_in_code(before) or line.startswith(("    ", "\t")):
         return False
     said = line.rstrip()
     behind_sentence = said.endswith(SENTENCE_ENDS) and not _LIST_NUMBER.fullmatch(said)

@@ -43,6 +43,11 @@ WHOLE_REPLIES = [
     ("<think>Hm</think>```\n<think>\n```", "Hm", "```\n<think>\n```"),
     ("<think>Hm</think><response>Four.</response>", "Hm", "Four."),
     ("<think>Hm</think>\n\n<response>\nFour.\n</response>\n", "Hm", "Four.\n\n"),
+    (
+        "<think>Hm</think><response>XML:\n```\n<response>\n</response>\n```\nSo `</response>`.</response>",
+        "Hm",
+        "XML:\n```\n<response>\n</response>\n```\nSo `</response>`.",
+    ),
     ("<think>Hm</think>It is <response>.", "Hm", "It is <response>."),
     ("<response>Four.</response>", "", "<response>Four.</response>"),
     (
