@@ -58,6 +58,17 @@ GRANITE = (
     "<|role|>assistant<|/role|>{% endif %}"
 )
 
+ROLE = (
+    "{% set now = namespace(asked=0) %}{% for message in messages %}{% if message.role == 'user' %}"
+    "{% set now.asked = loop.index0 %}{% endif %}{% endfor %}"
+    "{% for message in messages %}{% if message.role == 'assistant' %}"
+    "{% if loop.index0 > now.asked and message.reasoning_content %}"
+    "<|im_start|>assistant/think\n{{ message.reasoning_content }}<|im_end|>\n{% endif %}"
+    "<|im_start|>assistant\n{{ message.content }}<|im_end|><|endofturn|>\n"
+    "{% else %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant{% if force_reasoning %}/think\n{% endif %}{% endif %}"
+)
+
 OWN = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
     "{% if message.reasoning_content %}<|muse|>{{ message.reasoning_content }}<|/muse|>\n\n{% endif %}"
@@ -372,6 +383,24 @@ FORMATS = [
         "Hello!",
         control=RECIPIENT_TOKENS,
         ends=("<|eot|>",),
+    ),
+    Format(
+        "a thought with a role of its own",
+        ROLE,
+        ("/think\n생각", "<|im_end|>", "\n", "<|im_start|>", "assistant\n답", "<|im_end|>", "<|endofturn|>"),
+        "생각",
+        "답",
+        control=(*IM, "<|endofturn|>"),
+        ends=("<|endofturn|>",),
+    ),
+    Format(
+        "no thought, which would have a role of its own",
+        ROLE,
+        ("\n답", "<|im_end|>", "<|endofturn|>"),
+        "",
+        "답",
+        control=(*IM, "<|endofturn|>"),
+        ends=("<|endofturn|>",),
     ),
     Format(
         "base model",
