@@ -153,13 +153,13 @@ class ReplyFormat:
     def close_thought(self, asked: str) -> str:
         """Return what closes a thought that a prompt has opened; nothing if it hasn't."""
         text = self._symbolised(asked).rstrip()
-        return next((self._named(close) for one, close in self.marks.thoughts if text.endswith(one)), "")
+        return next((self._named(close) for one, close in self.marks.thoughts if text.endswith(one.rstrip())), "")
 
     def open_thought(self) -> str:
         """Return what opens a thought."""
         if self.channels:
             return self._named(f"{self.channels.channel}analysis{self.channels.message}")
-        return self._named(self.marks.thoughts[0][0]) + "\n" if self.marks.thoughts else "<think>\n"
+        return self._named(self.marks.thoughts[0][0]).rstrip() + "\n" if self.marks.thoughts else "<think>\n"
 
     def open_answer(self) -> str:
         """Return what opens an answer where a prompt ends in the middle of a header."""

@@ -543,6 +543,14 @@ def test_a_reply_that_was_cut_anywhere_goes_on_as_what_it_was(format: Format, kn
             assert streamer.text.startswith(text) and streamer.thought.startswith(thought)
 
 
+def test_a_thought_with_a_role_of_its_own_that_the_prompt_opens_is_closed():
+    role = next(one for one in FORMATS if one.template == ROLE and one.thought)
+    marks = PromptBuilder(tokenizer_of(role), 2048).reply_format
+    assert marks.open_thought() == "/think\n"
+    assert marks.close_thought("<|im_start|>assistant/think\n") == "<|im_end|>\n<|im_start|>assistant"
+    assert marks.close_thought("<|im_start|>assistant") == ""
+
+
 def test_a_stop_text_in_what_becomes_thought_stops_nothing():
     """The template marks each answer, so that all before the mark is thought."""
     final = CHATML.replace(
