@@ -25,6 +25,12 @@ READ = {
         [("get_weather", {"city": "<tool_call>a</tool_call>"})],
     ),
     "Hermes, never closed": (f"<tool_call>\n{CALL}", "", [WEATHER]),
+    "Hermes, a line end in a text": (
+        '<tool_call>{"name": "get_weather", "arguments": {"city": "a\n\tb"}}</tool_call>',
+        "",
+        [("get_weather", {"city": "a\n\tb"})],
+    ),
+    "Hermes, no arguments": ('<tool_call>{"name": "add", "arguments": null}</tool_call>', "", [("add", {})]),
     "Llama": (CALL.replace("arguments", "parameters"), "", [WEATHER]),
     "Llama, with its tag": (f"<|python_tag|>{CALL.replace('arguments', 'parameters')}", "", [WEATHER]),
     "Llama, two": (f"<|python_tag|>{CALL}; {ADDING}", "", [WEATHER, ADD]),
