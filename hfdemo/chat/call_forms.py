@@ -238,7 +238,7 @@ def _read_call(value: object) -> ToolCall | None:
     inner = value.get("function")
     facts = inner if isinstance(inner, dict) else value
     name = facts.get("name") or facts.get("tool_name") or (inner if isinstance(inner, str) else None)
-    arguments: Any = next((facts[key] for key in ("arguments", "parameters") if key in facts), {})
+    arguments: Any = next((facts[key] for key in ("arguments", "parameters") if facts.get(key) is not None), {})
     if isinstance(arguments, str):  # JSON within JSON
         arguments = next(iter(_read_values(arguments)), None if arguments.strip() else {})
     if not isinstance(name, str) or not isinstance(arguments, dict):
@@ -257,7 +257,8 @@ def _all_of(form: re.Pattern[str], written: str) -> list[re.Match[str]]:
 
 def _read_values(written: str) -> list[Any]:
     """Return the JSON values in a text, those of a list each by itself; none if there is anything else."""
-    decoder, values, place = json.JSONDecoder(parse_constant=_refuse), list[Any](), _skip(written, 0)
+    decoder = json.JSONDecoder(parse_constant=_refuse, strict=False)  # some write line ends in texts as they are
+    values, place = list[Any](), _skip(written, 0)
     while place < len(written):
         try:
             value, place = decoder.raw_decode(written, place)

@@ -49,6 +49,12 @@ THOUGHTS: tuple[tuple[str, str], ...] = (
 )
 """What opens and closes a thought."""
 
+ROLE_THOUGHT = "assistant/think"
+"""The role of a thought that is a message of its own, in the template of HyperCLOVA X SEED Think."""
+
+ROLE_THOUGHTS: tuple[tuple[str, str], ...] = (("/think\n", "<|im_end|>\n<|im_start|>assistant"),)
+"""What opens and closes such a thought, behind the role that the prompt has begun."""
+
 ANSWERS: tuple[tuple[str, str], ...] = (
     ("<response>", "</response>"),  # Granite 3.3
     ("<answer>", "</answer>"),  # Hunyuan
@@ -147,13 +153,13 @@ class ReplyFormat:
     def close_thought(self, asked: str) -> str:
         """Return what closes a thought that a prompt has opened; nothing if it hasn't."""
         text = self._symbolised(asked).rstrip()
-        return next((self._named(close) for one, close in self.marks.thoughts if text.endswith(one)), "")
+        return next((self._named(close) for one, close in self.marks.thoughts if text.endswith(one.rstrip())), "")
 
     def open_thought(self) -> str:
         """Return what opens a thought."""
         if self.channels:
             return self._named(f"{self.channels.channel}analysis{self.channels.message}")
-        return self._named(self.marks.thoughts[0][0]) + "\n" if self.marks.thoughts else "<think>\n"
+        return self._named(self.marks.thoughts[0][0]).rstrip() + "\n" if self.marks.thoughts else "<think>\n"
 
     def open_answer(self) -> str:
         """Return what opens an answer where a prompt ends in the middle of a header."""
@@ -200,7 +206,8 @@ def find_reply_format(
         start, channel, message, *ends = (symbols[special[name]] for name in GPT_OSS)
         channels = Channels(start, channel, message, "".join(ends))
         return ReplyFormat(Marks(()), symbols, names, channels, within_turn=within | {special["<|end|>"]})
-    thoughts, answers = (*written.thoughts, *THOUGHTS), (*written.answers, *_usual_answers(template.source))
+    by_role = ROLE_THOUGHTS if ROLE_THOUGHT in template.source else ()
+    thoughts, answers = (*by_role, *written.thoughts, *THOUGHTS), (*written.answers, *_usual_answers(template.source))
     symbols, names = _symbols(special, "\n".join(mark for pair in (*thoughts, *answers) for mark in pair))
     to_symbols = {name: symbol for symbol, name in names.items()}
     marks = Marks(

@@ -24,6 +24,12 @@ THOUGHT_FIELDS = (THOUGHT_FIELD, "thinking", "reasoning", "thought")
 QUOTES = {**{sign: sign for sign in "`\"'*_"}, **dict(zip("([{“「『《", ")]}”」』》", strict=True))}
 """What stands before a mark that is only mentioned, and what stands behind it then."""
 
+NEAR_CHARS = 500
+"""How far before a mark a quote is looked for that ends there."""
+
+MARKUP = "*#$-|>[\\"
+"""What an answer in Markdown may begin with."""
+
 SENTENCE_ENDS = tuple(".!?\u3002\uff01\uff1f")
 _LIST_NUMBER = re.compile(r"\s*\d+\.")
 
@@ -205,18 +211,18 @@ class MarkReader:
         if mark in self._answers:
             return (first and self._settled) or (mark in self._own and _stands_apart(before, after))
         if mark == self._answer_closing:
-            return True
+            return is_control(mark) or not _is_in_code(before)
         if self._settled:
             return first or _parts_messages(mark)
         if mark in self._answers.values():
             return False
         opened = any(one in before for one, others in self._closings.items() if mark in others)
-        return first or (not opened and _stands_apart(before, after))
+        return first or (not opened and _stands_apart(before, after, MARKUP))
 
     def _counts_in_thought(self, mark: str, before: str, after: str) -> bool | None:
         if mark in self._closings and mark not in self._open:
             return not before.strip()
-        if is_control(mark) or before[-1:] not in QUOTES:
+        if is_control(mark) or before[-1:] not in QUOTES or _closes_quote(before):
             return True
         return after != QUOTES[before[-1]] if after else None
 
@@ -481,7 +487,24 @@ def _shows(before: str) -> bool:
     return line.isspace() or (not line and above.rstrip().endswith((":", "\uff1a")))
 
 
-def _stands_apart(before: str, after: str) -> bool | None:
+def _closes_quote(before: str) -> bool:
+    """Tell whether a text ends with a sign that closes what the same sign has opened in its line, as in `**4**`."""
+    line = before[-NEAR_CHARS:].rpartition("\n")[2]
+    if QUOTES[line[-1]] != line[-1]:
+        return False
+    inside = line.rstrip(line[-1])
+    sign, times = re.escape(line[-1]), len(line) - len(inside)
+    is_behind_word = bool(inside) and not inside[-1].isspace()
+    return is_behind_word and len(re.findall(rf"(?<!{sign}){sign}{{{times}}}(?!{sign})", inside)) % 2 == 1
+
+
+def _is_in_code(before: str) -> bool:
+    """Tell whether what follows a text stands between fences or backticks."""
+    line = before.rfind("\n") + 1
+    return bool(before.count("```") % 2 or before.count("~~~") % 2 or before.count("`", line) % 2)
+
+
+def _stands_apart(before: str, after: str, signs: str = "") -> bool | None:
     """Tell whether a mark stands where nobody would mention it; None if that isn't known yet.
 
     That is on a line of its own, right behind the text, or behind a whole sentence, and not in code. Behind it, the
@@ -490,13 +513,14 @@ def _stands_apart(before: str, after: str) -> bool | None:
     Args:
         before: the answer up to the mark.
         after: the character behind it; empty if that has not come.
+        signs: with what else the text may go on.
     """
     line = before.rpartition("\n")[2]
-    if before.count("```") % 2 or before.count("~~~") % 2 or line.count("`") % 2 or line.startswith(("    ", "\t")):
+    if _is_in_code(before) or line.startswith(("    ", "\t")):
         return False
     said = line.rstrip()
     behind_sentence = said.endswith(SENTENCE_ENDS) and not _LIST_NUMBER.fullmatch(said)
     behind_text = said == line and (line[-1:].isalnum() or behind_sentence)
     if not (said == "" or behind_text or behind_sentence):
         return False
-    return (after == "\n" or after.isalnum()) if after else None
+    return (after == "\n" or after.isalnum() or after in signs) if after else None

@@ -12,6 +12,7 @@ from hfdemo.chat.reply_reader import hold_back
 
 CLOSINGS = {
     "<tool_call>": "</tool_call>",  # Hermes, Qwen, Granite 4, GLM; `ChannelReader` writes gpt-oss's calls like this
+    "<function=": "</tool_call>",  # Qwen3-Coder, which may leave `<tool_call>` out before it
     "<tool_calls>": "</tool_calls>",  # Apriel, MiniMax-M1
     "<TOOLCALL>": "</TOOLCALL>",  # Nemotron Nano 2
     "<|tool_call|>": "<|/tool_call|>",  # Phi-4-mini; Granite 3, which closes nothing
@@ -32,6 +33,9 @@ CLOSINGS = {
     "<seed:tool_call>": "</seed:tool_call>",
 }
 """What opens a call, or several, and what closes it; nothing where the reply ends behind it."""
+
+WITHIN_CALL = ("<function=",)
+"""What opens a call and is a part of it."""
 
 WRITTEN = {"<|tool_call|>": write_json, "<|tool_call_start|>": write_pythonic}
 """How calls are written behind the marks of models whose templates leave that to others."""
@@ -124,8 +128,9 @@ class CallReader:
         """Return the calls in what a model wrote; none if it is something else."""
         calls: list[ToolCall] = []
         closing = CLOSINGS.get(opening, "")
-        alone = written.removeprefix(opening).removesuffix(closing)
-        parts = [alone] if not opening or parse_object(alone) else written.split(opening)[1:]
+        mark = "" if opening in WITHIN_CALL else opening
+        alone = written.removeprefix(mark).removesuffix(closing)
+        parts = [alone] if not mark or parse_object(alone) else written.split(mark)[1:]
         for part in parts:
             inner = part.removesuffix(closing)
             read = read_calls(inner, self._tools)

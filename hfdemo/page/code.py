@@ -31,14 +31,24 @@ _FORMATTER = HtmlFormatter(nowrap=True)
 
 def colour(code: str, language: str) -> str | None:
     """Return code as HTML on which CSS puts colours, or None if there are none for it."""
-    if not language or len(code) > MAX_CHARS or _EMPTY_LINES.search(code):
-        return None
-    try:
-        lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
-    except ClassNotFound:
+    lexer = _lexer(language)
+    if not lexer or len(code) > MAX_CHARS or _EMPTY_LINES.search(code):
         return None
     pieces = [code] if lexer.name in QUICK else _PIECE.findall(code)
     return "".join(_coloured(piece, lexer) for piece in pieces)
+
+
+def may_take_long(language: str) -> bool:
+    """Tell whether colours in this language may take Pygments long: there should be little of it."""
+    lexer = _lexer(language)
+    return lexer is not None and lexer.name not in QUICK
+
+
+def _lexer(language: str) -> Lexer | None:
+    try:
+        return get_lexer_by_name(language, stripnl=False, ensurenl=False) if language else None
+    except ClassNotFound:
+        return None
 
 
 def _coloured(code: str, lexer: Lexer) -> str:

@@ -17,14 +17,15 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
-from markdown_it.rules_block import StateBlock, table
+from markdown_it.rules_block import StateBlock, lheading, table
 from markdown_it.rules_core import StateCore
 from markdown_it.rules_core.text_join import text_join
 from markdown_it.token import Token
 
-from hfdemo.page.code import colour
+from hfdemo.page.addresses import add_addresses
+from hfdemo.page.code import colour, may_take_long
 from hfdemo.page.emphasis import add_emphasis
-from hfdemo.page.formulas import add_formulas, can_be_drawn
+from hfdemo.page.formulas import MAX_CHARS, add_formulas, can_be_drawn, may_begin_formula, percent_as_sign
 from hfdemo.words import Language, say
 
 FORMULA_MARKS = {"": ("\x02", "\x03"), "display": ("\x0e", "\x0f")}
@@ -51,6 +52,8 @@ MAX_ELEMENTS = 4000
 """HTML elements of a reply."""
 MAX_FORMULA_CHARS = 10_000
 """Of a reply's formulas together: KaTeX makes several elements of each character."""
+MAX_SLOW_CODE_CHARS = 10_000
+"""Of a reply's code together that has colours in a language that may take long."""
 MAX_MARKS = 8
 """Combining marks on one letter: as many as any language puts there; with more they cover the lines around."""
 MAX_LINE_CHARS = 10_000
@@ -64,11 +67,11 @@ SIGNS = "*_~`[]$\\<"
 CHUNK_CHARS = 2000
 """Gradio draws a chunk again when it has changed, so it is small; each chunk costs, so it isn't one paragraph."""
 
-_URL = re.compile(r"(https?://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*[A-Za-z0-9_~/#&=%+-])")
 _LINES = re.compile(rf"(?:[^\n]*\n){{{MAX_LINES}}}")
 _LONG_LINE = re.compile(rf"[^\n]{{{MAX_LINE_CHARS + 1},}}")
 _PART = re.compile(rf"(?:[^\n]*\n){{1,{PART_LINES}}}|[^\n]+")
 _PIECE = re.compile(rf".{{1,{MAX_LINE_CHARS}}}")
+_BREAK = re.compile(r"<br\s*+/?>", re.IGNORECASE)
 _TASK = re.compile(r"\A\[([ xX])\](?= )")
 _CONTROL = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0: 0xFFFD}
 
@@ -118,6 +121,7 @@ class _Room:
 
     elements: int = MAX_ELEMENTS
     formula_chars: int = MAX_FORMULA_CHARS
+    slow_code_chars: int = MAX_SLOW_CODE_CHARS
 
 
 class MarkdownDrawing:
@@ -139,8 +143,8 @@ class MarkdownDrawing:
         self._plain: list[str] = []  # its end, where that is drawn as plain text
         self._room = _Room()
         self._last, self._last_html = "", ""  # how the part after it was drawn
-        self._unsure: tuple[tuple[int, str], str | None, _Room] = ((0, ""), None, self._room)
-        """The block before the last by its place and source, its HTML, and the room behind it."""
+        self._unsure: tuple[tuple[int, Sequence[str]], list[str | None], _Room] = ((0, ()), [], self._room)
+        """Blocks before the last that aren't drawn for good, by place and sources, their HTML, the room left then."""
 
     def draw(self, text: str) -> str:
         """Return the HTML of the text so far. One that doesn't begin as the text before is drawn anew."""
@@ -162,30 +166,31 @@ class MarkdownDrawing:
         # Until its first line is whole, the last block may yet turn out to belong to the one before it: `*` is a list,
         # and `*a` goes on with a paragraph.
         is_sure = len(blocks) == 1 or "\n" in sources[-1] or len(sources[-1]) > LONG_BLOCK_CHARS
-        sure = len(blocks) - (1 if is_sure else 2)
+        sure = min(len(blocks) - (1 if is_sure else 2), _first_unclosed(sources))
         for tokens, source in zip(blocks[:sure], sources, strict=False):
             self._add(self._draw_block(tokens, self._room), source)
         self._done += "".join(lines[: starts[sure]])
-        if not is_sure:
-            return self._draw_unsure(blocks[-2:], sources[-2:], tail)
+        if sure < len(blocks) - 1:
+            return self._draw_unsure(blocks[sure:], sources[sure:], tail)
         last = self._draw_block(blocks[-1], replace(self._room), self._growing)
         self._last, self._last_html = sources[-1] if last else "", last or ""
         return self._html(last, tail) if last else self._html(plain=sources[-1] + tail)
 
     def _draw_unsure(self, blocks: list[list[Token]], sources: list[str], tail: str) -> str:
-        """Draw the last two blocks for now."""
+        """Draw the last blocks for now."""
         self._last = self._last_html = ""
-        key = len(self._done), sources[0]
+        key = len(self._done), sources[:-1]
         if self._unsure[0] != key:  # a long one is not drawn again for each word behind it
             room = replace(self._room)
-            self._unsure = key, self._draw_block(blocks[0], room), room
+            self._unsure = key, [self._draw_block(tokens, room) for tokens in blocks[:-1]], room
         _, before, room = self._unsure
-        last = self._draw_block(blocks[1], replace(room), self._growing)
+        last = self._draw_block(blocks[-1], replace(room), self._growing)
         chunks, plain = list(self._chunks), list(self._plain)
-        self._add(before, sources[0])
-        html = self._html(last, tail) if last else self._html(plain=sources[1] + tail)
+        for html, source in zip(before, sources, strict=False):
+            self._add(html, source)
+        drawn = self._html(last, tail) if last else self._html(plain=sources[-1] + tail)
         self._chunks, self._plain = chunks, plain
-        return html
+        return drawn
 
     def _is_near_last(self, rest: str) -> bool:
         """Tell whether a long block has grown so little that its end is drawn as text: else each word costs it all."""
@@ -197,20 +202,23 @@ class MarkdownDrawing:
         if not room.elements or not _is_bounded(tokens):
             return None
         left = replace(room)
-        env: dict[str, Any] = {"language": self._language, "room": left, "growing": growing, "in_link": False}
-        for before, token in zip([None, None, *tokens], tokens, strict=False):
+        env: dict[str, Any] = {"language": self._language, "room": left, "growing": growing}
+        for item, cell, token in zip([None, None, *tokens], [None, *tokens], tokens, strict=False):
             token.children = []
             if token.type == "inline":
                 source = token.content
-                if before and before.type == "list_item_open":
+                if item and item.type == "list_item_open":
                     source, is_task = _TASK.subn(lambda task: "☐" if task[1] == " " else "☑", source)
                     if is_task:
-                        before.attrSet("class", "task")
+                        item.attrSet("class", "task")
                 _MARKDOWN.inline.parse(source, _MARKDOWN, env, token.children)
+                if cell and cell.type in ("td_open", "th_open"):
+                    token.children = _with_breaks(token.children)
         if any(child.level > MAX_INLINE_NESTING for token in tokens for child in token.children or ()):
             return None
         text_join(StateCore("", _MARKDOWN, env, tokens))
         html = str(_RENDERER.render(tokens, _MARKDOWN.options, env)).replace("\n", "")
+        room.slow_code_chars = left.slow_code_chars  # the time is spent, also on what isn't drawn
         elements = max(1, html.count("<") // 2)
         if elements > room.elements:
             return None
@@ -289,6 +297,32 @@ def _parse(text: str) -> list[list[Token]]:
     return blocks[:-1]
 
 
+def _first_unclosed(sources: Sequence[str]) -> int:
+    """Return which block begins a formula that may yet end in what comes, and so take in the blocks behind it."""
+    first, text = len(sources), ""
+    for at in reversed(range(len(sources))):
+        text = sources[at] + text
+        if len(text) > MAX_CHARS:
+            break
+        if may_begin_formula(text):
+            first = at
+    return first
+
+
+def _with_breaks(tokens: list[Token]) -> list[Token]:
+    """Return the tokens of a table's cell with line breaks for `<br>`: a cell can have no other. Alone, it is text."""
+    if all(token.type == "text" and not _BREAK.sub("", token.content).strip() for token in tokens):
+        return tokens
+    found: list[Token] = []
+    for token in tokens:
+        parts = _BREAK.split(token.content) if token.type == "text" else [""]
+        for at, part in enumerate(parts):
+            if at:
+                found.append(Token("hardbreak", "br", 0, level=token.level))
+            found.append(token.copy(content=part) if len(parts) > 1 else token)
+    return found
+
+
 def _is_bounded(tokens: Sequence[Token]) -> bool:
     """Tell whether a block is flat and small enough to look into its lines."""
     return max(token.level for token in tokens) <= MAX_NESTING and not any(
@@ -309,12 +343,8 @@ class _Renderer(RendererHTML):
     """Writes tokens as HTML; all line ends in it that are not text are of no meaning."""
 
     def text(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
-        """Write text, with addresses as links unless it is in one."""
-        content = tokens[index].content
-        if env["in_link"] or "://" not in content:
-            return _escape(content)
-        parts = _URL.split(content)
-        return "".join(_escape(part) if at % 2 == 0 else _link(part) for at, part in enumerate(parts))
+        """Write text."""
+        return _escape(tokens[index].content)
 
     def code_inline(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
         """Write code in a line."""
@@ -332,20 +362,20 @@ class _Renderer(RendererHTML):
         """Write a formula for KaTeX, or as it was written if it can't be drawn."""
         token, room = tokens[index], env["room"]
         tag = "div" if token.block else "span"
-        if len(token.content) > room.formula_chars or not can_be_drawn(token.content):
+        content = percent_as_sign(token.content)
+        if len(content) > room.formula_chars or not can_be_drawn(token.content):
             return f'<{tag} class="typed formula">{_escape(token.markup)}</{tag}>'
-        room.formula_chars -= len(token.content)
+        room.formula_chars -= len(content)
         before, after = FORMULA_MARKS[token.info]
-        return f'<{tag} class="formula">{before}{_escape(token.content)}{after}</{tag}>'
+        return f'<{tag} class="formula">{before}{_escape(content)}{after}</{tag}>'
 
     def link_open(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
         """Write the start of a link, which opens beside the chat."""
-        env["in_link"] = True
-        return _link_start(str(tokens[index].attrGet("href")))
+        url = _escape(str(tokens[index].attrGet("href")))
+        return f'<a href="{url}" target="_blank" rel="noopener noreferrer">'
 
     def link_close(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
         """Write the end of a link."""
-        env["in_link"] = False
         return "</a>"
 
     def table_open(self, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
@@ -357,23 +387,24 @@ class _Renderer(RendererHTML):
         return "</table></div>"
 
 
-def _link_start(url: str) -> str:
-    return f'<a href="{_escape(url)}" target="_blank" rel="noopener noreferrer">'
-
-
-def _link(url: str) -> str:
-    return f"{_link_start(url)}{_escape(url)}</a>"
-
-
 def _code_box(code: str, name: str, env: MutableMapping[str, Any]) -> str:
     """Write code in a box of its own, with its language's name and a button that copies it."""
-    html = None if env["growing"] else colour(_displayable(code), name.lower())
+    html = None if env["growing"] else _colour_within(env["room"], _displayable(code), name.lower())
     if html is None or html.count("<") // 2 > env["room"].elements:
         html = _escape_lines(code)
     html = html.replace("\n", "&#10;").replace("%%%", "&#37;%%")
     button = f'<button type="button" class="copy-code">{say("page.copy_code", env["language"])}</button>'
     head = f'<div class="code-head"><span>{_escape(name)}</span>{button}</div>'
     return f'<div class="code-box">{head}<pre tabindex="0"><code>{html}</code></pre></div>'
+
+
+def _colour_within(room: _Room, code: str, language: str) -> str | None:
+    """Return code with colours as far as there is room for them, and take it."""
+    if may_take_long(language):
+        if len(code) > room.slow_code_chars:
+            return None
+        room.slow_code_chars -= len(code)
+    return colour(code, language)
 
 
 def _bounded_table(state: StateBlock, first: int, last: int, silent: bool) -> bool:
@@ -394,6 +425,12 @@ def _bounded_table(state: StateBlock, first: int, last: int, silent: bool) -> bo
     return True
 
 
+def _whole_underline(state: StateBlock, first: int, last: int, silent: bool) -> bool:
+    """Take a heading with a line below it once that line has ended: until then, `-` may yet begin a list's item."""
+    is_open = last > first and state.eMarks[last - 1] == len(state.src)
+    return lheading(state, first, last - 1 if is_open else last, silent)
+
+
 def _is_safe(url: str) -> bool:
     return url.lower().startswith(("http://", "https://", "mailto:"))
 
@@ -406,6 +443,8 @@ def _parser() -> MarkdownIt:
     markdown.disable(["image", "entity", "reference", "html_block", "html_inline"])
     markdown.validateLink = _is_safe  # type: ignore[method-assign]
     markdown.block.ruler.at("table", _bounded_table, {"alt": ["paragraph", "reference"]})
+    markdown.block.ruler.at("lheading", _whole_underline)
+    add_addresses(markdown)
     add_emphasis(markdown)
     add_formulas(markdown)
     return markdown

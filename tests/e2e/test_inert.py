@@ -202,11 +202,11 @@ def test_copies_of_a_reply_are_what_was_written(scripted, scripted_chat):
 def test_a_selected_formula_is_copied_and_dragged_as_it_was_written(scripted, scripted_chat):
     page = scripted_chat.page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    scripted.engine.enqueue("- An **area** is $x^2$ of\n- it\n\n$$\\frac{1}{2}$$\n\nThe end")
+    scripted.engine.enqueue("- An **area** is $x^2$ of\n- it\n\n$$\\frac{1}{2}\\%% 3$$\n\nThe end")
     scripted_chat.send("show")
     scripted_chat.wait_for_reply()
     expect(page.locator("#transcript .katex")).to_have_count(2)
-    whole = "An area is $x^2$ of\nit\n$$\\frac{1}{2}$$\n\nThe end"
+    whole = "An area is $x^2$ of\nit\n$$\\frac{1}{2}\\%% 3$$\n\nThe end"
     assert copied_by_hand(page, "#transcript .bot-row .message-content") == whole
     assert copied_by_hand(page, "#transcript .katex .katex-html") == "$x^2$"
     assert copied_by_hand(page, "#transcript .bot-row p") == "The end"

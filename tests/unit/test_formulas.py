@@ -39,9 +39,22 @@ def formulas(text: str) -> list[str]:
         "$5~$10, $5와 $10 사이, 5$에서 10$까지",
         "$5(약 7,000원)에서 10$까지",
         "₩1,000~₩2,000, 1,000원~2,000원",
+        "가격$5~$10, 약$5, $6; 약$5와 약$10, 총$5-총$10",
+        "价格为$5\uff0c税为$3。从$5到$10\uff0c约$5\uff08原价$10\uff09",
         "$HOME/bin:$PATH, $HOME and $PATH, echo $A$B",
+        "$PATH:$HOME, $PATH/$HOME, $AB$CD, $the$, $ABCDE$",
+        "${DB_HOST}:${DB_PORT}, ${APP_NAME}-${VERSION}, ${a}_${b}, ${x}${y}, $_GET/$_POST",
+        "The price is $5 (`$` is the sign); $x`$`",
+        "Use $$ or `$$` here",
+        r"\( or `\)`, \[ or `\]`",
+        "Price range: $$ - $$$, $$\u2013$$$, $$/$$$, $$ or $$$",
+        "Cheap ($), medium ($$), expensive ($$$)",
+        "- Sushi ($$) / Pizza ($$)",
+        "- 초밥 ($$), 피자 ($$); $$ or $$",
+        "echo $$; kill $$",
         "$ x $",
         r"\$x\$ and \$5",
+        r"$5 or \$6 or $7; $x\$ and \$y$ or $x\\\$",
         "`$x$` and $",
         "```\n$x$\n```",
         "$5 is not 7$ here",
@@ -64,7 +77,11 @@ def test_prices_and_what_else_has_a_dollar_are_no_formulas(text):
         ("$x$ and $y$", ["x", "y"]),
         ("$x^2$은 제곱, $a$와 $b$", ["x^2", "a", "b"]),
         ("$x$, ($y$); $z$.", ["x", "y", "z"]),
+        ("$ABC$의 $AB$, $ABCD$, $xy$ and $dx$", ["ABC", "AB", "ABCD", "xy", "dx"]),
+        ("값은$x$입니다. 문제에서$x=3$이고, $x$와$y$", ["x", "x=3", "x", "y"]),
+        ("设$x$为实数\uff0c则$f(x)=x^2$的最小值为$0$。", ["x", "f(x)=x^2", "0"]),
         (r"$\frac{1}{2}$-th", [r"\frac{1}{2}"]),
+        (r"$9 \times \$2 = \$18$. Cost: $\$18$. $\$$", [r"9 \times \$2 = \$18", r"\$18", r"\$"]),
         (r"$\text{값} = 5$", [r"\text{값} = 5"]),
         ("$5$ apples and $n$ pears", ["5", "n"]),
         ("$A$ 5 times, $2R$ and $R$ 3", ["A", "2R", "R"]),
@@ -74,6 +91,8 @@ def test_prices_and_what_else_has_a_dollar_are_no_formulas(text):
         ("$a<b$", ["a&lt;b"]),
         (r"\(x\) and \[y\]", ["x", "y"]),
         ("$$x$$", ["x"]),
+        ("so $$ABC$$, $$ax + by$$, $$ 넓이 = 2 $$", ["ABC", "ax + by", "넓이 = 2"]),
+        (r"so $$\text{a word}$$", [r"\text{a word}"]),
         ("$$\na\nb\n$$", ["a&#10;b"]),
         ("\\[\na\n\\]", ["a"]),
         ("costs $5, and $x$ is a formula", ["x"]),
@@ -101,6 +120,15 @@ def test_formulas_are_formulas(text, expected):
         r"\includegraphics{x}",
         r"x\hspace{100em}y",
         r"x\\[-20ex]y",
+        r"x\hspace*{ -20.5 em}y",
+        r"x\hskip{100em}y",
+        r"x\mskip\empty 99mu y",
+        r"x\@hspace{{10pt}}y",
+        r"x\hskip 1\empty 0em",
+        r"{x \above 20pt y}",
+        r"\tmspace+{100mu}{10em}",
+        r"x\expandafter\\\empty[50em]y",
+        r"\genfrac{}{}{20pt}{}{x}{y}",
         "{",
         "}{",
     ],
@@ -118,6 +146,11 @@ def test_what_is_deep_long_or_leaves_its_place_is_not_drawn(formula):
         r"\left\{ \frac{1}{\left( x \right)} \right\}",
         r"\alpha\beta\gamma\delta\quad\text{if } x",
         r"\{ x \} \hspace{1em} y",
+        r"10cm \times 20cm = 200cm^2",
+        r"\text{Area} = \text{12 cm} \times 5 \\[1ex] 10 mm",
+        r"\text{There are 20 in each} \hspace{1em} 30 in",
+        r"x \hskip1em y \hspace*{ -0.5cm } {a \above{1pt} b}",
+        r"\begin{aligned} a &= 1 \\ 12 cm &= b \end{aligned}",
         r"\lim_{n \to \infty} \sum_{k=1}^{n} \frac{1}{k^2} = \frac{\pi^2}{6}",
     ],
 )
@@ -130,7 +163,22 @@ def test_a_formula_that_is_not_drawn_is_shown_as_it_was_written():
     assert f">$${formula}$$<" in draw_markdown(f"$${formula}$$", "en")
 
 
-@pytest.mark.parametrize("piece", ["{", "}", "\\", r"\a", r"\left", r"\sqrt ", "1", "{}", r"\def", " "])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"$x = 10% \times 5$, $10%$", [r"x = 10\%{} \times 5", r"10\%{}"]),
+        (r"\(50% of 200\)", [r"50\%{} of 200"]),
+        (r"$$\text{100%}$$", [r"\text{100\%{}}"]),
+        (r"$50\%$, $a \\% b$", [r"50\%", r"a \\\%{} b"]),
+    ],
+)
+def test_a_percent_sign_is_one_and_begins_no_comment(text, expected):
+    assert formulas(text) == expected
+
+
+@pytest.mark.parametrize(
+    "piece", [r"\\[", r"\hskip ", "%", "{", "}", "\\", r"\a", r"\left", r"\sqrt ", "1", "{}", r"\def", " "]
+)
 def test_any_formula_is_judged_at_once(piece):
     start = time.perf_counter()
     can_be_drawn(piece * 1900)

@@ -205,6 +205,12 @@ def test_bold_beside_a_letter_without_a_space_is_bold(text, bold):
         ("<mailto:me@x.org>", "mailto:me@x.org", "mailto:me@x.org"),
         ("https://x.org/a_b_c를", "https://x.org/a_b_c", "https://x.org/a_b_c"),
         ("(see https://x.org/a.)", "https://x.org/a", "https://x.org/a"),
+        ("(https://x.org/a_(b)_c)은", "https://x.org/a_(b)_c", "https://x.org/a_(b)_c"),
+        ("https://x.org/a_(b), c.", "https://x.org/a_(b)", "https://x.org/a_(b)"),
+        ("https://x.org/__main__.html 에", "https://x.org/__main__.html", "https://x.org/__main__.html"),
+        ("[https://x.org/__a__](https://y.org)", "https://y.org", "https://x.org/__a__"),
+        ("a *b* https://x.org/*c*d", "https://x.org/*c*d", "https://x.org/*c*d"),
+        ("http://[::1]:7860/?a[]=1[2](x)", "http://[::1]:7860/?a[]=1", "http://[::1]:7860/?a[]=1"),
         ("![a](https://x.org/b)", "https://x.org/b", "a"),
         ("[https://x.org](https://y.org)", "https://y.org", "https://x.org"),
     ],
@@ -212,6 +218,35 @@ def test_bold_beside_a_letter_without_a_space_is_bold(text, bold):
 def test_addresses_are_links_and_images_are_too(text, url, shown):
     link = f'<a href="{url}" target="_blank" rel="noopener noreferrer">{shown}</a>'
     assert draw(text).count("<a ") == 1 and link in draw(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "around"),
+    [
+        ("**https://x.org/a**는", ("<strong>", "</strong>는")),
+        ("*see https://x.org/a*, b", ("<em>see ", "</em>, b")),
+        ("_https://x.org/a_.", ("<em>", "</em>.")),
+        ("__https://x.org/a__!", ("<strong>", "</strong>!")),
+        ("~~https://x.org/a~~ b", ("<s>", "</s> b")),
+        ("'https://x.org/a'", ("&#x27;", "&#x27;")),
+        ("[https://x.org/a]", ("[", "]")),
+        ("xhttps://x.org/a\n- b", ("x", "<")),
+        ("`x` https://x.org/a[1][2]", ("</code> ", "[1][2]")),
+        ("https://x.org/a(이것)", ("", "(이것)")),
+        ("https://x.org/a?!", ("", "?!")),
+    ],
+)
+def test_signs_around_an_address_are_no_part_of_it(text, around):
+    before, after = around
+    link = '<a href="https://x.org/a" target="_blank" rel="noopener noreferrer">https://x.org/a</a>'
+    assert f"{before}{link}{after}" in draw(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["`https://x.org`", "https://", "https://한글", "http:/x", "s://x.org", "\\://x http"]
+)
+def test_what_is_no_address_is_no_link(text):
+    assert "<a" not in draw(text)
 
 
 @pytest.mark.parametrize("name", ["", "python", "cpp", "mermaid", "html", "no-such-language", '"><b>'])
@@ -228,10 +263,42 @@ def test_code_has_colours(name):
     assert '<span class="' in draw(f"```{name}\nint x = 'a' + 1; // two\n```")
 
 
+def test_a_reply_has_only_so_much_code_with_colours_in_languages_that_take_long():
+    html = draw(("```java\n" + ("int a;" + " // a comment" * 6 + "\n") * 50 + "```\n\n") * 5 + "```json\n[1]\n```")
+    boxes = html.split('<div class="code-box">')[1:]
+    assert ['<span class="k' in box or '<span class="m' in box for box in boxes] == [True, True, *[False] * 3, True]
+
+
+@pytest.mark.parametrize(("name", "piece"), [("java", "a "), ("objc", "a::b::")])
+def test_no_reply_full_of_code_keeps_the_server_busy(name, piece):
+    text = f"```{name}\n{(piece * 9900)[:9900]}\n```\n\n" * 10
+    before_s = time.thread_time()
+    draw(text)
+    assert time.thread_time() - before_s < 1
+
+
 def test_a_table_stands_in_a_box_of_its_own():
     html = draw("| a | b |\n|:-:|---|\n| 1 | **2** |")
     assert html.startswith('<div><div class="table-box" tabindex="0"><table><thead>')
     assert '<td style="text-align:center">1</td><td><strong>2</strong></td>' in html
+
+
+@pytest.mark.parametrize(
+    ("cell", "html"),
+    [
+        ("1<br>2<br/>**3**<BR />", "1<br />2<br /><strong>3</strong><br />"),
+        ("**1<br>2**", "<strong>1<br />2</strong>"),
+        ("[1<br>2](https://x.org)", ">1<br />2</a>"),
+        ("`<br>`<br>", "<code>&lt;br&gt;</code><br />"),
+        ("<br>", "&lt;br&gt;"),
+        ("\\<br> x", "&lt;br&gt; x"),
+        ("<brx> <b> x", "&lt;brx&gt; &lt;b&gt; x"),
+    ],
+)
+def test_a_cell_of_a_table_may_have_lines(cell, html):
+    drawn = draw(f"| {cell} |\n|---|\n| {cell} |")
+    assert f"{html}</th>" in drawn and f"{html}</td>" in drawn
+    assert "<br />" not in draw(cell)
 
 
 def test_a_label_is_text_and_no_markdown():
@@ -308,6 +375,39 @@ def test_a_line_that_looked_like_a_block_at_first_goes_on_with_the_one_before(te
     growing = MarkdownDrawing("en", growing=True)
     for end in range(len(text) + 1):
         assert growing.draw(text[:end]) == draw(text[:end])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "계산:\n\n\\[\n\nx = 1\n\n\\]\n\n끝 *a*",
+        "$$\na\n\nb\n\n- c\n$$\n\nend\n\n\\[ a\n\nb\n\nc\n",
+        "$$ is dear.\n\n" + "*Text.*\n\n" * 250 + "$$\n",
+    ],
+)
+def test_a_formula_with_an_empty_line_is_one_as_soon_as_it_is_closed(text):
+    growing = MarkdownDrawing("en", growing=True)
+    for end in range(len(text) + 1):
+        if len(text) < 200 or end % 40 == 0 or end == len(text):
+            assert growing.draw(text[:end]) == draw(text[:end])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1. **제목**\n   - 하나\n   - 둘",
+        "- 과일\n  - 사과",
+        "준비물:\n- 컵\n- 물",
+        "> a\n> - b",
+        "a\n---b",
+        "a\n= b",
+        "a\n- ",
+    ],
+)
+def test_no_text_is_drawn_as_a_heading_while_the_line_below_it_may_yet_be_no_underline(text):
+    growing = MarkdownDrawing("en", growing=True)
+    assert not any("<h" in growing.draw(text[:end]).replace("<hr", "") for end in range(len(text) + 1))
+    assert growing.draw("제목\n--\n") == "<div><h2>제목</h2></div>"
 
 
 @given(TEXTS)

@@ -58,6 +58,17 @@ GRANITE = (
     "<|role|>assistant<|/role|>{% endif %}"
 )
 
+ROLE = (
+    "{% set now = namespace(asked=0) %}{% for message in messages %}{% if message.role == 'user' %}"
+    "{% set now.asked = loop.index0 %}{% endif %}{% endfor %}"
+    "{% for message in messages %}{% if message.role == 'assistant' %}"
+    "{% if loop.index0 > now.asked and message.reasoning_content %}"
+    "<|im_start|>assistant/think\n{{ message.reasoning_content }}<|im_end|>\n{% endif %}"
+    "<|im_start|>assistant\n{{ message.content }}<|im_end|><|endofturn|>\n"
+    "{% else %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant{% if force_reasoning %}/think\n{% endif %}{% endif %}"
+)
+
 OWN = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
     "{% if message.reasoning_content %}<|muse|>{{ message.reasoning_content }}<|/muse|>\n\n{% endif %}"
@@ -374,6 +385,24 @@ FORMATS = [
         ends=("<|eot|>",),
     ),
     Format(
+        "a thought with a role of its own",
+        ROLE,
+        ("/think\n생각", "<|im_end|>", "\n", "<|im_start|>", "assistant\n답", "<|im_end|>", "<|endofturn|>"),
+        "생각",
+        "답",
+        control=(*IM, "<|endofturn|>"),
+        ends=("<|endofturn|>",),
+    ),
+    Format(
+        "no thought, which would have a role of its own",
+        ROLE,
+        ("\n답", "<|im_end|>", "<|endofturn|>"),
+        "",
+        "답",
+        control=(*IM, "<|endofturn|>"),
+        ends=("<|endofturn|>",),
+    ),
+    Format(
         "base model",
         None,
         ("<think>Hm.</think>Hello!", "</s>"),
@@ -512,6 +541,14 @@ def test_a_reply_that_was_cut_anywhere_goes_on_as_what_it_was(format: Format, kn
             assert (streamer.thought, streamer.text) == (format.thought, format.answer)
         else:
             assert streamer.text.startswith(text) and streamer.thought.startswith(thought)
+
+
+def test_a_thought_with_a_role_of_its_own_that_the_prompt_opens_is_closed():
+    role = next(one for one in FORMATS if one.template == ROLE and one.thought)
+    marks = PromptBuilder(tokenizer_of(role), 2048).reply_format
+    assert marks.open_thought() == "/think\n"
+    assert marks.close_thought("<|im_start|>assistant/think\n") == "<|im_end|>\n<|im_start|>assistant"
+    assert marks.close_thought("<|im_start|>assistant") == ""
 
 
 def test_a_stop_text_in_what_becomes_thought_stops_nothing():

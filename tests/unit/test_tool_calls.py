@@ -25,6 +25,12 @@ READ = {
         [("get_weather", {"city": "<tool_call>a</tool_call>"})],
     ),
     "Hermes, never closed": (f"<tool_call>\n{CALL}", "", [WEATHER]),
+    "Hermes, a line end in a text": (
+        '<tool_call>{"name": "get_weather", "arguments": {"city": "a\n\tb"}}</tool_call>',
+        "",
+        [("get_weather", {"city": "a\n\tb"})],
+    ),
+    "Hermes, no arguments": ('<tool_call>{"name": "add", "arguments": null}</tool_call>', "", [("add", {})]),
     "Llama": (CALL.replace("arguments", "parameters"), "", [WEATHER]),
     "Llama, with its tag": (f"<|python_tag|>{CALL.replace('arguments', 'parameters')}", "", [WEATHER]),
     "Llama, two": (f"<|python_tag|>{CALL}; {ADDING}", "", [WEATHER, ADD]),
@@ -51,6 +57,18 @@ READ = {
     "Qwen3-Coder, two in one": (
         "<tool_call><function=get_weather><parameter=city>서울</parameter></function>\n"
         "<function=add><parameter=a>1</parameter><parameter=b>[2]</parameter></function></tool_call>",
+        "",
+        [WEATHER, ADD],
+    ),
+    "Qwen3-Coder, never opened": (
+        "Ok.\n<function=get_weather>\n<parameter=city>\n서울\n</parameter>\n</function>\n</tool_call>\n"
+        "<tool_call><function=add><parameter=a>1</parameter><parameter=b>[2]</parameter></function></tool_call>",
+        "Ok.\n",
+        [WEATHER, ADD],
+    ),
+    "Qwen3-Coder, neither opened nor closed": (
+        "<function=get_weather><parameter=city>서울</parameter></function>\n"
+        "<function=add>\n<parameter=a>1</parameter><parameter=b>[2]</parameter></function>\n",
         "",
         [WEATHER, ADD],
     ),
@@ -225,6 +243,8 @@ TEXTS = {
     "JSON that is no object of a tool": '{"name": "Anna", "arguments": {}}',
     "a tool that there is not": '<tool_call>{"name": "rm", "arguments": {}}</tool_call>',
     "Qwen3-Coder, broken": "<tool_call><function=add>a=1</function></tool_call>",
+    "Qwen3-Coder, words behind": "<function=add>\n</function> is how I would call it.",
+    "Qwen3-Coder, a tool that there is not": "<function=rm></function></tool_call>",
     "GLM, broken": "<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>1</tool_call>",
     "GLM, words between": "<tool_call>add <arg_key>a</arg_key> is <arg_value>1</arg_value></tool_call>",
     "DeepSeek, one of two broken": (

@@ -50,7 +50,8 @@
     if (!drawn.length) return null;
     for (const each of drawn) {
       const display = each.closest(".katex-display"), mark = display ? "$$" : "$";
-      (display ?? each).replaceWith(mark + each.querySelector("annotation").textContent + mark);
+      const source = each.querySelector("annotation").textContent.replaceAll("\\%{}", "%"); // see percent_as_sign
+      (display ?? each).replaceWith(mark + source + mark);
     }
     return part;
   };
