@@ -15,6 +15,7 @@ from hfdemo.background import in_thread
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.explain import explain_load_error, gated_error
 from hfdemo.models.hub_private import constants
+from hfdemo.models.integrity import weight_files
 from hfdemo.models.source import HubModel
 from hfdemo.models.tokens import check_token, token_source
 from hfdemo.settings import Platform
@@ -70,7 +71,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def check_kind(name: str, files: list[str], config: dict[str, Any], allow_pickle: bool, task: str = "") -> None:
+def check_kind(
+    name: str, files: list[str], config: dict[str, Any], allow_pickle: bool, task: str = "", place: str = ""
+) -> None:
     """Refuse a model that doesn't generate text or can't be loaded here.
 
     Args:
@@ -79,13 +82,15 @@ def check_kind(name: str, files: list[str], config: dict[str, Any], allow_pickle
         config: its config.json; empty if it has none.
         allow_pickle: whether pickled weights may be loaded.
         task: what the Hub says it is for (`pipeline_tag`).
+        place: how people name its folder.
 
     Raises:
         ModelLoadError: the text says what it is instead.
     """
     ggufs = [file for file in files if file.lower().endswith(".gguf")]
-    if not config and ggufs:
-        raise ModelLoadError("gguf_repository", model=name, files=", ".join(ggufs[:8]), first=ggufs[0])
+    named = str(config.get("transformers_weights") or "")
+    if ggufs and not (config and weight_files(files, allow_pickle=True, named=named)):
+        raise ModelLoadError("gguf_repository", model=place or name, files=", ".join(ggufs[:8]), first=ggufs[0])
     if not config:
         raise ModelLoadError("not_a_language_model", model=name)
     kind = str(config.get("model_type", ""))

@@ -34,6 +34,7 @@ from hfdemo.models.embedded import PARAMETERS, WHEEL_BYTES
 from hfdemo.models.explain import NO_ROOM, advice, explain_load_error
 from hfdemo.models.facts import facts_from_folder, facts_from_gguf, facts_from_hub
 from hfdemo.models.generation_config import read_generation_defaults
+from hfdemo.models.headers import shown_path
 from hfdemo.models.hub_private import constants
 from hfdemo.models.integrity import (
     check_folder,
@@ -291,7 +292,8 @@ def _facts_on_disk(files: ModelFiles, name: str, settings: Settings, machine: Ma
         path = files.folder / files.gguf_file
         return facts_from_gguf(name, path, check_gguf(path))
     config = open_folder(files.folder)
-    check_kind(name, [path.name for path in files.folder.iterdir()], config, settings.allow_pickle)
+    names = sorted(path.name for path in files.folder.iterdir())
+    check_kind(name, names, config, settings.allow_pickle, place=shown_path(files.folder))
     check_quantization(name, config, machine)
     return facts_from_folder(files.folder, name)
 

@@ -307,8 +307,7 @@ def open_prompts(files: ModelFiles, name: str, settings: Settings) -> PromptBuil
         HfdemoError, OSError, ValueError, ...: see `explain.explain_load_error`.
     """
     if not files.gguf_file:
-        names = [path.name for path in files.folder.iterdir()]
-        check_kind(name, names, open_folder(files.folder), allow_pickle=True)
+        check_kind(name, [], open_folder(files.folder), allow_pickle=True)  # none of the files has to be weights
     tokenizer, config = load_tokenizer(files), load_config(files)
     template = ChatTemplate(tokenizer, settings.chat_template)
     return _make_prompts(tokenizer, config, template, read_generation_defaults(files.folder), settings)

@@ -399,6 +399,19 @@ def test_what_a_gguf_files_header_hides_is_told(tmp_path):
     assert (note.key, dict(note.fields)["count"]) == ("layers_unread", "1")
 
 
+def test_a_folder_of_gguf_files_is_one_whatever_configuration_is_beside_them(folder):
+    (folder / "m-Q4_K_M.gguf").write_bytes(b"GGUF")
+    assert check_model(parse_model(str(folder)), Settings(), MACHINE).plan.fits, "its whole weights count more"
+    merge(folder).rename(folder / "own.safetensors")
+    change_config(folder, transformers_weights="own.safetensors")
+    assert check_model(parse_model(str(folder)), Settings(), MACHINE).plan.fits
+    (folder / "own.safetensors").unlink()
+    error = refusal(folder)
+    assert (error.key, exit_status(error)) == ("gguf_repository", 26)
+    assert f"{shown_path(folder)}/m-Q4_K_M.gguf" in error.text("en")
+    assert load_prompts(str(folder)).context_limit == 2048, "which need no weights"
+
+
 def test_the_words_of_a_gguf_file_are_not_read_for_its_configuration(tmp_path, monkeypatch):
     def read_field(reader: GGUFReader, begin: int, kind: int) -> Any:
         assert kind != GGUFValueType.ARRAY

@@ -1,6 +1,7 @@
 """Weights that are stored quantized: what the loader would refuse is refused before anything is downloaded."""
 
 import json
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -93,6 +94,25 @@ def test_a_model_of_the_hub_without_weights_to_load_is_refused(monkeypatch):
     with pytest.raises(ModelLoadError) as refused:
         check.check_model(HubModel("org/m"), Settings(), MACHINE)
     assert refused.value.key == "no_weights_on_hub"
+
+
+@pytest.mark.parametrize(
+    ("others", "key"),
+    [([], "gguf_repository"), (["adapter.safetensors"], "gguf_repository"), (["model.safetensors"], None)],
+)
+def test_a_repository_of_gguf_files_is_one_whatever_configuration_is_beside_them(monkeypatch, others, key):
+    config = QWEN3.config | {"architectures": ["Qwen3ForCausalLM"]}
+    files = ["config.json", "tokenizer.json", "m-Q4_K_M.gguf", *others]
+    monkeypatch.setattr(check, "find_model", lambda source: None)
+    monkeypatch.setattr(check, "ask_hub", lambda *_: hub_info(None, dict.fromkeys(files, 10)))
+    monkeypatch.setattr(check, "read_config", lambda source: config)
+    for ask in (
+        lambda: check.check_model(HubModel("org/m"), Settings(), MACHINE),
+        lambda: check.check_for_space(HubModel("org/m"), [], "local"),
+    ):
+        with pytest.raises(ModelLoadError) if key else nullcontext() as refused:
+            ask()
+        assert not key or (refused.value.key, refused.value.fields["first"]) == (key, "m-Q4_K_M.gguf")
 
 
 @pytest.mark.parametrize(
