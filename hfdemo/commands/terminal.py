@@ -61,6 +61,7 @@ EXIT_STATUS = {
     "no_weights_on_hub": 26,
     "shards_missing": 26,
     "no_tokenizer": 26,
+    "no_tokenizer_on_hub": 26,
     "tokenizer_unreadable": 26,
     "tensors_missing": 26,
     "tensors_misfit": 26,

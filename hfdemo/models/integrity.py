@@ -161,9 +161,14 @@ def refuse_without_tokenizer(folder: Path) -> None:
 def has_tokenizer(folder: Path) -> bool:
     """Tell whether a folder has what a tokenizer can be made of."""
     files = [path.name for path in folder.iterdir()]
-    if any(fnmatch(name, pattern) for name in files for pattern in TOKENIZERS):
+    if names_tokenizer(files):
         return True
     return TOKENIZER_CONFIG in files and read_object(folder / TOKENIZER_CONFIG).get("tokenizer_class") in OF_BYTES
+
+
+def names_tokenizer(names: Iterable[str]) -> bool:
+    """Tell whether one of a folder's files, by its name, is one from which a tokenizer can be made."""
+    return any(fnmatch(name, pattern) for name in names for pattern in TOKENIZERS)
 
 
 def weight_files(names: Iterable[str], allow_pickle: bool, named: str = "") -> str | None:

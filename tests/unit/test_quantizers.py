@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hfdemo.commands.terminal import exit_status
 from hfdemo.errors import ModelLoadError
 from hfdemo.models import check, quantizers
 from hfdemo.models.choose import parse_model
@@ -94,6 +95,30 @@ def test_a_model_of_the_hub_without_weights_to_load_is_refused(monkeypatch):
     with pytest.raises(ModelLoadError) as refused:
         check.check_model(HubModel("org/m"), Settings(), MACHINE)
     assert refused.value.key == "no_weights_on_hub"
+
+
+@pytest.mark.parametrize(
+    ("files", "key"),
+    [
+        ([], "no_tokenizer_on_hub"),
+        (["onnx/tokenizer.json", "README.md"], "no_tokenizer_on_hub"),
+        (["tokenizer.model"], None),
+        (["tokenizer_config.json"], None),
+    ],
+)
+def test_a_model_of_the_hub_without_a_tokenizer_is_refused_before_a_byte_of_its_weights(monkeypatch, files, key):
+    config = QWEN3.config | {"architectures": ["Qwen3ForCausalLM"]}
+    sizes = {"config.json": 7, "model.safetensors": GB} | dict.fromkeys(files, 9)
+    monkeypatch.setattr(check, "find_model", lambda source: None)
+    monkeypatch.setattr(check, "ask_hub", lambda *_: hub_info(None, sizes))
+    monkeypatch.setattr(check, "read_config", lambda source: config)
+    for ask in (
+        lambda: check.check_model(HubModel("org/m"), Settings(), MACHINE),
+        lambda: check.check_for_space(HubModel("org/m"), [], "local"),
+    ):
+        with pytest.raises(ModelLoadError) if key else nullcontext() as refused:
+            ask()
+        assert not key or (refused.value.key, exit_status(refused.value)) == (key, 26)
 
 
 @pytest.mark.parametrize(
