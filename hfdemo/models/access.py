@@ -100,7 +100,7 @@ def check_kind(
         if "auto_map" in config and _writes(config):
             raise ModelLoadError("needs_code", model=name)
         raise ModelLoadError("not_text_generation", model=name, task=task or _first_class(config) or kind or "?")
-    if not allow_pickle and not _has(files, ".safetensors") and _has(files, ".bin"):
+    if not allow_pickle and not weight_files(files, False, named) and weight_files(files, True):
         raise ModelLoadError("pickled", model=name)
 
 
@@ -166,7 +166,3 @@ def _first_class(config: dict[str, Any]) -> str:
 def _classes(config: dict[str, Any]) -> list[str]:
     named = config.get("architectures") or []
     return [named] if isinstance(named, str) else [str(name) for name in named]
-
-
-def _has(files: list[str], suffix: str) -> bool:
-    return any(file.endswith(suffix) for file in files)

@@ -318,6 +318,14 @@ def test_pickles_are_looked_at_too(folder, whole):
     assert refusal(folder, allow_pickle=True).key == "file_pointer"
 
 
+def test_a_file_that_only_ends_as_pickled_weights_do_is_none(folder):
+    for path in folder.glob("model*"):
+        path.unlink()
+    (folder / "training_args.bin").write_bytes(b"PK")
+    error = refusal(folder)
+    assert error.key == "no_weights" and "training_args.bin" in error.text("en")
+
+
 def test_an_empty_folder_that_hides_a_model_of_the_hub(tmp_path, monkeypatch):
     (tmp_path / "org" / "name").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)

@@ -87,14 +87,24 @@ def test_a_model_of_the_hub_is_refused_before_a_byte_of_its_weights(monkeypatch)
         check.check_model(HubModel("org/m"), Settings(), MACHINE)
 
 
-def test_a_model_of_the_hub_without_weights_to_load_is_refused(monkeypatch):
+@pytest.mark.parametrize(
+    ("files", "key"),
+    [
+        (["m.onnx"], "no_weights_on_hub"),
+        (["onnx/model.bin", "training_args.bin"], "no_weights_on_hub"),
+        (["pytorch_model.bin"], "pickled"),
+        (["pytorch_model.bin", "onnx/m.safetensors", "adapter_model.safetensors"], "pickled"),
+    ],
+)
+def test_a_model_of_the_hub_without_weights_to_load_is_refused(monkeypatch, files, key):
     config = QWEN3.config | {"architectures": ["Qwen3ForCausalLM"]}
+    sizes = dict.fromkeys(["config.json", *files], 9)
     monkeypatch.setattr(check, "find_model", lambda source: None)
-    monkeypatch.setattr(check, "ask_hub", lambda source, platform: hub_info(None, {"config.json": 7, "m.onnx": 9}))
+    monkeypatch.setattr(check, "ask_hub", lambda source, platform: hub_info(None, sizes))
     monkeypatch.setattr(check, "read_config", lambda source: config)
     with pytest.raises(ModelLoadError) as refused:
         check.check_model(HubModel("org/m"), Settings(), MACHINE)
-    assert refused.value.key == "no_weights_on_hub"
+    assert refused.value.key == key
 
 
 @pytest.mark.parametrize(
