@@ -149,9 +149,17 @@ def _refuse_unknown(name: str, kind: str) -> None:
 
 def _known_to_write(kind: str, config: dict[str, Any]) -> bool:
     """Tell whether transformers has a class for this model that writes text, and the checkpoint is meant for it."""
-    from hfdemo.compute.transformers_private import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from hfdemo.compute.transformers_private import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES,
+    )
 
-    return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and _writes(config)
+    writer = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
+    # Of such a model, only the half that writes would be loaded, which then has nothing to read.
+    with_encoder = {MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.get(kind)}
+    with_encoder |= {MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES.get(kind)}
+    return writer is not None and _writes(config) and not (with_encoder - {writer}).intersection(_classes(config))
 
 
 def _writes(config: dict[str, Any]) -> bool:

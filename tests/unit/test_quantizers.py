@@ -108,6 +108,25 @@ def test_a_model_of_the_hub_without_weights_to_load_is_refused(monkeypatch, file
 
 
 @pytest.mark.parametrize(
+    ("kind", "name", "key"),
+    [
+        ("bart", "BartForConditionalGeneration", "not_text_generation"),
+        ("blenderbot", "BlenderbotForConditionalGeneration", "not_text_generation"),
+        ("whisper", "WhisperForConditionalGeneration", "not_text_generation"),
+        ("bart", "BartForCausalLM", None),
+        ("gemma3", "Gemma3ForConditionalGeneration", None),
+        ("mllama", "MllamaForConditionalGeneration", None),
+        ("qwen3_5", "Qwen3_5ForConditionalGeneration", None),
+    ],
+)
+def test_what_rewrites_texts_or_writes_down_speech_is_no_chat_model(kind, name, key):
+    config, files = {"model_type": kind, "architectures": [name]}, ["config.json", "model.safetensors"]
+    with pytest.raises(ModelLoadError) if key else nullcontext() as refused:
+        check.check_kind("m", files, config, allow_pickle=False)
+    assert not key or (refused.value.key, refused.value.fields["task"]) == (key, name)
+
+
+@pytest.mark.parametrize(
     ("files", "key"),
     [
         ([], "no_tokenizer_on_hub"),
