@@ -62,6 +62,7 @@ EXIT_STATUS = {
     "shards_missing": 26,
     "no_tokenizer": 26,
     "no_tokenizer_on_hub": 26,
+    "tokenizer_package": 26,
     "tokenizer_unreadable": 26,
     "tensors_missing": 26,
     "tensors_misfit": 26,

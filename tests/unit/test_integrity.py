@@ -25,7 +25,8 @@ from transformers.utils import logging as transformers_logging
 from hfdemo.commands import check
 from hfdemo.commands.terminal import exit_status
 from hfdemo.compute.transformers_private import loads_gguf_of
-from hfdemo.errors import ModelLoadError
+from hfdemo.errors import ModelLoadError, install_command
+from hfdemo.models import pretrained
 from hfdemo.models.check import check_model
 from hfdemo.models.choose import parse_model
 from hfdemo.models.config_faults import refuse_impossible_numbers
@@ -731,6 +732,37 @@ def test_a_tokenizers_setting_that_cant_be_is_named(folder, changes, key, said):
         load_prompts(str(folder))
     assert (refused.value.key, exit_status(refused.value)) == (key, 26)
     assert "tokenizer_config.json" in refused.value.text("en") and said in refused.value.text("ko")
+
+
+def a_piece(text: str, kind: int) -> bytes:
+    """Return a word as a file of SentencePiece holds it."""
+    body = bytes([0x0A, len(text)]) + text.encode() + b"\x15" + struct.pack("<f", 0) + bytes([0x18, kind])
+    return bytes([0x0A, len(body)]) + body
+
+
+SENTENCEPIECE = a_piece("<unk>", 2) + a_piece("<s>", 3) + a_piece("</s>", 3) + a_piece("a", 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "installed", "key"),
+    [
+        (SENTENCEPIECE, False, "tokenizer_package"),
+        (b"<!DOCTYPE html>", False, "tokenizer_unreadable"),
+        (SENTENCEPIECE[:20], True, "tokenizer_unreadable"),
+    ],
+    ids=["whole", "a page", "cut"],
+)
+def test_a_tokenizer_that_needs_a_package_is_not_said_to_be_broken(folder, monkeypatch, content, installed, key):
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.model").write_bytes(content)
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+    monkeypatch.setattr(pretrained, "find_spec", lambda name: name if installed else None)
+    with pytest.raises(ModelLoadError) as refused:
+        load_prompts(str(folder))
+    assert (refused.value.key, exit_status(refused.value)) == (key, 26)
+    for text in (refused.value.text("en"), refused.value.text("ko")):
+        assert key != "tokenizer_package" or "tokenizer.model" in text
+        assert key != "tokenizer_package" or install_command("sentencepiece", "protobuf") in text
 
 
 @pytest.mark.parametrize(
