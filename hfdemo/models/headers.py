@@ -113,13 +113,17 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_rows(name: str, tensor: Tensor, most: int | None = None) -> list[Any]:
-    """Return rows of a tensor from its beginning, its middle and its end, so many of each; None are all, at once."""
-    count = tensor.shape[0]
-    step = count if most is None else min(most, count)
+    """Return rows of a tensor from its beginning, its middle and its end, so many of each; None are all, at once.
+
+    Of a layer's experts in one tensor, these are rows of its first, its middle and its last expert.
+    """
+    count, others = tensor.shape[0], tensor.shape[1:-1]
+    step = count if most is None else min(1 if others else most, count)
     begins = sorted({0, (count - step) // 2, count - step})
+    inner = [slice(most)] * len(others)
     with safe_open(tensor.path, "pt") as file:
         rows = file.get_slice(name)
-        return [rows[begin : begin + step] for begin in begins]
+        return [rows[slice(begin, begin + step), *inner] for begin in begins]
 
 
 def read_gguf(path: Path) -> GgufHeader:

@@ -23,7 +23,7 @@ NAMED_AT_MOST = 5
 """So many tensors are named in a sentence."""
 
 ROWS_LOOKED_AT = 64
-"""Of a weight, spread over all of it."""
+"""Of a weight, spread over all of it: of a file, a third each at its beginning, in its middle and at its end."""
 
 FLOAT_DTYPES = ("F32", "F16", "BF16")
 """The types, as safetensors names them, of weights that are looked at."""
@@ -157,16 +157,16 @@ def decoder_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
 
 
 def telling_weights(model: Any) -> dict[str, nn.Parameter]:
-    """Return the few weights by which a file full of zeros is found out, by their names.
+    """Return the weights by which a file with holes of zeros is found out, by their names.
 
-    These are the embedding, and the largest of the first and of the last layer: no good model has zeros there, as it
-    may in its norms and biases.
+    These are the embedding, the head, and the largest of each layer: no good model has zeros there, as it may in its
+    norms and biases.
     """
-    layers = decoder_layers(model)
-    parts: list[nn.Module] = [*layers[:1], *layers[-1:]]
-    with suppress(NotImplementedError):  # a model that transformers doesn't find it in
-        parts.append(model.get_input_embeddings())
-    matrices = ([p for p in part.parameters() if p.dim() > 1] for part in parts)
+    parts: list[nn.Module | None] = list(decoder_layers(model))
+    for find in (model.get_input_embeddings, model.get_output_embeddings):
+        with suppress(NotImplementedError):  # a model that transformers doesn't find it in
+            parts.append(find())
+    matrices = ([p for p in part.parameters() if p.dim() > 1] for part in parts if part is not None)
     chosen = {id(max(found, key=torch.numel)) for found in matrices if found}
     return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in chosen}
 
@@ -188,7 +188,7 @@ def refuse_hollow(name: str, weights: Mapping[str, torch.Tensor]) -> None:
 def _refuse_hollow_files(name: str, model: Any, stored: Mapping[str, Tensor]) -> None:
     """Refuse a model as `refuse_hollow` does, before it is loaded; a weight is read whole if some rows are hollow."""
     telling = [key for key in telling_weights(model) if key in stored and stored[key].dtype in FLOAT_DTYPES]
-    hollow = [key for key in telling if _is_hollow(torch.cat(read_rows(key, stored[key], ROWS_LOOKED_AT)))]
+    hollow = [key for key in telling if _is_hollow(torch.cat(read_rows(key, stored[key], ROWS_LOOKED_AT // 3)))]
     refuse_hollow(name, {key: torch.cat(read_rows(key, stored[key])) for key in hollow})
 
 

@@ -31,7 +31,7 @@ from hfdemo.models.check import check_model
 from hfdemo.models.choose import parse_model
 from hfdemo.models.config_faults import refuse_impossible_numbers
 from hfdemo.models.disk import ModelFiles
-from hfdemo.models.headers import shown_path
+from hfdemo.models.headers import Tensor, read_rows, shown_path
 from hfdemo.models.load import load_model, load_prompts
 from hfdemo.models.plan import Machine, make_plan, usual_facts
 from hfdemo.models.pretrained import load_config
@@ -811,7 +811,7 @@ def fill(folder: Path, number: float, only: str = "") -> None:
 
 
 @pytest.mark.parametrize("number", [0.0, float("nan")])
-@pytest.mark.parametrize("only", ["", "embed_tokens", "layers.0.mlp", "layers.2.mlp"])
+@pytest.mark.parametrize("only", ["", "embed_tokens", "layers.0.mlp", "layers.1.mlp", "layers.2.mlp", "lm_head"])
 def test_weights_that_hold_nothing_are_refused(folder, number, only):
     checked = check_model(parse_model(str(folder)), Settings(), MACHINE)
     assert checked.files
@@ -821,6 +821,15 @@ def test_weights_that_hold_nothing_are_refused(folder, number, only):
     for error in (refused.value, refusal(folder)):
         assert (error.key, exit_status(error)) == ("tensors_hollow", 26)
         assert (only or "embed_tokens") in error.text("en") and (only or "embed_tokens") in error.text("ko")
+
+
+def test_experts_in_one_tensor_are_looked_at_with_few_of_their_rows(tmp_path):
+    experts = torch.arange(5 * 100 * 2).view(5, 100, 2)
+    save_file({"experts": experts}, tmp_path / "m.safetensors")
+    found = read_rows("experts", Tensor("I64", (5, 100, 2), tmp_path / "m.safetensors"), 4)
+    assert torch.equal(torch.cat(found), experts[[0, 2, 4], :4])
+    whole = read_rows("experts", Tensor("I64", (5, 100, 2), tmp_path / "m.safetensors"))
+    assert torch.equal(torch.cat(whole), experts)
 
 
 @pytest.mark.parametrize("only", ["norm", "o_proj", "down_proj"])
