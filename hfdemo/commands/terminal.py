@@ -45,6 +45,7 @@ EXIT_STATUS = {
     "file_link_broken": 26,
     "file_is_folder": 26,
     "architecture_unknown": 26,
+    "path_no_utf8": 26,
     "file_cut": 26,
     "file_damaged": 26,
     "file_no_json": 26,

@@ -85,9 +85,10 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     Source: https://huggingface.co/docs/safetensors/index#format.
 
     Raises:
-        ModelLoadError: the file isn't whole; the text says what is wrong with it.
+        ModelLoadError: the file isn't whole, or can't be opened; the text says what is wrong with it.
     """
     refuse_pointer(path)
+    _refuse_odd_name(path)
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -175,6 +176,14 @@ def _gguf_shapes(path: Path, kind: str) -> tuple[dict[str, tuple[int, ...]], int
     ends = (table.data_start + tensor.offset + tensor.nbytes for tensor in table.tensors)
     shapes = {tensor.name: tuple(map(int, tensor.shape)) for tensor in table.tensors}
     return shapes, max(ends, default=table.data_start)
+
+
+def _refuse_odd_name(path: Path) -> None:
+    """Refuse a file whose path is no UTF-8: safetensors can't open it."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise ModelLoadError("path_no_utf8", **_where(path)) from None
 
 
 def _shape(shape: Any) -> tuple[int, ...]:

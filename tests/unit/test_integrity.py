@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import shutil
 import struct
+import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -346,6 +348,13 @@ def test_a_path_is_shown_without_the_owners_name(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert shown_path(tmp_path / "models" / "a") == "~/models/a"
     assert shown_path(Path("/srv/a")) == "/srv/a"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_folder_whose_name_is_no_utf_8_is_not_said_to_be_damaged(folder, tmp_path):
+    error = refusal(folder.rename(tmp_path / os.fsdecode(b"\xb8\xf0")))
+    assert (error.key, exit_status(error)) == ("path_no_utf8", 26)
+    assert r"\udcb8\udcf0" in error.text("en").encode().decode()
 
 
 GGUF_PARTS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
