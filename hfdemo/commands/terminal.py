@@ -39,6 +39,7 @@ EXIT_STATUS = {
     "cant_load": 26,
     "config_number": 26,
     "config_value": 26,
+    "config_padding": 26,
     "config_no_number": 26,
     "file_pointer": 26,
     "file_empty": 26,

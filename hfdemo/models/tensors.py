@@ -15,7 +15,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
 from hfdemo.chat.notes import Note, make_note
 from hfdemo.compute.transformers_private import choose_attention_freely, making_a_model, quietly
 from hfdemo.errors import ModelLoadError, is_out_of_memory
-from hfdemo.models.config_faults import unknown_value, without_empty_quantization
+from hfdemo.models.config_faults import odd_padding, unknown_value, without_empty_quantization
 from hfdemo.models.explain import in_one_line
 from hfdemo.models.headers import Tensor, read_rows
 
@@ -114,7 +114,8 @@ def _make_empty(name: str, config: Mapping[str, Any], stored: int) -> tuple[Any,
         if is_out_of_memory(error):
             raise
         problem = f"config.json: {in_one_line(error)}"
-        found = unknown_value(error, config, "config.json", name)
+        where = config, "config.json", name
+        found = unknown_value(error, *where) or odd_padding(error, *where)
         raise found or ModelLoadError("cant_load", model=name, problem=problem) from error
 
 

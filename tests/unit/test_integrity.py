@@ -287,6 +287,14 @@ def test_no_whole_model_is_refused(model_type, dtype, whole, tmp_path):
     assert check_model(parse_model(str(tmp_path / "model")), Settings(), MACHINE).plan.fits
 
 
+def test_a_padding_token_beyond_the_vocabulary_hurts_no_architecture_that_ignores_it(whole, tmp_path):
+    tiny_model("gpt2").save_pretrained(tmp_path / "model")
+    for path in whole.glob("tokenizer*"):
+        shutil.copy(path, tmp_path / "model")
+    change_config(tmp_path / "model", pad_token_id=96)
+    assert check_model(parse_model(str(tmp_path / "model")), Settings(), MACHINE).plan.fits
+
+
 def test_a_folder_without_a_tokenizer_is_refused(folder):
     (folder / "tokenizer.json").unlink()
     assert refusal(folder).key == "no_tokenizer", "its settings alone are none"
@@ -615,6 +623,8 @@ def test_millions_of_layers_are_refused_at_once(folder):
         ({"rms_norm_eps": math.inf}, "config_no_number", "rms_norm_eps = inf"),
         ({"rope_scaling": {"factor": math.nan}}, "config_no_number", "rope_scaling.factor = nan"),
         ({"max_position_embeddings": 0.5}, "config_number", "max_position_embeddings = 0.5"),
+        ({"pad_token_id": 96}, "config_padding", "pad_token_id = 96"),
+        ({"pad_token_id": 200}, "config_padding", "vocab_size = 96"),
         ({"dtype": "float99"}, "config_value", "dtype = 'float99'"),
         ({"hidden_act": "nonsense"}, "config_value", "hidden_act = 'nonsense'"),
         ({"rope_parameters": {"rope_type": "weird"}}, "config_value", "rope_parameters.rope_type = 'weird'"),
