@@ -19,7 +19,7 @@ from hfdemo.errors import ModelLoadError, install_command
 from hfdemo.models.disk import WANTED_FILES, has_file
 from hfdemo.models.explain import in_one_line
 from hfdemo.models.headers import Tensor, read_safetensors, refuse_pointer, shown_path
-from hfdemo.models.integrity import check_files, listed, read_object, weight_files
+from hfdemo.models.integrity import WHOLE, check_files, listed, read_object, weight_files
 from hfdemo.models.pretrained import load_adapter
 from hfdemo.models.source import HubModel, LocalModel
 from hfdemo.models.tensors import names_of
@@ -56,9 +56,11 @@ def adapter_config(source: HubModel | LocalModel) -> dict[str, Any] | None:
             return None
         refuse_pointer(source.folder / CONFIG)
         return read_object(source.folder / CONFIG)
-    if has_file(source.repo_id, CONFIG, source.revision) and not has_file(source.repo_id, "config.json"):
-        return download_config(source)
-    return None
+    looked_for = (CONFIG, WEIGHTS, "config.json", *WHOLE)
+    here = {name for name in looked_for if has_file(source.repo_id, name, source.revision)}
+    if not is_adapter(here) or ("config.json" in here and WEIGHTS not in here):
+        return None  # or a whole model of which no weights are here yet: the Hub knows
+    return download_config(source)
 
 
 def download_config(source: HubModel) -> dict[str, Any]:

@@ -83,8 +83,9 @@ def gguf_files(path: Path, name: str) -> ModelFiles:
 
 
 def has_weights(folder: Path) -> bool:
-    """Tell whether a folder holds weights that transformers can load."""
-    return any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+    """Tell whether a folder holds weights that transformers can load; an adapter's alone are none."""
+    weights = (*folder.glob("*.safetensors"), *folder.glob("*.bin"))
+    return any(not path.name.startswith("adapter_model.") for path in weights)
 
 
 def is_cached(repo_id: str) -> bool:

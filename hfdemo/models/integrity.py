@@ -19,6 +19,7 @@ from hfdemo.models.tensors import names_of
 CONFIG = "config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+WHOLE = (WEIGHTS, INDEX, PICKLES, PICKLE_INDEX)
 """The names that transformers looks for, in this order."""
 
 TOKENIZERS = (

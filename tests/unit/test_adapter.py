@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,11 +15,12 @@ from transformers import AutoModelForCausalLM
 
 from hfdemo.errors import ModelLoadError, install_command
 from hfdemo.models import adapter as adapters
+from hfdemo.models import load
 from hfdemo.models.check import check_model
 from hfdemo.models.choose import parse_model
 from hfdemo.models.disk import ModelFiles
 from hfdemo.models.load import load_model, load_prompts
-from hfdemo.models.source import AdapterModel, LocalModel
+from hfdemo.models.source import AdapterModel, HubModel, LocalModel
 from hfdemo.settings import Settings
 from tests.unit.test_gguf_weights import config_of, write_gguf
 from tests.unit.test_integrity import MACHINE, POINTER, whole  # noqa: F401  # a fixture
@@ -94,6 +96,46 @@ def test_its_own_tokenizer_and_template_count_if_it_brings_them(folder, whole): 
         shutil.copy(path, folder)
     (folder / "chat_template.jinja").write_text("{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}")
     assert not load_prompts(str(folder)).base_model
+
+
+def test_a_configuration_beside_it_makes_no_whole_model_of_it(folder, whole, monkeypatch):  # noqa: F811
+    shutil.copy(whole / "config.json", folder)
+    assert check_model(parse_model(str(folder)), Settings(), MACHINE).files == ModelFiles(whole, adapter=folder)
+    assert load_prompts(str(folder)).base_model
+    (folder / "adapter_model.safetensors").unlink()  # as of one of the Hub whose prompt is asked for
+
+    def told(*names: str) -> bool:
+        info = SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in names])
+        monkeypatch.setattr(load, "ask_hub", lambda *_: info)
+        monkeypatch.setattr(
+            load,
+            "fetch_model",
+            lambda source, **_: ModelFiles(folder if isinstance(source, HubModel) else source.folder),
+        )
+        return load_prompts("org/lora").base_model
+
+    assert told("adapter_config.json", "config.json", "adapter_model.safetensors")
+    with pytest.raises(ModelLoadError) as refused:  # a whole model is taken as it is
+        told("adapter_config.json", "config.json", "model.safetensors")
+    assert refused.value.key == "no_tokenizer"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("adapter_config.json", True),
+        ("adapter_config.json adapter_model.safetensors", True),
+        ("adapter_config.json adapter_model.safetensors config.json", True),
+        ("adapter_config.json config.json", False),
+        ("adapter_config.json config.json model.safetensors", False),
+        ("adapter_config.json adapter_model.safetensors config.json pytorch_model.bin", False),
+        ("config.json", False),
+    ],
+)
+def test_what_is_here_of_a_model_of_the_hub_tells_whether_it_is_one(monkeypatch, names, expected):
+    monkeypatch.setattr(adapters, "has_file", lambda repo_id, name, commit=None: name in names.split())
+    monkeypatch.setattr(adapters, "download_config", lambda source: {"peft_type": "LORA"})
+    assert (adapters.adapter_config(HubModel("org/m")) is not None) == expected
 
 
 def test_without_peft_the_base_and_the_command_are_named(folder, whole, monkeypatch):  # noqa: F811

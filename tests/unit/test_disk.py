@@ -49,6 +49,7 @@ def cache(monkeypatch, tmp_path) -> Path:
         (["model.safetensors"], False),
         (["config.json", "model.safetensors"], True),
         (["config.json", "pytorch_model.bin"], True),
+        (["config.json", "adapter_model.safetensors"], False),
     ],
     ids=str,
 )
