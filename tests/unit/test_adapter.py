@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -153,6 +154,7 @@ def test_without_peft_the_base_and_the_command_are_named(folder, whole, monkeypa
         ({"base_model_name_or_path": "/content/gone"}, "adapter_base_missing"),
         ({"peft_type": "PROMPT_TUNING"}, "adapter_kind"),
         ({"peft_type": "lora"}, "adapter_kind"),
+        ({"task_type": "SEQ_CLS"}, "not_text_generation"),
         ({"r": "four"}, "adapter_unreadable"),
     ],
 )
@@ -217,6 +219,25 @@ def test_an_adapter_that_would_change_less_than_it_should_is_refused(folder, cha
     error = refusal(folder)
     assert error.key == "adapter_misfit"
     assert named in error.fields["tensors"]
+
+
+@pytest.mark.parametrize("number", [math.nan, -math.inf])
+def test_an_adapter_that_holds_no_numbers_is_refused(folder, number):
+    def spoiled(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        tensors[max(tensors)][-1] = number
+        return tensors
+
+    change_tensors(folder, lambda tensors: {name: torch.zeros_like(tensors[name]) for name in tensors})
+    assert check_model(parse_model(str(folder)), Settings(), MACHINE).files, "zeros change nothing"
+    change_tensors(folder, spoiled)
+    error = refusal(folder)
+    assert (error.key, error.fields["tensors"]) == ("tensors_hollow", max(load_file(folder / adapters.WEIGHTS)))
+
+
+@pytest.mark.parametrize("task", [None, "CAUSAL_LM"])
+def test_an_adapter_needs_not_say_that_it_writes_text(folder, task):
+    change(folder, task_type=task)
+    assert check_model(parse_model(str(folder)), Settings(), MACHINE).files
 
 
 def test_tensors_that_its_configuration_leaves_out_are_named(folder):
