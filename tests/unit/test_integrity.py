@@ -375,10 +375,11 @@ def make_gguf(
     without: str = "",
     shapes: Mapping[str, tuple[int, int]] | None = None,
     filled: Mapping[str, float] | None = None,
+    said_layers: int = 2,
     **split: int,
 ) -> Path:
     writer = GGUFWriter(path, architecture)
-    writer.add_block_count(2)
+    writer.add_block_count(said_layers)
     writer.add_embedding_length(64)
     writer.add_head_count(4)
     writer.add_head_count_kv(4)
@@ -549,6 +550,22 @@ def test_a_part_of_a_split_gguf_file_names_the_others(tmp_path):
 def test_a_gguf_file_without_a_layer_is_refused(tmp_path):
     error = refusal(make_gguf(tmp_path / "m.gguf", layers=1))
     assert (error.key, error.fields["tensors"]) == ("tensors_missing", "blk.1")
+
+
+@pytest.mark.parametrize(
+    ("said", "key", "field", "part"),
+    [
+        (3 * 10**6, "tensors_missing", "tensors", "20 < block_count = 3000000"),
+        (0, "gguf_unreadable", "problem", "llama.block_count = 0"),
+    ],
+)
+def test_a_gguf_file_whose_header_asks_for_no_or_millions_of_layers_is_refused_at_once(
+    tmp_path, said, key, field, part
+):
+    began = time.monotonic()
+    error = refusal(make_gguf(tmp_path / "m.gguf", said_layers=said))
+    assert (error.key, error.fields[field]) == (key, part)
+    assert time.monotonic() - began < 5
 
 
 def test_a_gguf_file_of_an_unknown_architecture_is_refused(tmp_path):
