@@ -29,7 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8")  # on Windows, redirected output supports few characters
+            # On Windows, redirected output supports few characters; names of files can hold what is no UTF-8.
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         try:
             return _run(arguments)

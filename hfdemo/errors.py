@@ -29,13 +29,14 @@ class HfdemoError(Exception):
     Args:
         key: the name of the text in `words/`, without the leading `error.`.
         advice: the name of a second text, without the leading `advice.`: what to do, if that depends on the platform.
-        fields: the values for the gaps in the text. Access tokens in them are masked.
+        fields: the values for the gaps in the text. Access tokens in them are masked, and bytes of a file's name that
+            are no UTF-8, which can't be written anywhere, are spelled out.
     """
 
     def __init__(self, key: str, advice: str | None = None, **fields: object) -> None:
         self.key = key
         self.advice = advice
-        self.fields = {name: hide_tokens(str(value)) for name, value in fields.items()}
+        self.fields = {name: hide_tokens(_writable(str(value))) for name, value in fields.items()}
         super().__init__(self.text("en"))
 
     def text(self, language: Language) -> str:
@@ -135,6 +136,10 @@ def is_device_lost(error: BaseException) -> bool:
 def hide_tokens(text: str) -> str:
     """Return `text` with Hugging Face access tokens masked."""
     return _ACCESS_TOKEN.sub("hf_***", text)
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def explain_failure(error: Exception) -> GenerationFailed:

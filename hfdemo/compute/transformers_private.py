@@ -17,6 +17,8 @@ from transformers.cache_utils import (
 )
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,  # which `model_type`s can write text, without importing their code
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,  # the classes of those that rewrite a text that an encoder read
+    MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES,  # and of those that write down what is said
 )
 from transformers.pytorch_utils import Conv1D  # GPT-2's linear layers, which bitsandbytes quantizes, too
 from transformers.utils import logging as transformers_logging
@@ -24,6 +26,8 @@ from transformers.utils.logging import set_tqdm_hook  # the only way to follow t
 
 __all__ = [
     "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
+    "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
+    "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES",
     "WEIGHTS_BAR",
     "Cache",
     "Conv1D",

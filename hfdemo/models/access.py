@@ -15,6 +15,7 @@ from hfdemo.background import in_thread
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.explain import explain_load_error, gated_error
 from hfdemo.models.hub_private import constants
+from hfdemo.models.integrity import weight_files
 from hfdemo.models.source import HubModel
 from hfdemo.models.tokens import check_token, token_source
 from hfdemo.settings import Platform
@@ -70,7 +71,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def check_kind(name: str, files: list[str], config: dict[str, Any], allow_pickle: bool, task: str = "") -> None:
+def check_kind(
+    name: str, files: list[str], config: dict[str, Any], allow_pickle: bool, task: str = "", place: str = ""
+) -> None:
     """Refuse a model that doesn't generate text or can't be loaded here.
 
     Args:
@@ -79,13 +82,15 @@ def check_kind(name: str, files: list[str], config: dict[str, Any], allow_pickle
         config: its config.json; empty if it has none.
         allow_pickle: whether pickled weights may be loaded.
         task: what the Hub says it is for (`pipeline_tag`).
+        place: how people name its folder.
 
     Raises:
         ModelLoadError: the text says what it is instead.
     """
     ggufs = [file for file in files if file.lower().endswith(".gguf")]
-    if not config and ggufs:
-        raise ModelLoadError("gguf_repository", model=name, files=", ".join(ggufs[:8]), first=ggufs[0])
+    named = str(config.get("transformers_weights") or "")
+    if ggufs and not (config and weight_files(files, allow_pickle=True, named=named)):
+        raise ModelLoadError("gguf_repository", model=place or name, files=", ".join(ggufs[:8]), first=ggufs[0])
     if not config:
         raise ModelLoadError("not_a_language_model", model=name)
     kind = str(config.get("model_type", ""))
@@ -95,7 +100,7 @@ def check_kind(name: str, files: list[str], config: dict[str, Any], allow_pickle
         if "auto_map" in config and _writes(config):
             raise ModelLoadError("needs_code", model=name)
         raise ModelLoadError("not_text_generation", model=name, task=task or _first_class(config) or kind or "?")
-    if not allow_pickle and not _has(files, ".safetensors") and _has(files, ".bin"):
+    if not allow_pickle and not weight_files(files, False, named) and weight_files(files, True):
         raise ModelLoadError("pickled", model=name)
 
 
@@ -144,9 +149,17 @@ def _refuse_unknown(name: str, kind: str) -> None:
 
 def _known_to_write(kind: str, config: dict[str, Any]) -> bool:
     """Tell whether transformers has a class for this model that writes text, and the checkpoint is meant for it."""
-    from hfdemo.compute.transformers_private import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from hfdemo.compute.transformers_private import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES,
+    )
 
-    return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and _writes(config)
+    writer = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
+    # Of such a model, only the half that writes would be loaded, which then has nothing to read.
+    with_encoder = {MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.get(kind)}
+    with_encoder |= {MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES.get(kind)}
+    return writer is not None and _writes(config) and not (with_encoder - {writer}).intersection(_classes(config))
 
 
 def _writes(config: dict[str, Any]) -> bool:
@@ -161,7 +174,3 @@ def _first_class(config: dict[str, Any]) -> str:
 def _classes(config: dict[str, Any]) -> list[str]:
     named = config.get("architectures") or []
     return [named] if isinstance(named, str) else [str(name) for name in named]
-
-
-def _has(files: list[str], suffix: str) -> bool:
-    return any(file.endswith(suffix) for file in files)

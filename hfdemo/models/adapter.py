@@ -18,11 +18,11 @@ from hfdemo.compute.transformers_private import making_a_model
 from hfdemo.errors import ModelLoadError, install_command
 from hfdemo.models.disk import WANTED_FILES, has_file
 from hfdemo.models.explain import in_one_line
-from hfdemo.models.headers import Tensor, read_safetensors, refuse_pointer, shown_path
-from hfdemo.models.integrity import check_files, listed, read_object, weight_files
+from hfdemo.models.headers import Tensor, read_rows, read_safetensors, refuse_pointer, shown_path
+from hfdemo.models.integrity import WHOLE, check_files, listed, read_object, weight_files
 from hfdemo.models.pretrained import load_adapter
 from hfdemo.models.source import HubModel, LocalModel
-from hfdemo.models.tensors import names_of
+from hfdemo.models.tensors import FLOAT_DTYPES, names_of
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -31,6 +31,10 @@ PICKLES = "adapter_model.bin"
 MERGED = ("LORA", "ADALORA", "LOHA", "LOKR", "IA3", "OFT", "BOFT", "VERA", "HRA")
 """The kinds that peft can merge into the weights of their base; DoRA is one of LORA.
 Source: https://huggingface.co/docs/peft/developer_guides/model_merging."""
+
+
+WRITES_TEXT = "CAUSAL_LM"
+"""What peft calls the task of an adapter for a chat; not all say what theirs is."""
 
 
 class AdapterRepository(Exception):
@@ -56,9 +60,11 @@ def adapter_config(source: HubModel | LocalModel) -> dict[str, Any] | None:
             return None
         refuse_pointer(source.folder / CONFIG)
         return read_object(source.folder / CONFIG)
-    if has_file(source.repo_id, CONFIG, source.revision) and not has_file(source.repo_id, "config.json"):
-        return download_config(source)
-    return None
+    looked_for = (CONFIG, WEIGHTS, "config.json", *WHOLE)
+    here = {name for name in looked_for if has_file(source.repo_id, name, source.revision)}
+    if not is_adapter(here) or ("config.json" in here and WEIGHTS not in here):
+        return None  # or a whole model of which no weights are here yet: the Hub knows
+    return download_config(source)
 
 
 def download_config(source: HubModel) -> dict[str, Any]:
@@ -81,6 +87,8 @@ def base_of(name: str, config: Mapping[str, Any]) -> str:
         raise ModelLoadError("adapter_kind", model=name, kind=kind, kinds=", ".join(MERGED))
     if not base:
         raise ModelLoadError("adapter_without_base", model=name, file=CONFIG)
+    if (task := str(config.get("task_type") or WRITES_TEXT)) != WRITES_TEXT:
+        raise ModelLoadError("not_text_generation", model=name, task=task)
     return base
 
 
@@ -131,6 +139,15 @@ def check_adapter(folder: Path, name: str, config: Mapping[str, Any]) -> None:
     stored = read_weights(folder, name)
     if misfits := _misfits(folder, name, config, stored):
         raise ModelLoadError("adapter_misfit", model=name, tensors=names_of(misfits))
+    if broken := sorted(key for key, tensor in stored.items() if not _is_finite(key, tensor)):
+        raise ModelLoadError("tensors_hollow", model=name, tensors=names_of(broken))
+
+
+def _is_finite(key: str, tensor: Tensor) -> bool:
+    """Tell whether all numbers of an adapter's tensor are some; zeros are what one has before it is trained."""
+    if tensor.dtype not in FLOAT_DTYPES or not tensor.shape:
+        return True
+    return all(bool(rows.isfinite().all()) for rows in read_rows(key, tensor))
 
 
 def read_weights(folder: Path, name: str) -> Mapping[str, Tensor]:

@@ -6,7 +6,7 @@ the menu and loading all ask `check_model`.
 
 import logging
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,11 +34,14 @@ from hfdemo.models.embedded import PARAMETERS, WHEEL_BYTES
 from hfdemo.models.explain import NO_ROOM, advice, explain_load_error
 from hfdemo.models.facts import facts_from_folder, facts_from_gguf, facts_from_hub
 from hfdemo.models.generation_config import read_generation_defaults
+from hfdemo.models.headers import shown_path
 from hfdemo.models.hub_private import constants
 from hfdemo.models.integrity import (
+    TOKENIZER_CONFIG,
     check_folder,
     check_gguf,
     check_gguf_architecture,
+    names_tokenizer,
     open_folder,
     refuse_gguf_part,
     weight_files,
@@ -187,6 +190,7 @@ def check_for_space(source: HubModel, packages: Collection[str], platform: Platf
     if is_adapter(names):
         return True
     check_kind(source.name, names, config, allow_pickle=False, task=info.pipeline_tag or "")
+    _refuse_without_tokenizer(source.name, names)
     check_quantization_packages(source.name, config, lambda _, package: package.partition("[")[0] in packages)
     return False
 
@@ -271,6 +275,7 @@ def _facts_on_hub(source: HubModel, settings: Settings, machine: Machine) -> tup
         check_quantization(source.name, config, machine)
         if weight_files(sizes, settings.allow_pickle, str(config.get("transformers_weights") or "")) is None:
             raise ModelLoadError("no_weights_on_hub", model=source.name)
+        _refuse_without_tokenizer(source.name, sizes)
     hashes = {file.rfilename: file.lfs.sha256 for file in info.siblings or [] if file.lfs and info.sha}
     missing = tuple(
         RemoteFile(name, sizes[name], info.sha or "", hashes.get(name, ""))
@@ -279,6 +284,17 @@ def _facts_on_hub(source: HubModel, settings: Settings, machine: Machine) -> tup
     )
     have = sum(sizes[name] for name in wanted) - sum(file.size_bytes - bytes_here(source, file) for file in missing)
     return facts_from_hub(info, config, source.name, source.gguf_file, have_bytes=have), missing
+
+
+def _refuse_without_tokenizer(name: str, files: Iterable[str]) -> None:
+    """Refuse a repository that has nothing that a tokenizer can be made of; a tokenizer of bytes needs no words.
+
+    Raises:
+        ModelLoadError: it is one.
+    """
+    at_top = [file for file in files if "/" not in file]
+    if TOKENIZER_CONFIG not in at_top and not names_tokenizer(at_top):
+        raise ModelLoadError("no_tokenizer_on_hub", model=name)
 
 
 def _facts_on_disk(files: ModelFiles, name: str, settings: Settings, machine: Machine) -> ModelFacts:
@@ -291,7 +307,8 @@ def _facts_on_disk(files: ModelFiles, name: str, settings: Settings, machine: Ma
         path = files.folder / files.gguf_file
         return facts_from_gguf(name, path, check_gguf(path))
     config = open_folder(files.folder)
-    check_kind(name, [path.name for path in files.folder.iterdir()], config, settings.allow_pickle)
+    names = sorted(path.name for path in files.folder.iterdir())
+    check_kind(name, names, config, settings.allow_pickle, place=shown_path(files.folder))
     check_quantization(name, config, machine)
     return facts_from_folder(files.folder, name)
 

@@ -77,6 +77,27 @@ def unknown_value(error: Exception, config: Mapping[str, Any], file: str, place:
     return None
 
 
+def odd_padding(error: Exception, config: Mapping[str, Any], file: str, place: str) -> ModelLoadError | None:
+    """Return what to say of a model that can't be made as its padding token is none of its words, or None otherwise.
+
+    Many architectures don't care, so it's no fault until one does.
+
+    Args:
+        error: what the loader raised.
+        config: what the configuration says.
+        file: its name.
+        place: the folder or repository, for people.
+    """
+    if not isinstance(error, AssertionError):
+        return None
+    text = config.get("text_config")
+    for part in (text if isinstance(text, Mapping) else {}, config):
+        padding, words = part.get("pad_token_id"), part.get("vocab_size")
+        if isinstance(padding, int) and isinstance(words, int) and padding >= words:
+            return ModelLoadError("config_padding", file=file, place=place, value=padding, words=words)
+    return None
+
+
 def _texts(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield each field that is a text, with the names of those around it."""
     return ((key, value) for key, value in _fields(config) if isinstance(value, str) and value)

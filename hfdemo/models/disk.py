@@ -15,6 +15,7 @@ from hfdemo.models.source import HubModel, LocalModel
 WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
 UNWANTED_FILES = ["*/*", "consolidated*"]
 PICKLED_FILES = ["pytorch_model*.bin"]
+WEIGHTS = ["model.safetensors", "model-*-of-*.safetensors"]  # an adapter's, and those for other programs, are none
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def wanted_files(names: Sequence[str], gguf_file: str | None = None, allow_pickl
     if gguf_file:
         return [name for name in names if name == gguf_file]
     wanted = list(filter_repo_objects(names, allow_patterns=WANTED_FILES, ignore_patterns=UNWANTED_FILES))
-    if allow_pickle and not any(name.endswith(".safetensors") for name in wanted):
+    if allow_pickle and not any(filter_repo_objects(wanted, allow_patterns=WEIGHTS)):
         wanted += filter_repo_objects(names, allow_patterns=PICKLED_FILES, ignore_patterns=UNWANTED_FILES)
     return wanted
 
@@ -82,8 +83,9 @@ def gguf_files(path: Path, name: str) -> ModelFiles:
 
 
 def has_weights(folder: Path) -> bool:
-    """Tell whether a folder holds weights that transformers can load."""
-    return any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+    """Tell whether a folder holds weights that transformers can load; an adapter's alone are none."""
+    weights = (*folder.glob("*.safetensors"), *folder.glob("*.bin"))
+    return any(not path.name.startswith("adapter_model.") for path in weights)
 
 
 def is_cached(repo_id: str) -> bool:

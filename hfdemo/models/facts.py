@@ -182,6 +182,8 @@ def _cached_numbers(text: Any, facts: ModelFacts, full_layer: bool) -> int:
     if latent := _number(text, "kv_lora_rank"):  # DeepSeek caches what keys and values are computed from
         return latent + _number(text, "qk_rope_head_dim")
     heads = _number(text, "num_key_value_heads") or facts.heads
+    if getattr(text, "multi_query", False) is True and not getattr(text, "new_decoder_architecture", False):
+        heads = 1  # as in Falcon 7B
     width = _number(text, "head_dim") or facts.hidden // facts.heads
     if full_layer:  # Gemma 4 has different sizes in layers without a window
         heads = _number(text, "num_global_key_value_heads") or heads

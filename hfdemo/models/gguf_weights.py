@@ -37,6 +37,12 @@ NUMBERS_AT_ONCE = 1 << 18
 BYTES_LOOKED_AT = 1 << 16
 """At the begin, in the middle and at the end of a weight, to tell whether there is anything."""
 
+NAMED_FULLY = ("falcon", "gemma2", "gpt2", "nemotron", "stablelm", "starcoder2")
+"""The architectures without a fast step, as files name them, of which transformers tells what each tensor is called.
+
+Of mixtures of experts it doesn't: it makes one tensor of several of a file's, and names the file's otherwise.
+"""
+
 
 class GgufWeights:
     """A GGUF file and the model that it is the weights of.
@@ -157,18 +163,20 @@ def check_gguf_weights(name: str, path: Path, config: Any) -> tuple[Note, ...]:
 
     Args:
         name: the model's name.
-        path: the file; of one that can't be read in parts, nothing is known before it is loaded.
+        path: the file; of one that can't be read in parts, little is known before it is loaded.
         config: the model's, as transformers reads it from the file.
 
     Raises:
         ModelLoadError: the text names the tensors.
     """
-    if not can_be_read_in_parts(path, config.model_type):
+    in_parts = can_be_read_in_parts(path, config.model_type)
+    if not in_parts and _architecture(path) not in NAMED_FULLY:
         return ()
     weights = GgufWeights(path, config, torch.float32, SILENT)
-    refuse_gaps(name, weights.found, in_gguf=True)
+    found = weights.found if in_parts else weights.found | {"mismatched_keys": []}  # GPT-2's are stored transposed
+    refuse_gaps(name, found, in_gguf=True)
     refuse_hollow(name, weights.stored(telling_weights(weights.model)))
-    return tensor_notes(weights.model, weights.found)
+    return tensor_notes(weights.model, found)
 
 
 def _table(path: Path) -> Any:
@@ -211,5 +219,8 @@ def can_be_read_in_parts(path: Path, model_type: str) -> bool:
         path: the file.
         model_type: as the model's configuration says.
     """
-    fields = read_gguf_fields(str(path))
-    return model_type in FAST_ARCHITECTURES and not loads_lazily(str(fields["general.architecture"]))
+    return model_type in FAST_ARCHITECTURES and not loads_lazily(_architecture(path))
+
+
+def _architecture(path: Path) -> str:
+    return str(read_gguf_fields(str(path))["general.architecture"])

@@ -85,9 +85,10 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     Source: https://huggingface.co/docs/safetensors/index#format.
 
     Raises:
-        ModelLoadError: the file isn't whole; the text says what is wrong with it.
+        ModelLoadError: the file isn't whole, or can't be opened; the text says what is wrong with it.
     """
     refuse_pointer(path)
+    _refuse_odd_name(path)
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -113,13 +114,17 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_rows(name: str, tensor: Tensor, most: int | None = None) -> list[Any]:
-    """Return rows of a tensor from its beginning, its middle and its end, so many of each; None are all, at once."""
-    count = tensor.shape[0]
-    step = count if most is None else min(most, count)
+    """Return rows of a tensor from its beginning, its middle and its end, so many of each; None are all, at once.
+
+    Of a layer's experts in one tensor, these are rows of its first, its middle and its last expert.
+    """
+    count, others = tensor.shape[0], tensor.shape[1:-1]
+    step = count if most is None else min(1 if others else most, count)
     begins = sorted({0, (count - step) // 2, count - step})
+    inner = [slice(most)] * len(others)
     with safe_open(tensor.path, "pt") as file:
         rows = file.get_slice(name)
-        return [rows[begin : begin + step] for begin in begins]
+        return [rows[slice(begin, begin + step), *inner] for begin in begins]
 
 
 def read_gguf(path: Path) -> GgufHeader:
@@ -171,6 +176,14 @@ def _gguf_shapes(path: Path, kind: str) -> tuple[dict[str, tuple[int, ...]], int
     ends = (table.data_start + tensor.offset + tensor.nbytes for tensor in table.tensors)
     shapes = {tensor.name: tuple(map(int, tensor.shape)) for tensor in table.tensors}
     return shapes, max(ends, default=table.data_start)
+
+
+def _refuse_odd_name(path: Path) -> None:
+    """Refuse a file whose path is no UTF-8: safetensors can't open it."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise ModelLoadError("path_no_utf8", **_where(path)) from None
 
 
 def _shape(shape: Any) -> tuple[int, ...]:

@@ -14,11 +14,12 @@ from hfdemo.errors import ModelLoadError
 from hfdemo.models.config_faults import refuse_impossible_numbers
 from hfdemo.models.headers import GgufHeader, Tensor, read_gguf, read_safetensors, refuse_pointer, shown_path
 from hfdemo.models.source import is_hub_name
-from hfdemo.models.tensors import names_of
+from hfdemo.models.tensors import MANY_LAYERS, names_of
 
 CONFIG = "config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+WHOLE = (WEIGHTS, INDEX, PICKLES, PICKLE_INDEX)
 """The names that transformers looks for, in this order."""
 
 TOKENIZERS = (
@@ -161,9 +162,14 @@ def refuse_without_tokenizer(folder: Path) -> None:
 def has_tokenizer(folder: Path) -> bool:
     """Tell whether a folder has what a tokenizer can be made of."""
     files = [path.name for path in folder.iterdir()]
-    if any(fnmatch(name, pattern) for name in files for pattern in TOKENIZERS):
+    if names_tokenizer(files):
         return True
     return TOKENIZER_CONFIG in files and read_object(folder / TOKENIZER_CONFIG).get("tokenizer_class") in OF_BYTES
+
+
+def names_tokenizer(names: Iterable[str]) -> bool:
+    """Tell whether one of a folder's files, by its name, is one from which a tokenizer can be made."""
+    return any(fnmatch(name, pattern) for name in names for pattern in TOKENIZERS)
 
 
 def weight_files(names: Iterable[str], allow_pickle: bool, named: str = "") -> str | None:
@@ -207,11 +213,24 @@ def check_gguf(path: Path) -> GgufHeader:
     if unsaid := [field for field in GGUF_FIELDS if field not in header.fields]:
         problem = f"no {header.architecture}.{unsaid[0]}"
         raise ModelLoadError("gguf_unreadable", problem=problem, file=path.name, folder=shown_path(path.parent))
+    _refuse_odd_layer_count(header, path)
     if missing := _missing_in_gguf(header):
         raise ModelLoadError("tensors_missing", model=path.name, tensors=names_of(missing))
     if misfits := _misfits_in_gguf(header):
         raise ModelLoadError("gguf_misfit", model=path.name, tensors=names_of(misfits))
     return header
+
+
+def _refuse_odd_layer_count(header: GgufHeader, path: Path) -> None:
+    """Refuse a GGUF file whose header asks for no layer, or for more than it has tensors, before any is looked for."""
+    layers, stored = header.fields["block_count"], len(header.tensors)
+    if not isinstance(layers, int):
+        return
+    if layers < 1:
+        problem = f"{header.architecture}.block_count = {layers}"
+        raise ModelLoadError("gguf_unreadable", problem=problem, file=path.name, folder=shown_path(path.parent))
+    if layers > max(stored, MANY_LAYERS):
+        raise ModelLoadError("tensors_missing", model=path.name, tensors=f"{stored} < block_count = {layers}")
 
 
 def _missing_in_gguf(header: GgufHeader) -> list[str]:

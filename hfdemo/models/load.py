@@ -1,7 +1,7 @@
 """Load a model once, on the best device of this machine, as a text-generation pipeline."""
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,9 +21,10 @@ from hfdemo.compute.recorded_step import make_recorded_step
 from hfdemo.compute.shared_step import make_shared_step
 from hfdemo.compute.step import Step
 from hfdemo.compute.transformers_private import WEIGHTS_BAR, set_tqdm_hook
-from hfdemo.models.access import check_kind
+from hfdemo.errors import HfdemoError
+from hfdemo.models.access import ask_hub, check_kind
 from hfdemo.models.adapter import CONFIG as ADAPTER
-from hfdemo.models.adapter import is_adapter
+from hfdemo.models.adapter import is_adapter, is_adapter_here
 from hfdemo.models.check import find_base
 from hfdemo.models.choose import choose_model
 from hfdemo.models.disk import ModelFiles
@@ -39,7 +40,7 @@ from hfdemo.models.pretrained import load_config, load_tokenizer, load_weights, 
 from hfdemo.models.progress import SILENT, Progress
 from hfdemo.models.source import HubModel, LocalModel, ModelSource
 from hfdemo.models.tensors import decoder_layers, refuse_gaps, refuse_hollow, telling_weights, tensor_notes
-from hfdemo.settings import Settings
+from hfdemo.settings import Platform, Settings
 
 
 class ChatPipeline(TextGenerationPipeline):
@@ -286,18 +287,28 @@ def load_prompts(named: str | None, settings: Settings | None = None) -> PromptB
         source = choose_model(named, has_gpu)
         files = fetch_model(source, weights=False)
         if isinstance(source, HubModel | LocalModel) and not files.gguf_file and (files.folder / ADAPTER).is_file():
-            files = _with_base(files, source)
+            files = _with_base(files, source, settings.platform)
         return open_prompts(files, source.name, settings)
     except Exception as error:
         raise explain_load_error(error, source, settings.platform) from None
 
 
-def _with_base(files: ModelFiles, source: HubModel | LocalModel) -> ModelFiles:
+def _with_base(files: ModelFiles, source: HubModel | LocalModel, platform: Platform) -> ModelFiles:
     """Return the files of an adapter's base, with the adapter; those of a whole model as they are."""
-    if not is_adapter(path.name for path in files.folder.iterdir()) or (files.folder / "config.json").is_file():
+    if not _holds_adapter(files, source, platform):
         return files
     whole = find_base(source, read_object(files.folder / ADAPTER))
     return replace(fetch_model(whole.base, weights=False), adapter=files.folder)
+
+
+def _holds_adapter(files: ModelFiles, source: HubModel | LocalModel, platform: Platform) -> bool:
+    """Tell whether files are an adapter's; of a model of the Hub, the weights that would tell may not be here."""
+    names = [path.name for path in files.folder.iterdir()]
+    if isinstance(source, LocalModel) or "config.json" not in names or is_adapter_here(source):
+        return is_adapter(names)
+    with suppress(HfdemoError):
+        return is_adapter(file.rfilename for file in ask_hub(source, platform).siblings or [])
+    return False
 
 
 def open_prompts(files: ModelFiles, name: str, settings: Settings) -> PromptBuilder:
@@ -307,8 +318,7 @@ def open_prompts(files: ModelFiles, name: str, settings: Settings) -> PromptBuil
         HfdemoError, OSError, ValueError, ...: see `explain.explain_load_error`.
     """
     if not files.gguf_file:
-        names = [path.name for path in files.folder.iterdir()]
-        check_kind(name, names, open_folder(files.folder), allow_pickle=True)
+        check_kind(name, [], open_folder(files.folder), allow_pickle=True)  # none of the files has to be weights
     tokenizer, config = load_tokenizer(files), load_config(files)
     template = ChatTemplate(tokenizer, settings.chat_template)
     return _make_prompts(tokenizer, config, template, read_generation_defaults(files.folder), settings)

@@ -8,13 +8,14 @@ import json
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from hfdemo.compute.transformers_private import choose_attention_freely, making_a_model, quietly
-from hfdemo.errors import ModelLoadError
+from hfdemo.errors import ModelLoadError, install_command
 from hfdemo.models.access import read_json
 from hfdemo.models.config_faults import refuse_impossible_number, unknown_value, without_empty_quantization
 from hfdemo.models.disk import ModelFiles
@@ -28,6 +29,9 @@ _SWITCHES = {"trust_remote_code": False, "local_files_only": True}
 _WEIGHTS_SWITCHES = {"weights_only": True, "use_kernels": False, "allow_all_kernels": False}
 """No pickled objects but tensors, and no compiled code from the Hub."""
 
+SENTENCEPIECE = ("sentencepiece", "protobuf")
+"""The packages with which transformers reads SentencePiece's files."""
+
 
 def load_tokenizer(files: ModelFiles) -> Any:
     """Read a model's tokenizer.
@@ -35,7 +39,7 @@ def load_tokenizer(files: ModelFiles) -> Any:
     Raises:
         NeedsCode: it is a program.
         ImportError, PermissionError: it needs a package that isn't here, or may not be read.
-        ModelLoadError: there is none, or it can't be read.
+        ModelLoadError: there is none, or it can't be read, or not without a package.
     """
     # An adapter may bring its own.
     folder = files.adapter if files.adapter and has_tokenizer(files.adapter) else files.folder
@@ -50,6 +54,7 @@ def load_tokenizer(files: ModelFiles) -> Any:
     except Exception as error:  # of many kinds, some of which name nothing but a key or a line
         if not files.gguf_file:
             refuse_without_tokenizer(folder)
+            _refuse_without_sentencepiece(folder)
         place = shown_path(folder / files.gguf_file if files.gguf_file else folder)
         raise _unreadable(place, in_one_line(error)) from error
 
@@ -137,6 +142,20 @@ def _refuse_impossible(tokenizer: Any, folder: Path) -> None:
         raise _unreadable(place, f"{file}: chat_template = {template!r:.80}")
     if not len(tokenizer):
         raise _unreadable(place, "its vocabulary is empty")
+
+
+def _refuse_without_sentencepiece(folder: Path) -> None:
+    """Refuse a tokenizer that is only there as SentencePiece saves it, if the package that reads it isn't here."""
+    names = [path.name for path in folder.glob("*.model") if _is_sentencepiece(path)]
+    if names and not (folder / "tokenizer.json").exists() and find_spec("sentencepiece") is None:
+        command = install_command(*SENTENCEPIECE)
+        raise ModelLoadError("tokenizer_package", file=names[0], place=shown_path(folder), command=command)
+
+
+def _is_sentencepiece(path: Path) -> bool:
+    """Tell whether a file begins as SentencePiece's do: with a word, in Protocol Buffers' form."""
+    with path.open("rb") as file:
+        return file.read(1) == b"\n"
 
 
 def _unreadable(place: str, problem: str) -> ModelLoadError:

@@ -15,7 +15,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
 from hfdemo.chat.notes import Note, make_note
 from hfdemo.compute.transformers_private import choose_attention_freely, making_a_model, quietly
 from hfdemo.errors import ModelLoadError, is_out_of_memory
-from hfdemo.models.config_faults import unknown_value, without_empty_quantization
+from hfdemo.models.config_faults import odd_padding, unknown_value, without_empty_quantization
 from hfdemo.models.explain import in_one_line
 from hfdemo.models.headers import Tensor, read_rows
 
@@ -23,7 +23,7 @@ NAMED_AT_MOST = 5
 """So many tensors are named in a sentence."""
 
 ROWS_LOOKED_AT = 64
-"""Of a weight, spread over all of it."""
+"""Of a weight, spread over all of it: of a file, a third each at its beginning, in its middle and at its end."""
 
 FLOAT_DTYPES = ("F32", "F16", "BF16")
 """The types, as safetensors names them, of weights that are looked at."""
@@ -114,7 +114,8 @@ def _make_empty(name: str, config: Mapping[str, Any], stored: int) -> tuple[Any,
         if is_out_of_memory(error):
             raise
         problem = f"config.json: {in_one_line(error)}"
-        found = unknown_value(error, config, "config.json", name)
+        where = config, "config.json", name
+        found = unknown_value(error, *where) or odd_padding(error, *where)
         raise found or ModelLoadError("cant_load", model=name, problem=problem) from error
 
 
@@ -157,16 +158,16 @@ def decoder_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
 
 
 def telling_weights(model: Any) -> dict[str, nn.Parameter]:
-    """Return the few weights by which a file full of zeros is found out, by their names.
+    """Return the weights by which a file with holes of zeros is found out, by their names.
 
-    These are the embedding, and the largest of the first and of the last layer: no good model has zeros there, as it
-    may in its norms and biases.
+    These are the embedding, the head, and the largest of each layer: no good model has zeros there, as it may in its
+    norms and biases.
     """
-    layers = decoder_layers(model)
-    parts: list[nn.Module] = [*layers[:1], *layers[-1:]]
-    with suppress(NotImplementedError):  # a model that transformers doesn't find it in
-        parts.append(model.get_input_embeddings())
-    matrices = ([p for p in part.parameters() if p.dim() > 1] for part in parts)
+    parts: list[nn.Module | None] = list(decoder_layers(model))
+    for find in (model.get_input_embeddings, model.get_output_embeddings):
+        with suppress(NotImplementedError):  # a model that transformers doesn't find it in
+            parts.append(find())
+    matrices = ([p for p in part.parameters() if p.dim() > 1] for part in parts if part is not None)
     chosen = {id(max(found, key=torch.numel)) for found in matrices if found}
     return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in chosen}
 
@@ -188,7 +189,7 @@ def refuse_hollow(name: str, weights: Mapping[str, torch.Tensor]) -> None:
 def _refuse_hollow_files(name: str, model: Any, stored: Mapping[str, Tensor]) -> None:
     """Refuse a model as `refuse_hollow` does, before it is loaded; a weight is read whole if some rows are hollow."""
     telling = [key for key in telling_weights(model) if key in stored and stored[key].dtype in FLOAT_DTYPES]
-    hollow = [key for key in telling if _is_hollow(torch.cat(read_rows(key, stored[key], ROWS_LOOKED_AT)))]
+    hollow = [key for key in telling if _is_hollow(torch.cat(read_rows(key, stored[key], ROWS_LOOKED_AT // 3)))]
     refuse_hollow(name, {key: torch.cat(read_rows(key, stored[key])) for key in hollow})
 
 

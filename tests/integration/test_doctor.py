@@ -61,6 +61,7 @@ def config(**changes: object) -> bytes:
 @pytest.fixture(scope="module")
 def hub(embedded_model: Path) -> Iterator[Hub]:
     tiny = {"config.json": config(), "model.safetensors": b"\2\0\0\0\0\0\0\0{}"}
+    big = {"config.json": LLAMA_8B, "tokenizer.json": b""}
     total = 8_030_261_248
     llama = {"parameters": {"BF16": total}, "total": total}
     models = {
@@ -68,8 +69,8 @@ def hub(embedded_model: Path) -> Iterator[Hub]:
         "org/gated": Model(tiny, gated="manual"),
         "org/disabled": Model(tiny, disabled=True),
         "org/hidden": Model(tiny, disabled=True, hides_info=False),
-        "org/llama-8b": Model({"config.json": LLAMA_8B}, sizes={"model.safetensors": 2 * total}, safetensors=llama),
-        "org/huge": Model({"config.json": LLAMA_8B}, sizes={"model.safetensors": 10**15}, safetensors=llama),
+        "org/llama-8b": Model(big, sizes={"model.safetensors": 2 * total}, safetensors=llama),
+        "org/huge": Model(big, sizes={"model.safetensors": 10**15}, safetensors=llama),
         "org/bert": Model({"config.json": BERT, "model.safetensors": b""}, pipeline_tag="fill-mask"),
         "org/code": Model({"config.json": OWN_CODE, "model.safetensors": b""}),
         "org/pickled": Model({"config.json": config(), "pytorch_model.bin": b""}),

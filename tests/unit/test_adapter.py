@@ -2,9 +2,11 @@
 
 import importlib.util
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,11 +16,12 @@ from transformers import AutoModelForCausalLM
 
 from hfdemo.errors import ModelLoadError, install_command
 from hfdemo.models import adapter as adapters
+from hfdemo.models import load
 from hfdemo.models.check import check_model
 from hfdemo.models.choose import parse_model
 from hfdemo.models.disk import ModelFiles
 from hfdemo.models.load import load_model, load_prompts
-from hfdemo.models.source import AdapterModel, LocalModel
+from hfdemo.models.source import AdapterModel, HubModel, LocalModel
 from hfdemo.settings import Settings
 from tests.unit.test_gguf_weights import config_of, write_gguf
 from tests.unit.test_integrity import MACHINE, POINTER, whole  # noqa: F401  # a fixture
@@ -96,6 +99,46 @@ def test_its_own_tokenizer_and_template_count_if_it_brings_them(folder, whole): 
     assert not load_prompts(str(folder)).base_model
 
 
+def test_a_configuration_beside_it_makes_no_whole_model_of_it(folder, whole, monkeypatch):  # noqa: F811
+    shutil.copy(whole / "config.json", folder)
+    assert check_model(parse_model(str(folder)), Settings(), MACHINE).files == ModelFiles(whole, adapter=folder)
+    assert load_prompts(str(folder)).base_model
+    (folder / "adapter_model.safetensors").unlink()  # as of one of the Hub whose prompt is asked for
+
+    def told(*names: str) -> bool:
+        info = SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in names])
+        monkeypatch.setattr(load, "ask_hub", lambda *_: info)
+        monkeypatch.setattr(
+            load,
+            "fetch_model",
+            lambda source, **_: ModelFiles(folder if isinstance(source, HubModel) else source.folder),
+        )
+        return load_prompts("org/lora").base_model
+
+    assert told("adapter_config.json", "config.json", "adapter_model.safetensors")
+    with pytest.raises(ModelLoadError) as refused:  # a whole model is taken as it is
+        told("adapter_config.json", "config.json", "model.safetensors")
+    assert refused.value.key == "no_tokenizer"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("adapter_config.json", True),
+        ("adapter_config.json adapter_model.safetensors", True),
+        ("adapter_config.json adapter_model.safetensors config.json", True),
+        ("adapter_config.json config.json", False),
+        ("adapter_config.json config.json model.safetensors", False),
+        ("adapter_config.json adapter_model.safetensors config.json pytorch_model.bin", False),
+        ("config.json", False),
+    ],
+)
+def test_what_is_here_of_a_model_of_the_hub_tells_whether_it_is_one(monkeypatch, names, expected):
+    monkeypatch.setattr(adapters, "has_file", lambda repo_id, name, commit=None: name in names.split())
+    monkeypatch.setattr(adapters, "download_config", lambda source: {"peft_type": "LORA"})
+    assert (adapters.adapter_config(HubModel("org/m")) is not None) == expected
+
+
 def test_without_peft_the_base_and_the_command_are_named(folder, whole, monkeypatch):  # noqa: F811
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(adapters.importlib.util, "find_spec", lambda name: None if name == "peft" else find_spec(name))
@@ -111,6 +154,7 @@ def test_without_peft_the_base_and_the_command_are_named(folder, whole, monkeypa
         ({"base_model_name_or_path": "/content/gone"}, "adapter_base_missing"),
         ({"peft_type": "PROMPT_TUNING"}, "adapter_kind"),
         ({"peft_type": "lora"}, "adapter_kind"),
+        ({"task_type": "SEQ_CLS"}, "not_text_generation"),
         ({"r": "four"}, "adapter_unreadable"),
     ],
 )
@@ -175,6 +219,25 @@ def test_an_adapter_that_would_change_less_than_it_should_is_refused(folder, cha
     error = refusal(folder)
     assert error.key == "adapter_misfit"
     assert named in error.fields["tensors"]
+
+
+@pytest.mark.parametrize("number", [math.nan, -math.inf])
+def test_an_adapter_that_holds_no_numbers_is_refused(folder, number):
+    def spoiled(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        tensors[max(tensors)][-1] = number
+        return tensors
+
+    change_tensors(folder, lambda tensors: {name: torch.zeros_like(tensors[name]) for name in tensors})
+    assert check_model(parse_model(str(folder)), Settings(), MACHINE).files, "zeros change nothing"
+    change_tensors(folder, spoiled)
+    error = refusal(folder)
+    assert (error.key, error.fields["tensors"]) == ("tensors_hollow", max(load_file(folder / adapters.WEIGHTS)))
+
+
+@pytest.mark.parametrize("task", [None, "CAUSAL_LM"])
+def test_an_adapter_needs_not_say_that_it_writes_text(folder, task):
+    change(folder, task_type=task)
+    assert check_model(parse_model(str(folder)), Settings(), MACHINE).files
 
 
 def test_tensors_that_its_configuration_leaves_out_are_named(folder):

@@ -14,6 +14,7 @@ from hfdemo.models.disk import (
     has_file,
     is_cached,
     partial_path,
+    wanted_files,
 )
 from hfdemo.models.hub_private import constants
 from hfdemo.models.source import HubModel, LocalModel
@@ -48,6 +49,7 @@ def cache(monkeypatch, tmp_path) -> Path:
         (["model.safetensors"], False),
         (["config.json", "model.safetensors"], True),
         (["config.json", "pytorch_model.bin"], True),
+        (["config.json", "adapter_model.safetensors"], False),
     ],
     ids=str,
 )
@@ -95,3 +97,10 @@ def test_without_links_a_file_is_kept_under_its_name(cache, monkeypatch, disable
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_SYMLINKS", disabled)
     expected = cache.parents[1] / path
     assert cache_path(TINY, WEIGHTS) == (expected / "model.safetensors" if disabled else expected)
+
+
+@pytest.mark.parametrize("other", ["model.safetensors", "adapter_model.safetensors"])
+def test_pickled_weights_are_wanted_where_no_others_are_the_models(other):
+    names = ["config.json", "pytorch_model.bin", other]
+    assert ("pytorch_model.bin" in wanted_files(names, allow_pickle=True)) == (other != "model.safetensors")
+    assert "pytorch_model.bin" not in wanted_files(names)

@@ -36,6 +36,13 @@ def test_an_error_speaks_each_language():
     assert str(error) == error.text("en")
 
 
+def test_a_name_that_is_no_utf_8_can_be_written(tmp_path):
+    name = os.fsdecode(b"\xb8\xf0.txt")
+    error = ModelLoadError("no_config", folder=tmp_path / name, files=name)
+    for text in (error.text("en"), error.text("ko"), str(error), str(pickle.loads(pickle.dumps(error)))):
+        assert r"\udcb8\udcf0.txt" in text.encode().decode()
+
+
 @pytest.mark.parametrize(
     ("python", "named"),
     [

@@ -18,6 +18,7 @@ from hfdemo.models.memory import cache_bytes, weight_bytes
 from hfdemo.models.plan import ModelFacts, make_plan
 from tests.unit.known_models import KNOWN, Known
 from tests.unit.test_plan import T4
+from tests.unit.tiny_models import tiny_model
 
 QWEN3 = KNOWN["Qwen/Qwen3-0.6B"]
 
@@ -73,6 +74,25 @@ def test_a_tied_head_that_is_stored_counts_once():
     assert dict(facts.stored)["BF16"] - facts.parameters == 151936 * 1024
     assert facts.stored_bytes == 1_503_264_768
     assert weight_bytes(facts, "bfloat16") == 1_192_099_840
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "heads"),
+    [
+        ("falcon", {"multi_query": True}, 1),
+        ("falcon", {"multi_query": False}, 4),
+        ("falcon", {"multi_query": True, "new_decoder_architecture": True}, 4),
+        ("gpt_bigcode", {"multi_query": True}, 1),
+        ("gpt_bigcode", {"multi_query": False}, 4),
+    ],
+)
+def test_a_model_whose_heads_share_their_keys_caches_them_once(kind, options, heads):
+    model = tiny_model(kind, **options)
+    cache = model(torch.zeros(1, 1, dtype=torch.long), use_cache=True).past_key_values
+    assert sum(layer.keys.numel() + layer.values.numel() for layer in cache.layers) == 3 * 2 * heads * 16
+    config = {name: value for name, value in model.config.to_dict().items() if name != "num_key_value_heads"}
+    facts = facts_from_hub(hub_info(None, {"config.json": 1, "model.safetensors": 9}), config, "a/b")
+    assert facts.cache_bytes_per_token == 2 * 3 * 2 * heads * 16
 
 
 def test_a_window_bounds_the_cache():

@@ -16,7 +16,7 @@ from hfdemo.compute.fast_step import make_fast_step
 from hfdemo.compute.transformers_private import unpack_gguf
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.gguf_levels import Q4_0, Q4_1, Q4_K, GgufLevels
-from hfdemo.models.gguf_weights import GgufWeights, can_be_read_in_parts
+from hfdemo.models.gguf_weights import NAMED_FULLY, GgufWeights, can_be_read_in_parts, check_gguf_weights
 from hfdemo.models.progress import SILENT, Cancelled, Progress
 from hfdemo.models.tensors import refuse_hollow, telling_weights
 from tests.unit.tiny_models import tiny_model
@@ -206,3 +206,42 @@ def test_weights_of_zeros_are_found_out_before_they_are_read(tmp_path):
     path.write_bytes(content[:begin] + bytes(length) + content[begin + length :])
     with pytest.raises(ModelLoadError, match=name):
         refuse_hollow("model", opened(path).stored(telling))
+
+
+def write_other_gguf(path: Path, family: str, leave_out: str = "", zeros: str = "") -> Path:
+    """Write a tiny model without a fast step as llama.cpp names its tensors."""
+    model = tiny_model(family, vocab_size=96)
+    writer = GGUFWriter(path, family)
+    writer.add_block_count(3)
+    writer.add_embedding_length(64)
+    writer.add_feed_forward_length(96)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(getattr(model.config, "num_key_value_heads", 4))
+    writer.add_layer_norm_eps(1e-6)
+    writer.add_vocab_size(96)
+    names = get_tensor_name_map(next(key for key, value in MODEL_ARCH_NAMES.items() if value == family), 3)
+    for name, parameter in model.named_parameters():
+        stem, _, ending = name.rpartition(".")
+        theirs, numbers = f"{names.get_name(stem)}.{ending}", parameter.detach().numpy()
+        if theirs != leave_out:
+            numbers = numbers.T.copy() if family == "gpt2" and "blk" in theirs else numbers
+            writer.add_tensor(theirs, np.zeros_like(numbers) if theirs == zeros else numbers)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize("family", NAMED_FULLY)
+def test_a_file_without_a_fast_step_is_looked_at_as_well(tmp_path, family):
+    path = write_other_gguf(tmp_path / "m.gguf", family)
+    assert check_gguf_weights("model", path, config_of(path)) == ()
+    path = write_other_gguf(tmp_path / "m.gguf", family, leave_out="blk.1.ffn_up.weight")
+    with pytest.raises(ModelLoadError) as refused:
+        check_gguf_weights("model", path, config_of(path))
+    assert refused.value.key == "tensors_missing" and ".1." in refused.value.fields["tensors"]
+    path = write_other_gguf(tmp_path / "m.gguf", family, zeros="token_embd.weight")
+    with pytest.raises(ModelLoadError) as refused:
+        check_gguf_weights("model", path, config_of(path))
+    assert refused.value.key == "tensors_hollow"

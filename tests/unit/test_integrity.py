@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import shutil
 import struct
+import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,12 +27,13 @@ from transformers.utils import logging as transformers_logging
 from hfdemo.commands import check
 from hfdemo.commands.terminal import exit_status
 from hfdemo.compute.transformers_private import loads_gguf_of
-from hfdemo.errors import ModelLoadError
+from hfdemo.errors import ModelLoadError, install_command
+from hfdemo.models import pretrained
 from hfdemo.models.check import check_model
 from hfdemo.models.choose import parse_model
 from hfdemo.models.config_faults import refuse_impossible_numbers
 from hfdemo.models.disk import ModelFiles
-from hfdemo.models.headers import shown_path
+from hfdemo.models.headers import Tensor, read_rows, shown_path
 from hfdemo.models.load import load_model, load_prompts
 from hfdemo.models.plan import Machine, make_plan, usual_facts
 from hfdemo.models.pretrained import load_config
@@ -284,6 +287,14 @@ def test_no_whole_model_is_refused(model_type, dtype, whole, tmp_path):
     assert check_model(parse_model(str(tmp_path / "model")), Settings(), MACHINE).plan.fits
 
 
+def test_a_padding_token_beyond_the_vocabulary_hurts_no_architecture_that_ignores_it(whole, tmp_path):
+    tiny_model("gpt2").save_pretrained(tmp_path / "model")
+    for path in whole.glob("tokenizer*"):
+        shutil.copy(path, tmp_path / "model")
+    change_config(tmp_path / "model", pad_token_id=96)
+    assert check_model(parse_model(str(tmp_path / "model")), Settings(), MACHINE).plan.fits
+
+
 def test_a_folder_without_a_tokenizer_is_refused(folder):
     (folder / "tokenizer.json").unlink()
     assert refusal(folder).key == "no_tokenizer", "its settings alone are none"
@@ -318,6 +329,14 @@ def test_pickles_are_looked_at_too(folder, whole):
     assert refusal(folder, allow_pickle=True).key == "file_pointer"
 
 
+def test_a_file_that_only_ends_as_pickled_weights_do_is_none(folder):
+    for path in folder.glob("model*"):
+        path.unlink()
+    (folder / "training_args.bin").write_bytes(b"PK")
+    error = refusal(folder)
+    assert error.key == "no_weights" and "training_args.bin" in error.text("en")
+
+
 def test_an_empty_folder_that_hides_a_model_of_the_hub(tmp_path, monkeypatch):
     (tmp_path / "org" / "name").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
@@ -339,6 +358,13 @@ def test_a_path_is_shown_without_the_owners_name(monkeypatch, tmp_path):
     assert shown_path(Path("/srv/a")) == "/srv/a"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_folder_whose_name_is_no_utf_8_is_not_said_to_be_damaged(folder, tmp_path):
+    error = refusal(folder.rename(tmp_path / os.fsdecode(b"\xb8\xf0")))
+    assert (error.key, exit_status(error)) == ("path_no_utf8", 26)
+    assert r"\udcb8\udcf0" in error.text("en").encode().decode()
+
+
 GGUF_PARTS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 
 
@@ -349,10 +375,11 @@ def make_gguf(
     without: str = "",
     shapes: Mapping[str, tuple[int, int]] | None = None,
     filled: Mapping[str, float] | None = None,
+    said_layers: int = 2,
     **split: int,
 ) -> Path:
     writer = GGUFWriter(path, architecture)
-    writer.add_block_count(2)
+    writer.add_block_count(said_layers)
     writer.add_embedding_length(64)
     writer.add_head_count(4)
     writer.add_head_count_kv(4)
@@ -397,6 +424,19 @@ def test_what_a_gguf_files_header_hides_is_told(tmp_path):
     path = make_gguf(tmp_path / "m.gguf", layers=3)
     (note,) = check_model(parse_model(str(path)), Settings(), MACHINE).notes
     assert (note.key, dict(note.fields)["count"]) == ("layers_unread", "1")
+
+
+def test_a_folder_of_gguf_files_is_one_whatever_configuration_is_beside_them(folder):
+    (folder / "m-Q4_K_M.gguf").write_bytes(b"GGUF")
+    assert check_model(parse_model(str(folder)), Settings(), MACHINE).plan.fits, "its whole weights count more"
+    merge(folder).rename(folder / "own.safetensors")
+    change_config(folder, transformers_weights="own.safetensors")
+    assert check_model(parse_model(str(folder)), Settings(), MACHINE).plan.fits
+    (folder / "own.safetensors").unlink()
+    error = refusal(folder)
+    assert (error.key, exit_status(error)) == ("gguf_repository", 26)
+    assert f"{shown_path(folder)}/m-Q4_K_M.gguf" in error.text("en")
+    assert load_prompts(str(folder)).context_limit == 2048, "which need no weights"
 
 
 def test_the_words_of_a_gguf_file_are_not_read_for_its_configuration(tmp_path, monkeypatch):
@@ -512,6 +552,22 @@ def test_a_gguf_file_without_a_layer_is_refused(tmp_path):
     assert (error.key, error.fields["tensors"]) == ("tensors_missing", "blk.1")
 
 
+@pytest.mark.parametrize(
+    ("said", "key", "field", "part"),
+    [
+        (3 * 10**6, "tensors_missing", "tensors", "20 < block_count = 3000000"),
+        (0, "gguf_unreadable", "problem", "llama.block_count = 0"),
+    ],
+)
+def test_a_gguf_file_whose_header_asks_for_no_or_millions_of_layers_is_refused_at_once(
+    tmp_path, said, key, field, part
+):
+    began = time.monotonic()
+    error = refusal(make_gguf(tmp_path / "m.gguf", said_layers=said))
+    assert (error.key, error.fields[field]) == (key, part)
+    assert time.monotonic() - began < 5
+
+
 def test_a_gguf_file_of_an_unknown_architecture_is_refused(tmp_path):
     error = refusal(make_gguf(tmp_path / "m.gguf", architecture="clip"))
     assert (error.key, error.fields["architecture"]) == ("gguf_architecture", "clip")
@@ -584,6 +640,8 @@ def test_millions_of_layers_are_refused_at_once(folder):
         ({"rms_norm_eps": math.inf}, "config_no_number", "rms_norm_eps = inf"),
         ({"rope_scaling": {"factor": math.nan}}, "config_no_number", "rope_scaling.factor = nan"),
         ({"max_position_embeddings": 0.5}, "config_number", "max_position_embeddings = 0.5"),
+        ({"pad_token_id": 96}, "config_padding", "pad_token_id = 96"),
+        ({"pad_token_id": 200}, "config_padding", "vocab_size = 96"),
         ({"dtype": "float99"}, "config_value", "dtype = 'float99'"),
         ({"hidden_act": "nonsense"}, "config_value", "hidden_act = 'nonsense'"),
         ({"rope_parameters": {"rope_type": "weird"}}, "config_value", "rope_parameters.rope_type = 'weird'"),
@@ -712,6 +770,37 @@ def test_a_tokenizers_setting_that_cant_be_is_named(folder, changes, key, said):
     assert "tokenizer_config.json" in refused.value.text("en") and said in refused.value.text("ko")
 
 
+def a_piece(text: str, kind: int) -> bytes:
+    """Return a word as a file of SentencePiece holds it."""
+    body = bytes([0x0A, len(text)]) + text.encode() + b"\x15" + struct.pack("<f", 0) + bytes([0x18, kind])
+    return bytes([0x0A, len(body)]) + body
+
+
+SENTENCEPIECE = a_piece("<unk>", 2) + a_piece("<s>", 3) + a_piece("</s>", 3) + a_piece("a", 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "installed", "key"),
+    [
+        (SENTENCEPIECE, False, "tokenizer_package"),
+        (b"<!DOCTYPE html>", False, "tokenizer_unreadable"),
+        (SENTENCEPIECE[:20], True, "tokenizer_unreadable"),
+    ],
+    ids=["whole", "a page", "cut"],
+)
+def test_a_tokenizer_that_needs_a_package_is_not_said_to_be_broken(folder, monkeypatch, content, installed, key):
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.model").write_bytes(content)
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+    monkeypatch.setattr(pretrained, "find_spec", lambda name: name if installed else None)
+    with pytest.raises(ModelLoadError) as refused:
+        load_prompts(str(folder))
+    assert (refused.value.key, exit_status(refused.value)) == (key, 26)
+    for text in (refused.value.text("en"), refused.value.text("ko")):
+        assert key != "tokenizer_package" or "tokenizer.model" in text
+        assert key != "tokenizer_package" or install_command("sentencepiece", "protobuf") in text
+
+
 @pytest.mark.parametrize(
     ("words", "unknown", "said"), [({"b": 0}, "a", "not found in the vocabulary"), ({}, None, "vocabulary is empty")]
 )
@@ -758,7 +847,7 @@ def fill(folder: Path, number: float, only: str = "") -> None:
 
 
 @pytest.mark.parametrize("number", [0.0, float("nan")])
-@pytest.mark.parametrize("only", ["", "embed_tokens", "layers.0.mlp", "layers.2.mlp"])
+@pytest.mark.parametrize("only", ["", "embed_tokens", "layers.0.mlp", "layers.1.mlp", "layers.2.mlp", "lm_head"])
 def test_weights_that_hold_nothing_are_refused(folder, number, only):
     checked = check_model(parse_model(str(folder)), Settings(), MACHINE)
     assert checked.files
@@ -768,6 +857,15 @@ def test_weights_that_hold_nothing_are_refused(folder, number, only):
     for error in (refused.value, refusal(folder)):
         assert (error.key, exit_status(error)) == ("tensors_hollow", 26)
         assert (only or "embed_tokens") in error.text("en") and (only or "embed_tokens") in error.text("ko")
+
+
+def test_experts_in_one_tensor_are_looked_at_with_few_of_their_rows(tmp_path):
+    experts = torch.arange(5 * 100 * 2).view(5, 100, 2)
+    save_file({"experts": experts}, tmp_path / "m.safetensors")
+    found = read_rows("experts", Tensor("I64", (5, 100, 2), tmp_path / "m.safetensors"), 4)
+    assert torch.equal(torch.cat(found), experts[[0, 2, 4], :4])
+    whole = read_rows("experts", Tensor("I64", (5, 100, 2), tmp_path / "m.safetensors"))
+    assert torch.equal(torch.cat(whole), experts)
 
 
 @pytest.mark.parametrize("only", ["norm", "o_proj", "down_proj"])

@@ -34,6 +34,15 @@ def test_a_reader_of_the_output_that_goes_away_leaves_no_word_of_it():
     assert (ended.returncode, ended.stderr) == (READER_GONE, b"")
 
 
+def test_a_name_that_is_no_utf_8_is_written_as_it_can_be():
+    program = (
+        "from contextlib import suppress\nfrom hfdemo.__main__ import main\n"
+        "with suppress(SystemExit): main([])\nprint(chr(0xdcb8))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout.strip()) == (0, rb"\udcb8"), ended.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "named", "value"),
     [

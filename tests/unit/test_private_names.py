@@ -19,6 +19,8 @@ from hfdemo.compute import torch_private, transformers_private
 from hfdemo.compute.torch_private import copy_each, forget_recorded_modules, multiply_by_int4, pack_int4
 from hfdemo.compute.transformers_private import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES,
     WEIGHTS_BAR,
     Cache,
     Conv1D,
@@ -106,6 +108,8 @@ def test_torchscript_forgets_what_it_recorded_and_records_again():
 def test_transformers_lists_the_kinds_of_models_that_write():
     assert MODEL_FOR_CAUSAL_LM_MAPPING_NAMES["llama"] == "LlamaForCausalLM"
     assert "vit" not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    assert MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES["bart"] == "BartForConditionalGeneration"
+    assert MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES["whisper"] == "WhisperForConditionalGeneration"
 
 
 def test_transformers_caches_keys_and_values_in_these_kinds_of_layers():

@@ -1,10 +1,12 @@
 """Weights that are stored quantized: what the loader would refuse is refused before anything is downloaded."""
 
 import json
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
+from hfdemo.commands.terminal import exit_status
 from hfdemo.errors import ModelLoadError
 from hfdemo.models import check, quantizers
 from hfdemo.models.choose import parse_model
@@ -85,14 +87,86 @@ def test_a_model_of_the_hub_is_refused_before_a_byte_of_its_weights(monkeypatch)
         check.check_model(HubModel("org/m"), Settings(), MACHINE)
 
 
-def test_a_model_of_the_hub_without_weights_to_load_is_refused(monkeypatch):
+@pytest.mark.parametrize(
+    ("files", "key"),
+    [
+        (["m.onnx"], "no_weights_on_hub"),
+        (["onnx/model.bin", "training_args.bin"], "no_weights_on_hub"),
+        (["pytorch_model.bin"], "pickled"),
+        (["pytorch_model.bin", "onnx/m.safetensors", "adapter_model.safetensors"], "pickled"),
+    ],
+)
+def test_a_model_of_the_hub_without_weights_to_load_is_refused(monkeypatch, files, key):
     config = QWEN3.config | {"architectures": ["Qwen3ForCausalLM"]}
+    sizes = dict.fromkeys(["config.json", *files], 9)
     monkeypatch.setattr(check, "find_model", lambda source: None)
-    monkeypatch.setattr(check, "ask_hub", lambda source, platform: hub_info(None, {"config.json": 7, "m.onnx": 9}))
+    monkeypatch.setattr(check, "ask_hub", lambda source, platform: hub_info(None, sizes))
     monkeypatch.setattr(check, "read_config", lambda source: config)
     with pytest.raises(ModelLoadError) as refused:
         check.check_model(HubModel("org/m"), Settings(), MACHINE)
-    assert refused.value.key == "no_weights_on_hub"
+    assert refused.value.key == key
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "key"),
+    [
+        ("bart", "BartForConditionalGeneration", "not_text_generation"),
+        ("blenderbot", "BlenderbotForConditionalGeneration", "not_text_generation"),
+        ("whisper", "WhisperForConditionalGeneration", "not_text_generation"),
+        ("bart", "BartForCausalLM", None),
+        ("gemma3", "Gemma3ForConditionalGeneration", None),
+        ("mllama", "MllamaForConditionalGeneration", None),
+        ("qwen3_5", "Qwen3_5ForConditionalGeneration", None),
+    ],
+)
+def test_what_rewrites_texts_or_writes_down_speech_is_no_chat_model(kind, name, key):
+    config, files = {"model_type": kind, "architectures": [name]}, ["config.json", "model.safetensors"]
+    with pytest.raises(ModelLoadError) if key else nullcontext() as refused:
+        check.check_kind("m", files, config, allow_pickle=False)
+    assert not key or (refused.value.key, refused.value.fields["task"]) == (key, name)
+
+
+@pytest.mark.parametrize(
+    ("files", "key"),
+    [
+        ([], "no_tokenizer_on_hub"),
+        (["onnx/tokenizer.json", "README.md"], "no_tokenizer_on_hub"),
+        (["tokenizer.model"], None),
+        (["tokenizer_config.json"], None),
+    ],
+)
+def test_a_model_of_the_hub_without_a_tokenizer_is_refused_before_a_byte_of_its_weights(monkeypatch, files, key):
+    config = QWEN3.config | {"architectures": ["Qwen3ForCausalLM"]}
+    sizes = {"config.json": 7, "model.safetensors": GB} | dict.fromkeys(files, 9)
+    monkeypatch.setattr(check, "find_model", lambda source: None)
+    monkeypatch.setattr(check, "ask_hub", lambda *_: hub_info(None, sizes))
+    monkeypatch.setattr(check, "read_config", lambda source: config)
+    for ask in (
+        lambda: check.check_model(HubModel("org/m"), Settings(), MACHINE),
+        lambda: check.check_for_space(HubModel("org/m"), [], "local"),
+    ):
+        with pytest.raises(ModelLoadError) if key else nullcontext() as refused:
+            ask()
+        assert not key or (refused.value.key, exit_status(refused.value)) == (key, 26)
+
+
+@pytest.mark.parametrize(
+    ("others", "key"),
+    [([], "gguf_repository"), (["adapter.safetensors"], "gguf_repository"), (["model.safetensors"], None)],
+)
+def test_a_repository_of_gguf_files_is_one_whatever_configuration_is_beside_them(monkeypatch, others, key):
+    config = QWEN3.config | {"architectures": ["Qwen3ForCausalLM"]}
+    files = ["config.json", "tokenizer.json", "m-Q4_K_M.gguf", *others]
+    monkeypatch.setattr(check, "find_model", lambda source: None)
+    monkeypatch.setattr(check, "ask_hub", lambda *_: hub_info(None, dict.fromkeys(files, 10)))
+    monkeypatch.setattr(check, "read_config", lambda source: config)
+    for ask in (
+        lambda: check.check_model(HubModel("org/m"), Settings(), MACHINE),
+        lambda: check.check_for_space(HubModel("org/m"), [], "local"),
+    ):
+        with pytest.raises(ModelLoadError) if key else nullcontext() as refused:
+            ask()
+        assert not key or (refused.value.key, refused.value.fields["first"]) == (key, "m-Q4_K_M.gguf")
 
 
 @pytest.mark.parametrize(
