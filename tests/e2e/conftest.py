@@ -223,6 +223,7 @@ class ChatPage:
     def wait_for_reply(self, timeout_s: float = 120) -> str:
         """Wait until the reply is whole and the box is back, and return the reply."""
         self.send_button.wait_for(timeout=timeout_s * 1000)
+        self.page.wait_for_function("!hfdemo.isReplying()")  # it is kept, too
         return str(self.replies.last.evaluate(TEXT_WITHOUT_BOXES)).strip()
 
     def _on_console(self, message: ConsoleMessage) -> None:
