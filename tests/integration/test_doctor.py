@@ -60,7 +60,7 @@ def config(**changes: object) -> bytes:
 
 @pytest.fixture(scope="module")
 def hub(embedded_model: Path) -> Iterator[Hub]:
-    tiny = {"config.json": config(), "model.safetensors": b"\2\0\0\0\0\0\0\0{}"}
+    tiny = {"config.json": config(), "model.safetensors": b"\2\0\0\0\0\0\0\0{}", "tokenizer.json": b""}
     big = {"config.json": LLAMA_8B, "tokenizer.json": b""}
     total = 8_030_261_248
     llama = {"parameters": {"BF16": total}, "total": total}
