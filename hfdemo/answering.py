@@ -307,7 +307,7 @@ class Answer:
 
     def leave(self) -> None:
         """Let the reply end soon: its page was closed, and no other one shows it."""
-        if len(self._readers) > 1:
+        if self.readers > 1:
             return
         self._left = True
         self._stop_in(BACK_WITHIN_S)

@@ -15,7 +15,7 @@ from hfdemo.background import in_thread
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.explain import explain_load_error, gated_error
 from hfdemo.models.hub_private import constants
-from hfdemo.models.integrity import weight_files
+from hfdemo.models.integrity import named_weights, weight_files
 from hfdemo.models.source import HubModel
 from hfdemo.models.tokens import check_token, token_source
 from hfdemo.settings import Platform
@@ -88,7 +88,7 @@ def check_kind(
         ModelLoadError: the text says what it is instead.
     """
     ggufs = [file for file in files if file.lower().endswith(".gguf")]
-    named = str(config.get("transformers_weights") or "")
+    named = named_weights(config)
     if ggufs and not (config and weight_files(files, allow_pickle=True, named=named)):
         raise ModelLoadError("gguf_repository", model=place or name, files=", ".join(ggufs[:8]), first=ggufs[0])
     if not config:

@@ -41,6 +41,7 @@ from hfdemo.models.integrity import (
     check_folder,
     check_gguf,
     check_gguf_architecture,
+    named_weights,
     names_tokenizer,
     open_folder,
     refuse_gguf_part,
@@ -273,7 +274,7 @@ def _facts_on_hub(source: HubModel, settings: Settings, machine: Machine) -> tup
         check_kind(source.name, list(sizes), config, settings.allow_pickle, info.pipeline_tag or "")
         refuse_impossible_numbers(config, "config.json", source.name)
         check_quantization(source.name, config, machine)
-        if weight_files(sizes, settings.allow_pickle, str(config.get("transformers_weights") or "")) is None:
+        if weight_files(sizes, settings.allow_pickle, named_weights(config)) is None:
             raise ModelLoadError("no_weights_on_hub", model=source.name)
         _refuse_without_tokenizer(source.name, sizes)
     hashes = {file.rfilename: file.lfs.sha256 for file in info.siblings or [] if file.lfs and info.sha}

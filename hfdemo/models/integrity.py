@@ -19,6 +19,7 @@ from hfdemo.models.tensors import MANY_LAYERS, names_of
 CONFIG = "config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+
 WHOLE = (WEIGHTS, INDEX, PICKLES, PICKLE_INDEX)
 """The names that transformers looks for, in this order."""
 
@@ -131,7 +132,7 @@ def check_folder(folder: Path, config: Mapping[str, Any], allow_pickle: bool) ->
         ModelLoadError: the text names what is missing or broken.
     """
     files = [path.name for path in folder.iterdir()]
-    weights = weight_files(files, allow_pickle, str(config.get("transformers_weights") or ""))
+    weights = weight_files(files, allow_pickle, named_weights(config))
     if weights is None:
         raise ModelLoadError("no_weights", folder=shown_path(folder), files=listed(files))
     if weights.endswith(".index.json"):
@@ -174,9 +175,14 @@ def names_tokenizer(names: Iterable[str]) -> bool:
 
 def weight_files(names: Iterable[str], allow_pickle: bool, named: str = "") -> str | None:
     """Return the file with the weights, or with their index, that transformers would load; None if there is none."""
-    known = [named, WEIGHTS, INDEX, *((PICKLES, PICKLE_INDEX) if allow_pickle else ())]
+    known = (named, *(WHOLE if allow_pickle else (WEIGHTS, INDEX)))
     there = set(names)
     return next((name for name in known if name and name in there), None)
+
+
+def named_weights(config: Mapping[str, Any]) -> str:
+    """Return the file with the weights that a config.json names in place of the usual ones; empty if it names none."""
+    return str(config.get("transformers_weights") or "")
 
 
 def shards_of(index: Mapping[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from huggingface_hub import ModelInfo
 
 from hfdemo.commands.terminal import exit_status
 from hfdemo.errors import ModelLoadError
@@ -77,14 +78,27 @@ def test_what_needs_another_machine_is_refused_in_the_loaders_words(monkeypatch)
     assert "GPU" in error.fields["problem"]
 
 
-def test_a_model_of_the_hub_is_refused_before_a_byte_of_its_weights(monkeypatch):
-    config = QWEN3.config | {"architectures": ["Qwen3ForCausalLM"], "quantization_config": {"quant_method": "awq"}}
-    info = hub_info({"I32": 10}, {"config.json": 700, "model.safetensors": GB})
+def stand_in_for_hub(monkeypatch: pytest.MonkeyPatch, info: ModelInfo, config: dict[str, Any]) -> None:
+    """Let `org/m` be a model of the Hub that isn't on this machine."""
     monkeypatch.setattr(check, "find_model", lambda source: None)
     monkeypatch.setattr(check, "ask_hub", lambda source, platform: info)
     monkeypatch.setattr(check, "read_config", lambda source: config)
+
+
+def check_here() -> None:
+    check.check_model(HubModel("org/m"), Settings(), MACHINE)
+
+
+def check_for_space() -> None:
+    check.check_for_space(HubModel("org/m"), [], "local")
+
+
+def test_a_model_of_the_hub_is_refused_before_a_byte_of_its_weights(monkeypatch):
+    config = QWEN3.config | {"architectures": ["Qwen3ForCausalLM"], "quantization_config": {"quant_method": "awq"}}
+    info = hub_info({"I32": 10}, {"config.json": 700, "model.safetensors": GB})
+    stand_in_for_hub(monkeypatch, info, config)
     with pytest.raises(ModelLoadError, match="gptqmodel"):
-        check.check_model(HubModel("org/m"), Settings(), MACHINE)
+        check_here()
 
 
 @pytest.mark.parametrize(
@@ -99,11 +113,9 @@ def test_a_model_of_the_hub_is_refused_before_a_byte_of_its_weights(monkeypatch)
 def test_a_model_of_the_hub_without_weights_to_load_is_refused(monkeypatch, files, key):
     config = QWEN3.config | {"architectures": ["Qwen3ForCausalLM"]}
     sizes = dict.fromkeys(["config.json", *files], 9)
-    monkeypatch.setattr(check, "find_model", lambda source: None)
-    monkeypatch.setattr(check, "ask_hub", lambda source, platform: hub_info(None, sizes))
-    monkeypatch.setattr(check, "read_config", lambda source: config)
+    stand_in_for_hub(monkeypatch, hub_info(None, sizes), config)
     with pytest.raises(ModelLoadError) as refused:
-        check.check_model(HubModel("org/m"), Settings(), MACHINE)
+        check_here()
     assert refused.value.key == key
 
 
@@ -138,13 +150,8 @@ def test_what_rewrites_texts_or_writes_down_speech_is_no_chat_model(kind, name, 
 def test_a_model_of_the_hub_without_a_tokenizer_is_refused_before_a_byte_of_its_weights(monkeypatch, files, key):
     config = QWEN3.config | {"architectures": ["Qwen3ForCausalLM"]}
     sizes = {"config.json": 7, "model.safetensors": GB} | dict.fromkeys(files, 9)
-    monkeypatch.setattr(check, "find_model", lambda source: None)
-    monkeypatch.setattr(check, "ask_hub", lambda *_: hub_info(None, sizes))
-    monkeypatch.setattr(check, "read_config", lambda source: config)
-    for ask in (
-        lambda: check.check_model(HubModel("org/m"), Settings(), MACHINE),
-        lambda: check.check_for_space(HubModel("org/m"), [], "local"),
-    ):
+    stand_in_for_hub(monkeypatch, hub_info(None, sizes), config)
+    for ask in (check_here, check_for_space):
         with pytest.raises(ModelLoadError) if key else nullcontext() as refused:
             ask()
         assert not key or (refused.value.key, exit_status(refused.value)) == (key, 26)
@@ -157,13 +164,8 @@ def test_a_model_of_the_hub_without_a_tokenizer_is_refused_before_a_byte_of_its_
 def test_a_repository_of_gguf_files_is_one_whatever_configuration_is_beside_them(monkeypatch, others, key):
     config = QWEN3.config | {"architectures": ["Qwen3ForCausalLM"]}
     files = ["config.json", "tokenizer.json", "m-Q4_K_M.gguf", *others]
-    monkeypatch.setattr(check, "find_model", lambda source: None)
-    monkeypatch.setattr(check, "ask_hub", lambda *_: hub_info(None, dict.fromkeys(files, 10)))
-    monkeypatch.setattr(check, "read_config", lambda source: config)
-    for ask in (
-        lambda: check.check_model(HubModel("org/m"), Settings(), MACHINE),
-        lambda: check.check_for_space(HubModel("org/m"), [], "local"),
-    ):
+    stand_in_for_hub(monkeypatch, hub_info(None, dict.fromkeys(files, 10)), config)
+    for ask in (check_here, check_for_space):
         with pytest.raises(ModelLoadError) if key else nullcontext() as refused:
             ask()
         assert not key or (refused.value.key, refused.value.fields["first"]) == (key, "m-Q4_K_M.gguf")

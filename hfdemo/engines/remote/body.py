@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from hfdemo.chat.messages import Message
 from hfdemo.chat.options import LIMITS, RECOMMENDED, Options
+from hfdemo.chat.prompt import normalise
 from hfdemo.chat.reply_reader import THOUGHT_FIELD
 from hfdemo.chat.request import ANY_OBJECT, ChatRequest
 from hfdemo.engines.remote.untaken import ALL_TAKEN, LENGTHS, OTHER_NAMES, SYSTEM, Untaken
@@ -230,9 +231,9 @@ def _goes_on(request: ChatRequest) -> bool:
 def _messages(request: ChatRequest, untaken: Untaken, dropped: int) -> list[dict[str, Any]]:
     with_thoughts = any(message.calls for message in request.messages) and not untaken.holds(THOUGHT_FIELD)
     shown = request.messages[dropped:]
-    messages = [
-        _message(message, with_thoughts) for message in (shown if request.keeps_all else _without_blank(shown))
-    ]
+    if not request.keeps_all:  # a reply that was stopped in its thought is blank, which many servers refuse
+        shown = tuple(normalise(shown))
+    messages = [_message(message, with_thoughts) for message in shown]
     if request.system_prompt and untaken.holds(SYSTEM):
         messages[0] = messages[0] | {"content": f"{request.system_prompt}\n\n{messages[0]['content']}"}
     elif request.system_prompt:
@@ -241,20 +242,6 @@ def _messages(request: ChatRequest, untaken: Untaken, dropped: int) -> list[dict
         start = request.reply_start or f"<think>\n{request.thought_start}"
         messages.append({"role": "assistant", "content": start})
     return messages
-
-
-def _without_blank(messages: Sequence[Message]) -> list[Message]:
-    """Return messages without the replies that were stopped before their answer, which many servers refuse.
-
-    What was asked before and behind such a reply becomes one message: many also want the two sides to take turns.
-    """
-    found: list[Message] = []
-    for message in messages:
-        if message.role == "user" and found and found[-1].role == "user":
-            found[-1] = replace(message, content=f"{found[-1].content}\n\n{message.content}")
-        elif message.role == "user" or message.content.strip() or message.calls:
-            found.append(message)
-    return found
 
 
 def _message(message: Message, with_thoughts: bool) -> dict[str, Any]:
