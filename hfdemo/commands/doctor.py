@@ -20,8 +20,8 @@ from hfdemo.words import Language, language_of_terminal, say
 
 PACKAGES = ("gradio", "transformers", "torch", "huggingface_hub", "accelerate", "bitsandbytes", "spaces")
 
-A_TOKEN_HELPS = ("gated_no_token", "no_such_model_anonymous", "bad_token")
-"""The errors after which the doctor asks for a token, if the terminal is interactive."""
+ADVICE_TO_COME_HERE = ("set_token_local", "new_token_local", "other_token_local")
+"""What errors advise when they send people to the doctor with another token."""
 
 
 def run(named: str | None, language: Language | None) -> int:
@@ -39,7 +39,7 @@ def run(named: str | None, language: Language | None) -> int:
         try:
             _examine(named or settings.model, settings, language)
         except HfdemoError as error:
-            if not _may_ask(error) or not _ask_for_token(error, settings.platform, language):
+            if not _may_ask(error, settings.platform) or not _ask_for_token(error, settings.platform, language):
                 raise
             _examine(named or settings.model, settings, language)
     except HfdemoError as error:
@@ -178,9 +178,12 @@ def _is_offline(error: Exception) -> bool:
     return isinstance(error, httpx2.TransportError | OfflineModeIsEnabled)
 
 
-def _may_ask(error: HfdemoError) -> bool:
-    from_environment = error.fields.get("source") in ("HF_TOKEN", "Space")  # it would take precedence over a typed one
-    return error.key in A_TOKEN_HELPS and not from_environment and sys.stdin.isatty()
+def _may_ask(error: HfdemoError, platform: Platform) -> bool:
+    """Tell whether the error's own advice is to type a token here, and it would be used."""
+    from hfdemo.models.tokens import token_source
+
+    from_environment = token_source(platform) in ("HF_TOKEN", "Space")  # it would take precedence over a typed one
+    return error.advice in ADVICE_TO_COME_HERE and not from_environment and sys.stdin.isatty()
 
 
 def _ask_for_token(error: HfdemoError, platform: Platform, language: Language) -> bool:

@@ -53,7 +53,7 @@ from hfdemo.models.plan_text import gigabytes_text
 from hfdemo.models.pretrained import load_config
 from hfdemo.models.quantizers import check_quantization, check_quantization_packages, quantization_method
 from hfdemo.models.source import AdapterModel, EmbeddedModel, HubModel, LocalModel, ModelSource
-from hfdemo.models.tensors import check_tensors, refuse_missing_modules
+from hfdemo.models.tensors import check_tensors, refuse_missing_modules, refuse_unmakeable
 from hfdemo.settings import Platform, Settings
 
 logger = logging.getLogger(__name__)
@@ -191,7 +191,12 @@ def check_for_space(source: HubModel, packages: Collection[str], platform: Platf
     if is_adapter(names):
         return True
     check_kind(source.name, names, config, allow_pickle=False, task=info.pipeline_tag or "")
+    refuse_impossible_numbers(config, "config.json", source.name)
     _refuse_without_tokenizer(source.name, names)
+    try:
+        refuse_unmakeable(source.name, config)
+    except Exception as error:
+        raise explain_load_error(error, source, platform) from None
     check_quantization_packages(source.name, config, lambda _, package: package.partition("[")[0] in packages)
     return False
 
@@ -283,6 +288,8 @@ def _facts_on_hub(source: HubModel, settings: Settings, machine: Machine) -> tup
         for name in wanted
         if not has_file(source.repo_id, name, info.sha)
     )
+    if missing and config:
+        refuse_unmakeable(source.name, config)
     have = sum(sizes[name] for name in wanted) - sum(file.size_bytes - bytes_here(source, file) for file in missing)
     return facts_from_hub(info, config, source.name, source.gguf_file, have_bytes=have), missing
 

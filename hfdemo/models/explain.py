@@ -107,7 +107,7 @@ def _explain_answer(error: HfHubHTTPError, source: HubModel, platform: Platform)
     if isinstance(error, DisabledRepoError) or "access to this resource is disabled" in said:
         return ModelLoadError("disabled", model=name, page=page)
     if "fine-grained token" in said:
-        return ModelLoadError("token_lacks_right", advice("new_token", platform), model=name, **_token_help())
+        return ModelLoadError("token_lacks_right", advice("other_token", platform), model=name, **_token_help())
     if isinstance(error, RevisionNotFoundError):
         return ModelLoadError("no_such_revision", model=name, revision=source.revision, page=f"{page}/refs")
     if isinstance(error, RemoteEntryNotFoundError):

@@ -76,6 +76,19 @@ def check_tensors(name: str, config: Mapping[str, Any], stored: Mapping[str, Ten
     return tensor_notes(model, found)
 
 
+def refuse_unmakeable(name: str, config: Mapping[str, Any]) -> None:
+    """Refuse a configuration that no model can be made of, when nothing is known of the weights yet.
+
+    Args:
+        name: the model's name.
+        config: its config.json.
+
+    Raises:
+        ModelLoadError, ValueError, ImportError: what is wrong with it.
+    """
+    _make_empty(name, _unquantized(config), 0)
+
+
 def refuse_missing_modules(name: str, config: Mapping[str, Any], stored: Collection[str]) -> None:
     """Refuse a model with modules of which nothing is stored, whatever a quantizer made of the others.
 
@@ -87,13 +100,17 @@ def refuse_missing_modules(name: str, config: Mapping[str, Any], stored: Collect
     Raises:
         ModelLoadError: the text names what is missing.
     """
-    plain = {key: value for key, value in config.items() if key != "quantization_config"}
-    _, empty = _make_empty(name, plain, len(stored))
+    _, empty = _make_empty(name, _unquantized(config), len(stored))
     needed = [key for key, _ in empty.named_parameters()]
     places = {key[: dot.start()] for key in stored for dot in re.finditer(r"\.", key)}
     missing = sorted(key for key in needed if key not in stored and key.rpartition(".")[0] not in places)
     if 0 < len(missing) < len(needed) / 2:  # else they are stored under other names
         raise ModelLoadError("tensors_missing", model=name, tensors=names_of(missing))
+
+
+def _unquantized(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration without what says how its weights are stored."""
+    return {key: value for key, value in config.items() if key != "quantization_config"}
 
 
 def _make_empty(name: str, config: Mapping[str, Any], stored: int) -> tuple[Any, Any]:

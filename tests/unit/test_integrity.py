@@ -623,29 +623,35 @@ def test_millions_of_layers_are_refused_at_once(folder):
     assert time.monotonic() - began < 5
 
 
+UNUSABLE_CONFIGS = [
+    ({"model_type": "llama99"}, "architecture_unknown", "llama99"),
+    ({"model_type": None}, "architecture_unknown", "None"),
+    ({"model_type": ""}, "not_a_language_model", "config.json"),
+    ({"hidden_size": "many"}, "cant_load", "hidden_size"),
+    ({"num_hidden_layers": -3}, "config_number", "num_hidden_layers = -3"),
+    ({"num_hidden_layers": 0}, "config_number", "num_hidden_layers = 0"),
+    ({"num_attention_heads": 0}, "config_number", "num_attention_heads = 0"),
+    ({"vocab_size": "96"}, "config_number", "vocab_size = '96'"),
+    ({"vocab_size": True}, "config_number", "vocab_size = True"),
+    ({"max_position_embeddings": 1}, "config_number", "max_position_embeddings = 1"),
+    ({"rms_norm_eps": math.nan}, "config_no_number", "rms_norm_eps = nan"),
+    ({"rms_norm_eps": math.inf}, "config_no_number", "rms_norm_eps = inf"),
+    ({"rope_scaling": {"factor": math.nan}}, "config_no_number", "rope_scaling.factor = nan"),
+    ({"max_position_embeddings": 0.5}, "config_number", "max_position_embeddings = 0.5"),
+    ({"pad_token_id": 96}, "config_padding", "pad_token_id = 96"),
+    ({"pad_token_id": 200}, "config_padding", "vocab_size = 96"),
+    ({"dtype": "float99"}, "config_value", "dtype = 'float99'"),
+    ({"hidden_act": "nonsense"}, "config_value", "hidden_act = 'nonsense'"),
+    ({"rope_parameters": {"rope_type": "weird"}}, "config_value", "rope_parameters.rope_type = 'weird'"),
+    ({"architectures": "LlamaForSequenceClassification"}, "not_text_generation", "LlamaForSequenceClassification"),
+]
+"""Changes of a config.json after which no model can be made of it, with the error's key and a part of its text."""
+
+
 @pytest.mark.parametrize(
     ("changes", "key", "said"),
     [
-        ({"model_type": "llama99"}, "architecture_unknown", "llama99"),
-        ({"model_type": None}, "architecture_unknown", "None"),
-        ({"model_type": ""}, "not_a_language_model", "config.json"),
-        ({"hidden_size": "many"}, "cant_load", "hidden_size"),
-        ({"num_hidden_layers": -3}, "config_number", "num_hidden_layers = -3"),
-        ({"num_hidden_layers": 0}, "config_number", "num_hidden_layers = 0"),
-        ({"num_attention_heads": 0}, "config_number", "num_attention_heads = 0"),
-        ({"vocab_size": "96"}, "config_number", "vocab_size = '96'"),
-        ({"vocab_size": True}, "config_number", "vocab_size = True"),
-        ({"max_position_embeddings": 1}, "config_number", "max_position_embeddings = 1"),
-        ({"rms_norm_eps": math.nan}, "config_no_number", "rms_norm_eps = nan"),
-        ({"rms_norm_eps": math.inf}, "config_no_number", "rms_norm_eps = inf"),
-        ({"rope_scaling": {"factor": math.nan}}, "config_no_number", "rope_scaling.factor = nan"),
-        ({"max_position_embeddings": 0.5}, "config_number", "max_position_embeddings = 0.5"),
-        ({"pad_token_id": 96}, "config_padding", "pad_token_id = 96"),
-        ({"pad_token_id": 200}, "config_padding", "vocab_size = 96"),
-        ({"dtype": "float99"}, "config_value", "dtype = 'float99'"),
-        ({"hidden_act": "nonsense"}, "config_value", "hidden_act = 'nonsense'"),
-        ({"rope_parameters": {"rope_type": "weird"}}, "config_value", "rope_parameters.rope_type = 'weird'"),
-        ({"architectures": "LlamaForSequenceClassification"}, "not_text_generation", "LlamaForSequenceClassification"),
+        *UNUSABLE_CONFIGS,
         ({"quantization_config": "awq"}, "quantizer_package", "gptqmodel"),
         ({"quantization_config": [4]}, "quantizer_unknown", "[4]"),
         ({"quantization_config": {"quant_method": None}}, "quantizer_unknown", "?"),

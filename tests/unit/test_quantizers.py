@@ -15,8 +15,9 @@ from hfdemo.models.quantizers import check_quantization, quantization_method
 from hfdemo.models.source import HubModel
 from hfdemo.settings import Settings
 from tests.unit.test_facts import QWEN3, hub_info
-from tests.unit.test_integrity import MACHINE
+from tests.unit.test_integrity import MACHINE, UNUSABLE_CONFIGS
 from tests.unit.test_plan import GB
+from tests.unit.tiny_models import tiny_model
 
 CASES = {
     "awq": ({"quant_method": "awq", "bits": 4, "group_size": 128}, "quantizer_package", "gptqmodel"),
@@ -155,6 +156,18 @@ def test_a_model_of_the_hub_without_a_tokenizer_is_refused_before_a_byte_of_its_
         with pytest.raises(ModelLoadError) if key else nullcontext() as refused:
             ask()
         assert not key or (refused.value.key, exit_status(refused.value)) == (key, 26)
+
+
+@pytest.mark.parametrize(("changes", "key", "said"), UNUSABLE_CONFIGS)
+def test_a_config_on_the_hub_is_refused_like_one_here_before_a_byte_of_the_weights(monkeypatch, changes, key, said):
+    config = tiny_model("llama").config.to_dict() | {"architectures": ["LlamaForCausalLM"]} | changes
+    sizes = {"config.json": 7, "tokenizer.json": 9, "model.safetensors": GB}
+    stand_in_for_hub(monkeypatch, hub_info(None, sizes), config)
+    for ask in (check_here, check_for_space):
+        with pytest.raises(ModelLoadError) as refused:
+            ask()
+        assert refused.value.key == key
+        assert said in refused.value.text("en") and said in refused.value.text("ko")
 
 
 @pytest.mark.parametrize(
