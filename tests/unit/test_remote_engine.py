@@ -1471,6 +1471,11 @@ def test_of_calls_that_are_cut_off_only_the_whole_ones_are_told(endpoint):
     assert calls_of(make(endpoint)) == [CITY]
 
 
+def test_a_server_that_tells_a_call_when_it_is_whole_may_be_silent_until_then(endpoint):
+    endpoint.enqueue(delta("I look."), 0.4, *calling(piece(CITY.arguments, index=0, id="c1", name="look")))
+    assert calls_of(make(endpoint, replace(IMPATIENT, stalled_s=0.1))) == [CITY]
+
+
 def test_what_the_model_got_wrong_is_told_as_it_is(endpoint):
     endpoint.enqueue(*calling(piece('{"a', index=0, id="c2", name="see")))
     assert calls_of(make(endpoint)) == [ToolCall("see", '{"a', "c2")]
