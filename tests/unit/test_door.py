@@ -27,6 +27,7 @@ from tests.unit.web import NO_EVENTS, Recorder
 
 KEY = "a-key-of-anna-0123"
 HELLO = [{"role": "user", "content": "Hello"}]
+A_CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 CHAT, TEXT, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 
 
@@ -394,6 +395,10 @@ def test_a_number_of_tokens_that_is_none_is_named(api, asked):
             {"messages": [*HELLO, {"role": "assistant", "tool_calls": [{"function": {"arguments": "{}"}}]}]},
             "messages[1].tool_calls[0].function.name",
         ),
+        (
+            {"messages": [*HELLO, {"role": "assistant", "tool_calls": [{**A_CALL, "extra_content": "x"}]}]},
+            "messages[1].tool_calls[0].extra_content",
+        ),
         ({"messages": [*HELLO, {"role": "assistant", "content": "Hi"}]}, "messages"),
         ({"messages": HELLO, "continue_final_message": True}, "messages"),
         (
@@ -598,6 +603,19 @@ def test_calls_and_results_go_back_to_the_model(api):
     _, asked, result = api.engine.requests[0].messages
     assert asked == Message("assistant", "", calls=(ToolCall("look", '{"city": "서울"}', "c1"),))
     assert result == Message("tool", "blue", answers=asked.calls[0])
+
+
+def test_what_else_a_server_told_of_a_call_is_told_and_goes_back_to_it(api):
+    extra = {"google": {"thought_signature": "서명"}}
+    signed = ToolCall("look", "{}", "c1", json.dumps(extra, ensure_ascii=False))
+    for stream in (False, True):
+        api.engine.enqueue(Delta(calls=(signed,)))
+        answer = api.chat(tools=TOOLS, stream=stream)
+        choices = [one["choices"][0] for one in (events(answer) if stream else [answer.json()])]
+        told = [call for one in choices for call in (one.get("message") or one["delta"]).get("tool_calls", [])]
+        assert [call["extra_content"] for call in told] == [extra]
+    assert api.chat([*HELLO, {"role": "assistant", "tool_calls": told}, *HELLO]).status_code == 200
+    assert api.engine.requests[-1].messages[1].calls == (signed,)
 
 
 def test_a_conversation_with_very_many_calls_is_read_and_keeps_nobody_waiting(api):

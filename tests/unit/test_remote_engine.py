@@ -1471,6 +1471,20 @@ def test_of_calls_that_are_cut_off_only_the_whole_ones_are_told(endpoint):
     assert calls_of(make(endpoint)) == [CITY]
 
 
+def test_what_else_a_server_tells_of_a_call_goes_back_to_it(endpoint):
+    """Gemini 3 refuses calls that come back without the signature of the thought behind them."""
+    extra = {"google": {"thought_signature": "a+/=\ud800"}}
+    pieces = [piece(index=0, id="c1", name="look", extra_content=extra), piece(CITY.arguments, index=0)]
+    endpoint.enqueue(*calling(*pieces, piece("{}", index=1, id="c2", name="see", extra_content="odd")))
+    engine = make(endpoint)
+    signed = replace(CITY, extra_content='{"google": {"thought_signature": "a+/=\ufffd"}}')
+    assert calls_of(engine) == [signed, SEEN]
+    said = (Message("user", "Hi"), Message("assistant", "", calls=(signed, SEEN)))
+    calls_of(engine, messages=(*said, Message("tool", "blue", answers=signed), Message("tool", "a", answers=SEEN)))
+    told = endpoint.chats[-1].body["messages"][1]["tool_calls"]
+    assert [call.get("extra_content") for call in told] == [{"google": {"thought_signature": "a+/=\ufffd"}}, None]
+
+
 def test_a_server_that_tells_a_call_when_it_is_whole_may_be_silent_until_then(endpoint):
     endpoint.enqueue(delta("I look."), 0.4, *calling(piece(CITY.arguments, index=0, id="c1", name="look")))
     assert calls_of(make(endpoint, replace(IMPATIENT, stalled_s=0.1))) == [CITY]
