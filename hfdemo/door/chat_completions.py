@@ -6,7 +6,16 @@ from typing import Any
 
 from hfdemo.chat.messages import ToolCall
 from hfdemo.chat.reply import Delta, Receipt, Token
-from hfdemo.door.asked import Asked, go_on, model_to_answer, read_effort, read_messages, read_sampling, read_schema
+from hfdemo.door.asked import (
+    Asked,
+    go_on,
+    model_to_answer,
+    read_effort,
+    read_messages,
+    read_sampling,
+    read_schema,
+    read_template_kwargs,
+)
 from hfdemo.door.fields import MAX_LIKELIEST, Fields
 from hfdemo.door.forms import StreamEvent, Told, logprob, new_id, now, usage
 from hfdemo.door.operation import Operation
@@ -45,6 +54,7 @@ def read_chat(fields: Fields, status: Status) -> Asked:
         options=read_sampling(fields, status, ("max_completion_tokens", "max_tokens")),
         likeliest=likeliest if fields.flag("logprobs") else None,
         effort=read_effort(fields),
+        chat_template_kwargs=read_template_kwargs(fields),
         schema=tools.schema or schema,
         schema_strict=strict,
         schema_field="tool_choice" if tools.schema else "response_format",

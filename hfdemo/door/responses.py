@@ -8,7 +8,15 @@ from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
 from hfdemo.chat.reply import Delta, Receipt
 from hfdemo.chat.request import ChatRequest
-from hfdemo.door.asked import Asked, go_on, model_to_answer, read_messages, read_sampling, read_schema
+from hfdemo.door.asked import (
+    Asked,
+    go_on,
+    model_to_answer,
+    read_messages,
+    read_sampling,
+    read_schema,
+    read_template_kwargs,
+)
 from hfdemo.door.fields import EFFORTS, Fields
 from hfdemo.door.forms import StreamEvent, Told, finish_word, new_id, now
 from hfdemo.door.operation import Operation
@@ -41,6 +49,7 @@ def read_response(fields: Fields, status: Status) -> Asked:
         request,
         options=_read_sampling(fields, status),
         effort=fields.object("reasoning").choice("effort", EFFORTS),
+        chat_template_kwargs=read_template_kwargs(fields),
         schema=schema,
         schema_strict=strict,
         schema_field="text.format",

@@ -467,6 +467,27 @@ def test_thinking(api, fields, modes, mode):
     assert api.engine.requests[-1].options.thinking == mode
 
 
+@pytest.mark.parametrize(
+    ("given", "chosen", "others"),
+    [
+        ({}, False, {}),
+        (None, False, {}),
+        ({"preserve_thinking": True}, False, {"preserve_thinking": True}),
+        ({"enable_thinking": None, "clear_thinking": False}, False, {"clear_thinking": False}),
+        ({"enable_thinking": False, "clear_thinking": False}, True, {"clear_thinking": False}),
+        ({"thinking": False}, True, {}),
+        ({"reasoning_effort": "none"}, True, {}),
+    ],
+)
+@pytest.mark.parametrize("path", [CHAT, RESPONSES])
+def test_of_what_a_program_sets_of_the_template_only_thinking_chooses_that(api, path, given, chosen, others):
+    asked = {CHAT: {"messages": HELLO}, RESPONSES: {"input": "Hello"}}[path]
+    assert api.send("POST", path, asked | {"chat_template_kwargs": given}).status_code == 200
+    [request] = api.engine.requests
+    assert ("thinking" not in request.options.left_out) is chosen
+    assert json.loads(request.chat_template_kwargs or "{}") == others
+
+
 def test_what_transformers_own_chat_sends_counts(api):
     api.chat(generation_config=json.dumps({"max_new_tokens": 5, "do_sample": False, "top_k": None}))
     assert (api.engine.requests[-1].options.max_new_tokens, api.engine.requests[-1].options.temperature) == (5, 0)

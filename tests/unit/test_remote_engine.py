@@ -162,6 +162,14 @@ def test_a_reply_that_goes_on_thinks_no_more_whoever_chose_that(endpoint):
     assert endpoint.chats[-1].body["chat_template_kwargs"]["enable_thinking"] is False
 
 
+def test_what_a_program_sets_of_the_template_goes_to_the_server_and_chooses_no_thinking(endpoint):
+    own = {"clear_thinking": False}
+    read(make(endpoint), ask(chat_template_kwargs=json.dumps(own), left_out=("thinking",)))
+    assert endpoint.chats[-1].body["chat_template_kwargs"] == own
+    read(make(endpoint), ask(chat_template_kwargs=json.dumps(own), thinking="on"))
+    assert endpoint.chats[-1].body["chat_template_kwargs"] == {**own, "enable_thinking": True, "thinking": True}
+
+
 def test_a_page_knows_that_the_server_has_values_of_its_own(endpoint):
     engine = make(endpoint)
     assert engine.status().recommended is None

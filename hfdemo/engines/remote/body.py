@@ -119,7 +119,7 @@ def tokens_that_fit(said: str, sent: Mapping[str, Any], context_limit: int | Non
 def worth_saying(name: str, body: Mapping[str, Any]) -> bool:
     """Tell whether people should hear that a parameter is left out: somebody set it, and it changes something."""
     if name == "chat_template_kwargs":
-        return bool(body[name]["enable_thinking"])
+        return any(body[name].values())
     return (
         name in (*NUMBER_FIELDS, "reasoning_effort", "continue_final_message", "logprobs", "top_logprobs")
         and name not in OTHER_NAMES
@@ -214,14 +214,15 @@ def _thinking(request: ChatRequest, untaken: Untaken) -> dict[str, Any]:
     A word that the server doesn't know gives way to the nearest that all know, if there is one.
     """
     mode = request.options.thinking
+    others = json.loads(request.chat_template_kwargs) if request.chat_template_kwargs else {}
     if "thinking" in request.options.left_out and not _goes_on(request):
-        return {}
+        return {"chat_template_kwargs": others} if others else {}
     thinks = mode not in ("auto", "off") and not request.reply_start
     thinks = thinks or bool(request.thought_start and not request.reply_start)
     known = {"reasoning_effort": mode} if mode in ("low", "medium", "high") else {}
     own_word = request.effort and not untaken.holds("reasoning_effort", request.effort)
     asked = {"reasoning_effort": request.effort} if own_word else known
-    return {"chat_template_kwargs": {"enable_thinking": thinks, "thinking": thinks} | known} | asked
+    return {"chat_template_kwargs": others | {"enable_thinking": thinks, "thinking": thinks} | known} | asked
 
 
 def _goes_on(request: ChatRequest) -> bool:
