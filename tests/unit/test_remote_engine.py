@@ -25,7 +25,7 @@ from hfdemo.engines.remote.server import is_same_place
 from hfdemo.errors import GenerationFailed, HfdemoError
 from hfdemo.settings import Settings
 from tests.conftest import free_port, quickest, wait_until
-from tests.endpoint import CUT, DONE, HELLO, Answer, Endpoint, delta, event, json_answer, serve_endpoint
+from tests.endpoint import CUT, DONE, HELLO, Answer, Asked, Endpoint, delta, event, json_answer, serve_endpoint
 
 IMPATIENT = Patience(list_s=5, loading_s=0.5, stalled_s=1, usage_s=0.5, retries=1, pause_s=0.05)
 
@@ -905,6 +905,32 @@ def test_a_key_goes_where_the_host_said_and_nowhere_else(endpoint, monkeypatch):
     read(make(endpoint, endpoint_key="sk-mine"))
     assert endpoint.chats[1].headers["Authorization"] == "Bearer sk-mine"
     assert endpoint.gets[1].headers["Authorization"] == "Bearer sk-mine"
+
+
+def test_a_list_of_models_that_takes_no_bearer_token_is_shown_the_key_in_its_own_header(endpoint, monkeypatch):
+    """So does Anthropic's server, which takes one for replies."""
+    right = {"x-api-key": "sk-mine", "anthropic-version": "2023-06-01"}
+    listed = endpoint.pages["/v1/models"]
+    moved: list[Answer] = []
+
+    def page_for(asked: Asked) -> Answer:
+        shown = {name: asked.headers.get(name) for name in ("Authorization", *right)}
+        if shown == {"Authorization": None, **right}:
+            return moved[0] if moved else listed
+        return json_answer({"error": {"message": "x-api-key header is required"}}, 401)
+
+    monkeypatch.setattr(endpoint, "page_for", page_for)
+    assert read(make(endpoint, endpoint_key="sk-mine"))[0] == "Hello"
+    assert endpoint.chats[0].headers["Authorization"] == "Bearer sk-mine"
+    assert "x-api-key" not in endpoint.chats[0].headers
+    for key, refused, asked in (("sk-other", "endpoint_bad_key", 2), ("", "endpoint_no_key", 1)):
+        endpoint.gets.clear()
+        assert fail(make(endpoint, endpoint_key=key))[1].key == refused
+        assert len(endpoint.gets) == asked
+    with serve_endpoint() as other:
+        moved.append(Answer([""], 307, {"Location": f"{other.url}/v1/models"}))
+        assert fail(make(endpoint, endpoint_key="sk-mine"))[1].key == "endpoint_moved"
+        assert other.gets == []
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
