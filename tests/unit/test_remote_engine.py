@@ -18,6 +18,7 @@ from hfdemo.chat.reply import Delta, Receipt, StopSignal, Token
 from hfdemo.chat.request import ANY_OBJECT, ChatRequest
 from hfdemo.engines.remote import server, set_up
 from hfdemo.engines.remote.address import find_address
+from hfdemo.engines.remote.body import GO_ON
 from hfdemo.engines.remote.engine import RemoteEngine
 from hfdemo.engines.remote.events import EventReader
 from hfdemo.engines.remote.host import Patience, RemoteHost
@@ -895,6 +896,33 @@ def test_where_the_server_cant_go_on_it_is_asked_with_what_is_there_and_that_is_
     assert "continue_final_message" in note.text()
 
 
+REFUSED_PREFILLS = {
+    "Mistral": "Expected last role User or Tool (or Assistant with prefix True) for serving but got assistant",
+    "Anthropic": "This model does not support assistant message prefill. The conversation must end with a user "
+    "message.",
+    "llama.cpp": "Assistant response prefill is incompatible with enable_thinking.",
+    "DeepSeek": "The last message of deepseek-reasoner must be a user message, or an assistant message with prefix "
+    "mode",
+}
+
+
+@pytest.mark.parametrize("said", REFUSED_PREFILLS.values(), ids=REFUSED_PREFILLS)
+def test_where_a_reply_may_not_be_the_last_message_a_request_to_go_on_stands_behind_it(endpoint, said):
+    engine = make(endpoint)
+    endpoint.refuse(400, {"error": {"message": said}})
+    for count in (2, 3):  # the second one is asked once
+        assert read(engine, go_on(reply_start="ab"))[0] == "abHello"
+        assert len(endpoint.chats) == count
+        body = endpoint.chats[-1].body
+        asked, start, onward = body["messages"]
+        assert (asked["content"], start) == ("Hi", {"role": "assistant", "content": "ab"})
+        assert onward == {"role": "user", "content": GO_ON}
+        assert "continue_final_message" not in body and "add_generation_prompt" not in body
+        assert body["chat_template_kwargs"]["enable_thinking"] is False
+    read(engine)
+    assert endpoint.chats[-1].body["messages"] == [{"role": "user", "content": "Hi"}]
+
+
 # Keys
 
 
@@ -1624,6 +1652,17 @@ def test_what_a_server_doesnt_know_is_not_tried_with_another_value(endpoint, sai
     read(engine, ask(temperature=0.5))
     assert len(endpoint.chats) == 3
     assert "temperature" not in endpoint.chats[-1].body
+
+
+def test_a_parameter_may_be_spelt_as_in_javascript(endpoint):
+    endpoint.refuse(400, {"error": "Model grok-4-latest does not support parameter reasoningEffort."})
+    endpoint.refuse(400, {"error": "Model grok-4-latest does not support parameter topP."})
+    engine = make(endpoint)
+    for count in (3, 4):
+        read(engine, ask(thinking="low", temperature=0.3))
+        body = endpoint.chats[-1].body
+        assert (len(endpoint.chats), body["temperature"], "top_k" in body) == (count, 0.3, True)
+        assert not {"reasoning_effort", "top_p"} & set(body)
 
 
 @pytest.mark.parametrize(
