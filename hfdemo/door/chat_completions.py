@@ -94,9 +94,8 @@ class ChatForm:
         """Yield why the reply ended, and what it took if that is asked for."""
         yield from self._tell("", self._calls.end())
         yield self._chunk({}, finish=self._calls.finish_word(receipt.finish_reason))
-        if self._asked.tells_usage:
-            head = {"object": "chat.completion.chunk", "choices": [], "usage": usage(receipt)}
-            yield StreamEvent(self._head | head)
+        if self._asked.tells_usage and (took := usage(receipt)):
+            yield StreamEvent(self._head | {"object": "chat.completion.chunk", "choices": [], "usage": took})
 
     def whole(self, receipt: Receipt) -> dict[str, Any]:
         """Return the reply."""

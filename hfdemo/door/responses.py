@@ -191,7 +191,7 @@ class ResponseForm:
             "tools": [],
             "top_p": options.top_p,
             "truncation": "disabled",
-            "usage": _usage(receipt) if receipt else None,
+            "usage": _usage(receipt) if receipt and receipt.prompt_tokens else None,
             "metadata": self._asked.metadata,
         }
 
@@ -237,7 +237,7 @@ ANSWER = object_of(
         "status": {"enum": ["completed", "incomplete"]},
         "model": TEXT,
         "output": {"type": "array", "items": object_of({"id": TEXT, "type": {"enum": ["reasoning", "message"]}})},
-        "usage": object_of({"input_tokens": COUNT, "output_tokens": COUNT, "total_tokens": COUNT}),
+        "usage": or_null(object_of({"input_tokens": COUNT, "output_tokens": COUNT, "total_tokens": COUNT})),
     }
 )
 

@@ -116,6 +116,18 @@ def test_what_it_took_is_streamed_only_if_asked_for(api):
     assert all("usage" not in chunk for chunk in events(api.chat(stream=True)))
 
 
+@pytest.mark.parametrize("path", [CHAT, TEXT, RESPONSES])
+def test_what_a_server_elsewhere_doesnt_tell_of_the_prompt_is_no_number(api, path):
+    api.engine.receipt = replace(api.engine.receipt, prompt_tokens=0)
+    asked = {CHAT: {"messages": HELLO}, TEXT: {"prompt": "Once"}, RESPONSES: {"input": "Hello"}}[path]
+    body = api.send("POST", path, asked).json()
+    assert (body["usage"], "ok" in json.dumps(body)) == (None, True)
+    lines = api.send("POST", path, asked | {"stream": True, "stream_options": {"include_usage": True}}).text
+    told = [json.loads(line[6:]) for line in lines.splitlines() if line.startswith("data: {")]
+    assert {str((one.get("response") or one).get("usage")) for one in told} == {"None"}
+    assert path == RESPONSES or told[-1]["choices"][0]["finish_reason"] == "stop"
+
+
 def test_the_thought_has_a_field_of_its_own(api):
     api.engine.enqueue("<think>hm</think>", "Hi")
     message = api.chat().json()["choices"][0]["message"]

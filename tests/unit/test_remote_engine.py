@@ -1722,6 +1722,22 @@ def test_an_input_that_must_be_otherwise_is_not_called_too_long(endpoint, said):
     assert error.key == "endpoint_refused"
 
 
+@pytest.mark.parametrize("param", ["tools[0].function.description", "metadata.x", "messages[1].tool_calls[0].id"])
+def test_a_field_that_is_too_long_in_itself_is_told_in_the_servers_words(endpoint, param):
+    said = f"Invalid '{param}': string too long. Expected a string with maximum length 1024."
+    for _ in range(2):
+        endpoint.refuse(400, {"error": {"message": said, "param": param, "code": "string_above_max_length"}})
+    _, error = fail(make(endpoint), ask(tools=json.dumps([tool("look")])))
+    assert (error.key, error.fields["said"]) == ("endpoint_refused", said)
+
+
+@pytest.mark.parametrize("param", ["messages", "messages[0].content", "prompt", "input", "input_tokens", "max_tokens"])
+def test_a_field_that_is_too_long_for_the_model_is_told_as_that(endpoint, param):
+    said = "The request is too long: at most 4096 tokens."
+    endpoint.refuse(400, {"error": {"message": said, "param": param}})
+    assert fail(make(endpoint))[1].key == "endpoint_too_long"
+
+
 def test_a_whole_message_beside_an_empty_delta_is_not_said_twice(endpoint):
     whole = {"index": 0, "delta": {}, "message": {"content": "Hello"}, "finish_reason": "stop"}
     endpoint.enqueue(delta("Hello"), event({"choices": [whole]}), DONE)

@@ -227,6 +227,12 @@ def find_error(body: Mapping[str, Any]) -> SaidError | None:
     return SaidError(words, kind or status or usual, body)
 
 
+def find_param(body: Mapping[str, Any]) -> str:
+    """Return the field that a server's error is about, as it names it; empty if it names none."""
+    error = body.get("error")
+    return str(error.get("param") or "") if isinstance(error, dict) else ""
+
+
 def _error_of_choice(body: Mapping[str, Any]) -> object:
     """Return what OpenRouter says in the choice that broke off, or MiniMax beside choices that are null."""
     choices = _list(body.get("choices"))

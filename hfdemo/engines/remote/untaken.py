@@ -9,6 +9,7 @@ from typing import Any
 
 from hfdemo.chat.options import RECOMMENDED
 from hfdemo.chat.reply_reader import THOUGHT_FIELD
+from hfdemo.engines.remote.events import find_param
 
 OPENAI = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 """The sampling options of OpenAI's own protocol."""
@@ -115,8 +116,7 @@ def shorter_length(said: str, wanted: int) -> int | None:
 
 def _refused(said: str, body: Mapping[str, Any], sent: Mapping[str, Any]) -> set[str]:
     known = (set(sent) - NEVER_LEFT_OUT) | set(_ALIASES)
-    error = body.get("error")
-    named = [str(error["param"]).split(".")[0]] if isinstance(error, dict) and error.get("param") else []
+    named = [find_param(body).split(".")[0]]
     details = body.get("detail")
     for detail in details if isinstance(details, list) else []:
         place = detail.get("loc") if isinstance(detail, dict) else None
