@@ -26,7 +26,7 @@ class ToolCall:
 
     name: str
     arguments: str
-    """A JSON object."""
+    """A JSON object; what a model elsewhere wrote in its place may be broken."""
     id: str = field(default_factory=new_call_id)
     extra_content: str = ""
     """What the server that told it wants back beside it, as JSON, such as Gemini's signature of the thought before it.

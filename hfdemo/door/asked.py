@@ -160,12 +160,13 @@ def read_content(message: Fields) -> str:
     return "".join(texts)
 
 
-def read_messages(messages: Sequence[Fields], field: str, system_prompt: str = "") -> ChatRequest:
+def read_messages(messages: Sequence[Fields], field: str, status: Status, system_prompt: str = "") -> ChatRequest:
     """Return the request of a conversation; how it is sampled is put in later.
 
     Args:
         messages: the conversation.
         field: where it stands in the request.
+        status: of the model.
         system_prompt: what stands before it.
 
     Raises:
@@ -183,7 +184,7 @@ def read_messages(messages: Sequence[Fields], field: str, system_prompt: str = "
             said.append(Message("user", content))
         elif role == "assistant":
             thought = message.text("reasoning_content") or message.text("reasoning")
-            asked_for = calls_in(message)
+            asked_for = calls_in(message, as_written=status.runs_elsewhere)
             calls |= {call.id: call for call in asked_for}
             said.append(Message("assistant", content, thought, asked_for))
         elif role == "tool":
@@ -194,10 +195,20 @@ def read_messages(messages: Sequence[Fields], field: str, system_prompt: str = "
             said.append(Message("system", content))
         else:
             system.append(content)
-    is_blank = said and said[-1].role == "user" and not said[-1].content.strip()
-    if is_blank or not any(message.role == "user" and message.content.strip() for message in said):
+    if messages and not said and system[-1].strip():  # few templates and servers answer that to nobody
+        said.append(Message("user", system.pop()))
+    if not _asks_something(said, status):
         raise InvalidInput("no_question", name=field)
     return ChatRequest(tuple(said), "\n\n".join(filter(None, system)), Options(), keeps_all=True)
+
+
+def _asks_something(said: Sequence[Message], status: Status) -> bool:
+    """Tell whether there is anything to answer; a server elsewhere may answer a tool's result to nobody's question."""
+    if said and said[-1].role == "user":
+        return bool(said[-1].content.strip())
+    if status.runs_elsewhere and said and said[-1].role == "tool":
+        return True
+    return any(message.role == "user" and message.content.strip() for message in said)
 
 
 def go_on(request: ChatRequest, field: str, goes_on: bool) -> ChatRequest:

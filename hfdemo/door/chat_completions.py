@@ -45,7 +45,7 @@ def read_chat(fields: Fields, status: Status) -> Asked:
     model = model_to_answer(fields, status)
     fields.refuse(modalities=["text"], functions=[])
     tools = read_tools(fields)
-    request = read_messages(list(fields.objects("messages")), "messages")
+    request = read_messages(list(fields.objects("messages")), "messages", status)
     request = go_on(request, "messages", fields.flag("continue_final_message"))
     likeliest = fields.whole("top_logprobs", 0, MAX_LIKELIEST) or 0
     schema, strict = read_schema(fields.object("response_format"))

@@ -43,7 +43,7 @@ def read_response(fields: Fields, status: Status) -> Asked:
         messages = [item for item in fields.objects("input") if item.raw("type") != "reasoning"]
         for item in messages:
             item.refuse(type="message")
-        request = go_on(read_messages(messages, "input", instructions), "input", goes_on=False)
+        request = go_on(read_messages(messages, "input", status, instructions), "input", goes_on=False)
     schema, strict = read_schema(fields.object("text").object("format"), within="")
     request = replace(
         request,

@@ -31,6 +31,9 @@ A_CALL = {"id": "c1", "type": "function", "function": {"name": "look", "argument
 CHAT, TEXT, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 
 
+ELSEWHERE = Status("ready", model="org/scripted", context_limit=100, recommended=None)
+
+
 class Api:
     """The API of a scripted engine, behind the guard."""
 
@@ -649,6 +652,41 @@ def test_what_else_a_server_told_of_a_call_is_told_and_goes_back_to_it(api):
         assert [call["extra_content"] for call in told] == [extra]
     assert api.chat([*HELLO, {"role": "assistant", "tool_calls": told}, *HELLO]).status_code == 200
     assert api.engine.requests[-1].messages[1].calls == (signed,)
+
+
+def test_what_a_model_elsewhere_got_wrong_goes_back_to_it_as_it_was_told(api):
+    api.engine.now = ELSEWHERE
+    broken = {**A_CALL, "function": {"name": "look", "arguments": '{"city": "서'}}
+    result = {"role": "tool", "tool_call_id": "c1", "content": "That is no JSON."}
+    assert api.chat([*HELLO, {"role": "assistant", "tool_calls": [broken]}, result]).status_code == 200
+    _, asked, told = api.engine.requests[0].messages
+    assert asked.calls == (told.answers,) == (ToolCall("look", '{"city": "서', "c1"),)
+
+
+def test_a_system_message_alone_is_answered_as_the_users(api):
+    system = [{"role": "system", "content": "Be brief."}, {"role": "developer", "content": "Write a haiku."}]
+    assert api.chat(system[1:]).status_code == 200
+    assert api.chat(system).status_code == 200
+    asked = {"instructions": "Be brief.", "input": system[1:]}
+    assert api.send("POST", RESPONSES, asked).status_code == 200
+    told = [(request.system_prompt, request.messages) for request in api.engine.requests]
+    haiku = (Message("user", "Write a haiku."),)
+    assert told == [("", haiku), ("Be brief.", haiku), ("Be brief.", haiku)]
+    for nothing in ([{"role": "system", "content": " "}], []):
+        assert error(api.chat(nothing))[2:] == ("messages", "no_question")
+        answer = api.send("POST", RESPONSES, {"instructions": "Be brief.", "input": nothing})
+        assert error(answer)[2:] == ("input", "no_question")
+
+
+def test_a_result_without_a_question_is_for_a_server_elsewhere_to_answer(api):
+    said = [{"role": "system", "content": "Look."}, {"role": "assistant", "tool_calls": [A_CALL]}]
+    said.append({"role": "tool", "tool_call_id": "c1", "content": "blue"})
+    assert error(api.chat(said))[2:] == ("messages", "no_question")
+    api.engine.now = ELSEWHERE
+    assert api.chat(said).status_code == 200
+    assert [message.role for message in api.engine.requests[0].messages] == ["assistant", "tool"]
+    for nothing in ([], [*HELLO, {"role": "user", "content": " "}], [{"role": "assistant", "content": "Hi"}]):
+        assert error(api.chat(nothing))[2:] == ("messages", "no_question")
 
 
 def test_a_conversation_with_very_many_calls_is_read_and_keeps_nobody_waiting(api):
