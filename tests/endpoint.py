@@ -87,6 +87,10 @@ class Endpoint:
         """Return what a request is answered with."""
         return self.answers.popleft() if self.answers else Answer(HELLO)
 
+    def page_for(self, asked: Asked) -> Answer:
+        """Return what is at an address."""
+        return self.pages.get(asked.path.partition("?")[0]) or json_answer({"detail": "Not Found"}, 404)
+
     def enqueue(self, *steps: Step) -> None:
         """Add a reply."""
         self.answers.append(Answer(steps))
@@ -108,10 +112,9 @@ def serve_endpoint() -> Iterator[Endpoint]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
             asked = Asked(self.path, dict(self.headers), {})
             endpoint.gets.append(asked)
-            self._answer(asked, endpoint.pages.get(path) or json_answer({"detail": "Not Found"}, 404))
+            self._answer(asked, endpoint.page_for(asked))
 
         def do_POST(self) -> None:
             length = int(self.headers.get("Content-Length", 0))

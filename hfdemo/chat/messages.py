@@ -26,12 +26,16 @@ class ToolCall:
 
     name: str
     arguments: str
-    """A JSON object."""
+    """A JSON object; what a model elsewhere wrote in its place may be broken."""
     id: str = field(default_factory=new_call_id)
+    extra_content: str = ""
+    """What the server that told it wants back beside it, as JSON, such as Gemini's signature of the thought before it.
+    Templates don't see it."""
 
     def as_openai(self) -> dict[str, Any]:
         """Return the call as OpenAI's API tells it."""
-        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
+        call = {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
+        return call | ({"extra_content": json.loads(self.extra_content)} if self.extra_content else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,11 @@ def read_text(name: str, value: object) -> str:
     if len(value) > MAX_MESSAGE_CHARS:
         raise InvalidInput("too_many_chars", name=name, chars=f"{len(value):,}", limit=f"{MAX_MESSAGE_CHARS:,}")
     return replace_surrogates(value)
+
+
+def write_json(value: object) -> str:
+    """Return a value as JSON; lone surrogates in it become U+FFFD."""
+    return replace_surrogates(json.dumps(value, ensure_ascii=False))
 
 
 def parse_object(written: str | bytes) -> dict[str, Any] | None:

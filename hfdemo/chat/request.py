@@ -47,6 +47,8 @@ class ChatRequest:
     """Whether it may ask for one of them at most."""
     effort: str = ""
     """How much it is to think, in a word for it that endpoints know beside those of `options.thinking`."""
+    chat_template_kwargs: str = ""
+    """What a program sets of the chat template beside thinking, as JSON; only endpoints get it."""
     access_token: str = field(default="", repr=False)
     """The visitor's own at the Hub, whose credit pays for the reply; empty if the host's does."""
     likeliest: int | None = None

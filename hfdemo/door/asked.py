@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hfdemo.chat.messages import Message, ToolCall
+from hfdemo.chat.messages import Message, ToolCall, write_json
 from hfdemo.chat.options import LIMITS, RECOMMENDED, Options, Thinking, check_stop_texts
 from hfdemo.chat.request import ANY_OBJECT, ChatRequest
 from hfdemo.door.fields import EFFORTS, FORMATS, PENALTIES, Fields
@@ -26,6 +26,9 @@ USUAL_LONGEST = int(LIMITS["max_new_tokens"].high)
 
 MOST = 2**31 - 1
 """More tokens than that are taken as that; other servers count no further."""
+
+THINKING_FIELDS = ("enable_thinking", "thinking", "reasoning_effort")
+"""What of `chat_template_kwargs` says how the model is to think."""
 
 TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 """The parts of a message that are text."""
@@ -128,6 +131,18 @@ def read_effort(fields: Fields) -> str:
     return fields.choice("reasoning_effort", EFFORTS) or in_template.choice("reasoning_effort", EFFORTS)
 
 
+def read_template_kwargs(fields: Fields) -> str:
+    """Return what a program sets of the chat template beside thinking, as JSON; empty if there is nothing.
+
+    Raises:
+        InvalidInput: it is no object.
+    """
+    fields.object("chat_template_kwargs")  # for its type
+    given = fields.raw("chat_template_kwargs") or {}
+    others = {name: value for name, value in given.items() if name not in THINKING_FIELDS}
+    return write_json(others) if others else ""
+
+
 def read_content(message: Fields) -> str:
     """Return the text of a message, which may come in parts.
 
@@ -145,12 +160,13 @@ def read_content(message: Fields) -> str:
     return "".join(texts)
 
 
-def read_messages(messages: Sequence[Fields], field: str, system_prompt: str = "") -> ChatRequest:
+def read_messages(messages: Sequence[Fields], field: str, status: Status, system_prompt: str = "") -> ChatRequest:
     """Return the request of a conversation; how it is sampled is put in later.
 
     Args:
         messages: the conversation.
         field: where it stands in the request.
+        status: of the model.
         system_prompt: what stands before it.
 
     Raises:
@@ -168,7 +184,7 @@ def read_messages(messages: Sequence[Fields], field: str, system_prompt: str = "
             said.append(Message("user", content))
         elif role == "assistant":
             thought = message.text("reasoning_content") or message.text("reasoning")
-            asked_for = calls_in(message)
+            asked_for = calls_in(message, as_written=status.runs_elsewhere)
             calls |= {call.id: call for call in asked_for}
             said.append(Message("assistant", content, thought, asked_for))
         elif role == "tool":
@@ -179,10 +195,20 @@ def read_messages(messages: Sequence[Fields], field: str, system_prompt: str = "
             said.append(Message("system", content))
         else:
             system.append(content)
-    is_blank = said and said[-1].role == "user" and not said[-1].content.strip()
-    if is_blank or not any(message.role == "user" and message.content.strip() for message in said):
+    if messages and not said and system[-1].strip():  # few templates and servers answer that to nobody
+        said.append(Message("user", system.pop()))
+    if not _asks_something(said, status):
         raise InvalidInput("no_question", name=field)
     return ChatRequest(tuple(said), "\n\n".join(filter(None, system)), Options(), keeps_all=True)
+
+
+def _asks_something(said: Sequence[Message], status: Status) -> bool:
+    """Tell whether there is anything to answer; a server elsewhere may answer a tool's result to nobody's question."""
+    if said and said[-1].role == "user":
+        return bool(said[-1].content.strip())
+    if status.runs_elsewhere and said and said[-1].role == "tool":
+        return True
+    return any(message.role == "user" and message.content.strip() for message in said)
 
 
 def go_on(request: ChatRequest, field: str, goes_on: bool) -> ChatRequest:
@@ -223,7 +249,8 @@ def _left_out(fields: Fields, given: Collection[str], has_length: bool) -> Itera
     yield from (name for name in RECOMMENDED if name not in given)
     if not has_length:
         yield "max_new_tokens"
-    if not (fields.has("reasoning_effort") or fields.has("chat_template_kwargs")):
+    in_template = fields.object("chat_template_kwargs")
+    if not (fields.has("reasoning_effort") or any(map(in_template.has, THINKING_FIELDS))):
         yield "thinking"
 
 

@@ -6,7 +6,16 @@ from typing import Any
 
 from hfdemo.chat.messages import ToolCall
 from hfdemo.chat.reply import Delta, Receipt, Token
-from hfdemo.door.asked import Asked, go_on, model_to_answer, read_effort, read_messages, read_sampling, read_schema
+from hfdemo.door.asked import (
+    Asked,
+    go_on,
+    model_to_answer,
+    read_effort,
+    read_messages,
+    read_sampling,
+    read_schema,
+    read_template_kwargs,
+)
 from hfdemo.door.fields import MAX_LIKELIEST, Fields
 from hfdemo.door.forms import StreamEvent, Told, logprob, new_id, now, usage
 from hfdemo.door.operation import Operation
@@ -36,7 +45,7 @@ def read_chat(fields: Fields, status: Status) -> Asked:
     model = model_to_answer(fields, status)
     fields.refuse(modalities=["text"], functions=[])
     tools = read_tools(fields)
-    request = read_messages(list(fields.objects("messages")), "messages")
+    request = read_messages(list(fields.objects("messages")), "messages", status)
     request = go_on(request, "messages", fields.flag("continue_final_message"))
     likeliest = fields.whole("top_logprobs", 0, MAX_LIKELIEST) or 0
     schema, strict = read_schema(fields.object("response_format"))
@@ -45,6 +54,7 @@ def read_chat(fields: Fields, status: Status) -> Asked:
         options=read_sampling(fields, status, ("max_completion_tokens", "max_tokens")),
         likeliest=likeliest if fields.flag("logprobs") else None,
         effort=read_effort(fields),
+        chat_template_kwargs=read_template_kwargs(fields),
         schema=tools.schema or schema,
         schema_strict=strict,
         schema_field="tool_choice" if tools.schema else "response_format",
@@ -84,9 +94,8 @@ class ChatForm:
         """Yield why the reply ended, and what it took if that is asked for."""
         yield from self._tell("", self._calls.end())
         yield self._chunk({}, finish=self._calls.finish_word(receipt.finish_reason))
-        if self._asked.tells_usage:
-            head = {"object": "chat.completion.chunk", "choices": [], "usage": usage(receipt)}
-            yield StreamEvent(self._head | head)
+        if self._asked.tells_usage and (took := usage(receipt)):
+            yield StreamEvent(self._head | {"object": "chat.completion.chunk", "choices": [], "usage": took})
 
     def whole(self, receipt: Receipt) -> dict[str, Any]:
         """Return the reply."""

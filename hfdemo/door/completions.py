@@ -72,8 +72,8 @@ class CompletionForm:
     def end(self, receipt: Receipt) -> Iterator[StreamEvent]:
         """Yield why the reply ended, and what it took if that is asked for."""
         yield self._chunk("", (), finish_word(receipt.finish_reason))
-        if self._asked.tells_usage:
-            yield StreamEvent(self._head | {"choices": [], "usage": usage(receipt)})
+        if self._asked.tells_usage and (took := usage(receipt)):
+            yield StreamEvent(self._head | {"choices": [], "usage": took})
 
     def whole(self, receipt: Receipt) -> dict[str, Any]:
         """Return the reply."""

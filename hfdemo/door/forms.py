@@ -109,8 +109,10 @@ def finish_word(reason: FinishReason) -> str:
     return "stop" if reason in ("end_of_turn", "stop_text") else "length"
 
 
-def usage(receipt: Receipt) -> dict[str, Any]:
-    """Return what a reply took."""
+def usage(receipt: Receipt) -> dict[str, Any] | None:
+    """Return what a reply took; None where a server elsewhere didn't tell, as one that was left at a stop text."""
+    if not receipt.prompt_tokens:
+        return None
     return {
         "prompt_tokens": receipt.prompt_tokens,
         "completion_tokens": receipt.new_tokens,

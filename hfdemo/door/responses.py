@@ -8,7 +8,15 @@ from hfdemo.chat.messages import Message
 from hfdemo.chat.options import Options
 from hfdemo.chat.reply import Delta, Receipt
 from hfdemo.chat.request import ChatRequest
-from hfdemo.door.asked import Asked, go_on, model_to_answer, read_messages, read_sampling, read_schema
+from hfdemo.door.asked import (
+    Asked,
+    go_on,
+    model_to_answer,
+    read_messages,
+    read_sampling,
+    read_schema,
+    read_template_kwargs,
+)
 from hfdemo.door.fields import EFFORTS, Fields
 from hfdemo.door.forms import StreamEvent, Told, finish_word, new_id, now
 from hfdemo.door.operation import Operation
@@ -35,12 +43,13 @@ def read_response(fields: Fields, status: Status) -> Asked:
         messages = [item for item in fields.objects("input") if item.raw("type") != "reasoning"]
         for item in messages:
             item.refuse(type="message")
-        request = go_on(read_messages(messages, "input", instructions), "input", goes_on=False)
+        request = go_on(read_messages(messages, "input", status, instructions), "input", goes_on=False)
     schema, strict = read_schema(fields.object("text").object("format"), within="")
     request = replace(
         request,
         options=_read_sampling(fields, status),
         effort=fields.object("reasoning").choice("effort", EFFORTS),
+        chat_template_kwargs=read_template_kwargs(fields),
         schema=schema,
         schema_strict=strict,
         schema_field="text.format",
@@ -182,7 +191,7 @@ class ResponseForm:
             "tools": [],
             "top_p": options.top_p,
             "truncation": "disabled",
-            "usage": _usage(receipt) if receipt else None,
+            "usage": _usage(receipt) if receipt and receipt.prompt_tokens else None,
             "metadata": self._asked.metadata,
         }
 
@@ -228,7 +237,7 @@ ANSWER = object_of(
         "status": {"enum": ["completed", "incomplete"]},
         "model": TEXT,
         "output": {"type": "array", "items": object_of({"id": TEXT, "type": {"enum": ["reasoning", "message"]}})},
-        "usage": object_of({"input_tokens": COUNT, "output_tokens": COUNT, "total_tokens": COUNT}),
+        "usage": or_null(object_of({"input_tokens": COUNT, "output_tokens": COUNT, "total_tokens": COUNT})),
     }
 )
 

@@ -31,9 +31,8 @@ def reply_of(kind: str, told: dict[str, Schema]) -> Schema:
     """
     choice = object_of({"index": {"const": 0}, **told, "finish_reason": _FINISH})
     choices = {"type": "array", "minItems": 1, "maxItems": 1, "items": choice}
-    return object_of(
-        {"id": TEXT, "object": {"const": kind}, "created": COUNT, "model": TEXT, "choices": choices, "usage": _USAGE}
-    )
+    head = {"id": TEXT, "object": {"const": kind}, "created": COUNT, "model": TEXT}
+    return object_of({**head, "choices": choices, "usage": or_null(_USAGE)})
 
 
 def or_null(schema: Schema) -> Schema:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hfdemo.chat.messages import Message, ToolCall, parse_object, replace_surrogates
+from hfdemo.chat.messages import Message, ToolCall, parse_object, replace_surrogates, write_json
 from hfdemo.chat.reply import FinishReason
 from hfdemo.chat.request import ChatRequest
 from hfdemo.chat.tool_calls import CallReader
@@ -43,7 +43,7 @@ def read_tools(fields: Fields) -> Tools:
     listed = [_read_tool(tool) for tool in fields.objects("tools")] if fields.has("tools") else []
     if len(listed) > MAX_TOOLS:
         raise InvalidInput("bad_field", name="tools")
-    definitions = replace_surrogates(json.dumps(listed, ensure_ascii=False)) if listed else ""
+    definitions = write_json(listed) if listed else ""
     wanted = _read_choice(fields, _parameters(listed))
     if wanted is None:
         return Tools(definitions)
@@ -58,13 +58,18 @@ def read_tools(fields: Fields) -> Tools:
     return Tools(definitions, schema, tuple(wanted))
 
 
-def calls_in(message: Fields) -> tuple[ToolCall, ...]:
+def calls_in(message: Fields, as_written: bool) -> tuple[ToolCall, ...]:
     """Return the calls that an earlier reply asked for.
+
+    Args:
+        message: the reply.
+        as_written: whether arguments may be broken JSON, which models elsewhere write now and then.
 
     Raises:
         InvalidInput: one of them can't be read.
     """
-    return tuple(map(_read_call, message.objects("tool_calls"))) if message.has("tool_calls") else ()
+    calls = message.objects("tool_calls") if message.has("tool_calls") else ()
+    return tuple(_read_call(call, as_written) for call in calls)
 
 
 def read_result(message: Fields, content: str, calls: Mapping[str, ToolCall]) -> Message:
@@ -197,21 +202,28 @@ def _moved(parameters: Mapping[str, Any], place: str) -> dict[str, Any]:
     return {"type": "object", **move(parameters)}
 
 
-def _read_call(call: Fields) -> ToolCall:
+def _read_call(call: Fields, as_written: bool) -> ToolCall:
     function = call.object("function")
-    name, arguments = function.text("name"), function.text("arguments")
-    found = parse_object(arguments or "{}")
-    if found is None:
+    name, arguments = function.text("name"), function.text("arguments") or "{}"
+    found = parse_object(arguments)
+    if found is None and not as_written:
         raise InvalidInput("bad_field", name=function.name("arguments"))
     if not name:
         raise InvalidInput("bad_field", name=function.name("name"))
     written = json.dumps(found, ensure_ascii=False)
     clean = replace_surrogates(written)  # JSON has them as escapes
-    return ToolCall(name, arguments or "{}" if clean == written else clean, call.text("id"))
+    call.object("extra_content")  # for its type
+    extra = write_json(call.raw("extra_content")) if call.raw("extra_content") else ""
+    return ToolCall(name, arguments if clean == written else clean, call.text("id"), extra)
 
 
 _CALL = object_of(
-    {"id": TEXT, "type": {"const": "function"}, "function": object_of({"name": TEXT, "arguments": {"type": "string"}})}
+    {
+        "id": TEXT,
+        "type": {"const": "function"},
+        "function": object_of({"name": TEXT, "arguments": {"type": "string"}}),
+    },
+    {"extra_content": {"type": "object"}},
 )
 
 CALLS = {"type": "array", "items": _CALL}

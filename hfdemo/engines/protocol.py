@@ -64,6 +64,11 @@ class Status:
     error: HfdemoError | None = None
     """Why loading failed."""
 
+    @property
+    def runs_elsewhere(self) -> bool:
+        """Whether another server has the model, and decides what it can do."""
+        return self.recommended is None
+
 
 class Engine(Protocol):
     """Generates replies and reports its status."""

@@ -27,7 +27,11 @@ from tests.unit.web import NO_EVENTS, Recorder
 
 KEY = "a-key-of-anna-0123"
 HELLO = [{"role": "user", "content": "Hello"}]
+A_CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 CHAT, TEXT, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
+
+
+ELSEWHERE = Status("ready", model="org/scripted", context_limit=100, recommended=None)
 
 
 class Api:
@@ -113,6 +117,18 @@ def test_a_chat_is_streamed(api):
 
 def test_what_it_took_is_streamed_only_if_asked_for(api):
     assert all("usage" not in chunk for chunk in events(api.chat(stream=True)))
+
+
+@pytest.mark.parametrize("path", [CHAT, TEXT, RESPONSES])
+def test_what_a_server_elsewhere_doesnt_tell_of_the_prompt_is_no_number(api, path):
+    api.engine.receipt = replace(api.engine.receipt, prompt_tokens=0)
+    asked = {CHAT: {"messages": HELLO}, TEXT: {"prompt": "Once"}, RESPONSES: {"input": "Hello"}}[path]
+    body = api.send("POST", path, asked).json()
+    assert (body["usage"], "ok" in json.dumps(body)) == (None, True)
+    lines = api.send("POST", path, asked | {"stream": True, "stream_options": {"include_usage": True}}).text
+    told = [json.loads(line[6:]) for line in lines.splitlines() if line.startswith("data: {")]
+    assert {str((one.get("response") or one).get("usage")) for one in told} == {"None"}
+    assert path == RESPONSES or told[-1]["choices"][0]["finish_reason"] == "stop"
 
 
 def test_the_thought_has_a_field_of_its_own(api):
@@ -394,6 +410,10 @@ def test_a_number_of_tokens_that_is_none_is_named(api, asked):
             {"messages": [*HELLO, {"role": "assistant", "tool_calls": [{"function": {"arguments": "{}"}}]}]},
             "messages[1].tool_calls[0].function.name",
         ),
+        (
+            {"messages": [*HELLO, {"role": "assistant", "tool_calls": [{**A_CALL, "extra_content": "x"}]}]},
+            "messages[1].tool_calls[0].extra_content",
+        ),
         ({"messages": [*HELLO, {"role": "assistant", "content": "Hi"}]}, "messages"),
         ({"messages": HELLO, "continue_final_message": True}, "messages"),
         (
@@ -460,6 +480,27 @@ def test_thinking(api, fields, modes, mode):
     api.engine.now = replace(api.engine.now, thinking_modes=modes)
     assert api.chat(**fields).status_code == 200
     assert api.engine.requests[-1].options.thinking == mode
+
+
+@pytest.mark.parametrize(
+    ("given", "chosen", "others"),
+    [
+        ({}, False, {}),
+        (None, False, {}),
+        ({"preserve_thinking": True}, False, {"preserve_thinking": True}),
+        ({"enable_thinking": None, "clear_thinking": False}, False, {"clear_thinking": False}),
+        ({"enable_thinking": False, "clear_thinking": False}, True, {"clear_thinking": False}),
+        ({"thinking": False}, True, {}),
+        ({"reasoning_effort": "none"}, True, {}),
+    ],
+)
+@pytest.mark.parametrize("path", [CHAT, RESPONSES])
+def test_of_what_a_program_sets_of_the_template_only_thinking_chooses_that(api, path, given, chosen, others):
+    asked = {CHAT: {"messages": HELLO}, RESPONSES: {"input": "Hello"}}[path]
+    assert api.send("POST", path, asked | {"chat_template_kwargs": given}).status_code == 200
+    [request] = api.engine.requests
+    assert ("thinking" not in request.options.left_out) is chosen
+    assert json.loads(request.chat_template_kwargs or "{}") == others
 
 
 def test_what_transformers_own_chat_sends_counts(api):
@@ -598,6 +639,54 @@ def test_calls_and_results_go_back_to_the_model(api):
     _, asked, result = api.engine.requests[0].messages
     assert asked == Message("assistant", "", calls=(ToolCall("look", '{"city": "서울"}', "c1"),))
     assert result == Message("tool", "blue", answers=asked.calls[0])
+
+
+def test_what_else_a_server_told_of_a_call_is_told_and_goes_back_to_it(api):
+    extra = {"google": {"thought_signature": "서명"}}
+    signed = ToolCall("look", "{}", "c1", json.dumps(extra, ensure_ascii=False))
+    for stream in (False, True):
+        api.engine.enqueue(Delta(calls=(signed,)))
+        answer = api.chat(tools=TOOLS, stream=stream)
+        choices = [one["choices"][0] for one in (events(answer) if stream else [answer.json()])]
+        told = [call for one in choices for call in (one.get("message") or one["delta"]).get("tool_calls", [])]
+        assert [call["extra_content"] for call in told] == [extra]
+    assert api.chat([*HELLO, {"role": "assistant", "tool_calls": told}, *HELLO]).status_code == 200
+    assert api.engine.requests[-1].messages[1].calls == (signed,)
+
+
+def test_what_a_model_elsewhere_got_wrong_goes_back_to_it_as_it_was_told(api):
+    api.engine.now = ELSEWHERE
+    broken = {**A_CALL, "function": {"name": "look", "arguments": '{"city": "서'}}
+    result = {"role": "tool", "tool_call_id": "c1", "content": "That is no JSON."}
+    assert api.chat([*HELLO, {"role": "assistant", "tool_calls": [broken]}, result]).status_code == 200
+    _, asked, told = api.engine.requests[0].messages
+    assert asked.calls == (told.answers,) == (ToolCall("look", '{"city": "서', "c1"),)
+
+
+def test_a_system_message_alone_is_answered_as_the_users(api):
+    system = [{"role": "system", "content": "Be brief."}, {"role": "developer", "content": "Write a haiku."}]
+    assert api.chat(system[1:]).status_code == 200
+    assert api.chat(system).status_code == 200
+    asked = {"instructions": "Be brief.", "input": system[1:]}
+    assert api.send("POST", RESPONSES, asked).status_code == 200
+    told = [(request.system_prompt, request.messages) for request in api.engine.requests]
+    haiku = (Message("user", "Write a haiku."),)
+    assert told == [("", haiku), ("Be brief.", haiku), ("Be brief.", haiku)]
+    for nothing in ([{"role": "system", "content": " "}], []):
+        assert error(api.chat(nothing))[2:] == ("messages", "no_question")
+        answer = api.send("POST", RESPONSES, {"instructions": "Be brief.", "input": nothing})
+        assert error(answer)[2:] == ("input", "no_question")
+
+
+def test_a_result_without_a_question_is_for_a_server_elsewhere_to_answer(api):
+    said = [{"role": "system", "content": "Look."}, {"role": "assistant", "tool_calls": [A_CALL]}]
+    said.append({"role": "tool", "tool_call_id": "c1", "content": "blue"})
+    assert error(api.chat(said))[2:] == ("messages", "no_question")
+    api.engine.now = ELSEWHERE
+    assert api.chat(said).status_code == 200
+    assert [message.role for message in api.engine.requests[0].messages] == ["assistant", "tool"]
+    for nothing in ([], [*HELLO, {"role": "user", "content": " "}], [{"role": "assistant", "content": "Hi"}]):
+        assert error(api.chat(nothing))[2:] == ("messages", "no_question")
 
 
 def test_a_conversation_with_very_many_calls_is_read_and_keeps_nobody_waiting(api):

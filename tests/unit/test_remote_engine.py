@@ -18,6 +18,7 @@ from hfdemo.chat.reply import Delta, Receipt, StopSignal, Token
 from hfdemo.chat.request import ANY_OBJECT, ChatRequest
 from hfdemo.engines.remote import server, set_up
 from hfdemo.engines.remote.address import find_address
+from hfdemo.engines.remote.body import GO_ON
 from hfdemo.engines.remote.engine import RemoteEngine
 from hfdemo.engines.remote.events import EventReader
 from hfdemo.engines.remote.host import Patience, RemoteHost
@@ -25,7 +26,7 @@ from hfdemo.engines.remote.server import is_same_place
 from hfdemo.errors import GenerationFailed, HfdemoError
 from hfdemo.settings import Settings
 from tests.conftest import free_port, quickest, wait_until
-from tests.endpoint import CUT, DONE, HELLO, Answer, Endpoint, delta, event, json_answer, serve_endpoint
+from tests.endpoint import CUT, DONE, HELLO, Answer, Asked, Endpoint, delta, event, json_answer, serve_endpoint
 
 IMPATIENT = Patience(list_s=5, loading_s=0.5, stalled_s=1, usage_s=0.5, retries=1, pause_s=0.05)
 
@@ -160,6 +161,14 @@ def test_greedy_is_asked_where_nothing_else_was_chosen(endpoint, greedy):
 def test_a_reply_that_goes_on_thinks_no_more_whoever_chose_that(endpoint):
     read(make(endpoint), ask(reply_start="Once", continues=True, left_out=("thinking",)))
     assert endpoint.chats[-1].body["chat_template_kwargs"]["enable_thinking"] is False
+
+
+def test_what_a_program_sets_of_the_template_goes_to_the_server_and_chooses_no_thinking(endpoint):
+    own = {"clear_thinking": False}
+    read(make(endpoint), ask(chat_template_kwargs=json.dumps(own), left_out=("thinking",)))
+    assert endpoint.chats[-1].body["chat_template_kwargs"] == own
+    read(make(endpoint), ask(chat_template_kwargs=json.dumps(own), thinking="on"))
+    assert endpoint.chats[-1].body["chat_template_kwargs"] == {**own, "enable_thinking": True, "thinking": True}
 
 
 def test_a_page_knows_that_the_server_has_values_of_its_own(endpoint):
@@ -887,6 +896,33 @@ def test_where_the_server_cant_go_on_it_is_asked_with_what_is_there_and_that_is_
     assert "continue_final_message" in note.text()
 
 
+REFUSED_PREFILLS = {
+    "Mistral": "Expected last role User or Tool (or Assistant with prefix True) for serving but got assistant",
+    "Anthropic": "This model does not support assistant message prefill. The conversation must end with a user "
+    "message.",
+    "llama.cpp": "Assistant response prefill is incompatible with enable_thinking.",
+    "DeepSeek": "The last message of deepseek-reasoner must be a user message, or an assistant message with prefix "
+    "mode",
+}
+
+
+@pytest.mark.parametrize("said", REFUSED_PREFILLS.values(), ids=REFUSED_PREFILLS)
+def test_where_a_reply_may_not_be_the_last_message_a_request_to_go_on_stands_behind_it(endpoint, said):
+    engine = make(endpoint)
+    endpoint.refuse(400, {"error": {"message": said}})
+    for count in (2, 3):  # the second one is asked once
+        assert read(engine, go_on(reply_start="ab"))[0] == "abHello"
+        assert len(endpoint.chats) == count
+        body = endpoint.chats[-1].body
+        asked, start, onward = body["messages"]
+        assert (asked["content"], start) == ("Hi", {"role": "assistant", "content": "ab"})
+        assert onward == {"role": "user", "content": GO_ON}
+        assert "continue_final_message" not in body and "add_generation_prompt" not in body
+        assert body["chat_template_kwargs"]["enable_thinking"] is False
+    read(engine)
+    assert endpoint.chats[-1].body["messages"] == [{"role": "user", "content": "Hi"}]
+
+
 # Keys
 
 
@@ -897,6 +933,32 @@ def test_a_key_goes_where_the_host_said_and_nowhere_else(endpoint, monkeypatch):
     read(make(endpoint, endpoint_key="sk-mine"))
     assert endpoint.chats[1].headers["Authorization"] == "Bearer sk-mine"
     assert endpoint.gets[1].headers["Authorization"] == "Bearer sk-mine"
+
+
+def test_a_list_of_models_that_takes_no_bearer_token_is_shown_the_key_in_its_own_header(endpoint, monkeypatch):
+    """So does Anthropic's server, which takes one for replies."""
+    right = {"x-api-key": "sk-mine", "anthropic-version": "2023-06-01"}
+    listed = endpoint.pages["/v1/models"]
+    moved: list[Answer] = []
+
+    def page_for(asked: Asked) -> Answer:
+        shown = {name: asked.headers.get(name) for name in ("Authorization", *right)}
+        if shown == {"Authorization": None, **right}:
+            return moved[0] if moved else listed
+        return json_answer({"error": {"message": "x-api-key header is required"}}, 401)
+
+    monkeypatch.setattr(endpoint, "page_for", page_for)
+    assert read(make(endpoint, endpoint_key="sk-mine"))[0] == "Hello"
+    assert endpoint.chats[0].headers["Authorization"] == "Bearer sk-mine"
+    assert "x-api-key" not in endpoint.chats[0].headers
+    for key, refused, asked in (("sk-other", "endpoint_bad_key", 2), ("", "endpoint_no_key", 1)):
+        endpoint.gets.clear()
+        assert fail(make(endpoint, endpoint_key=key))[1].key == refused
+        assert len(endpoint.gets) == asked
+    with serve_endpoint() as other:
+        moved.append(Answer([""], 307, {"Location": f"{other.url}/v1/models"}))
+        assert fail(make(endpoint, endpoint_key="sk-mine"))[1].key == "endpoint_moved"
+        assert other.gets == []
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -1471,6 +1533,25 @@ def test_of_calls_that_are_cut_off_only_the_whole_ones_are_told(endpoint):
     assert calls_of(make(endpoint)) == [CITY]
 
 
+def test_what_else_a_server_tells_of_a_call_goes_back_to_it(endpoint):
+    """Gemini 3 refuses calls that come back without the signature of the thought behind them."""
+    extra = {"google": {"thought_signature": "a+/=\ud800"}}
+    pieces = [piece(index=0, id="c1", name="look", extra_content=extra), piece(CITY.arguments, index=0)]
+    endpoint.enqueue(*calling(*pieces, piece("{}", index=1, id="c2", name="see", extra_content="odd")))
+    engine = make(endpoint)
+    signed = replace(CITY, extra_content='{"google": {"thought_signature": "a+/=\ufffd"}}')
+    assert calls_of(engine) == [signed, SEEN]
+    said = (Message("user", "Hi"), Message("assistant", "", calls=(signed, SEEN)))
+    calls_of(engine, messages=(*said, Message("tool", "blue", answers=signed), Message("tool", "a", answers=SEEN)))
+    told = endpoint.chats[-1].body["messages"][1]["tool_calls"]
+    assert [call.get("extra_content") for call in told] == [{"google": {"thought_signature": "a+/=\ufffd"}}, None]
+
+
+def test_a_server_that_tells_a_call_when_it_is_whole_may_be_silent_until_then(endpoint):
+    endpoint.enqueue(delta("I look."), 0.4, *calling(piece(CITY.arguments, index=0, id="c1", name="look")))
+    assert calls_of(make(endpoint, replace(IMPATIENT, stalled_s=0.1))) == [CITY]
+
+
 def test_what_the_model_got_wrong_is_told_as_it_is(endpoint):
     endpoint.enqueue(*calling(piece('{"a', index=0, id="c2", name="see")))
     assert calls_of(make(endpoint)) == [ToolCall("see", '{"a', "c2")]
@@ -1573,6 +1654,17 @@ def test_what_a_server_doesnt_know_is_not_tried_with_another_value(endpoint, sai
     assert "temperature" not in endpoint.chats[-1].body
 
 
+def test_a_parameter_may_be_spelt_as_in_javascript(endpoint):
+    endpoint.refuse(400, {"error": "Model grok-4-latest does not support parameter reasoningEffort."})
+    endpoint.refuse(400, {"error": "Model grok-4-latest does not support parameter topP."})
+    engine = make(endpoint)
+    for count in (3, 4):
+        read(engine, ask(thinking="low", temperature=0.3))
+        body = endpoint.chats[-1].body
+        assert (len(endpoint.chats), body["temperature"], "top_k" in body) == (count, 0.3, True)
+        assert not {"reasoning_effort", "top_p"} & set(body)
+
+
 @pytest.mark.parametrize(
     ("said", "most"),
     [
@@ -1628,6 +1720,22 @@ def test_an_input_that_must_be_otherwise_is_not_called_too_long(endpoint, said):
         endpoint.refuse(422, {"error": said})
     _, error = fail(make(endpoint), ask(top_p=1.0))
     assert error.key == "endpoint_refused"
+
+
+@pytest.mark.parametrize("param", ["tools[0].function.description", "metadata.x", "messages[1].tool_calls[0].id"])
+def test_a_field_that_is_too_long_in_itself_is_told_in_the_servers_words(endpoint, param):
+    said = f"Invalid '{param}': string too long. Expected a string with maximum length 1024."
+    for _ in range(2):
+        endpoint.refuse(400, {"error": {"message": said, "param": param, "code": "string_above_max_length"}})
+    _, error = fail(make(endpoint), ask(tools=json.dumps([tool("look")])))
+    assert (error.key, error.fields["said"]) == ("endpoint_refused", said)
+
+
+@pytest.mark.parametrize("param", ["messages", "messages[0].content", "prompt", "input", "input_tokens", "max_tokens"])
+def test_a_field_that_is_too_long_for_the_model_is_told_as_that(endpoint, param):
+    said = "The request is too long: at most 4096 tokens."
+    endpoint.refuse(400, {"error": {"message": said, "param": param}})
+    assert fail(make(endpoint))[1].key == "endpoint_too_long"
 
 
 def test_a_whole_message_beside_an_empty_delta_is_not_said_twice(endpoint):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -131,6 +132,13 @@ def test_a_template_that_writes_calls_in_another_form_has_no_tools_whatever_its_
     template = TOOL_TEMPLATES["Hermes"].replace("<tool_call>", "<call>")
     with pytest.raises(InvalidInput):
         build(builder(template, "<|tool_call|>"), [QUESTION], tools())
+
+
+def test_what_another_server_told_of_a_call_is_in_no_prompt():
+    prompts = builder(TOOL_TEMPLATES["Hermes"])
+    signed = replace(CALL, extra_content='{"google": {"thought_signature": "x"}}')
+    said = [QUESTION, Message("assistant", "", calls=(signed,)), Message("tool", '{"sky": "blue"}', answers=signed)]
+    assert build(prompts, said, tools()) == build(prompts, CONVERSATION, tools())
 
 
 def test_a_base_model_has_no_tools():

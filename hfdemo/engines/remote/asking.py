@@ -187,7 +187,8 @@ class Asking:
         reader, patience = EventReader(), self._host.patience
         async with aclosing(response.aiter_bytes()) as pieces:
             while True:
-                limit_s = patience.usage_s if self._finish else patience.stalled_s if self._begun else None
+                may_stall = not self._begun or self._request.tools
+                limit_s = patience.usage_s if self._finish else None if may_stall else patience.stalled_s
                 try:
                     async with asyncio.timeout(limit_s):
                         piece = await anext(pieces)

@@ -11,7 +11,7 @@ from hfdemo.chat.options import LIMITS, RECOMMENDED, Options
 from hfdemo.chat.prompt import normalise
 from hfdemo.chat.reply_reader import THOUGHT_FIELD
 from hfdemo.chat.request import ANY_OBJECT, ChatRequest
-from hfdemo.engines.remote.untaken import ALL_TAKEN, LENGTHS, OTHER_NAMES, SYSTEM, Untaken
+from hfdemo.engines.remote.untaken import ALL_TAKEN, LENGTHS, OTHER_NAMES, PREFILL, SYSTEM, Untaken
 
 NO_TOP_K = -1
 """How servers call it; 0 is not taken everywhere."""
@@ -26,6 +26,9 @@ NUMBER_FIELDS = (*RECOMMENDED, "max_tokens", "seed")
 
 LLAMA_CPP = ("llamacpp", "me")
 """How llama.cpp's server and llama-cpp-python's are called by themselves."""
+
+GO_ON = "Continue exactly where you stopped, without repeating anything."
+"""What a server is asked that takes no last message of the model; models understand it in every conversation."""
 
 _TOO_LONG = re.compile(
     r"context.{0,20}(?:length|window|size)|max_model_len|n_ctx|too (?:long|many tokens)|model token limit|"
@@ -119,7 +122,7 @@ def tokens_that_fit(said: str, sent: Mapping[str, Any], context_limit: int | Non
 def worth_saying(name: str, body: Mapping[str, Any]) -> bool:
     """Tell whether people should hear that a parameter is left out: somebody set it, and it changes something."""
     if name == "chat_template_kwargs":
-        return bool(body[name]["enable_thinking"])
+        return any(body[name].values())
     return (
         name in (*NUMBER_FIELDS, "reasoning_effort", "continue_final_message", "logprobs", "top_logprobs")
         and name not in OTHER_NAMES
@@ -133,6 +136,7 @@ def droppable(request: ChatRequest) -> int:
 
 
 def _parameters(ask: Ask, untaken: Untaken) -> dict[str, Any]:
+    goes_on = _goes_on(ask.request) and not untaken.holds(PREFILL)
     return {
         **_sampling(ask.request.options),
         **_length(ask),
@@ -143,7 +147,7 @@ def _parameters(ask: Ask, untaken: Untaken) -> dict[str, Any]:
         "stream_options": {"include_usage": True}
         | ({"continuous_usage_stats": True} if ask.server == "vllm" else {}),  # a stopped reply has a receipt, too
         **({} if ask.request.completes else _thinking(ask.request, untaken)),
-        **({"continue_final_message": True, "add_generation_prompt": False} if _goes_on(ask.request) else {}),
+        **({"continue_final_message": True, "add_generation_prompt": False} if goes_on else {}),
     }
 
 
@@ -214,14 +218,15 @@ def _thinking(request: ChatRequest, untaken: Untaken) -> dict[str, Any]:
     A word that the server doesn't know gives way to the nearest that all know, if there is one.
     """
     mode = request.options.thinking
+    others = json.loads(request.chat_template_kwargs) if request.chat_template_kwargs else {}
     if "thinking" in request.options.left_out and not _goes_on(request):
-        return {}
+        return {"chat_template_kwargs": others} if others else {}
     thinks = mode not in ("auto", "off") and not request.reply_start
     thinks = thinks or bool(request.thought_start and not request.reply_start)
     known = {"reasoning_effort": mode} if mode in ("low", "medium", "high") else {}
     own_word = request.effort and not untaken.holds("reasoning_effort", request.effort)
     asked = {"reasoning_effort": request.effort} if own_word else known
-    return {"chat_template_kwargs": {"enable_thinking": thinks, "thinking": thinks} | known} | asked
+    return {"chat_template_kwargs": others | {"enable_thinking": thinks, "thinking": thinks} | known} | asked
 
 
 def _goes_on(request: ChatRequest) -> bool:
@@ -241,6 +246,8 @@ def _messages(request: ChatRequest, untaken: Untaken, dropped: int) -> list[dict
     if _goes_on(request):
         start = request.reply_start or f"<think>\n{request.thought_start}"
         messages.append({"role": "assistant", "content": start})
+        if untaken.holds(PREFILL):
+            messages.append({"role": "user", "content": GO_ON})
     return messages
 
 

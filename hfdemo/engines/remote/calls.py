@@ -13,6 +13,7 @@ class _Coming:
     id: str
     name: str
     arguments: str
+    extra_content: str
 
 
 class CallsComing:
@@ -28,8 +29,10 @@ class CallsComing:
                 call.id = call.id or piece.id
                 call.name = call.name or piece.name
                 call.arguments += piece.arguments
+                call.extra_content = call.extra_content or piece.extra_content
             else:
-                self._calls.append(_Coming(piece.place, piece.id, piece.name, piece.arguments))
+                coming = _Coming(piece.place, piece.id, piece.name, piece.arguments, piece.extra_content)
+                self._calls.append(coming)
 
     def read(self, is_whole: bool) -> tuple[ToolCall, ...]:
         """Return the calls.
@@ -39,7 +42,9 @@ class CallsComing:
                 what it wrote is told as it is.
         """
         return tuple(
-            ToolCall(call.name, replace_surrogates(call.arguments) or "{}", call.id or new_call_id())
+            ToolCall(
+                call.name, replace_surrogates(call.arguments) or "{}", call.id or new_call_id(), call.extra_content
+            )
             for call in self._calls
             if call.name and (is_whole or parse_object(call.arguments) is not None)
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from hfdemo.chat.messages import replace_surrogates
+from hfdemo.chat.messages import replace_surrogates, write_json
 from hfdemo.chat.reply import Token
 from hfdemo.chat.reply_reader import THOUGHT_FIELDS
 
@@ -59,6 +59,8 @@ class CallPiece:
     id: str
     name: str
     arguments: str
+    extra_content: str = ""
+    """What else there is of it, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,12 @@ def find_error(body: Mapping[str, Any]) -> SaidError | None:
     return SaidError(words, kind or status or usual, body)
 
 
+def find_param(body: Mapping[str, Any]) -> str:
+    """Return the field that a server's error is about, as it names it; empty if it names none."""
+    error = body.get("error")
+    return str(error.get("param") or "") if isinstance(error, dict) else ""
+
+
 def _error_of_choice(body: Mapping[str, Any]) -> object:
     """Return what OpenRouter says in the choice that broke off, or MiniMax beside choices that are null."""
     choices = _list(body.get("choices"))
@@ -311,7 +319,14 @@ def _read_call(told: Mapping[str, Any]) -> CallPiece:
     if isinstance(arguments, dict):  # some servers tell them as they are
         arguments = json.dumps(arguments, ensure_ascii=False)
     is_place = isinstance(place, int) and not isinstance(place, bool)
-    return CallPiece(place if is_place else None, _text(told.get("id")), _text(facts.get("name")), _text(arguments))
+    extra = told.get("extra_content")
+    return CallPiece(
+        place if is_place else None,
+        _text(told.get("id")),
+        _text(facts.get("name")),
+        _text(arguments),
+        write_json(extra) if extra and isinstance(extra, dict) else "",
+    )
 
 
 def _is_logprob(value: object) -> bool:

@@ -44,7 +44,7 @@ class Patience:
     loading_s: float = 120
     """While it says that it is loading."""
     stalled_s: float = 60
-    """In the midst of a reply, without a byte."""
+    """In the midst of a reply, without a byte; not where there are tools: some servers tell only whole calls."""
     usage_s: float = 2
     """Behind the end of a reply, for what it took."""
     retries: int = 2

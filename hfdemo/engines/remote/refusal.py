@@ -14,13 +14,16 @@ import httpx2
 from hfdemo.chat.messages import replace_surrogates
 from hfdemo.engines.remote.address import Address
 from hfdemo.engines.remote.body import is_too_long
-from hfdemo.engines.remote.events import SaidError, find_error, read_body
+from hfdemo.engines.remote.events import SaidError, find_error, find_param, read_body
 from hfdemo.errors import GenerationFailed, HfdemoError
 
 MAX_SAID_CHARS = 200
 
 _ABOUT_REQUEST = re.compile(r"moderat|flagged|region|countr|territor|polic|support", re.I)
 """That a 403 is not about the key, or a 404 not about the model, but about what is asked."""
+
+_OF_CONVERSATION = re.compile(r"(?!.*tool_call)(?:messages|prompt|input|contents?|max_)", re.I)
+"""The fields that may be too long for the model; any other is too long in itself."""
 
 LONGEST_WAIT_S = 24 * 3600.0
 
@@ -45,7 +48,10 @@ class Refusal(Exception):
     @property
     def is_too_long(self) -> bool:
         """Whether the conversation doesn't fit the model."""
-        return self.status == 413 or (self.status in (0, 400, 422, 500) and is_too_long(self.said))
+        if self.status not in (0, 400, 422, 500):
+            return self.status == 413
+        param = find_param(self.body)
+        return is_too_long(self.said) and (not param or _OF_CONVERSATION.match(param) is not None)
 
     @property
     def is_about_model(self) -> bool:

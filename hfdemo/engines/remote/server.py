@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +58,19 @@ class Served:
         return by_name.get(name) or ServedModel(name, *_facts(by_name.get(bare)))
 
 
+def by_bearer(key: str) -> dict[str, str]:
+    """Return the header by which servers are shown a key."""
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def by_own_header(key: str) -> dict[str, str]:
+    """Return the headers by which Anthropic's is shown it for the list of models; for replies it takes the usual one.
+
+    Source: https://github.com/Jeffser/Alpaca/issues/727
+    """
+    return {"x-api-key": key, "anthropic-version": "2023-06-01"}
+
+
 class Server:
     """Sends requests to one endpoint. Every method is called in the same event loop.
 
@@ -72,12 +85,16 @@ class Server:
             timeout=httpx2.Timeout(None, connect=CONNECT_S),
             limits=httpx2.Limits(max_connections=None),  # answering bounds how many reply at a time
             mounts={f"all://{host}": None for host in here},  # a proxy knows nothing of this machine
-            headers={"Authorization": f"Bearer {address.key}"} if address.key else {},
         )
 
     @asynccontextmanager
     async def ask(
-        self, url: str, body: Mapping[str, Any] | None = None, session: str = "", key: str = ""
+        self,
+        url: str,
+        body: Mapping[str, Any] | None = None,
+        session: str = "",
+        key: str = "",
+        show: Callable[[str], dict[str, str]] = by_bearer,
     ) -> AsyncGenerator[httpx2.Response, None]:
         """Send a request and give the answer, before its content comes. Leaving closes the connection.
 
@@ -85,7 +102,8 @@ class Server:
             url: where to.
             body: what is sent; without it, it is asked for what is there.
             session: the same for all requests of a conversation, for routers before several servers.
-            key: what it is shown as a bearer token in place of the host's.
+            key: what it is shown in place of the host's.
+            show: gives the headers for that.
 
         Raises:
             Refusal: the answer is an error.
@@ -94,7 +112,7 @@ class Server:
         """
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         headers = {"Content-Type": "application/json"} | ({SESSION_HEADER: session} if session else {})
-        headers |= {"Authorization": f"Bearer {key}"} if key else {}
+        headers |= show(key or self._address.key)
         request = self._client.build_request(
             "GET" if content is None else "POST", url, content=content, headers=headers
         )
@@ -106,14 +124,14 @@ class Server:
         finally:
             await response.aclose()
 
-    async def get(self, url: str) -> Mapping[str, Any]:
+    async def get(self, url: str, show: Callable[[str], dict[str, str]] = by_bearer) -> Mapping[str, Any]:
         """Return a JSON document, and under `""` where it was; empty if it is none, or there is none.
 
         Raises:
             Refusal, GenerationFailed, httpx2.TransportError: see `ask`.
         """
         try:
-            async with self.ask(url) as response:
+            async with self.ask(url, show=show) as response:
                 body = json.loads(await _read_some(response, MAX_LIST_BYTES))
                 found = {"data": body} if isinstance(body, list) else body
                 return {**found, "": str(response.url)} if isinstance(found, dict) else {}
@@ -147,13 +165,24 @@ async def find_served(server: Server, address: Address, timeout_s: float) -> Ser
     try:
         async with asyncio.timeout(timeout_s):
             for base in filter(None, (address.base, address.other_base)):
-                told = await server.get(address.url("/models", base))
+                told = await _list(server, address, base)
                 if isinstance(told.get("data"), list):
                     found = address.at(_without(told[""], "/models") or base)
                     return await _complete(server, found, told["data"])
             return Served(address)
     except TimeoutError:
         raise httpx2.ReadTimeout("no list of models") from None
+
+
+async def _list(server: Server, address: Address, base: str) -> Mapping[str, Any]:
+    """Return a list of models; a key that is refused is shown once more in Anthropic's way."""
+    url = address.url("/models", base)
+    try:
+        return await server.get(url)
+    except Refusal as refusal:
+        if refusal.status != 401 or not address.key:
+            raise
+        return await server.get(url, by_own_header)
 
 
 def _is_name(told: object) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from hfdemo.chat.options import RECOMMENDED
 from hfdemo.chat.reply_reader import THOUGHT_FIELD
+from hfdemo.engines.remote.events import find_param
 
 OPENAI = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 """The sampling options of OpenAI's own protocol."""
@@ -22,6 +23,9 @@ EXTRAS = (
 SYSTEM = "system"
 """The system message, as something that may be refused: then its text stands before the first message."""
 
+PREFILL = "prefill"
+"""A last message of the model, as something that may be refused: then one of the user asks it to go on with that."""
+
 NEVER_LEFT_OUT = {"model", "messages", "prompt", "stream", "response_format", "tools", "tool_choice"}
 """Without one of these, the reply would be another than what is asked for."""
 
@@ -33,6 +37,7 @@ LENGTHS = {*OTHER_NAMES, *OTHER_NAMES.values()}
 
 _ALIASES = {"enable_thinking": "chat_template_kwargs", "repeat_penalty": "repetition_penalty"}
 _ABOUT_SYSTEM = re.compile(r"system (?:role|message|prompt)|developer instruction|roles must alternate", re.I)
+_ABOUT_PREFILL = re.compile(r"\bprefill|\blast (?:role|message)\b|\bends? with an? user\b", re.I)
 _ABOUT_THINKING = re.compile(r"\b(?:think(?:ing)?|reasoning)\b", re.I)
 _UNKNOWN = re.compile(
     r"\bun(?:known|expected|supported|recogni[sz]ed)\b|\bextra\b|\bdeprecated\b|\binstead\b|"
@@ -98,7 +103,7 @@ def read_untaken(said: str, body: Mapping[str, Any], sent: Mapping[str, Any]) ->
         sent: the body that it refused.
     """
     refused = _refused(said, body, sent)
-    if refused <= {SYSTEM, THOUGHT_FIELD} or _UNKNOWN.search(_without_quotes(said, sent)):
+    if refused <= {SYSTEM, PREFILL, THOUGHT_FIELD} or _UNKNOWN.search(_without_quotes(said, sent)):
         return Untaken(names=frozenset(refused))
     return Untaken(values=frozenset((name, _written(sent[name])) for name in refused))
 
@@ -111,8 +116,7 @@ def shorter_length(said: str, wanted: int) -> int | None:
 
 def _refused(said: str, body: Mapping[str, Any], sent: Mapping[str, Any]) -> set[str]:
     known = (set(sent) - NEVER_LEFT_OUT) | set(_ALIASES)
-    error = body.get("error")
-    named = [str(error["param"]).split(".")[0]] if isinstance(error, dict) and error.get("param") else []
+    named = [find_param(body).split(".")[0]]
     details = body.get("detail")
     for detail in details if isinstance(details, list) else []:
         place = detail.get("loc") if isinstance(detail, dict) else None
@@ -121,12 +125,20 @@ def _refused(said: str, body: Mapping[str, Any], sent: Mapping[str, Any]) -> set
     if THOUGHT_FIELD in said and any(THOUGHT_FIELD in message for message in sent.get("messages", ())):
         return {THOUGHT_FIELD}  # some servers want it of earlier replies that called tools, others refuse it
     words = _TAKEN.sub("", _without_quotes(said, sent))
-    found = found or {name for name in known if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", words, re.A)}
+    if _ABOUT_PREFILL.search(words) and "messages" in sent and sent["messages"][-1]["role"] == "assistant":
+        return {PREFILL}
+    found = found or {name for name in known if re.search(rf"(?<![\w.])(?:{_spellings(name)})(?!\w)", words, re.A)}
     if not found and _ABOUT_SYSTEM.search(words) and "messages" in sent and sent["messages"][0]["role"] == SYSTEM:
         return {SYSTEM}
     if not found and _ABOUT_THINKING.search(words):  # Ollama: "..." does not support thinking
         found = {"reasoning_effort", "chat_template_kwargs"}
     return {_ALIASES.get(name, name) for name in found} & set(sent)
+
+
+def _spellings(name: str) -> str:
+    """Return a pattern for a parameter, which xAI writes in camelCase."""
+    first, *others = name.split("_")
+    return f"{name}|{first}{''.join(map(str.capitalize, others))}"
 
 
 def _without_quotes(said: str, sent: Mapping[str, Any]) -> str:
