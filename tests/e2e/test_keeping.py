@@ -203,6 +203,26 @@ def test_what_is_too_long_to_be_kept_takes_no_chats_room(counting, is_new):
     assert counting.page.evaluate(KEPT_TEXTS) == "1,2,3"
 
 
+def test_a_chat_whose_draft_finds_no_room_is_kept_once_also_after_a_reload(counting):
+    no_room = """const { setItem } = Storage.prototype;
+        Storage.prototype.setItem = function (key, text) {
+            const isFull = this === localStorage && text.includes("half a th");
+            if (isFull) throw new DOMException("full", "QuotaExceededError");
+            setItem.call(this, key, text);
+        };"""
+    ask(counting, "1")
+    counting.page.evaluate(f"() => {{ {no_room} }}")
+    counting.page.add_init_script(f"{{ {no_room} }}")
+    counting.box.fill("half a th")
+    expect(counting.line).to_have_text(say("page.kept_for_tab"))
+    counting.page.reload()
+    expect(counting.box).to_have_value("half a th")
+    expect(counting.line).to_have_text(say("page.kept_for_tab"))
+    counting.box.fill("half a thought")
+    counting.page.wait_for_timeout(400)
+    assert counting.page.evaluate(KEPT_TEXTS) == "1"
+
+
 def test_what_was_typed_in_a_new_chat_is_found_again_among_the_others(counting):
     ask_in_new_chats(counting, "1")
     counting.page.locator("#new-chat").click()
@@ -232,6 +252,8 @@ def test_where_only_the_tab_keeps_chats_the_settings_lead_from_one_to_another(sc
         scripted.engine.enqueue(f"about {question}")
         chat.send(question)
         chat.wait_for_reply()
+        page.reload()
+        expect(chat.replies).to_have_count(1)
         expect(chat.line).to_have_text(say("page.kept_for_tab"))
         page.locator("#new-chat").click()
         expect(chat.replies).to_have_count(0)
