@@ -83,9 +83,10 @@ class TurnView:
         self.add(delta)
         data = gr.skip()
         interval_s = KEPT_S + KEPT_S_PER_TURN * len(self.turn.asked.turns)
-        if self._so_far.content and time.monotonic() - self._kept_at > interval_s:
+        reply = self._so_far
+        if (reply.content or reply.thought) and time.monotonic() - self._kept_at > interval_s:
             self._kept_at = time.monotonic()
-            data = to_data(self._with_reply(self._so_far))
+            data = to_data(self._with_reply(reply))
         return gr.skip(), gr.skip(), self._latest(delta), data, gr.skip(), self._meter(delta.used_tokens)
 
     def add(self, delta: Delta) -> None:
