@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, expect
 from hfdemo.words import say
 from tests.e2e.conftest import ChatPage
 from tests.e2e.kept import KEPT_CHATS, STORED, WORDS, ask, new_tab, replies, turns, wait_for_words
+from tests.fakes import RECEIPT
 
 NO_ROOM = """const { setItem } = Storage.prototype;
     Storage.prototype.setItem = function (key, text) {
@@ -158,7 +159,7 @@ def test_what_was_kept_is_checked_before_it_is_drawn(counting):
     assert counting.wait_for_reply()
 
 
-def test_a_reply_that_was_cut_can_go_on_after_a_reload(counting):
+def test_a_reply_that_was_cut_can_go_on_after_a_reload(counting, server):
     counting.send("40")
     wait_for_words(counting, 3)
     counting.stop_button.click()
@@ -168,8 +169,14 @@ def test_a_reply_that_was_cut_can_go_on_after_a_reload(counting):
     counting.page.reload()
     expect(counting.page.locator("#meter")).to_contain_text("40")
     counting.page.locator("#continue").click()
+    wait_for_words(counting, 10)
+    server.wait()
+    counting.page.reload()
+    expect(counting.stop_button).to_be_visible()
+    server.go_on()
     counting.wait_for_reply()
     assert replies(counting) == [WORDS[:40]]
+    assert turns(counting)[-1]["receipt"]["new_tokens"] == 2 * RECEIPT.new_tokens, "of both parts"
 
 
 def test_what_the_address_asks_stands_before_the_draft_that_was_there(counting):
