@@ -94,6 +94,7 @@ SCRIPT_WORDS = (
     "theme_system",
     "to_end",
     "undo",
+    "unexpected",
     "unknown_in_address",
 )
 """What the scripts say by themselves."""
