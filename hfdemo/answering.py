@@ -105,7 +105,14 @@ class Answering:
         """Tell whether a message would be answered now, perhaps after the model is loaded again."""
         return not self._closing and self._engine.status().stage in ("ready", "unloaded")
 
-    def answer(self, request: ChatRequest, visitor: str = "", address: str = "", turn: str = "") -> "Answer":
+    def answer(
+        self,
+        request: ChatRequest,
+        visitor: str = "",
+        address: str = "",
+        turn: str = "",
+        earlier: Receipt | None = None,
+    ) -> "Answer":
         """Begin to answer, and return the reply that comes; called in the event loop that will read it.
 
         Args:
@@ -114,11 +121,12 @@ class Answering:
             address: from where it comes; empty if that isn't known.
             turn: a secret name of what is answered, by which a page that lost its connection can ask for the reply
                 again; without it, the reply ends when nobody reads it.
+            earlier: of what there was of a reply that goes on.
 
         Raises:
             Busy: too many visitors wait already, or this one has enough replies that come.
         """
-        answer = Answer(visitor, address, self._unread_s if turn else 0)
+        answer = Answer(visitor, address, self._unread_s if turn else 0, request.cache_key, earlier)
         with self._lock:
             try:
                 self._admit(visitor, address)
@@ -234,11 +242,22 @@ class Answer:
         visitor: whose it is; another page of the same browser may show it, too, and stop it.
         address: from where it was asked for.
         unread_s: how long it goes on when nobody reads it.
+        cache_key: of its request; a page that finds the reply goes on with it.
+        earlier: of what there was of a reply that goes on, for a page that finds it.
     """
 
-    def __init__(self, visitor: str = "", address: str = "", unread_s: float = 0) -> None:
+    def __init__(
+        self,
+        visitor: str = "",
+        address: str = "",
+        unread_s: float = 0,
+        cache_key: str = "",
+        earlier: Receipt | None = None,
+    ) -> None:
         self.visitors = {visitor}
         self.address = address
+        self.cache_key = cache_key
+        self.earlier = earlier
         self.stop = StopSignal()
         self.ended: Future[Receipt | None] = Future()
         """Done when the engine has ended, with the receipt; None if it failed."""

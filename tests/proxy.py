@@ -1,7 +1,11 @@
-"""Requests passed on to another server, as a reverse proxy does."""
+"""Requests passed on to another server, as a reverse proxy does; and connections that break on one side only."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from socket import SHUT_RDWR, create_connection, socket
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from threading import Thread
+from urllib.parse import urlsplit
 
 import httpx
 from starlette.applications import Starlette
@@ -58,3 +62,63 @@ class SubPathProxy:
         routes = [Route("/{path:path}", self._serve, methods=["GET", "HEAD", "POST", "PUT", "DELETE"])]
         with serve_app(Starlette(routes=routes)) as self.origin:
             yield self
+
+
+class HalfOpenProxy:
+    """Passes connections on to another server, which doesn't hear that they broke."""
+
+    def __init__(self, target: str) -> None:
+        self._port = urlsplit(target).port
+        self._clients: list[socket] = []
+        self._held: list[socket] = []
+        self.url = ""
+
+    def drop_clients(self) -> None:
+        """Break all connections on the side of their clients."""
+        while self._clients:
+            _shut(self._clients.pop())
+
+    def _serve(self, client: socket) -> None:
+        server = create_connection(("127.0.0.1", self._port))
+        self._clients.append(client)
+        self._held.append(server)
+        Thread(target=_pass_on, args=(server, client), daemon=True).start()
+        with suppress(OSError):
+            while data := client.recv(65536):
+                server.sendall(data)
+
+    @contextmanager
+    def serve(self) -> Iterator["HalfOpenProxy"]:
+        """Serve until the context ends."""
+        passing_on = self._serve
+
+        class Connection(BaseRequestHandler):
+            def handle(self) -> None:
+                passing_on(self.request)
+
+        with ThreadingTCPServer(("127.0.0.1", 0), Connection) as listener:
+            listener.daemon_threads = True
+            Thread(target=listener.serve_forever, args=(0.05,), daemon=True).start()
+            self.url = f"http://127.0.0.1:{listener.server_address[1]}"
+            try:
+                yield self
+            finally:
+                listener.shutdown()
+                self.drop_clients()
+                for server in self._held:
+                    _shut(server)
+                    server.close()
+
+
+def _pass_on(server: socket, client: socket) -> None:
+    """Pass on what a server sends, and read the rest of it when the client is gone."""
+    with suppress(OSError):
+        while data := server.recv(65536):
+            with suppress(OSError):
+                client.sendall(data)
+    _shut(client)
+
+
+def _shut(one: socket) -> None:
+    with suppress(OSError):
+        one.shutdown(SHUT_RDWR)

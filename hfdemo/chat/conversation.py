@@ -67,8 +67,9 @@ class Conversation:
         return path[-1] if path and path[-1].role == "assistant" else None
 
     def last_reply_to(self, question: Turn) -> Turn | None:
-        """Return the last of the whole replies to a question; None if there is none."""
-        return next((turn for turn in reversed(self.turns) if turn.parent == question.id and turn.receipt), None)
+        """Return the last reply to a question of which anything is there, whole or not; None if there is none."""
+        replies = (turn for turn in reversed(self.turns) if turn.parent == question.id)
+        return next((turn for turn in replies if turn.content or turn.thought), None)
 
     def add(self, role: Role, content: str) -> "Conversation":
         """Return the conversation with a new turn behind the head, which becomes the head."""

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -240,20 +241,23 @@ class ChatPage(BareChatInterface):
             asked, reply = kept.question, kept.reply
             if asked is None or (reply and reply.receipt):
                 return
+            answer = self._answering.find(asked.id, str(visitor.session_hash))
             if reply:
+                if answer:  # the page has none of a reply that comes
+                    reply = replace(reply, receipt=answer.earlier)
+                    kept = kept.put(reply)
                 turn = PageTurn(kept, kept.at(asked.id), goes_on=reply)
             elif other := kept.last_reply_to(asked):  # it is shown again if the retry came to nothing
                 turn = PageTurn(kept.at(other.id), kept.at(asked.id))
             else:
                 turn = PageTurn(kept.at(asked.parent), kept.at(asked.id), draft=asked.content)
             view = TurnView(turn, self._answering.status, spoken)
-            answer = self._answering.find(asked.id, str(visitor.session_hash))
             if answer is None:
                 yield *view.at_rest(), key
                 return
             async with aclosing(follow(answer, view)) as updates:
                 async for update in updates:
-                    yield *update, key
+                    yield *update, key or answer.cache_key  # this may be another session
 
     def _undo(self, conversation: object, language: object) -> tuple[Any, ...]:
         """Take the last message back into the box, before what is being typed there."""

@@ -94,6 +94,7 @@ SCRIPT_WORDS = (
     "theme_system",
     "to_end",
     "undo",
+    "unexpected",
     "unknown_in_address",
 )
 """What the scripts say by themselves."""
@@ -149,7 +150,8 @@ def create_page(
         page.load(None, None, sidebar, js=OPEN_SETTINGS)
         opened = page.load(None, None, [controls.language, chat.conversation, *controls.inputs], js=OPEN_PAGE)
         drawn = opened.then(chat.draw, [chat.conversation, controls.language], chat.drawn, **UNQUEUED)
-        drawn.then(None, None, None, js=RESUME)
+        for end in (drawn.success, drawn.failure):
+            end(None, None, None, js=RESUME)
         status.show_after(drawn.then(show_starters, controls.language, chat.chatbot, **UNQUEUED))
         status.in_use.change(show_starters, controls.language, chat.chatbot, **UNQUEUED)
         controls.language.input(None, controls.language, None, js=CHANGE_LANGUAGE)

@@ -44,6 +44,11 @@ class PageTurn:
     goes_on: Turn | None = None
     """The reply that is to go on."""
 
+    @property
+    def earlier(self) -> Receipt | None:
+        """The receipt of what there is of the reply that is to go on; None if it has none."""
+        return self.goes_on.receipt if self.goes_on else None
+
 
 class TurnView:
     """What the page shows of one turn, as the outputs of its event.
@@ -63,7 +68,7 @@ class TurnView:
         self._new = Turn(new_id(), turn.asked.head, "assistant", "")
         self._text = self._thought = ""
         self._began = time.monotonic()
-        self._thought_before_s = turn.goes_on.receipt.thought_s if turn.goes_on and turn.goes_on.receipt else 0.0
+        self._thought_before_s = turn.earlier.thought_s if turn.earlier else 0.0
         self._thought_s = self._thought_before_s
         self._kept_at = 0.0
 
@@ -83,9 +88,10 @@ class TurnView:
         self.add(delta)
         data = gr.skip()
         interval_s = KEPT_S + KEPT_S_PER_TURN * len(self.turn.asked.turns)
-        if self._so_far.content and time.monotonic() - self._kept_at > interval_s:
+        reply = self._so_far
+        if (reply.content or reply.thought) and time.monotonic() - self._kept_at > interval_s:
             self._kept_at = time.monotonic()
-            data = to_data(self._with_reply(self._so_far))
+            data = to_data(self._with_reply(reply))
         return gr.skip(), gr.skip(), self._latest(delta), data, gr.skip(), self._meter(delta.used_tokens)
 
     def add(self, delta: Delta) -> None:
@@ -100,9 +106,9 @@ class TurnView:
         Raises:
             GenerationFailed: the model's turn ended without a word.
         """
-        reply, before = self._so_far, self.turn.goes_on
-        if before and before.receipt:
-            receipt = receipt.after(before.receipt)
+        reply = self._so_far
+        if self.turn.earlier:
+            receipt = receipt.after(self.turn.earlier)
         if not self._text and not self._thought:
             if receipt.finish_reason in ("end_of_turn", "max_new_tokens"):  # the latter, of half a character
                 raise GenerationFailed("empty_reply")
@@ -192,7 +198,7 @@ async def stream_turn(
     request = replace(request_of(turn.asked.path, options), cache_key=key, access_token=access_token)
     if goes_on := turn.goes_on:
         request = replace(request, reply_start=goes_on.content, thought_start=goes_on.thought, continues=True)
-    answer = answering.answer(request, visitor, address, turn=turn.asked.head or "")
+    answer = answering.answer(request, visitor, address, turn.asked.head or "", turn.earlier)
     async with aclosing(follow(answer, view)) as updates:
         async for update in updates:
             yield *update, key

@@ -3,11 +3,12 @@
 import os
 import signal
 
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from hfdemo.words import say
 from tests.e2e.conftest import ChatPage
 from tests.e2e.kept import WORDS, replies, turns, wait_for_words
+from tests.proxy import HalfOpenProxy
 
 DOT = "getComputedStyle(document.querySelector('#status .stage'), '::before').color"
 
@@ -99,6 +100,47 @@ def test_a_lost_connection_is_not_a_stop(counting, server):
     assert replies(counting) == [WORDS[:30]]
 
 
+def test_a_reply_is_whole_and_can_be_stopped_where_the_server_has_not_heard_that_a_connection_broke(
+    scripted, page: Page
+):
+    chat = ChatPage(page)
+    scripted.engine.enqueue(*[piece for word in WORDS for piece in (f"{word} ", 0.05)])
+    with HalfOpenProxy(scripted.url).serve() as proxy:
+        chat.open(proxy.url)
+        chat.send("go")
+        wait_for_words(chat, 3)
+        proxy.drop_clients()
+        expect(chat.replies.last).to_contain_text(" ".join(WORDS[:30]))
+        chat.stop_button.click()
+        page.wait_for_function("hfdemo.openTurn() === null")
+        reply = turns(chat)[-1]
+        assert reply["receipt"]["finish_reason"] == "stopped"
+        words = reply["content"].split()
+        assert words == WORDS[: len(words)]
+        chat.send("more")
+        chat.wait_for_reply()
+    before, after = scripted.engine.requests
+    assert before.cache_key == after.cache_key, "what the model has read of the chat is found again"
+
+
+def test_nothing_is_sent_before_a_reply_that_comes_is_shown_again(counting, server):
+    counting.send("15")
+    wait_for_words(counting, 3)
+    server.wait()
+    counting.box.fill("2")
+    counting.page.wait_for_timeout(400)
+    counting.page.route("**/gradio_api/run/**", lambda route: None)  # what draws the chat waits
+    counting.page.reload()
+    expect(counting.box).to_have_value("2")
+    counting.box.press("Enter")
+    counting.page.unroute("**/gradio_api/run/**")
+    expect(counting.stop_button).to_be_visible()
+    server.go_on()
+    counting.wait_for_reply()
+    assert replies(counting) == [WORDS[:15]]
+    expect(counting.box).to_have_value("2")
+
+
 def test_where_the_chat_cant_be_reached_a_page_says_what_to_do_and_opens_it_again(counting, server):
     counting.page.evaluate("hfdemo.changeLanguage('ko')")
     counting.page.wait_for_function("navigator.serviceWorker.controller !== null")
@@ -122,11 +164,25 @@ def test_where_the_chat_cant_be_reached_a_page_says_what_to_do_and_opens_it_agai
     assert counting.wait_for_reply() == "3 messages"
 
 
+OTHER_PAGE = "<!doctype html><form id=form></form>"
+
+
 def test_a_page_whose_session_has_ended_is_loaded_again_and_shows_the_form(server, browser: Browser):
     page = browser.new_context(service_workers="block").new_page()
     ChatPage(page).open(server.url)
-    form = "<!doctype html><form id=form></form>"
     page.route("**/gradio_api/app_id", lambda route: route.fulfill(status=401, json={}))
-    page.route(page.url, lambda route: route.fulfill(content_type="text/html", body=form))
+    page.route(page.url, lambda route: route.fulfill(content_type="text/html", body=OTHER_PAGE))
     page.evaluate("dispatchEvent(new Event('offline'))")
+    expect(page.locator("#form")).to_be_attached()
+
+
+def test_a_page_that_slept_while_the_server_got_another_version_is_loaded_again(server, browser: Browser):
+    page = browser.new_context(service_workers="block").new_page()
+    ChatPage(page).open(server.url)
+    page.evaluate("hfdemo.ping()")
+    page.route("**/gradio_api/app_id", lambda route: route.fulfill(json={"app_id": 1}))
+    page.evaluate("hfdemo.ping()")  # it was started again, and serves the same page
+    page.route("**/gradio_api/app_id", lambda route: route.fulfill(json={"app_id": 2}))
+    page.route(page.url, lambda route: route.fulfill(content_type="text/html", body=OTHER_PAGE))
+    page.evaluate("void hfdemo.ping()")
     expect(page.locator("#form")).to_be_attached()

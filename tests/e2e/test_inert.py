@@ -271,6 +271,30 @@ def test_a_reply_that_is_only_thought_is_copied_as_thought(scripted, scripted_ch
     assert copied_by_button(scripted_chat.page) == "Hm *a*."
 
 
+def test_while_a_reply_comes_the_last_answer_is_copied_and_a_message_as_it_was_typed(scripted, scripted_chat):
+    page = scripted_chat.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    copied = "hfdemo.copyLastReply().then(() => navigator.clipboard.readText())"
+    scripted.engine.enqueue("A *first* answer")
+    scripted_chat.send("one")
+    scripted_chat.wait_for_reply()
+    scripted.engine.enqueue(30.0)
+    scripted_chat.send("  two\x1b\t")
+    expect(page.locator("#latest .bot-row")).to_contain_text(say("status.reading"))
+    assert page.evaluate(copied) == "A *first* answer"
+    page.locator("#latest .message-buttons button[data-copy]").first.click(force=True)
+    expect(page.locator("#latest .message-buttons .copied")).to_have_count(1)
+    assert page.evaluate("navigator.clipboard.readText()") == "  two\x1b\t"
+    scripted_chat.stop_button.click()
+    scripted_chat.wait_for_reply()
+    scripted.engine.enqueue("<think>Hm.</think>", "begun", 30.0)
+    scripted_chat.send("three")
+    expect(page.locator("#latest")).to_contain_text("begun")
+    page.locator("#latest .thought-group .title").click()
+    expect(page.locator("#latest .thought-group .content")).to_contain_text("Hm.")
+    assert page.evaluate(copied) == "begun"
+
+
 def test_code_is_copied_as_it_was_written(scripted, scripted_chat):
     page = scripted_chat.page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])

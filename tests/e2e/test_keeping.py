@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, expect
 from hfdemo.words import say
 from tests.e2e.conftest import ChatPage
 from tests.e2e.kept import KEPT_CHATS, STORED, WORDS, ask, new_tab, replies, turns, wait_for_words
+from tests.fakes import RECEIPT
 
 NO_ROOM = """const { setItem } = Storage.prototype;
     Storage.prototype.setItem = function (key, text) {
@@ -158,7 +159,7 @@ def test_what_was_kept_is_checked_before_it_is_drawn(counting):
     assert counting.wait_for_reply()
 
 
-def test_a_reply_that_was_cut_can_go_on_after_a_reload(counting):
+def test_a_reply_that_was_cut_can_go_on_after_a_reload(counting, server):
     counting.send("40")
     wait_for_words(counting, 3)
     counting.stop_button.click()
@@ -168,8 +169,14 @@ def test_a_reply_that_was_cut_can_go_on_after_a_reload(counting):
     counting.page.reload()
     expect(counting.page.locator("#meter")).to_contain_text("40")
     counting.page.locator("#continue").click()
+    wait_for_words(counting, 10)
+    server.wait()
+    counting.page.reload()
+    expect(counting.stop_button).to_be_visible()
+    server.go_on()
     counting.wait_for_reply()
     assert replies(counting) == [WORDS[:40]]
+    assert turns(counting)[-1]["receipt"]["new_tokens"] == 2 * RECEIPT.new_tokens, "of both parts"
 
 
 def test_what_the_address_asks_stands_before_the_draft_that_was_there(counting):
@@ -203,6 +210,26 @@ def test_what_is_too_long_to_be_kept_takes_no_chats_room(counting, is_new):
     assert counting.page.evaluate(KEPT_TEXTS) == "1,2,3"
 
 
+def test_a_chat_whose_draft_finds_no_room_is_kept_once_also_after_a_reload(counting):
+    no_room = """const { setItem } = Storage.prototype;
+        Storage.prototype.setItem = function (key, text) {
+            const isFull = this === localStorage && text.includes("half a th");
+            if (isFull) throw new DOMException("full", "QuotaExceededError");
+            setItem.call(this, key, text);
+        };"""
+    ask(counting, "1")
+    counting.page.evaluate(f"() => {{ {no_room} }}")
+    counting.page.add_init_script(f"{{ {no_room} }}")
+    counting.box.fill("half a th")
+    expect(counting.line).to_have_text(say("page.kept_for_tab"))
+    counting.page.reload()
+    expect(counting.box).to_have_value("half a th")
+    expect(counting.line).to_have_text(say("page.kept_for_tab"))
+    counting.box.fill("half a thought")
+    counting.page.wait_for_timeout(400)
+    assert counting.page.evaluate(KEPT_TEXTS) == "1"
+
+
 def test_what_was_typed_in_a_new_chat_is_found_again_among_the_others(counting):
     ask_in_new_chats(counting, "1")
     counting.page.locator("#new-chat").click()
@@ -232,6 +259,8 @@ def test_where_only_the_tab_keeps_chats_the_settings_lead_from_one_to_another(sc
         scripted.engine.enqueue(f"about {question}")
         chat.send(question)
         chat.wait_for_reply()
+        page.reload()
+        expect(chat.replies).to_have_count(1)
         expect(chat.line).to_have_text(say("page.kept_for_tab"))
         page.locator("#new-chat").click()
         expect(chat.replies).to_have_count(0)

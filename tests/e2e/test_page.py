@@ -148,8 +148,14 @@ def test_language_can_be_switched_and_the_chat_stays(scripted, scripted_chat):
     page.get_by_label("한국어").click()
     expect(scripted_chat.box).to_have_attribute("placeholder", "메시지를 입력하세요")
     expect(scripted_chat.users.first).to_contain_text("keep")
+    spoken: list[tuple[str, str]] = []
+    page.on("request", lambda sent: spoken.append((sent.url, sent.headers.get("accept-language", ""))))
     scripted_chat.send("둘째")
     scripted_chat.wait_for_reply()
+    assert [language for url, language in spoken if "/queue/join" in url] == ["ko"], "what is refused is said so"
+    said_by_gradio = '<p class="toast-body"><span class="toast-message-text">Server stopped unexpectedly.</span></p>'
+    page.evaluate("(html) => document.body.insertAdjacentHTML('beforeend', html)", said_by_gradio)
+    expect(scripted_chat.line).to_have_text(say("page.unexpected", "ko"))
     assert said(scripted.engine)[-1] == (
         Message("user", "  keep\tthis <b>\n"),
         Message("assistant", "ok"),

@@ -64,11 +64,13 @@ def test_stop_ends_also_the_reply_to_a_message_that_comes_to_the_server_behind_i
     assert scripted.engine.stopped == [True]
 
 
-def test_nothing_is_sent_beside_a_starter(counting):
+def test_nothing_is_sent_beside_a_starter_and_what_was_refused_is_said_no_more(counting):
+    counting.page.evaluate("hfdemo.sayOverBox('It was refused.')")
     is_locked = "document.querySelector('#transcript button.example').click(), hfdemo.isReplying()"
     assert counting.page.evaluate(is_locked) is True
     counting.wait_for_reply()
     expect(counting.users).to_have_count(1)
+    expect(counting.line).to_have_text("")
 
 
 def test_a_reply_is_read_out_once(counting):

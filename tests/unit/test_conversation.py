@@ -49,6 +49,17 @@ def test_another_try_is_a_sibling_and_nothing_is_deleted():
     assert len(second.turns) == 5 and said(second.at(first.head)) == ["Hi", "Hello", "More", "Sure"]
 
 
+@pytest.mark.parametrize(("content", "thought"), [("Of cour", ""), ("", "Hm."), ("Of course", "Hm.")])
+def test_the_last_reply_to_a_question_is_the_last_of_which_anything_is_there(content, thought):
+    first = two_turns()
+    question = first.question
+    assert question is not None
+    assert first.at(question.id).last_reply_to(question) == first.reply
+    other = Turn(new_id(), question.id, "assistant", content, thought)
+    nothing = Turn(new_id(), question.id, "assistant", "")
+    assert first.put(other).put(nothing).last_reply_to(question) == other
+
+
 def test_another_wording_is_a_sibling_too():
     first = two_turns()
     question = first.question

@@ -272,13 +272,14 @@ def test_a_reply_that_is_all_thought_stays():
     assert page.can_continue is True
 
 
-def test_the_browser_gets_a_long_reply_as_data_while_it_comes(monkeypatch):
+@pytest.mark.parametrize(("half", "content", "thought"), [("half", "half", ""), ("<think>Hm.</think>", "", "Hm.")])
+def test_the_browser_gets_a_long_reply_as_data_while_it_comes(monkeypatch, half, content, thought):
     monkeypatch.setattr(turn_module, "KEPT_S", -1.0)
     engine = ScriptedEngine()
-    engine.enqueue("half", 5.0, "whole")
+    engine.enqueue(half, 5.0, "whole")
     page = run(engine, asked(), at_most=3)
-    assert [turn.content for turn in page.conversation.path] == ["Hi", "half"]
-    assert page.conversation.path[-1].receipt is None
+    question, reply = page.conversation.path
+    assert (question.content, reply.content, reply.thought, reply.receipt) == ("Hi", content, thought, None)
 
 
 def test_what_is_waited_for_is_said():

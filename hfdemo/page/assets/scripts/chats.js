@@ -67,9 +67,12 @@
     shown = own.text ? null : hfdemo.openTurn(chat.conversation);
     if (!own.text && !chat.conversation.turns.length) chat.lent = {}; // there is no chat to which it was lent
     content = contentOf(chat);
-    lasts = chat.text;
-    since = lasts && sign();
-    if (lasts) write(tab, CHAT, lasts);
+    const there = read(lasting?.getItem(CHAT + id));
+    const isThere = Boolean(there.text) && there.at === chat.at; // what there was room for
+    if (chat.text) keptAs = isThere && there.draft === chat.draft ? "lasting" : "tab";
+    lasts = isThere ? there.text : chat.text;
+    since = chat.text && sign();
+    if (chat.text) write(tab, CHAT, chat.text);
     isOpen = true;
     return chat;
   };

@@ -112,8 +112,12 @@
   // A starter is sent as it is clicked.
   document.addEventListener("click", (event) => {
     if (!event.target.closest?.("#transcript button.example")) return;
-    if (hfdemo.isReplying()) event.stopImmediatePropagation();
-    else locked = true;
+    if (hfdemo.isReplying()) {
+      event.stopImmediatePropagation();
+      return;
+    }
+    locked = true;
+    hfdemo.sayOverBox("");
   }, true);
   hfdemo.send = () => {
     const text = area().value;

@@ -3,13 +3,14 @@
   const { hfdemo } = window;
   // Copies of a message have the text as it was written, from the conversation and not from what is drawn.
   const COPY = "#transcript .copy-code, #transcript .message-buttons button[data-copy]";
-  const drawnText = (row) => row.querySelector(".message:not(.thought) :is(.typed, .message-content)")?.innerText ?? "";
+  const drawnText = (row, part) => row.querySelector(part)?.innerText ?? "";
   const written = (row) => {
     const role = row.matches(".user-row") ? "user" : "assistant";
     const rows = [...document.querySelectorAll(`#transcript .message-row.${row.matches(".user-row") ? "user" : "bot"}-row`)];
-    const coming = hfdemo.isReplying() && row === rows.at(-1); // what is kept of it is older than what is drawn
+    // What is kept of a reply that comes is older than what is drawn.
+    const coming = role === "assistant" && hfdemo.isReplying() && row === rows.at(-1);
     const turn = coming ? null : hfdemo.path().filter((each) => each.role === role)[rows.indexOf(row)];
-    return turn ? turn.content || turn.thought : drawnText(row);
+    return turn ? turn.content || turn.thought : drawnText(row, ".message-content:not(.thought-group *)");
   };
   const copyByCommand = (text) => { // where there is no clipboard for scripts: on plain http, or refused
     const area = Object.assign(document.createElement("textarea"), { value: text, readOnly: true });
@@ -26,7 +27,9 @@
     if (!button) return;
     event.stopImmediatePropagation(); // Gradio would copy what is drawn, and show a tick in any case
     const code = button.closest(".code-box")?.querySelector("code");
-    const copied = await copy(code ? code.textContent : written(button.closest(".message-row") ?? button.closest(".message-buttons").previousElementSibling));
+    const row = button.closest(".message-row") ?? button.closest(".message-buttons").previousElementSibling;
+    const text = code?.textContent ?? (written(row) || drawnText(row, ".message-content")); // the latter is its thought
+    const copied = await copy(text);
     hfdemo.sayBriefly(copied ? "" : hfdemo.say("copy_refused"));
     if (!copied) return;
     button.classList.add("copied");
@@ -72,7 +75,8 @@
   });
 
   hfdemo.copyLastReply = async () => {
-    const row = [...document.querySelectorAll("#transcript .message-row.bot-row")].at(-1);
+    const rows = [...document.querySelectorAll("#transcript .message-row.bot-row")];
+    const row = rows.findLast(written); // of one that comes there may be nothing yet
     if (row) hfdemo.sayBriefly(hfdemo.say((await copy(written(row))) ? "copied" : "copy_refused"));
   };
 })();

@@ -29,6 +29,7 @@
     const kept = hfdemo.openChat();
     const settings = hfdemo.openSettings(kept, address);
     hfdemo.conversation = kept.conversation;
+    if (hfdemo.openTurn()) hfdemo.lockAgain(); // until it is resumed
     hfdemo.lookForDirection(kept.conversation, kept.draft);
     hfdemo.drawChats();
     const asked = address.get("q");

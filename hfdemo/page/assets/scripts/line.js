@@ -22,14 +22,21 @@
     else begin();
   };
 
-  // What Gradio says in a box over the page moves into the line. Its own words for a message that the server did not
-  // take are in English and say nothing of what to do; all others are ours.
-  const NOT_TAKEN = /^(This application is currently busy|Connection errored out|Queue is full|Could not parse server response|Failed to fetch)/;
+  // What Gradio says in a box over the page moves into the line. Its own words are in English and say nothing of what to
+  // do; all others are ours.
+  const GRADIOS = {
+    not_taken: /^(This application is currently busy|Connection errored out|Queue is full|Could not parse server response|Failed to fetch)/,
+    unexpected: /^(An Unexpected Error Occurred|Server stopped unexpectedly)/,
+  };
+  const inOurWords = (text) => {
+    const ours = Object.keys(GRADIOS).find((word) => GRADIOS[word].test(text));
+    return ours ? hfdemo.say(ours) : text;
+  };
   const takeToasts = () => {
     for (const message of document.querySelectorAll(".toast-body .toast-message-text:not([data-taken])")) {
       message.dataset.taken = "";
       const text = message.textContent.trim();
-      if (text && hfdemo.connected) hfdemo.sayOverBox(NOT_TAKEN.test(text) ? hfdemo.say("not_taken") : text);
+      if (text && hfdemo.connected) hfdemo.sayOverBox(inOurWords(text));
     }
   };
   new MutationObserver((changes) => {
