@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from huggingface_hub import HfApi, SpaceHardware
 
+from hfdemo.commands.login import run_with_token
 from hfdemo.commands.terminal import ask_unseen, exit_status, prepare_terminal
 from hfdemo.environment import APP, ROOT
 from hfdemo.errors import HfdemoError, PublishError
@@ -84,7 +85,8 @@ def run(options: PublishOptions, language: Language | None) -> int:
     try:
         if not APP.exists():
             raise PublishError("publish_no_project")
-        problems = _Publishing(options, language, os.environ).run()
+        platform = find_platform(os.environ)
+        problems = run_with_token(lambda: _Publishing(options, language, os.environ).run(), platform, language)
     except HfdemoError as error:
         _print("✗", error.text(language))
         return exit_status(error)

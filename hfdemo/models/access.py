@@ -16,15 +16,13 @@ from hfdemo.errors import ModelLoadError
 from hfdemo.models.explain import explain_load_error, gated_error
 from hfdemo.models.hub_private import constants
 from hfdemo.models.integrity import named_weights, weight_files
+from hfdemo.models.saved_token import token_source
 from hfdemo.models.source import HubModel
-from hfdemo.models.tokens import check_token, token_source
+from hfdemo.models.tokens import ANSWERS_WITHIN_S, check_token
 from hfdemo.settings import Platform
 
 TRY_AGAIN_AFTER_S = 1.0
 """When it is busy, the Hub sometimes answers 401 to a request without a token for a public model."""
-
-ANSWERS_WITHIN_S = 20.0
-"""How long the Hub may take to say what it knows of a model; its client would wait for ever."""
 
 WRITES_TEXT = "text-generation"
 """The Hub's word for what a chat needs."""
@@ -43,7 +41,7 @@ def ask_hub(source: HubModel, platform: Platform) -> ModelInfo:
         # Not every question can be given a time limit, nor can looking up a host name: so they have
         # a thread of their own.
         return in_thread(lambda: _ask(source, platform), "hub-question").result(ANSWERS_WITHIN_S)
-    except TimeoutError:
+    except (TimeoutError, json.JSONDecodeError):  # here nothing but the Hub's answers is read
         raise ModelLoadError("hub_unreachable_for", model=source.name, endpoint=constants.ENDPOINT) from None
     except Exception as error:
         raise explain_load_error(error, source, platform) from None

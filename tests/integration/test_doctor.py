@@ -456,6 +456,7 @@ def test_ctrl_c_at_the_question_lets_the_terminal_show_again_what_is_typed(at_te
 
 COLAB = """
 import builtins, sys, types
+from importlib.machinery import ModuleSpec
 
 class Shell:
     def __str__(self):
@@ -480,6 +481,7 @@ google, colab = types.ModuleType("google"), types.ModuleType("google.colab")
 colab.userdata = types.SimpleNamespace(
     get=get, NotebookAccessError=NotebookAccessError, SecretNotFoundError=SecretNotFoundError
 )
+google.__spec__, colab.__spec__ = (ModuleSpec(name, None) for name in ("google", "google.colab"))  # others look
 errors = types.ModuleType("google.colab.errors")
 errors.Error = type("Error", (Exception,), {})
 sys.modules |= {"google": google, "google.colab": colab, "google.colab.errors": errors}

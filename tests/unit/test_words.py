@@ -83,7 +83,12 @@ def computed_keys() -> set[str]:
     return {
         *(f"colab.{key}" for key in notebook),
         *(f"page.{key}" for key in SCRIPT_WORDS),
-        *(f"advice.{topic}_{place}" for topic in ("set_token", "new_token", "other_token", "disk") for place in places),
+        *(
+            f"advice.{topic}_{place}"
+            for topic in ("set_token", "new_token", "other_token", "disk")
+            for place in places
+        ),
+        *("advice.new_token_variable", "advice.other_token_variable", "advice.publish_asks"),
         *(f"advice.{template}" for template in ("other_template", "no_template")),
         *(
             "advice.hides_hub",
