@@ -65,7 +65,8 @@ def _examine(named: str | None, settings: Settings, language: Language) -> None:
     _say(f"✓ {_account(settings, language)}")
     source = source or choose_model(named, machine.has_gpu)
     if isinstance(source, EmbeddedModel):
-        raise ModelLoadError(source.reason.key, "demo_instead", command=own_command(), **source.reason.fields)
+        advice = "demo_instead_offline" if source.reason.key == "hub_offline_mode" else "demo_instead"
+        raise ModelLoadError(source.reason.key, advice, command=own_command(), **source.reason.fields)
     checked = check_model(source, settings, machine)
     _say(f"✓ {say('doctor.model', language, model=source.name)}")
     _say(table(checked.plan, language))

@@ -190,7 +190,7 @@ def check_for_space(source: HubModel, packages: Collection[str], platform: Platf
         return False
     if is_adapter(names):
         return True
-    check_kind(source.name, names, config, allow_pickle=False, task=info.pipeline_tag or "")
+    check_kind(source.name, names, config, allow_pickle=False, task=info.pipeline_tag or "", place=source.place)
     refuse_impossible_numbers(config, "config.json", source.name)
     _refuse_without_tokenizer(source.name, names)
     try:
@@ -276,7 +276,7 @@ def _facts_on_hub(source: HubModel, settings: Settings, machine: Machine) -> tup
         if is_adapter(sizes):
             raise AdapterRepository
         config = read_config(source) if "config.json" in sizes else {}
-        check_kind(source.name, list(sizes), config, settings.allow_pickle, info.pipeline_tag or "")
+        check_kind(source.name, list(sizes), config, settings.allow_pickle, info.pipeline_tag or "", source.place)
         refuse_impossible_numbers(config, "config.json", source.name)
         check_quantization(source.name, config, machine)
         if weight_files(sizes, settings.allow_pickle, named_weights(config)) is None:

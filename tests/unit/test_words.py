@@ -95,6 +95,7 @@ def computed_keys() -> set[str]:
             "advice.name_inner",
             "advice.name_the_folder",
             "advice.demo_instead",
+            "advice.demo_instead_offline",
             "advice.name_the_gguf",
         ),
         *(f"advice.gpu_{more}" for more in ("sign_in", "pro", "credits")),
