@@ -51,7 +51,7 @@ from hfdemo.models.machine import look_at_machine
 from hfdemo.models.plan import Machine, ModelFacts, Plan, make_plan, usual_facts
 from hfdemo.models.plan_text import gigabytes_text
 from hfdemo.models.pretrained import load_config
-from hfdemo.models.quantizers import check_quantization, check_quantization_packages, quantization_method
+from hfdemo.models.quantizers import check_quantization, check_quantization_for_space, quantization_method
 from hfdemo.models.source import AdapterModel, EmbeddedModel, HubModel, LocalModel, ModelSource
 from hfdemo.models.tensors import check_tensors, refuse_missing_modules, refuse_unmakeable
 from hfdemo.settings import Platform, Settings
@@ -171,7 +171,7 @@ def check_for_space(source: HubModel, packages: Collection[str], platform: Platf
 
     Args:
         source: the model.
-        packages: the names of the packages that the Space will have.
+        packages: the canonical names of the packages that the Space will have.
         platform: where this runs.
 
     Raises:
@@ -197,7 +197,7 @@ def check_for_space(source: HubModel, packages: Collection[str], platform: Platf
         refuse_unmakeable(source.name, config)
     except Exception as error:
         raise explain_load_error(error, source, platform) from None
-    check_quantization_packages(source.name, config, lambda _, package: package.partition("[")[0] in packages)
+    check_quantization_for_space(source.name, config, packages)
     return False
 
 
