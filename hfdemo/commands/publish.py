@@ -37,7 +37,7 @@ from hfdemo.publish.space import (
     upload,
     variables_of,
 )
-from hfdemo.settings import CREDIT_SCOPE, Settings, find_platform
+from hfdemo.settings import CREDIT_SCOPE, Settings, find_platform, read_password
 from hfdemo.words import Language, language_of_terminal, say, texts
 
 LEAST_ANSWER_S = 60.0
@@ -332,15 +332,14 @@ class _Publishing:
         left_s = self._options.wait_s - (time.monotonic() - started)
         patience_s = max(left_s, min(LEAST_ANSWER_S, self._options.wait_s))
         names = {*self._there, *self._secrets}
-        password = self._secrets.get("HFDEMO_PASSWORD") or self._environ.get("HFDEMO_PASSWORD", "").strip()
-        password = password if "HFDEMO_PASSWORD" in names else ""
+        password = read_password({**self._environ, **self._secrets}) if "HFDEMO_PASSWORD" in names else None
         asks = self._scopes is not None or names & {"HFDEMO_PASSWORD", "HFDEMO_USERS"}
         if asks and not password:
             sees_sign_in(target.repo_id, min(OPENING_S, patience_s))
             self._tell("✓", "answered_sign_in")
         else:
             self._tell("…", "asking")
-            answer = ask_space(target.repo_id, self._language, patience_s, password or None)
+            answer = ask_space(target.repo_id, self._language, patience_s, password)
             self._tell("✓", "answered", answer=answer)
         self._tell("✓", "address", page=self._page(target.repo_id))
 

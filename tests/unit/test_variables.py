@@ -141,6 +141,22 @@ def test_a_path_of_nothing_is_none_and_an_address_stays():
     assert mended(GRADIO_ROOT_PATH=address) == {"GRADIO_ROOT_PATH": address}
 
 
+@pytest.mark.parametrize(
+    "name", ["HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ASSETS_CACHE", "XDG_CACHE_HOME", "HF_ENDPOINT"]
+)
+def test_a_folder_or_a_mirror_of_nothing_is_none(name):
+    for written in ("", " "):
+        assert mended(**{name: written}) == {}
+    assert mended(**{name: "https://a b\r"}) == {name: "https://a b"}
+
+
+@pytest.mark.parametrize(
+    "written", ["hf-mirror.com", '"https://hf-mirror.com"', " https://hf-mirror.com\r", "'hf-mirror.com'"]
+)
+def test_the_address_of_a_mirror_gets_its_scheme(written):
+    assert mended(HF_ENDPOINT=written) == {"HF_ENDPOINT": "https://hf-mirror.com"}
+
+
 def test_an_empty_port_or_host_is_none():
     assert mended(GRADIO_SERVER_PORT=" ", GRADIO_NUM_PORTS="", GRADIO_SERVER_NAME=" ") == {}
     assert mended(GRADIO_SERVER_NAME=" 127.0.0.1\n") == {"GRADIO_SERVER_NAME": "127.0.0.1"}

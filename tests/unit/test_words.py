@@ -97,6 +97,7 @@ def computed_keys() -> set[str]:
             "advice.demo_instead",
             "advice.demo_instead_offline",
             "advice.name_the_gguf",
+            "advice.name_without_tag",
         ),
         *(f"advice.gpu_{more}" for more in ("sign_in", "pro", "credits")),
         *("doctor.template", "doctor.no_template"),
