@@ -64,8 +64,10 @@ def _run_chosen(chosen: argparse.Namespace, arguments: list[str] | None) -> int:
         return environment.start(_runs_elsewhere(variables), variables)
     if chosen.command == "test":
         return environment.test(chosen.pytest)
-    if environment.is_elsewhere():
-        return environment.run_command(sys.argv[1:] if arguments is None else arguments, _runs_elsewhere({}))
+    named = {"HFDEMO_MODEL": chosen.model} if chosen.model else {}
+    page_only = chosen.command in ("check", "doctor") and _runs_elsewhere(named)
+    if environment.is_elsewhere(page_only):
+        return environment.run_command(sys.argv[1:] if arguments is None else arguments, page_only)
     return _run_command(chosen)
 
 

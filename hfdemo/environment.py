@@ -14,6 +14,7 @@ import sys
 import venv
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from hfdemo.interrupt import hold_interrupts
@@ -28,6 +29,8 @@ TEST_REQUIREMENTS = ROOT / "tests" / "requirements.txt"
 
 PAGE_PACKAGES = ("gradio", "huggingface_hub")
 """What a page needs whose model runs elsewhere: a tenth of what is needed to run one."""
+MODEL_PACKAGES = ("psutil", "torch", "transformers")
+"""What a model needs besides that runs here."""
 
 
 def start(page_only: bool = False, variables: Mapping[str, str] | None = None) -> int:
@@ -56,15 +59,32 @@ def run_command(arguments: Sequence[str], page_only: bool = False) -> int:
     return _run_in_environment([APP_REQUIREMENTS], ["-m", "hfdemo", *arguments], PAGE_PACKAGES if page_only else ())
 
 
-def is_elsewhere() -> bool:
-    """Tell whether what the commands need is in the environment that `start` made, and not in this Python's own.
+def is_elsewhere(page_only: bool = False) -> bool:
+    """Tell whether what a command needs is in the environment that `start` makes, and not in this Python's own.
 
-    One library alone, as other programs bring it, may be of any version.
+    Outside of a virtual environment, libraries may be there that other programs brought, in any version.
     """
-    if any(importlib.util.find_spec(package) is None for package in PAGE_PACKAGES):
+    if not APP.exists():  # an installed package has what it requires
+        return False
+    wanted = PAGE_PACKAGES if page_only else (*PAGE_PACKAGES, *MODEL_PACKAGES)
+    if any(importlib.util.find_spec(package) is None for package in wanted):
         return True
     is_active = sys.prefix != sys.base_prefix
-    return not is_active and APP.exists() and _own_python().exists()
+    return not is_active and (_own_python().exists() or not all(map(_is_in_range, wanted)))
+
+
+def _is_in_range(package: str) -> bool:
+    """Tell whether this Python has a package in the range of versions that the requirements give."""
+    asked = re.search(rf"^{package}>=([\d.]+),<([\d.]+)$", APP_REQUIREMENTS.read_text("utf-8"), re.MULTILINE)
+    try:
+        found = _numbers(version(package))
+    except PackageNotFoundError:
+        return False
+    return asked is None or _numbers(asked[1]) <= found < _numbers(asked[2])
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", text)))
 
 
 def _run_in_environment(

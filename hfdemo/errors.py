@@ -83,15 +83,24 @@ def install_command(*packages: str) -> str:
     `start` runs one that isn't active, in `.venv` in the project's folder. It is named from there: pages show the
     command, and a whole path is nobody else's concern.
     """
-    python = sys.executable
-    if shutil.which("python") == python:
-        python = "python"
-    elif python.startswith(_PROJECT + os.sep):
-        python = os.path.relpath(python, _PROJECT)
-    if " " in python:
-        python = f'"{python}"'
+    python = _as_called("python", sys.executable)
     wanted = (f'"{package}"' if "[" in package else package for package in packages)  # some shells expand [...]
     return f"{python} -m pip install {' '.join(wanted)}"
+
+
+def hub_command() -> str:
+    """Return how people call the Hub's command line, `hf`: that of the Python that runs, if it has one."""
+    program = os.path.join(os.path.dirname(sys.executable), "hf.exe" if os.name == "nt" else "hf")
+    return _as_called("hf", program) if os.path.exists(program) else "hf"
+
+
+def _as_called(name: str, program: str) -> str:
+    """Return a program's name if the shell finds it by that, else its path, from the project's folder on."""
+    if shutil.which(name) == program:
+        return name
+    if program.startswith(_PROJECT + os.sep):
+        program = os.path.relpath(program, _PROJECT)
+    return f'"{program}"' if " " in program else program
 
 
 def own_command() -> str:

@@ -49,7 +49,10 @@ HERE_ONLY = ("", "localhost", "127.0.0.1", "::1", "[::1]")
 ANYWHERE = ("0.0.0.0", "::", "[::]")
 """Values of `GRADIO_SERVER_NAME` with which the page listens on every address of this machine."""
 
-_WITH_PROVIDER = re.compile(r"[\w.-]+/[\w.-]+:[a-z][a-z0-9-]*")
+_WITH_PROVIDER = re.compile(
+    r"[\w.-]+/[\w.-]+(?<![Gg][Gg][Uu][Ff]):(?!(?:latest|main|b?f16|f32|i?q\d[a-z0-9]*)$)[a-z][a-z0-9-]*"
+)
+"""A model at a provider; what other tools write behind a colon, tags and how weights are stored, is none."""
 
 PREFIX = "HFDEMO_"
 """What the names of hfdemo's own variables begin with."""
@@ -246,9 +249,10 @@ def refuse_variables(environ: Mapping[str, str]) -> None:
 
 
 def _read(environ: Mapping[str, str], defaults: Settings) -> Settings:
-    models = tuple(dict.fromkeys(_words(environ, "HFDEMO_MODELS")))
+    listed = (word.strip(COPIED_ALONG) for word in _words(environ, "HFDEMO_MODELS"))
+    models = tuple(dict.fromkeys(name for name in listed if name))
     return Settings(
-        model=environ.get("HFDEMO_MODEL", "").strip() or next(iter(models), None),
+        model=environ.get("HFDEMO_MODEL", "").strip(COPIED_ALONG) or next(iter(models), None),
         endpoint=_address(environ, "HFDEMO_ENDPOINT"),
         endpoint_key=_header(environ, "HFDEMO_ENDPOINT_KEY"),
         models=models,
@@ -265,14 +269,14 @@ def _read(environ: Mapping[str, str], defaults: Settings) -> Settings:
         chat_template=environ.get("HFDEMO_CHAT_TEMPLATE", "").strip() or None,
         allow_pickle=_one_of(environ, "HFDEMO_ALLOW_PICKLE", "0", ("0", "1")) == "1",
         idle_unload_s=_whole_number(environ, "HFDEMO_IDLE_UNLOAD_S", defaults.idle_unload_s, low=0, high=604_800),
-        system_prompt=environ.get("HFDEMO_SYSTEM_PROMPT", defaults.system_prompt),
+        system_prompt=_unquoted(environ.get("HFDEMO_SYSTEM_PROMPT", defaults.system_prompt)),
         time_limit_s=_whole_number(environ, "HFDEMO_TIME_LIMIT_S", defaults.time_limit_s, low=1, high=86_400),
         unread_s=_whole_number(environ, "HFDEMO_UNREAD_S", defaults.unread_s, low=0, high=3600),
         max_waiting=_whole_number(environ, "HFDEMO_MAX_WAITING", defaults.max_waiting, low=1, high=1000),
         messages_per_minute=_whole_number(
             environ, "HFDEMO_MESSAGES_PER_MINUTE", defaults.messages_per_minute, low=0, high=100_000
         ),
-        password=environ.get("HFDEMO_PASSWORD", "").strip() or None,
+        password=read_password(environ),
         users=_users(environ),
         api_keys=_api_keys(environ),
         allowed_users=_allowed_users(environ),
@@ -280,7 +284,7 @@ def _read(environ: Mapping[str, str], defaults: Settings) -> Settings:
         allowed_hosts=_hosts(environ),
         trusted_proxies=_proxies(environ),
         max_request_mb=_whole_number(environ, "HFDEMO_MAX_REQUEST_MB", defaults.max_request_mb, low=1, high=1024),
-        title=environ.get("HFDEMO_TITLE", "").strip() or defaults.title,
+        title=_unquoted(environ.get("HFDEMO_TITLE", "")).strip() or defaults.title,
         language=_language(environ, "HFDEMO_LANGUAGE") or language_of_terminal(environ),
         metrics=_one_of(environ, "HFDEMO_METRICS", defaults.metrics, get_args(Offered)),
         platform=(platform := find_platform(environ)),
@@ -367,6 +371,11 @@ def is_shared(environ: Mapping[str, str]) -> bool:
     return environ.get("GRADIO_SHARE", "").lower() == "true"
 
 
+def read_password(environ: Mapping[str, str]) -> str | None:
+    """Return the page's password; None if it has none."""
+    return _unquoted(environ.get("HFDEMO_PASSWORD", "")).strip() or None
+
+
 def _users(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     pairs = _pairs(environ, "HFDEMO_USERS")
     if not all(name and password for name, password in pairs) or len(dict(pairs)) < len(pairs):
@@ -393,10 +402,11 @@ def _pairs(environ: Mapping[str, str], name: str) -> tuple[tuple[str, str], ...]
 
 
 def _unquoted(text: str) -> str:
-    """Return a text without the quotes around it, which Docker takes from a file of variables as they are."""
-    text = text.strip()
-    quote = text[:1]
-    return text[1:-1] if quote in ("'", '"') and text.endswith(quote) and text.count(quote) == 2 else text
+    """Return a text without the one pair of quotes around all of it, which Docker takes from a file as they are."""
+    written = text.strip()
+    quote = written[:1]
+    is_quoted = quote in ("'", '"') and written.endswith(quote) and written.count(quote) == 2
+    return written[1:-1] if is_quoted else text
 
 
 def _allowed_users(environ: Mapping[str, str]) -> tuple[str, ...]:

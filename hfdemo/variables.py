@@ -41,24 +41,30 @@ NUMBER_VARIABLES = {
 
 ROOT_PATH = "GRADIO_ROOT_PATH"
 
-NONE_IF_EMPTY = (*NUMBER_VARIABLES, "GRADIO_SERVER_NAME", ROOT_PATH, "SSL_CERT_FILE")
-"""What a Compose file sets to nothing is as if it weren't set; Gradio would take it for a value."""
+ENDPOINT = "HF_ENDPOINT"
+FOLDERS = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ASSETS_CACHE", "XDG_CACHE_HOME")
+"""Where the Hub's client asks, and where it keeps things."""
+
+NONE_IF_EMPTY = (*NUMBER_VARIABLES, "GRADIO_SERVER_NAME", ROOT_PATH, "SSL_CERT_FILE", ENDPOINT, *FOLDERS)
+"""What a Compose file sets to nothing is as if it weren't set; libraries would take it for a value."""
 
 
 def sanitize_variables(environ: MutableMapping[str, str]) -> None:
     """Change the variables that libraries would stumble over.
 
-    Addresses of this machine are asked without a proxy, tokens lose what is around them, a path gets its slash, and an
-    empty value is none.
+    Addresses of this machine are asked without a proxy, tokens lose what is around them, a path gets its slash, an
+    address its scheme, and an empty value is none.
     """
     if ROOT_PATH in environ:
         environ[ROOT_PATH] = _root_path(environ[ROOT_PATH])
+    if ENDPOINT in environ:
+        environ[ENDPOINT] = _hub_address(environ[ENDPOINT])
     for name in NONE_IF_EMPTY:
         if name in environ:
             environ[name] = environ[name].strip()
             if not environ[name]:
                 del environ[name]
-    for name in (*PROXIES, "HF_ENDPOINT"):
+    for name in PROXIES:
         if name in environ:  # a file that was written on Windows ends its lines in two characters
             environ[name] = environ[name].strip()
     for name in NO_PROXIES:
@@ -83,6 +89,12 @@ def _root_path(written: str) -> str:
     if path.lower().startswith(("http://", "https://")):
         return path
     return f"/{path.strip('/')}" if path.strip("/") else ""
+
+
+def _hub_address(written: str) -> str:
+    """Return the address of a mirror of the Hub with its scheme, without which no client can ask it."""
+    address = written.strip(COPIED_ALONG)
+    return address if "://" in address or not address else f"https://{address}"
 
 
 def _listed(hosts: str) -> list[str]:

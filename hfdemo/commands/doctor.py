@@ -2,7 +2,6 @@
 
 import os
 import platform
-import sys
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -10,18 +9,15 @@ from typing import Any
 from hfdemo.commands.check import table, try_template
 from hfdemo.commands.cpu import cpu_line
 from hfdemo.commands.endpoint import endpoint_lines
-from hfdemo.commands.terminal import ask_unseen, exit_status, prepare_terminal, warn_of_variables
+from hfdemo.commands.login import run_with_token
+from hfdemo.commands.terminal import exit_status, prepare_terminal, warn_of_variables
 from hfdemo.errors import HfdemoError, ModelLoadError, own_command
-from hfdemo.interrupt import raise_on_interrupt
 from hfdemo.models.plan import Machine
 from hfdemo.models.plan_text import gigabytes_text, size_text
-from hfdemo.settings import Platform, Settings, from_env
+from hfdemo.settings import Settings, from_env
 from hfdemo.words import Language, language_of_terminal, say
 
 PACKAGES = ("gradio", "transformers", "torch", "huggingface_hub", "accelerate", "bitsandbytes", "spaces")
-
-ADVICE_TO_COME_HERE = ("set_token_local", "new_token_local", "other_token_local")
-"""What errors advise when they send people to the doctor with another token."""
 
 
 def run(named: str | None, language: Language | None) -> int:
@@ -36,12 +32,8 @@ def run(named: str | None, language: Language | None) -> int:
     warn_of_variables(language)
     try:
         settings = from_env(os.environ)
-        try:
-            _examine(named or settings.model, settings, language)
-        except HfdemoError as error:
-            if not _may_ask(error, settings.platform) or not _ask_for_token(error, settings.platform, language):
-                raise
-            _examine(named or settings.model, settings, language)
+        model = named or settings.model
+        run_with_token(lambda: _examine(model, settings, language), settings.platform, language)
     except HfdemoError as error:
         _say(f"✗ {error.text(language)}")
         return exit_status(error)
@@ -73,7 +65,8 @@ def _examine(named: str | None, settings: Settings, language: Language) -> None:
     _say(f"✓ {_account(settings, language)}")
     source = source or choose_model(named, machine.has_gpu)
     if isinstance(source, EmbeddedModel):
-        raise ModelLoadError(source.reason.key, "demo_instead", command=own_command(), **source.reason.fields)
+        advice = "demo_instead_offline" if source.reason.key == "hub_offline_mode" else "demo_instead"
+        raise ModelLoadError(source.reason.key, advice, command=own_command(), **source.reason.fields)
     checked = check_model(source, settings, machine)
     _say(f"✓ {say('doctor.model', language, model=source.name)}")
     _say(table(checked.plan, language))
@@ -152,8 +145,9 @@ def _packed(settings: Settings, language: Language) -> str:
 
 def _account(settings: Settings, language: Language) -> str:
     """Return whose the access token is, never the token itself."""
-    from hfdemo.models.explain import explain_load_error
-    from hfdemo.models.tokens import check_token, token_source
+    from hfdemo.models.explain import UNREACHABLE, explain_load_error
+    from hfdemo.models.saved_token import token_source
+    from hfdemo.models.tokens import check_token
 
     source = token_source(settings.platform)
     if source is None:
@@ -162,62 +156,13 @@ def _account(settings: Settings, language: Language) -> str:
         account = check_token(settings.platform)
     except HfdemoError:
         raise
-    except Exception as error:
-        if not _is_offline(error):
-            raise explain_load_error(error, None, settings.platform) from None
+    except UNREACHABLE:
         account = None
+    except Exception as error:
+        raise explain_load_error(error, None, settings.platform) from None
     if account is None:
         return say("doctor.token_unknown", language, source=source)
     return say("doctor.token", language, source=source, name=account.name, role=account.role)
-
-
-def _is_offline(error: Exception) -> bool:
-    import httpx2
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    return isinstance(error, httpx2.TransportError | OfflineModeIsEnabled)
-
-
-def _may_ask(error: HfdemoError, platform: Platform) -> bool:
-    """Tell whether the error's own advice is to type a token here, and it would be used."""
-    from hfdemo.models.tokens import token_source
-
-    from_environment = token_source(platform) in ("HF_TOKEN", "Space")  # it would take precedence over a typed one
-    return error.advice in ADVICE_TO_COME_HERE and not from_environment and sys.stdin.isatty()
-
-
-def _ask_for_token(error: HfdemoError, platform: Platform, language: Language) -> bool:
-    """Ask for an access token without showing it, and store it as `hf auth login` does; False if none was given.
-
-    Raises:
-        HfdemoError: the Hub doesn't know it, or can't be reached.
-    """
-    from huggingface_hub import login
-
-    _say(f"✗ {error.text(language)}")
-    raise_on_interrupt()  # so that the terminal shows again what is typed
-    token = ask_unseen(say("doctor.ask_token", language))
-    if not token:
-        return False
-    try:
-        login(token=token, add_to_git_credential=False)
-    except Exception as problem:
-        raise _login_error(problem, platform) from None
-    return True
-
-
-def _login_error(problem: Exception, platform: Platform) -> HfdemoError:
-    """Return the error to show for a token that was not accepted."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    from hfdemo.models.explain import bad_token_error, explain_load_error, explain_search_error
-
-    refused = isinstance(problem, HfHubHTTPError) and problem.response.status_code == 401
-    if refused or isinstance(problem, ValueError):  # not the form of a token, or an organisation's token
-        return bad_token_error(None, platform)
-    if isinstance(problem, HfHubHTTPError) or _is_offline(problem):
-        return explain_search_error(problem)
-    return explain_load_error(problem, None, platform)
 
 
 def _say(text: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from huggingface_hub import HfApi, SpaceHardware
 
+from hfdemo.commands.login import run_with_token
 from hfdemo.commands.terminal import ask_unseen, exit_status, prepare_terminal
 from hfdemo.environment import APP, ROOT
 from hfdemo.errors import HfdemoError, PublishError
@@ -36,7 +37,7 @@ from hfdemo.publish.space import (
     upload,
     variables_of,
 )
-from hfdemo.settings import CREDIT_SCOPE, Settings, find_platform
+from hfdemo.settings import CREDIT_SCOPE, Settings, find_platform, read_password
 from hfdemo.words import Language, language_of_terminal, say, texts
 
 LEAST_ANSWER_S = 60.0
@@ -84,7 +85,8 @@ def run(options: PublishOptions, language: Language | None) -> int:
     try:
         if not APP.exists():
             raise PublishError("publish_no_project")
-        problems = _Publishing(options, language, os.environ).run()
+        platform = find_platform(os.environ)
+        problems = run_with_token(lambda: _Publishing(options, language, os.environ).run(), platform, language)
     except HfdemoError as error:
         _print("✗", error.text(language))
         return exit_status(error)
@@ -330,15 +332,14 @@ class _Publishing:
         left_s = self._options.wait_s - (time.monotonic() - started)
         patience_s = max(left_s, min(LEAST_ANSWER_S, self._options.wait_s))
         names = {*self._there, *self._secrets}
-        password = self._secrets.get("HFDEMO_PASSWORD") or self._environ.get("HFDEMO_PASSWORD", "").strip()
-        password = password if "HFDEMO_PASSWORD" in names else ""
+        password = read_password({**self._environ, **self._secrets}) if "HFDEMO_PASSWORD" in names else None
         asks = self._scopes is not None or names & {"HFDEMO_PASSWORD", "HFDEMO_USERS"}
         if asks and not password:
             sees_sign_in(target.repo_id, min(OPENING_S, patience_s))
             self._tell("✓", "answered_sign_in")
         else:
             self._tell("…", "asking")
-            answer = ask_space(target.repo_id, self._language, patience_s, password or None)
+            answer = ask_space(target.repo_id, self._language, patience_s, password)
             self._tell("✓", "answered", answer=answer)
         self._tell("✓", "address", page=self._page(target.repo_id))
 

@@ -79,6 +79,7 @@ EXIT_STATUS = {
     "adapter_unreadable": 26,
     "quantizer_unknown": 26,
     "quantizer_package": 26,
+    "quantizer_requirement": 26,
     "quantizer_refused": 26,
     "no_quantizer": 26,
     "not_text_generation": 26,

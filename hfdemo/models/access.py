@@ -15,16 +15,14 @@ from hfdemo.background import in_thread
 from hfdemo.errors import ModelLoadError
 from hfdemo.models.explain import explain_load_error, gated_error
 from hfdemo.models.hub_private import constants
-from hfdemo.models.integrity import named_weights, weight_files
+from hfdemo.models.integrity import named_weights, unnamed_gguf_error, weight_files
+from hfdemo.models.saved_token import token_source
 from hfdemo.models.source import HubModel
-from hfdemo.models.tokens import check_token, token_source
+from hfdemo.models.tokens import ANSWERS_WITHIN_S, check_token
 from hfdemo.settings import Platform
 
 TRY_AGAIN_AFTER_S = 1.0
 """When it is busy, the Hub sometimes answers 401 to a request without a token for a public model."""
-
-ANSWERS_WITHIN_S = 20.0
-"""How long the Hub may take to say what it knows of a model; its client would wait for ever."""
 
 WRITES_TEXT = "text-generation"
 """The Hub's word for what a chat needs."""
@@ -43,7 +41,7 @@ def ask_hub(source: HubModel, platform: Platform) -> ModelInfo:
         # Not every question can be given a time limit, nor can looking up a host name: so they have
         # a thread of their own.
         return in_thread(lambda: _ask(source, platform), "hub-question").result(ANSWERS_WITHIN_S)
-    except TimeoutError:
+    except (TimeoutError, json.JSONDecodeError):  # here nothing but the Hub's answers is read
         raise ModelLoadError("hub_unreachable_for", model=source.name, endpoint=constants.ENDPOINT) from None
     except Exception as error:
         raise explain_load_error(error, source, platform) from None
@@ -82,7 +80,7 @@ def check_kind(
         config: its config.json; empty if it has none.
         allow_pickle: whether pickled weights may be loaded.
         task: what the Hub says it is for (`pipeline_tag`).
-        place: how people name its folder.
+        place: how people name its folder, or the repository with its revision, before a file.
 
     Raises:
         ModelLoadError: the text says what it is instead.
@@ -90,7 +88,7 @@ def check_kind(
     ggufs = [file for file in files if file.lower().endswith(".gguf")]
     named = named_weights(config)
     if ggufs and not (config and weight_files(files, allow_pickle=True, named=named)):
-        raise ModelLoadError("gguf_repository", model=place or name, files=", ".join(ggufs[:8]), first=ggufs[0])
+        raise unnamed_gguf_error(place or name, ggufs)
     if not config:
         raise ModelLoadError("not_a_language_model", model=name)
     kind = str(config.get("model_type", ""))
@@ -99,7 +97,8 @@ def check_kind(
     if not _known_to_write(kind, config):
         if "auto_map" in config and _writes(config):
             raise ModelLoadError("needs_code", model=name)
-        raise ModelLoadError("not_text_generation", model=name, task=task or _first_class(config) or kind or "?")
+        other = "" if task == WRITES_TEXT else task  # as the Hub has it of models that judge texts, too
+        raise ModelLoadError("not_text_generation", model=name, task=other or _first_class(config) or kind or "?")
     if not allow_pickle and not weight_files(files, False, named) and weight_files(files, True):
         raise ModelLoadError("pickled", model=name)
 

@@ -51,7 +51,7 @@ from hfdemo.models.machine import look_at_machine
 from hfdemo.models.plan import Machine, ModelFacts, Plan, make_plan, usual_facts
 from hfdemo.models.plan_text import gigabytes_text
 from hfdemo.models.pretrained import load_config
-from hfdemo.models.quantizers import check_quantization, check_quantization_packages, quantization_method
+from hfdemo.models.quantizers import check_quantization, check_quantization_for_space, quantization_method
 from hfdemo.models.source import AdapterModel, EmbeddedModel, HubModel, LocalModel, ModelSource
 from hfdemo.models.tensors import check_tensors, refuse_missing_modules, refuse_unmakeable
 from hfdemo.settings import Platform, Settings
@@ -171,7 +171,7 @@ def check_for_space(source: HubModel, packages: Collection[str], platform: Platf
 
     Args:
         source: the model.
-        packages: the names of the packages that the Space will have.
+        packages: the canonical names of the packages that the Space will have.
         platform: where this runs.
 
     Raises:
@@ -190,14 +190,14 @@ def check_for_space(source: HubModel, packages: Collection[str], platform: Platf
         return False
     if is_adapter(names):
         return True
-    check_kind(source.name, names, config, allow_pickle=False, task=info.pipeline_tag or "")
+    check_kind(source.name, names, config, allow_pickle=False, task=info.pipeline_tag or "", place=source.place)
     refuse_impossible_numbers(config, "config.json", source.name)
     _refuse_without_tokenizer(source.name, names)
     try:
         refuse_unmakeable(source.name, config)
     except Exception as error:
         raise explain_load_error(error, source, platform) from None
-    check_quantization_packages(source.name, config, lambda _, package: package.partition("[")[0] in packages)
+    check_quantization_for_space(source.name, config, packages)
     return False
 
 
@@ -276,7 +276,7 @@ def _facts_on_hub(source: HubModel, settings: Settings, machine: Machine) -> tup
         if is_adapter(sizes):
             raise AdapterRepository
         config = read_config(source) if "config.json" in sizes else {}
-        check_kind(source.name, list(sizes), config, settings.allow_pickle, info.pipeline_tag or "")
+        check_kind(source.name, list(sizes), config, settings.allow_pickle, info.pipeline_tag or "", source.place)
         refuse_impossible_numbers(config, "config.json", source.name)
         check_quantization(source.name, config, machine)
         if weight_files(sizes, settings.allow_pickle, named_weights(config)) is None:

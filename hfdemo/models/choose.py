@@ -43,8 +43,11 @@ HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 NOT_MODELS = ("spaces", "datasets", "collections", "papers", "docs", "blog", "models")
 """How addresses of the Hub begin that belong to no model."""
 
-_OLLAMA = re.compile(r"(?:(?:https://)?(?:hf\.co|huggingface\.co)/)?(?P<repository>[\w.-]+/[\w.-]+):[\w.-]+")
+_OLLAMA = re.compile(r"(?:(?:https://)?(?:hf\.co|huggingface\.co)/)?(?P<repository>[\w.-]+/[\w.-]+):(?P<tag>[\w.-]+)")
 """How llama.cpp and Ollama name a GGUF file, by its bits: `hf.co/org/name:Q4_K_M`, as on the model's page."""
+
+BRANCHES = ("latest", "main")
+"""What stands there for the newest files, where no bits are named."""
 
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]")
 
@@ -89,12 +92,15 @@ def parse_model(named: str) -> HubModel | LocalModel:
         return LocalModel(path.parent, gguf_file=path.name)
     if named.startswith("file://"):
         return parse_model(url2pathname(named.removeprefix("file://").removeprefix("localhost")))
-    repo_id, revision, gguf_file = _split_address(named) or _split_hub_name(named)
+    address = _split_address(named)
+    repo_id, revision, gguf_file = address or _split_hub_name(named)
     if is_hub_name(repo_id) and not is_file:
         return HubModel(repo_id, revision, gguf_file)
     if match := _OLLAMA.fullmatch(named):
-        raise ModelLoadError("bad_model_name", "name_the_gguf", model=named, repository=match["repository"])
-    if not is_file and not _looks_like_path(named):
+        is_gguf = match["tag"] not in BRANCHES or match["repository"].lower().endswith("gguf")
+        advice = "name_the_gguf" if is_gguf else "name_without_tag"
+        raise ModelLoadError("bad_model_name", advice, model=named, repository=match["repository"])
+    if not is_file and (address or not _looks_like_path(named)):
         raise ModelLoadError("bad_model_name", model=named)
     shown = named if "\\" in named or _WINDOWS_PATH.match(named) else shown_path(path)
     raise ModelLoadError("no_such_model_path", "name_the_folder" if is_file else None, model=shown)
@@ -123,6 +129,8 @@ def _split_hub_name(named: str) -> tuple[str, str | None, str | None]:
     if named.lower().endswith(".gguf"):
         organisation, _, rest = named.partition("/")
         name, _, gguf_file = rest.partition("/")
+        if not gguf_file:  # a file in a folder of this machine: repositories are not called so
+            return "", None, None
         named = f"{organisation}/{name}"
     repo_id, _, revision = named.partition("@")
     return repo_id, revision or None, gguf_file or None

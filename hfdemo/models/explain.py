@@ -4,6 +4,7 @@ Some cases differ only in the words of the Hub's answer; these were recorded on 
 """
 
 import errno
+import json
 from collections.abc import Iterator
 
 import httpx2
@@ -20,7 +21,7 @@ from huggingface_hub.errors import (
 
 from hfdemo.errors import HfdemoError, ModelLoadError, is_out_of_memory, own_command
 from hfdemo.models.hub_private import constants, parse_ratelimit_headers
-from hfdemo.models.saved_token import saved_token
+from hfdemo.models.saved_token import saved_token, token_source
 from hfdemo.models.source import AdapterModel, HubModel, LocalModel, ModelSource
 from hfdemo.settings import Platform
 
@@ -35,6 +36,10 @@ GATES = {
     "be authenticated": "gated_no_token",
 }
 """What the Hub says about a gated model, and the key of the case."""
+
+UNREACHABLE = (httpx2.TransportError, OfflineModeIsEnabled, TimeoutError, json.JSONDecodeError)
+"""What a question to the Hub ends with where the Hub doesn't answer it; the last where something else does, such as a
+network that wants people to sign in."""
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 NO_RIGHTS = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -156,8 +161,14 @@ def bad_token_error(source: str | None, platform: Platform) -> HfdemoError:
 
 
 def advice(topic: str, platform: Platform) -> str:
-    """Return the key of the advice on a topic for a platform."""
-    return f"{topic}_{'space' if platform == 'zerogpu' else platform}"
+    """Return the key of the advice on a topic for a platform.
+
+    A token that is typed would be of no use where `HF_TOKEN` holds another; on Colab, it holds that of the vault.
+    """
+    place = "space" if platform == "zerogpu" else platform
+    if topic in ("new_token", "other_token") and place == "local" and token_source(platform) == "HF_TOKEN":
+        return f"{topic}_variable"
+    return f"{topic}_{place}"
 
 
 def _token_help() -> dict[str, str]:

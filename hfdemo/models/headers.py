@@ -13,7 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from hfdemo.errors import ModelLoadError
+from hfdemo.errors import ModelLoadError, hub_command
 from hfdemo.models.plan_text import size_text
 
 POINTER = b"version https://git-lfs.github.com/spec/"
@@ -74,7 +74,7 @@ def refuse_pointer(path: Path) -> None:
     if start.startswith(POINTER):
         sizes = [line.split()[-1] for line in start.decode("utf-8", "replace").splitlines() if line[:5] == "size "]
         size = _size_text(int(sizes[0])) if sizes and sizes[0].isdecimal() else "?"
-        raise ModelLoadError("file_pointer", size=size, **_where(path))
+        raise ModelLoadError("file_pointer", size=size, hf=hub_command(), **_where(path))
     if not start:
         raise ModelLoadError("file_empty", **_where(path))
 

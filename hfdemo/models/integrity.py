@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
 
-from hfdemo.errors import ModelLoadError
+from hfdemo.errors import ModelLoadError, hub_command
 from hfdemo.models.config_faults import refuse_impossible_numbers
 from hfdemo.models.headers import GgufHeader, Tensor, read_gguf, read_safetensors, refuse_pointer, shown_path
 from hfdemo.models.source import is_hub_name
@@ -68,6 +68,12 @@ GGUF_FIELDS = ("block_count", "embedding_length", "attention.head_count")
 
 GGUF_PARTS = ("attn_q", "attn_output", "ffn_up", "ffn_down")
 """How the names begin of what each layer of these has."""
+
+USUAL_BITS = ("Q4_K_M", "Q4", "Q8", "")
+"""Parts of names of GGUF files that suit most machines, the best first."""
+
+_BESIDE_MODEL = re.compile("mmproj|imatrix", re.IGNORECASE)
+"""In the names of GGUF files that hold no model of text: they go with one."""
 
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
 
@@ -134,7 +140,7 @@ def check_folder(folder: Path, config: Mapping[str, Any], allow_pickle: bool) ->
     files = [path.name for path in folder.iterdir()]
     weights = weight_files(files, allow_pickle, named_weights(config))
     if weights is None:
-        raise ModelLoadError("no_weights", folder=shown_path(folder), files=listed(files))
+        raise ModelLoadError("no_weights", folder=shown_path(folder), files=listed(files), hf=hub_command())
     if weights.endswith(".index.json"):
         shards = shards_of(read_object(folder / weights))
         refuse_missing_shards(shown_path(folder), weights, shards, files)
@@ -310,9 +316,27 @@ def refuse_gguf_part(name: str, files: Iterable[str], place: str) -> None:
         raise ModelLoadError("gguf_parts", file=name, count=count)
 
 
-def listed(names: Iterable[str]) -> str:
-    """Return names for a sentence: the first few, in their order in the alphabet."""
-    ordered = sorted(names)
+def unnamed_gguf_error(place: str, names: Iterable[str]) -> ModelLoadError:
+    """Return what to say of a folder or repository of GGUF files where none of them is named.
+
+    Args:
+        place: the folder or repository, as people name it before a file.
+        names: the GGUF files in it.
+    """
+    ggufs = sorted(names)
+    models = [name for name in ggufs if not _BESIDE_MODEL.search(name) and not _is_part(name)] or ggufs
+    first = next(name for bits in USUAL_BITS for name in models if bits in name.upper())
+    return ModelLoadError("gguf_repository", model=place, files=listed(models, first), first=first)
+
+
+def _is_part(name: str) -> bool:
+    match = _PART.fullmatch(name)
+    return match is not None and int(match[3]) > 1
+
+
+def listed(names: Iterable[str], first: str = "") -> str:
+    """Return names for a sentence: the first few, in their order in the alphabet, but for one to begin with."""
+    ordered = sorted(names, key=lambda name: (name != first, name))
     return ", ".join(ordered[:NAMED_AT_MOST]) + (", …" if len(ordered) > NAMED_AT_MOST else "")
 
 
@@ -321,17 +345,17 @@ def _no_config(folder: Path, entries: Sequence[Path]) -> ModelLoadError:
     ggufs = [path.name for path in entries if path.suffix.lower() == ".gguf"]
     place = shown_path(folder)
     if ggufs:
-        return ModelLoadError("gguf_repository", model=place, files=listed(ggufs), first=ggufs[0])
-    hidden = folder.as_posix()
+        return unnamed_gguf_error(place, ggufs)
+    hidden, hf = folder.as_posix(), hub_command()
     advice = "hides_hub" if is_hub_name(hidden) else None
     names = [f"{path.name}/" if path.is_dir() else path.name for path in entries]
     if not names:
-        return ModelLoadError("folder_empty", advice, folder=place, model=hidden)
+        return ModelLoadError("folder_empty", advice, folder=place, model=hidden, hf=hf)
     inside = (*reversed(entries), *folder.glob("snapshots/*"))  # the latter in a folder of the Hub's download cache
     inner = next((path for path in inside if _is_model(path)), None)
-    advice = advice or ("name_inner" if inner else None)
+    advice = "name_inner" if inner else advice
     facts = {"files": listed(names), "model": hidden, "inner": shown_path(inner) if inner else ""}
-    return ModelLoadError("no_config", advice, folder=place, **facts)
+    return ModelLoadError("no_config", advice, folder=place, hf=hf, **facts)
 
 
 def _is_model(folder: Path) -> bool:

@@ -1,10 +1,11 @@
 """Can weights that are stored quantized be loaded here? The loader's own code decides, before any are downloaded."""
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
+from packaging.utils import canonicalize_name
 
 from hfdemo.errors import ModelLoadError, install_command
 from hfdemo.models.plan import Machine
@@ -62,7 +63,9 @@ def check_quantization(name: str, config: Mapping[str, Any], machine: Machine) -
     method, found = quantization_method(config), stored_quantization(config)
     if method is None or found is None:
         return
-    check_quantization_packages(name, config, lambda module, _: _is_installed(module))
+    if missing := _missing_packages(name, config, lambda module, _: _is_installed(module)):
+        packages, command = ", ".join(missing), install_command(*missing)
+        raise ModelLoadError("quantizer_package", model=name, method=method, packages=packages, command=command)
     from transformers.quantizers import AutoHfQuantizer  # which imports much that most models don't need
 
     try:
@@ -75,8 +78,27 @@ def check_quantization(name: str, config: Mapping[str, Any], machine: Machine) -
         raise ModelLoadError("quantizer_refused", model=name, method=method, problem=problem) from None
 
 
-def check_quantization_packages(name: str, config: Mapping[str, Any], is_there: Callable[[str, str], bool]) -> None:
-    """Refuse a model whose weights are stored in a way that transformers can't read, or not without some package.
+def check_quantization_for_space(name: str, config: Mapping[str, Any], packages: Collection[str]) -> None:
+    """Refuse a model whose weights a Space with these packages couldn't read.
+
+    Args:
+        name: the model's name.
+        config: its config.json.
+        packages: the canonical names of the packages that the Space's requirements name.
+
+    Raises:
+        ModelLoadError: the text names the packages to add, or says why none helps.
+    """
+    missing = _missing_packages(
+        name, config, lambda _, package: canonicalize_name(package.partition("[")[0]) in packages
+    )
+    if missing:
+        method = quantization_method(config)
+        raise ModelLoadError("quantizer_requirement", model=name, method=method, packages=", ".join(missing))
+
+
+def _missing_packages(name: str, config: Mapping[str, Any], is_there: Callable[[str, str], bool]) -> list[str]:
+    """Return the packages that are missing to read a model's weights, by how these are stored.
 
     Args:
         name: the model's name.
@@ -84,20 +106,17 @@ def check_quantization_packages(name: str, config: Mapping[str, Any], is_there: 
         is_there: tells, given a module and its package, whether it is installed where the model is to run.
 
     Raises:
-        ModelLoadError: the text names the packages.
+        ModelLoadError: transformers can't read them at all.
     """
     method, found = quantization_method(config), stored_quantization(config)
     if method is None or found is None:
-        return
+        return []
     from transformers.quantizers import AutoHfQuantizer
 
     says_how = isinstance(found.get("quant_method"), str) or found.get("load_in_4bit") or found.get("load_in_8bit")
     if not says_how or not AutoHfQuantizer.supports_quant_method(found):
         raise ModelLoadError("quantizer_unknown", model=name, method=method)
-    missing = [package for module, package in PACKAGES.get(method, {}).items() if not is_there(module, package)]
-    if missing:
-        packages, command = ", ".join(missing), install_command(*missing)
-        raise ModelLoadError("quantizer_package", model=name, method=method, packages=packages, command=command)
+    return [package for module, package in PACKAGES.get(method, {}).items() if not is_there(module, package)]
 
 
 def _is_installed(module: str) -> bool:

@@ -27,6 +27,11 @@ class HubModel:
         return f"{self.repo_id}/{self.gguf_file}" if self.gguf_file else self.repo_id
 
     @property
+    def place(self) -> str:
+        """What people write before the name of one of its files."""
+        return f"{self.repo_id}@{self.revision}" if self.revision else self.repo_id
+
+    @property
     def is_gguf(self) -> bool:
         """Whether a GGUF file is named."""
         return self.gguf_file is not None

@@ -1,21 +1,19 @@
-"""The access token: where it comes from, whose it is, and whether the Hub knows it."""
+"""The access token: whose it is, and whether the Hub knows it."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from huggingface_hub import whoami
 from huggingface_hub.errors import HfHubHTTPError
 
+from hfdemo.background import in_thread
 from hfdemo.models.explain import bad_token_error
-from hfdemo.models.hub_private import constants
-from hfdemo.models.saved_token import can_be_sent, saved_token
+from hfdemo.models.saved_token import TokenSource, can_be_sent, saved_token, token_source
 from hfdemo.settings import Platform
-from hfdemo.variables import TOKEN_VARIABLES
 
-TokenSource = Literal["HF_TOKEN", "hf auth login", "Colab", "Space"]
+ANSWERS_WITHIN_S = 20.0
+"""How long the Hub may take to answer a question; its client would wait for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +24,6 @@ class Account:
     role: str
     """`read`, `write` or `fineGrained`."""
     source: TokenSource
-
-
-def token_source(platform: Platform, environ: Mapping[str, str] = os.environ) -> TokenSource | None:
-    """Return where the access token comes from, or None if there is none.
-
-    The order is that of `huggingface_hub.get_token`: environment, login, Colab's vault.
-    """
-    token = saved_token()
-    if token is None:
-        return None
-    # As `get_token` does.
-    named = (environ.get(name, "").replace("\r", "").replace("\n", "").strip() for name in TOKEN_VARIABLES)
-    if token in named:
-        return "Space" if platform in ("space", "zerogpu") else "HF_TOKEN"
-    login = Path(constants.HF_TOKEN_PATH)
-    return "hf auth login" if login.is_file() or platform != "colab" else "Colab"
 
 
 def usable_token_source(platform: Platform) -> TokenSource | None:
@@ -56,23 +38,41 @@ def usable_token_source(platform: Platform) -> TokenSource | None:
     return source
 
 
-def check_token(platform: Platform) -> Account | None:
-    """Ask the Hub whose access token this is; None if there is no token, or the Hub doesn't say.
+def ask_whoami(platform: Platform) -> tuple[TokenSource, Mapping[str, Any]] | None:
+    """Ask the Hub whose access token this is; return where that comes from, and the answer. None if there is no token.
 
     The answer is cached, because the Hub limits this question strictly.
 
     Raises:
         ModelLoadError: the Hub doesn't know the token.
-        httpx2.TransportError, OfflineModeIsEnabled: the Hub can't be reached.
+        HfHubHTTPError: the Hub doesn't say.
+        One of UNREACHABLE: the Hub can't be reached.
     """
-    source = usable_token_source(platform)
+    source, token = usable_token_source(platform), saved_token()
     if source is None:
         return None
     try:
-        answer = whoami(saved_token(), cache=True)
+        answer = in_thread(lambda: whoami(token, cache=True), "hub-whoami").result(ANSWERS_WITHIN_S)
     except HfHubHTTPError as error:
         if error.response is not None and error.response.status_code == 401:
             raise bad_token_error(source, platform) from None
+        raise
+    return source, answer
+
+
+def check_token(platform: Platform) -> Account | None:
+    """Ask the Hub whose access token this is; None if there is no token, or the Hub doesn't say.
+
+    Raises:
+        ModelLoadError: the Hub doesn't know the token.
+        One of UNREACHABLE: the Hub can't be reached.
+    """
+    try:
+        found = ask_whoami(platform)
+    except HfHubHTTPError:
         return None
+    if found is None:
+        return None
+    source, answer = found
     role = answer.get("auth", {}).get("accessToken", {}).get("role", "")
     return Account(str(answer.get("name", "")), str(role), source)

@@ -4,14 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from huggingface_hub import whoami
-from huggingface_hub.errors import HfHubHTTPError
-
 from hfdemo.errors import PublishError
-from hfdemo.models.explain import bad_token_error
-from hfdemo.models.saved_token import saved_token
-from hfdemo.models.tokens import TokenSource, usable_token_source
-from hfdemo.publish.explain import TOKENS_PAGE, explained, status_of
+from hfdemo.models.saved_token import OF_THE_ENVIRONMENT, TokenSource
+from hfdemo.models.tokens import ask_whoami
+from hfdemo.publish.explain import TOKENS_PAGE, explained
 from hfdemo.settings import Platform
 
 WRITE = "repo.write"
@@ -42,22 +38,17 @@ def who_publishes(platform: Platform) -> Publisher | None:
         ModelLoadError: the Hub doesn't know the token.
         PublishError: the Hub can't be reached.
     """
-    source = usable_token_source(platform)
-    if source is None:
-        return None
     with explained(""):
-        try:
-            answer = whoami(saved_token(), cache=True)
-        except HfHubHTTPError as error:
-            if status_of(error) == 401:
-                raise bad_token_error(source, platform) from None
-            raise
+        found = ask_whoami(platform)
+    if found is None:
+        return None
+    source, answer = found
     return _read(answer, source)
 
 
 def no_token_error() -> PublishError:
     """Return the error for a missing access token."""
-    return PublishError("publish_no_token", tokens=TOKENS_PAGE)
+    return PublishError("publish_no_token", "publish_asks", tokens=TOKENS_PAGE)
 
 
 def check_rights(publisher: Publisher, repo_id: str) -> None:
@@ -68,13 +59,14 @@ def check_rights(publisher: Publisher, repo_id: str) -> None:
     """
     namespace = repo_id.split("/")[0]
     facts = {"namespace": namespace, "name": publisher.name, "source": publisher.source, "tokens": TOKENS_PAGE}
+    advice = "other_token_variable" if publisher.source in OF_THE_ENVIRONMENT else "publish_asks"
     if publisher.role == "read":
-        raise PublishError("publish_read_token", **facts)
+        raise PublishError("publish_read_token", advice, **facts)
     if namespace != publisher.name and publisher.organisations.get(namespace, "read") in READS_ONLY:
         known = ", ".join([publisher.name, *publisher.organisations])
         raise PublishError("publish_not_yours", known=known, **facts)
     if publisher.writes is not None and not publisher.writes & {namespace, repo_id}:
-        raise PublishError("publish_fine_grained", **facts)
+        raise PublishError("publish_fine_grained", advice, **facts)
 
 
 def _read(answer: Mapping[str, Any], source: TokenSource) -> Publisher:

@@ -3,15 +3,13 @@
 They quote the Hub where only it knows the details, such as those of an account and its plan.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx2
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from hfdemo.errors import HfdemoError, ModelLoadError, PublishError
-from hfdemo.models.explain import SIGN_IN, seconds_to_wait
+from hfdemo.models.explain import SIGN_IN, UNREACHABLE, seconds_to_wait
 from hfdemo.models.hub_private import constants
 
 TOKENS_PAGE = f"{SIGN_IN}/settings/tokens"
@@ -37,7 +35,7 @@ def explained(repo_id: str, hardware: str = "") -> Iterator[None]:
         yield
     except HfHubHTTPError as error:
         raise explain_hub_refusal(error, repo_id, hardware) from None
-    except (httpx2.TransportError, OfflineModeIsEnabled, json.JSONDecodeError) as error:  # the last of another server
+    except UNREACHABLE as error:
         raise _unreachable(error) from None
 
 

@@ -55,7 +55,7 @@ def for_space(requirements: str, zero_gpu: bool) -> str:
 
 
 def names_in(requirements: str) -> set[str]:
-    """Return the names of the packages that are required."""
+    """Return the canonical names of the packages that are required."""
     found = map(_read_or_none, requirements.splitlines())
     return {_name(requirement) for requirement in found if requirement}
 

@@ -235,6 +235,14 @@ def test_without_the_hub_the_doctor_says_what_start_would_do(ask_anew):
         assert part in answer.text
 
 
+def test_in_offline_mode_the_doctor_says_what_start_would_do_and_sends_nobody_to_the_network(ask_anew):
+    answer = ask_anew("doctor", HF_HUB_OFFLINE="1")
+    assert answer.status == 23, answer.text
+    for part in ("So start would chat with a small demo model", "Unset HF_HUB_OFFLINE", "doctor FOLDER"):
+        assert part in answer.text
+    assert "internet" not in answer.text
+
+
 def test_a_model_that_is_here_needs_no_disk_to_write_on(ask_anew, tmp_path, embedded_model):
     (tmp_path / "file").write_text("no folder")
     answer = ask_anew("doctor", str(embedded_model), HF_HOME=str(tmp_path / "file"))
@@ -458,6 +466,7 @@ def test_ctrl_c_at_the_question_lets_the_terminal_show_again_what_is_typed(at_te
 
 COLAB = """
 import builtins, sys, types
+from importlib.machinery import ModuleSpec
 
 class Shell:
     def __str__(self):
@@ -482,6 +491,7 @@ google, colab = types.ModuleType("google"), types.ModuleType("google.colab")
 colab.userdata = types.SimpleNamespace(
     get=get, NotebookAccessError=NotebookAccessError, SecretNotFoundError=SecretNotFoundError
 )
+google.__spec__, colab.__spec__ = (ModuleSpec(name, None) for name in ("google", "google.colab"))  # others look
 errors = types.ModuleType("google.colab.errors")
 errors.Error = type("Error", (Exception,), {})
 sys.modules |= {"google": google, "google.colab": colab, "google.colab.errors": errors}

@@ -128,8 +128,8 @@ class Command:
     home: Path
     python: WarmPython
 
-    def begin(self, *arguments: str, files: Sequence[int]) -> Process:
-        environ = environ_of(self.hub, self.home, HF_TOKEN=stand_in.GOOD_TOKEN)
+    def begin(self, *arguments: str, files: Sequence[int], token: str | None = stand_in.GOOD_TOKEN) -> Process:
+        environ = environ_of(self.hub, self.home, **({"HF_TOKEN": token} if token else {}))
         return self.python.begin(["-m", "hfdemo", "publish", *arguments], environ, files, self.folder)
 
     def __call__(
@@ -294,22 +294,46 @@ def test_the_writing_token_as_a_secret_is_allowed_and_remarked(publish, hub):
     assert space(hub).secrets["HF_TOKEN"]["value"] == stand_in.GOOD_TOKEN
 
 
-def test_a_secret_is_typed_unseen_where_somebody_sits_at_the_terminal(publish, hub):
+def publish_at_terminal(publish: Command, question: str, typed: str, *arguments: str, **options: Any) -> str:
+    """Publish where somebody types an answer, and return what was shown."""
     pty = pytest.importorskip("pty", reason="Windows has other terminals")
     screen, terminal = pty.openpty()
-    process = publish.begin("my-chat", "--secret", "KEY", "--language", "en", files=[terminal] * 3)
+    process = publish.begin("my-chat", *arguments, "--language", "en", files=[terminal] * 3, **options)
     os.close(terminal)
     shown = b""
-    while b"Value of the secret KEY" not in shown:
+    while question.encode() not in shown:
         shown += os.read(screen, 4096)
-    os.write(screen, f"{SECRET}\n".encode())
+    os.write(screen, f"{typed}\n".encode())
     with contextlib.suppress(OSError):  # the command has ended
         while piece := os.read(screen, 4096):
             shown += piece
     assert process.wait(60) == 0, shown.decode()
     os.close(screen)
+    assert typed not in shown.decode()
+    return shown.decode()
+
+
+def test_a_secret_is_typed_unseen_where_somebody_sits_at_the_terminal(publish, hub):
+    publish_at_terminal(publish, "Value of the secret KEY", SECRET, "--secret", "KEY")
     assert space(hub).secrets["KEY"]["value"] == SECRET
-    assert SECRET not in shown.decode()
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        (None, "There is no access token here"),
+        (stand_in.READ_TOKEN, "from hf auth login is a Read token"),
+        (stand_in.FINE_GRAINED_TOKEN, "from hf auth login may not write to someone"),
+    ],
+)
+def test_a_token_that_may_write_is_typed_unseen_in_place_of_the_stored_one(publish, hub, home, stored, said):
+    home.mkdir(exist_ok=True)
+    if stored:
+        (home / "token").write_text(stored)
+    shown = publish_at_terminal(publish, "Access token (not shown", stand_in.GOOD_TOKEN, token=None)
+    assert said in shown and "publish asks for it" in shown
+    assert (home / "token").read_text() == stand_in.GOOD_TOKEN
+    assert space(hub).created["visibility"] == "public"
 
 
 def test_run_again_changes_nothing_where_nothing_differs(publish, hub):
@@ -372,7 +396,7 @@ def test_run_again_leaves_hardware_that_was_chosen_elsewhere(publish, hub):
 REFUSED = {
     "no token": (None, [], 31, [TOKENS, "Write"]),
     "bad token": (stand_in.BAD_TOKEN, [], 17, [TOKENS, "HF_TOKEN"]),
-    "token that reads": (stand_in.READ_TOKEN, [], 32, [TOKENS, "Read", "Write", "HF_TOKEN"]),
+    "token that reads": (stand_in.READ_TOKEN, [], 32, [TOKENS, "Read", "Write", "HF_TOKEN in place of the old one"]),
     "fine-grained token": (stand_in.FINE_GRAINED_TOKEN, [], 32, [TOKENS, "someone"]),
     "fine-grained token, other namespace": (stand_in.FINE_WRITE_TOKEN, ["team/my-chat"], 32, [TOKENS, "team"]),
     "somebody else's name": (stand_in.GOOD_TOKEN, ["strangers/my-chat"], 33, ["strangers", "someone, team"]),

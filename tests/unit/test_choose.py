@@ -97,6 +97,9 @@ def test_a_hub_name_is_read(named, model):
         "https://example.com/org/name",
         "https://huggingface.co/spaces/org/name",
         "https://huggingface.co/datasets/org/name",
+        "huggingface.co/datasets/squad/plain",
+        "hf.co/spaces/org/name",
+        "www.huggingface.co/docs/hub/models",
     ],
 )
 def test_what_no_model_can_be_called_is_refused(named):
@@ -117,6 +120,7 @@ def test_what_no_model_can_be_called_is_refused(named):
         "model.gguf",
         "/nowhere/model.gguf",
         "./nowhere/model.gguf",
+        "models/llama-3.2-1b-Q4_K_M.gguf",
         "a/b/c",
         "org/name/",
         "C:\\models\\mine",
@@ -366,6 +370,23 @@ def test_a_name_as_ollama_has_it_leads_to_the_files(named):
         parse_model(named)
     for language in ("en", "ko"):
         assert "org/n-GGUF/tree/main" in refused.value.text(language)
+
+
+@pytest.mark.parametrize(
+    ("named", "advice"),
+    [
+        ("org/name:main", "name_without_tag"),
+        ("hf.co/org/name:latest", "name_without_tag"),
+        ("org/name:Q4_K_M", "name_the_gguf"),
+        ("org/name-gguf:main", "name_the_gguf"),
+        ("org/name:f16", "name_the_gguf"),
+    ],
+)
+def test_a_tag_leads_to_how_a_revision_or_a_file_is_named_here(named, advice):
+    with pytest.raises(ModelLoadError) as refused:
+        parse_model(named)
+    assert (refused.value.key, refused.value.advice) == ("bad_model_name", advice)
+    assert refused.value.fields["repository"] in refused.value.text("ko")
 
 
 def test_a_path_of_windows_is_said_as_it_was_typed():

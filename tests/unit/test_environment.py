@@ -287,6 +287,81 @@ def test_what_start_is_given_are_the_variables(arguments, variables, monkeypatch
     assert given == [variables]
 
 
+ENDPOINT = {"HFDEMO_ENDPOINT": "http://127.0.0.1:8000"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "page_only"),
+    [
+        (["doctor"], ENDPOINT, True),
+        (["check", "org/m"], ENDPOINT, True),
+        (["check", "org/m:groq"], {}, True),
+        (["doctor", "org/m"], {"HFDEMO_MODEL": "org/m:groq"}, False),
+        (["doctor"], {"HFDEMO_MODEL": "org/m"}, False),
+        (["prompt", "-"], ENDPOINT, False),
+        (["publish", "x", "--model", "org/m"], ENDPOINT, False),
+    ],
+)
+def test_only_a_command_that_asks_another_server_needs_no_more_than_the_page(
+    arguments, variables, page_only, monkeypatch
+):
+    asked: list[tuple[str, bool]] = []
+    monkeypatch.setattr(environment, "is_elsewhere", lambda page_only: not asked.append(("here?", page_only)))
+    monkeypatch.setattr(environment, "run_command", lambda _, page_only: asked.append(("run", page_only)) or 6)
+    monkeypatch.delenv("HFDEMO_MODEL", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main(arguments) == 6
+    assert asked == [("here?", page_only), ("run", page_only)]
+
+
+RANGES = """# tested
+gradio>=6.31,<6.32
+huggingface_hub>=2.4,<3
+psutil>=7.2,<8
+torch>=2.8,<2.14
+transformers>=5.24,<5.25
+"""
+IN_RANGE = {
+    "gradio": "6.31.0",
+    "huggingface_hub": "2.10.1",
+    "psutil": "7.2",
+    "torch": "2.8.0+cu128",
+    "transformers": "5.24.3",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "page_only", "in_environment", "elsewhere"),
+    [
+        ({}, False, False, False),
+        ({"torch": None}, False, False, True),
+        ({"torch": None}, False, True, True),
+        ({"torch": None}, True, False, False),
+        ({"psutil": None}, False, False, True),
+        ({"gradio": None}, True, True, True),
+        ({"transformers": "4.57.1"}, False, False, True),
+        ({"transformers": "5.25.0"}, False, False, True),
+        ({"transformers": "4.57.1"}, True, False, False),
+        ({"transformers": "4.57.1"}, False, True, False),  # which `start` would run in, too
+        ({"gradio": "5.0"}, True, False, True),
+    ],
+)
+def test_a_python_with_libraries_of_other_programs_is_not_where_commands_run(
+    changes, page_only, in_environment, elsewhere, monkeypatch, tmp_path
+):
+    there = {name: found for name, found in (IN_RANGE | changes).items() if found}
+    (tmp_path / "requirements.txt").write_text(RANGES)
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "APP_REQUIREMENTS", tmp_path / "requirements.txt")
+    monkeypatch.setattr(environment, "version", there.__getitem__)
+    monkeypatch.setattr("hfdemo.environment.importlib.util.find_spec", there.get)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path) if in_environment else sys.base_prefix)
+    assert environment.is_elsewhere(page_only) is elsewhere
+    monkeypatch.setattr(environment, "APP", tmp_path / "app.py")
+    assert not environment.is_elsewhere(page_only), "an installed package has no other place"
+
+
 def test_the_installed_script_starts_the_chat_if_it_is_given_nothing_else(monkeypatch):
     monkeypatch.setattr(environment, "start", lambda page_only, variables: 4)
     monkeypatch.setattr(sys, "argv", ["hfdemo"])

@@ -18,6 +18,7 @@ from hfdemo.errors import (
     NoGpu,
     SettingsError,
     hide_tokens,
+    hub_command,
     install_command,
     is_out_of_memory,
     own_command,
@@ -38,7 +39,7 @@ def test_an_error_speaks_each_language():
 
 def test_a_name_that_is_no_utf_8_can_be_written(tmp_path):
     name = os.fsdecode(b"\xb8\xf0.txt")
-    error = ModelLoadError("no_config", folder=tmp_path / name, files=name)
+    error = ModelLoadError("no_config", folder=tmp_path / name, files=name, hf="hf")
     for text in (error.text("en"), error.text("ko"), str(error), str(pickle.loads(pickle.dumps(error)))):
         assert r"\udcb8\udcf0.txt" in text.encode().decode()
 
@@ -79,9 +80,22 @@ def test_a_python_that_is_active_is_simply_python(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
-def test_no_sentence_names_a_pip_that_may_be_anothers(language):
-    found = {key: text for key, text in texts(language).items() if re.search(r"\bpip install\b", text)}
+def test_no_sentence_names_a_pip_that_may_be_anothers_or_an_hf_that_no_shell_finds(language):
+    found = {key: text for key, text in texts(language).items() if re.search(r"\bpip install\b|\bhf [a-z]", text)}
     assert found == {}
+
+
+def test_the_hubs_command_is_that_of_the_python_that_runs(monkeypatch, tmp_path):
+    monkeypatch.setattr("hfdemo.errors._PROJECT", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv" / "bin" / "python"))
+    assert hub_command() == "hf", "there is none to name"
+    program = tmp_path / ".venv" / "bin" / "hf"
+    program.parent.mkdir(parents=True)
+    program.touch(0o700)
+    assert hub_command() == os.path.join(".venv", "bin", "hf")
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert hub_command() == "hf"
 
 
 @pytest.mark.parametrize("kind", [Busy, GenerationFailed, InvalidInput, ModelLoadError, NoGpu, SettingsError])

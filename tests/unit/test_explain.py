@@ -15,7 +15,9 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import hf_raise_for_status, validate_repo_id
 
+from hfdemo.commands.terminal import exit_status
 from hfdemo.errors import HfdemoError, ModelLoadError
+from hfdemo.models import access
 from hfdemo.models.choose import EmbeddedModel, HubModel, LocalModel
 from hfdemo.models.explain import explain_load_error
 
@@ -93,6 +95,25 @@ def test_what_the_hub_says_is_explained(error, key, parts, wrap):
     assert explained.key == key
     assert [part for part in parts if part not in explained.text("en")] == []
     assert explained.text("ko") != explained.text("en")
+
+
+def test_where_a_variable_holds_the_token_the_advice_is_to_change_that(monkeypatch):
+    error = hub_answers(403, None, "Please enable access in your fine-grained token settings")
+    for token, advice in (("", "other_token_local"), ("hf_abcdefgh", "other_token_variable")):
+        monkeypatch.setenv("HF_TOKEN", token)
+        explained = explain_load_error(error, MODEL)
+        assert (explained.key, explained.advice) == ("token_lacks_right", advice)
+    assert "doctor" not in explained.text("en") and "HF_TOKEN" in explained.text("en")
+
+
+def test_a_server_that_answers_in_the_hubs_place_is_no_hub(monkeypatch):
+    def sign_in_first(source: HubModel) -> None:
+        httpx2.Response(200, text="<html>", request=REQUEST).json()
+
+    monkeypatch.setattr(access, "_model_info", sign_in_first)
+    with pytest.raises(ModelLoadError) as refused:
+        access.ask_hub(HubModel("org/name", public=True), "local")
+    assert (refused.value.key, exit_status(refused.value)) == ("hub_unreachable_for", 23)
 
 
 def test_the_reason_is_found_behind_errors_that_were_only_raised_meanwhile():

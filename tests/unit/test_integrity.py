@@ -27,13 +27,14 @@ from transformers.utils import logging as transformers_logging
 from hfdemo.commands import check
 from hfdemo.commands.terminal import exit_status
 from hfdemo.compute.transformers_private import loads_gguf_of
-from hfdemo.errors import ModelLoadError, install_command
+from hfdemo.errors import ModelLoadError, hub_command, install_command
 from hfdemo.models import pretrained
 from hfdemo.models.check import check_model
 from hfdemo.models.choose import parse_model
 from hfdemo.models.config_faults import refuse_impossible_numbers
 from hfdemo.models.disk import ModelFiles
 from hfdemo.models.headers import Tensor, read_rows, shown_path
+from hfdemo.models.integrity import unnamed_gguf_error
 from hfdemo.models.load import load_model, load_prompts
 from hfdemo.models.plan import Machine, make_plan, usual_facts
 from hfdemo.models.pretrained import load_config
@@ -119,7 +120,7 @@ def test_a_pointer_to_any_file_is_named_with_the_real_size(folder, name):
     path.write_bytes(POINTER)
     error = refusal(folder)
     assert error.key == "file_pointer"
-    for part in (path.name, "269 MB", "git lfs pull", str(folder)):
+    for part in (path.name, "269 MB", "git lfs pull", f"{hub_command()} download", str(folder)):
         assert part in error.text("en"), error.text("en")
 
 
@@ -439,6 +440,39 @@ def test_a_folder_of_gguf_files_is_one_whatever_configuration_is_beside_them(fol
     assert load_prompts(str(folder)).context_limit == 2048, "which need no weights"
 
 
+@pytest.mark.parametrize(
+    ("names", "first", "files"),
+    [
+        (["m-BF16.gguf", "m-Q4_K_M.gguf", "m-Q8_0.gguf"], "m-Q4_K_M.gguf", "m-Q4_K_M.gguf, m-BF16.gguf, m-Q8_0.gguf"),
+        (["m-bf16.gguf", "m-q4_0.gguf", "m-q8_0.gguf"], "m-q4_0.gguf", "m-q4_0.gguf, m-bf16.gguf, m-q8_0.gguf"),
+        (["m-BF16.gguf", "m-Q8_0.gguf"], "m-Q8_0.gguf", "m-Q8_0.gguf, m-BF16.gguf"),
+        (["b.gguf", "a.gguf"], "a.gguf", "a.gguf, b.gguf"),
+        (
+            [
+                "imatrix.gguf",
+                "m-Q4_K_M-00001-of-00002.gguf",
+                "m-Q4_K_M-00002-of-00002.gguf",
+                "mmproj-F16.gguf",
+                "z.gguf",
+            ],
+            "z.gguf",
+            "z.gguf",
+        ),
+        (["m-00001-of-00001.gguf", "mmproj.gguf"], "m-00001-of-00001.gguf", "m-00001-of-00001.gguf"),
+        (["m-00001-of-00002.gguf"], "m-00001-of-00002.gguf", "m-00001-of-00002.gguf"),
+        (
+            [f"m-IQ{bits}.gguf" for bits in range(1, 9)] + ["m-Q4_K_M.gguf"],
+            "m-Q4_K_M.gguf",
+            "m-Q4_K_M.gguf, " + ", ".join(f"m-IQ{bits}.gguf" for bits in range(1, 8)) + ", …",
+        ),
+    ],
+)
+def test_of_gguf_files_those_are_named_that_hold_a_model_and_one_that_suits_most_machines_first(names, first, files):
+    error = unnamed_gguf_error("org/m@v1", names)
+    assert (error.fields["first"], error.fields["files"]) == (first, files)
+    assert f"For example org/m@v1/{first}" in error.text("en")
+
+
 def test_the_words_of_a_gguf_file_are_not_read_for_its_configuration(tmp_path, monkeypatch):
     def read_field(reader: GGUFReader, begin: int, kind: int) -> Any:
         assert kind != GGUFValueType.ARRAY
@@ -667,12 +701,14 @@ def test_a_config_that_cant_be_used_is_refused_for_what_is_wrong_in_it(folder, c
     assert said in refused.value.text("en") and said in refused.value.text("ko")
 
 
-def test_a_trainers_folder_leads_to_the_checkpoint_in_it(folder, tmp_path):
+def test_a_trainers_folder_leads_to_the_checkpoint_in_it(folder, tmp_path, monkeypatch):
     for number in (100, 200):
         shutil.copytree(folder, tmp_path / "run" / f"checkpoint-{number}")
-    error = refusal(tmp_path / "run")
-    assert (error.key, error.advice) == ("no_config", "name_inner")
-    assert "checkpoint-200?" in error.text("en")
+    monkeypatch.chdir(tmp_path.parent)  # from where it is called as a model of the Hub could be
+    for run in (tmp_path / "run", f"{tmp_path.name}/run"):
+        error = refusal(run)
+        assert (error.key, error.advice) == ("no_config", "name_inner")
+        assert "checkpoint-200?" in error.text("en")
 
 
 def test_the_folder_of_the_hubs_cache_leads_to_the_snapshot_in_it(folder, tmp_path):

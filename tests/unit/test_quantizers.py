@@ -13,6 +13,7 @@ from hfdemo.models import check, quantizers
 from hfdemo.models.choose import parse_model
 from hfdemo.models.quantizers import check_quantization, quantization_method
 from hfdemo.models.source import HubModel
+from hfdemo.publish.requirements import names_in
 from hfdemo.settings import Settings
 from tests.unit.test_facts import QWEN3, hub_info
 from tests.unit.test_integrity import MACHINE, UNUSABLE_CONFIGS
@@ -90,8 +91,8 @@ def check_here() -> None:
     check.check_model(HubModel("org/m"), Settings(), MACHINE)
 
 
-def check_for_space() -> None:
-    check.check_for_space(HubModel("org/m"), [], "local")
+def check_for_space(requirements: str = "") -> None:
+    check.check_for_space(HubModel("org/m"), names_in(requirements), "local")
 
 
 def test_a_model_of_the_hub_is_refused_before_a_byte_of_its_weights(monkeypatch):
@@ -100,6 +101,42 @@ def test_a_model_of_the_hub_is_refused_before_a_byte_of_its_weights(monkeypatch)
     stand_in_for_hub(monkeypatch, info, config)
     with pytest.raises(ModelLoadError, match="gptqmodel"):
         check_here()
+
+
+@pytest.mark.parametrize(
+    ("method", "package"),
+    [
+        ("bitsandbytes", "bitsandbytes"),
+        ("fp_quant", "fp_quant"),
+        ("aqlm", "aqlm[gpu,cpu]"),
+        ("spqr", "spqr_quant[gpu]"),
+    ],
+)
+def test_what_a_space_needs_to_read_the_weights_belongs_into_its_requirements(monkeypatch, method, package):
+    quantization = {"load_in_4bit": True} if method == "bitsandbytes" else {"quant_method": method}
+    config = QWEN3.config | {"architectures": ["Qwen3ForCausalLM"], "quantization_config": quantization}
+    sizes = {"config.json": 7, "tokenizer.json": 9, "model.safetensors": GB}
+    stand_in_for_hub(monkeypatch, hub_info(None, sizes), config)
+    with pytest.raises(ModelLoadError) as refused:
+        check_for_space("torch>=2,<3")
+    assert (refused.value.key, refused.value.fields["packages"]) == ("quantizer_requirement", package)
+    assert "requirements.txt" in refused.value.text("en") and "pip install" not in refused.value.text("en")
+    check_for_space(f"torch>=2,<3\n{package}>=0.1,<9")
+
+
+def test_the_revision_that_was_named_stands_in_the_example_of_a_gguf_file(monkeypatch):
+    stand_in_for_hub(monkeypatch, hub_info(None, {"m-Q4_K_M.gguf": 10}), {})
+    with pytest.raises(ModelLoadError, match=r"For example org/m@v1/m-Q4_K_M\.gguf"):
+        check.check_model(HubModel("org/m", "v1"), Settings(), MACHINE)
+    assert parse_model("org/m@v1/m-Q4_K_M.gguf") == HubModel("org/m", "v1", "m-Q4_K_M.gguf")
+
+
+@pytest.mark.parametrize(("task", "said"), [("text-generation", "LlamaForSequenceClassification"), ("other", "other")])
+def test_a_model_that_judges_texts_is_called_by_its_class_where_the_hub_has_it_for_one_that_writes(task, said):
+    config = {"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]}
+    with pytest.raises(ModelLoadError) as refused:
+        check.check_kind("m", ["config.json", "model.safetensors"], config, allow_pickle=False, task=task)
+    assert (refused.value.key, refused.value.fields["task"]) == ("not_text_generation", said)
 
 
 @pytest.mark.parametrize(

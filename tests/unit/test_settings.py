@@ -163,6 +163,27 @@ def test_quotes_of_a_file_of_variables_belong_to_no_name_and_no_key(quote):
     assert from_env({"HFDEMO_USERS": f"anna:{quote}it's{quote}x"}).users == (("anna", f"{quote}it's{quote}x"),)
 
 
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_quotes_of_a_file_of_variables_belong_to_no_text_either(quote):
+    quoted = {
+        "HFDEMO_MODEL": "org/a:groq",
+        "HFDEMO_PASSWORD": "open sesame",
+        "HFDEMO_TITLE": "My chat",
+        "HFDEMO_SYSTEM_PROMPT": " Be kind.\n",
+    }
+    settings = from_env({name: f"{quote}{value}{quote}" for name, value in quoted.items()})
+    assert (settings.model, settings.is_remote) == ("org/a:groq", True)
+    assert (settings.password, settings.title) == ("open sesame", "My chat")
+    assert settings.system_prompt == " Be kind.\n"
+    for models in (f"{quote}org/a,org/b{quote}", f"{quote}org/a{quote}, {quote}org/b{quote} {quote}{quote}"):
+        assert from_env({"HFDEMO_MODELS": models}).models == ("org/a", "org/b")
+
+
+@pytest.mark.parametrize("prompt", ['"Yes" or "no"', '"Yes" is enough.', ' "Yes', "'", "Say 'yes'"])
+def test_a_text_with_quotes_within_keeps_them(prompt):
+    assert from_env({"HFDEMO_SYSTEM_PROMPT": prompt}).system_prompt == prompt
+
+
 def test_the_users_are_those_with_a_password_of_their_own_and_the_one_of_the_page():
     settings = from_env({"HFDEMO_USERS": "anna:secret,", "HFDEMO_PASSWORD": "open sesame"})
     assert settings.accounts == {"hfdemo": "open sesame", "anna": "secret"}
@@ -385,8 +406,11 @@ def test_a_key_with_other_characters_is_refused_and_not_shown():
         ("org/name:groq", True),
         ("org/name:hf-inference", True),
         ("org/name:fastest", True),
+        ("org/name:latest-ai", True),
         ("org/name", False),
         ("org/name@main", False),
+        *((f"org/name:{tag}", False) for tag in ("latest", "main", "f16", "bf16", "f32", "q8", "iq4", "Q4_K_M")),
+        *((f"org/name{end}:groq", False) for end in ("-GGUF", "-gguf", ".GGUF")),
         ("C:/models/mine", False),
         ("C:\\models\\mine", False),
         ("./folder/name:x", False),

@@ -1,6 +1,7 @@
 """Variables of other programs are made usable, or refused in one sentence, before a library reads them."""
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -12,13 +13,17 @@ import httpx
 import httpx2
 import pytest
 
+from hfdemo.commands.doctor import _account
+from hfdemo.commands.login import _login_error
+from hfdemo.commands.terminal import exit_status
 from hfdemo.engines.remote.address import find_address
 from hfdemo.engines.remote.host import RemoteHost
-from hfdemo.errors import ModelLoadError, SettingsError, install_command
+from hfdemo.errors import ModelLoadError, PublishError, SettingsError, install_command
+from hfdemo.models import tokens
 from hfdemo.models.hub_private import constants
-from hfdemo.models.saved_token import saved_token
+from hfdemo.models.saved_token import saved_token, token_source
 from hfdemo.models.source import HubModel
-from hfdemo.models.tokens import check_token, token_source, usable_token_source
+from hfdemo.models.tokens import check_token, usable_token_source
 from hfdemo.publish.account import who_publishes
 from hfdemo.settings import Settings, from_env
 from hfdemo.variables import NO_PROXIES, PROXIES, TOKEN_VARIABLES, refuse_network, sanitize_variables
@@ -134,6 +139,22 @@ def test_a_path_of_nothing_is_none_and_an_address_stays():
         assert mended(GRADIO_ROOT_PATH=written) == {}
     address = "https://example.com/chat"
     assert mended(GRADIO_ROOT_PATH=address) == {"GRADIO_ROOT_PATH": address}
+
+
+@pytest.mark.parametrize(
+    "name", ["HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ASSETS_CACHE", "XDG_CACHE_HOME", "HF_ENDPOINT"]
+)
+def test_a_folder_or_a_mirror_of_nothing_is_none(name):
+    for written in ("", " "):
+        assert mended(**{name: written}) == {}
+    assert mended(**{name: "https://a b\r"}) == {name: "https://a b"}
+
+
+@pytest.mark.parametrize(
+    "written", ["hf-mirror.com", '"https://hf-mirror.com"', " https://hf-mirror.com\r", "'hf-mirror.com'"]
+)
+def test_the_address_of_a_mirror_gets_its_scheme(written):
+    assert mended(HF_ENDPOINT=written) == {"HF_ENDPOINT": "https://hf-mirror.com"}
 
 
 def test_an_empty_port_or_host_is_none():
@@ -253,8 +274,35 @@ def test_a_token_that_no_header_can_hold_is_invalid_before_anything_is_asked(tok
     with pytest.raises(ModelLoadError) as refused:
         check_token("local")
     assert (refused.value.key, refused.value.fields["source"]) == ("bad_token", "HF_TOKEN")
+    assert refused.value.advice == "new_token_variable"
     with pytest.raises(ModelLoadError, match="HF_TOKEN"):
         who_publishes("local")
+
+
+def hang(token: str, cache: bool) -> None:
+    time.sleep(5)
+
+
+def sign_in_first(token: str, cache: bool) -> None:
+    json.loads("<html>")
+
+
+@pytest.mark.parametrize("answer", [hang, sign_in_first])
+def test_a_hub_that_doesnt_say_whose_a_token_is_is_not_waited_for(answer, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefgh")
+    monkeypatch.setattr(tokens, "whoami", answer)
+    monkeypatch.setattr(tokens, "ANSWERS_WITHIN_S", 0.05)
+    assert _account(Settings(), "en").endswith("the Hub can't tell right now whose it is")
+    with pytest.raises(PublishError) as refused:
+        who_publishes("local")
+    assert (refused.value.key, exit_status(refused.value)) == ("hub_unreachable", 23)
+
+
+def test_a_token_that_no_hub_has_looked_at_is_not_called_invalid():
+    with pytest.raises(json.JSONDecodeError) as raised:
+        json.loads("<html>")
+    assert _login_error(raised.value, "local").key == "hub_unreachable"
+    assert _login_error(ValueError("not a token"), "local").key == "bad_typed_token"
 
 
 @pytest.fixture(params=["UTF-16", "a folder"])
@@ -279,6 +327,7 @@ def test_a_saved_token_that_cant_be_read_is_invalid(unreadable):
         with pytest.raises(ModelLoadError) as refused:
             ask("local")
         assert (refused.value.key, refused.value.fields["source"]) == ("bad_token", "hf auth login")
+        assert refused.value.advice == "new_token_local"
 
 
 def test_a_saved_token_that_cant_be_read_stops_only_what_needs_it(unreadable):

@@ -88,13 +88,16 @@ def computed_keys() -> set[str]:
             for topic in ("set_token", "new_token", "other_token", "disk")
             for place in places
         ),
+        *("advice.new_token_variable", "advice.other_token_variable", "advice.publish_asks"),
         *(f"advice.{template}" for template in ("other_template", "no_template")),
         *(
             "advice.hides_hub",
             "advice.name_inner",
             "advice.name_the_folder",
             "advice.demo_instead",
+            "advice.demo_instead_offline",
             "advice.name_the_gguf",
+            "advice.name_without_tag",
         ),
         *(f"advice.gpu_{more}" for more in ("sign_in", "pro", "credits")),
         *("doctor.template", "doctor.no_template"),
