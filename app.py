@@ -48,7 +48,7 @@ os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
 # again and again, takes a second and a half of the start.
 gc.set_threshold(50_000, 20, 100)
 
-from hfdemo.errors import SettingsError, install_command
+from hfdemo.errors import SettingsError, install_command, own_command
 from hfdemo.settings import Settings, from_env, notes_on_variables
 from hfdemo.variables import sanitize_variables
 
@@ -56,6 +56,9 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 for library in ("httpx", "httpx2"):  # they log addresses, with what may stand in them that is secret
     logging.getLogger(library).setLevel(logging.WARNING)
 sanitize_variables(os.environ)
+if __name__ == "__main__" and sys.argv[1:]:
+    refusal = SettingsError("app_takes_nothing", arguments=" ".join(sys.argv[1:]), command=own_command())
+    sys.exit(refusal.text(language_of_terminal(os.environ)))
 try:
     SETTINGS = from_env(os.environ)  # before gradio, which reads some of the variables when it is imported
 except SettingsError as error:

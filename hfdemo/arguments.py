@@ -186,7 +186,7 @@ def _add_version(command: _Parser, phrase: Phrase) -> None:
 
 def _add_language(command: Any, phrase: Phrase) -> None:
     command.options.add_argument(
-        "--language", choices=LANGUAGES, help=phrase("arguments.as_in", name="HFDEMO_LANGUAGE")
+        "--language", type=str.lower, choices=LANGUAGES, help=phrase("arguments.as_in", name="HFDEMO_LANGUAGE")
     )
 
 

@@ -99,7 +99,9 @@ def _describe(source: str, model: str | None, as_json: bool, wanted: PromptOptio
     settings = from_env(os.environ)
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError:
+        raise InvalidInput("no_messages_file", file=source) from None
+    except UnicodeDecodeError as error:
         raise InvalidInput("bad_messages", problem=error) from None
     options = _read_options(wanted)
     system_prompt, turns, reply = read_messages(text)

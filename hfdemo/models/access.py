@@ -95,7 +95,7 @@ def check_kind(
     if task in ("", WRITES_TEXT) and _writes(config) and "auto_map" not in config:
         _refuse_unknown(name, kind)
     if not _known_to_write(kind, config):
-        if "auto_map" in config and _writes(config):
+        if "auto_map" in config and (_writes(config) or "AutoModelForCausalLM" in str(config["auto_map"])):
             raise ModelLoadError("needs_code", model=name)
         other = "" if task == WRITES_TEXT else task  # as the Hub has it of models that judge texts, too
         raise ModelLoadError("not_text_generation", model=name, task=other or _first_class(config) or kind or "?")

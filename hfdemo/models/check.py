@@ -59,6 +59,10 @@ from hfdemo.settings import Platform, Settings
 logger = logging.getLogger(__name__)
 
 
+NOT_ON_HUB = ("no_such_model", "no_such_revision", "disabled")
+"""Why a model can't be had with an access token, by another one neither."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
     """A model that may be loaded here."""
@@ -167,7 +171,7 @@ def check_download(files: ModelFiles, source: ModelSource, settings: Settings, m
 def check_for_space(source: HubModel, packages: Collection[str], platform: Platform) -> bool:
     """Check that a model of the Hub is of a kind that a Space can load, and tell whether it is an adapter.
 
-    What can't be found out about it passes: the Space may have another access token.
+    What can't be found out about it passes: the Space may have another access token that opens it.
 
     Args:
         source: the model.
@@ -182,6 +186,8 @@ def check_for_space(source: HubModel, packages: Collection[str], platform: Platf
         names = [file.rfilename for file in info.siblings or []]
         config = read_config(source) if "config.json" in names and not source.gguf_file else {}
     except (HfdemoError, OSError) as error:
+        if isinstance(error, HfdemoError) and error.key in NOT_ON_HUB:
+            raise
         logger.info("%s: %s", source.name, error)
         return False
     if source.gguf_file:

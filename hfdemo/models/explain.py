@@ -37,9 +37,9 @@ GATES = {
 }
 """What the Hub says about a gated model, and the key of the case."""
 
-UNREACHABLE = (httpx2.TransportError, OfflineModeIsEnabled, TimeoutError, json.JSONDecodeError)
-"""What a question to the Hub ends with where the Hub doesn't answer it; the last where something else does, such as a
-network that wants people to sign in."""
+UNREACHABLE = (httpx2.TransportError, ConnectionError, OfflineModeIsEnabled, TimeoutError, json.JSONDecodeError)
+"""What a question to the Hub ends with where the Hub doesn't answer it. The second is what its client for large files
+(Xet) raises; the last comes where something else answers, such as a network that wants people to sign in."""
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 NO_RIGHTS = (errno.EACCES, errno.EPERM, errno.EROFS)

@@ -41,6 +41,13 @@ def test_a_port_that_is_taken_is_one_sentence(tiny):
     assert "Traceback" not in text
 
 
+@pytest.mark.parametrize("arguments", [["org/name", "--port", "80"], ["--help"]])
+def test_the_program_takes_no_arguments_and_says_what_does(arguments):
+    status, text = the_warm_python().run(["app.py", *arguments], os.environ | {"LC_ALL": "C"})
+    assert (status, "Traceback" in text) == (1, False)
+    assert text.strip().endswith(f"python3 -m hfdemo start {' '.join(arguments)}"), text
+
+
 def test_a_folder_that_gradio_cant_write_to_is_named_and_no_port(tiny):
     environ = os.environ | {"GRADIO_TEMP_DIR": "/dev/null/x", "LC_ALL": "C", "HFDEMO_MODEL": str(tiny.folder)}
     status, text = the_warm_python().run(["app.py"], environ)

@@ -31,7 +31,7 @@ from tests import hub as stand_in
 from tests.asgi import serve_app
 from tests.conftest import ROOT, free_port, wait_until
 from tests.fakes import ScriptedEngine, scripted_page
-from tests.hub import Hub, Space, serve
+from tests.hub import Hub, Model, Space, serve
 from tests.warm import Process, WarmPython, the_warm_python, warm_python
 
 SIGN_IN = "https://huggingface.co"
@@ -59,7 +59,9 @@ def engine(program: tuple[ScriptedEngine, str]) -> ScriptedEngine:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Hub]:
-    with serve(Hub({})) as hub:
+    files = {"config.json": b'{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}'}
+    model = Model(files | {"model.safetensors": b"\2\0\0\0\0\0\0\0{}", "tokenizer.json": b"{}"})
+    with serve(Hub(dict.fromkeys(("org/model", "org/other", "Qwen/Qwen3-1.7B"), model))) as hub:
         yield hub
 
 
@@ -720,10 +722,15 @@ def test_titles_are_kept_and_names_are_made_of_them(publish, hub, arguments, nam
     assert len(space(hub, name).commits) == 1, "a title is no change the second time"
 
 
+def test_a_dry_run_finds_out_that_the_hub_has_no_such_model(publish):
+    text = publish("my-chat", "--dry-run", "--model", "org/modell", "--language", "en", status=18)
+    assert "There is no model org/modell on the Hub" in text.splitlines()[-1], text
+
+
 def test_a_dry_run_tells_exactly_what_would_be_sent_and_sends_nothing(publish, hub, folder):
     arguments = ["채팅", "--dry-run", "--verbose", "--secret", "KEY", "--model", "org/model", "--language", "en"]
     text = publish(*arguments)
-    assert [request for request in hub.requests if not request.startswith("GET ")] == []
+    assert [request for request in hub.requests if not request.startswith(("GET ", "HEAD "))] == []
     assert hub.spaces.by_id == {}
     size = len((folder / "app.py").read_bytes())
     for part in (

@@ -16,10 +16,11 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import hf_raise_for_status, validate_repo_id
 
 from hfdemo.commands.terminal import exit_status
-from hfdemo.errors import HfdemoError, ModelLoadError
+from hfdemo.errors import HfdemoError, ModelLoadError, PublishError
 from hfdemo.models import access
 from hfdemo.models.choose import EmbeddedModel, HubModel, LocalModel
 from hfdemo.models.explain import explain_load_error
+from hfdemo.publish.explain import explained
 
 MODEL = HubModel("org/name", "v1")
 PAGE = f"{constants.ENDPOINT}/org/name"
@@ -114,6 +115,12 @@ def test_a_server_that_answers_in_the_hubs_place_is_no_hub(monkeypatch):
     with pytest.raises(ModelLoadError) as refused:
         access.ask_hub(HubModel("org/name", public=True), "local")
     assert (refused.value.key, exit_status(refused.value)) == ("hub_unreachable_for", 23)
+
+
+def test_a_connection_that_breaks_while_something_is_sent_is_one():
+    with pytest.raises(PublishError) as refused, explained("someone/chat"):
+        raise ConnectionError("Network error: connection reset")  # so the Hub's store of large files says it
+    assert (refused.value.key, exit_status(refused.value)) == ("hub_unreachable", 23)
 
 
 def test_the_reason_is_found_behind_errors_that_were_only_raised_meanwhile():

@@ -127,7 +127,7 @@ def test_what_cant_be_used_is_said_in_the_terminals_language(arguments, korean, 
         assert language == "C" or not re.search("argument|choice|require|expected|error", said)
 
 
-@pytest.mark.parametrize("named", [["--language", "ko"], ["--language=ko"], ["--lang", "ko"]])
+@pytest.mark.parametrize("named", [["--language", "ko"], ["--language=KO"], ["--lang", "ko"]])
 @pytest.mark.parametrize("arguments", [["start", "--port", "x"], ["check"], ["publish", "a/b", "--wait", "0"]])
 def test_the_language_that_is_asked_for_is_also_that_of_what_is_wrong_with_the_rest(
     arguments, named, capsys, monkeypatch
@@ -138,7 +138,7 @@ def test_the_language_that_is_asked_for_is_also_that_of_what_is_wrong_with_the_r
     assert ended.value.code == 2
     usage, *_, said = capsys.readouterr().err.splitlines()
     assert usage.startswith("사용법: ")
-    assert f"hfdemo {arguments[0]}: 오류: " in said
+    assert f"hfdemo {arguments[0]}: 오류: " in said and "--language" not in said
 
 
 def test_a_language_without_words_leaves_the_terminals(capsys, monkeypatch):

@@ -131,6 +131,16 @@ def test_the_revision_that_was_named_stands_in_the_example_of_a_gguf_file(monkey
     assert parse_model("org/m@v1/m-Q4_K_M.gguf") == HubModel("org/m", "v1", "m-Q4_K_M.gguf")
 
 
+@pytest.mark.parametrize(
+    ("auto", "key"), [("AutoModelForCausalLM", "needs_code"), ("AutoModel", "not_text_generation")]
+)
+def test_a_model_whose_own_code_writes_is_refused_for_that_whatever_its_class_is_called(auto, key):
+    config = {"model_type": "chatglm", "architectures": ["ChatGLMModel"], "auto_map": {auto: "modeling.ChatGLM"}}
+    with pytest.raises(ModelLoadError) as refused:
+        check.check_kind("m", ["config.json", "model.safetensors"], config, allow_pickle=False)
+    assert refused.value.key == key
+
+
 @pytest.mark.parametrize(("task", "said"), [("text-generation", "LlamaForSequenceClassification"), ("other", "other")])
 def test_a_model_that_judges_texts_is_called_by_its_class_where_the_hub_has_it_for_one_that_writes(task, said):
     config = {"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]}
