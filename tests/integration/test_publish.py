@@ -61,7 +61,7 @@ def engine(program: tuple[ScriptedEngine, str]) -> ScriptedEngine:
 def served() -> Iterator[Hub]:
     files = {"config.json": b'{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}'}
     model = Model(files | {"model.safetensors": b"\2\0\0\0\0\0\0\0{}", "tokenizer.json": b"{}"})
-    with serve(Hub(dict.fromkeys(("org/model", "org/other", "Qwen/Qwen3-1.7B"), model))) as hub:
+    with serve(Hub(dict.fromkeys(("org/base", "org/model", "org/other", "Qwen/Qwen3-1.7B"), model))) as hub:
         yield hub
 
 
@@ -723,7 +723,7 @@ def test_titles_are_kept_and_names_are_made_of_them(publish, hub, arguments, nam
 
 
 def test_a_dry_run_finds_out_that_the_hub_has_no_such_model(publish):
-    text = publish("my-chat", "--dry-run", "--model", "org/modell", "--language", "en", status=18)
+    text = publish("my-chat", "--dry-run", "--model", "org/modell", "--language", "en", status=19)
     assert "There is no model org/modell on the Hub" in text.splitlines()[-1], text
 
 
