@@ -36,6 +36,11 @@ class Turn:
     receipt: Receipt | None = None
     """None while a reply comes, and for what a person said."""
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing is there of it, not even a thought."""
+        return not (self.content or self.thought)
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
@@ -69,7 +74,7 @@ class Conversation:
     def last_reply_to(self, question: Turn) -> Turn | None:
         """Return the last reply to a question of which anything is there, whole or not; None if there is none."""
         replies = (turn for turn in reversed(self.turns) if turn.parent == question.id)
-        return next((turn for turn in replies if turn.content or turn.thought), None)
+        return next((turn for turn in replies if not turn.is_blank), None)
 
     def add(self, role: Role, content: str) -> "Conversation":
         """Return the conversation with a new turn behind the head, which becomes the head."""

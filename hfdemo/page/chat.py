@@ -225,7 +225,7 @@ class ChatPage(BareChatInterface):
         thinking = self._controls.inputs.index(self._controls.thinking)
         if status.stage == "ready" and inputs[thinking] not in status.thinking_modes:
             inputs[thinking] = "auto"
-        return read_page_options(inputs, recommended if status.recommended is not None else None)
+        return read_page_options(inputs, None if status.runs_elsewhere else recommended)
 
     async def _stop(self, visitor: gr.Request) -> None:
         """Let the visitor's reply end with what it has."""

@@ -89,7 +89,7 @@ class TurnView:
         data = gr.skip()
         interval_s = KEPT_S + KEPT_S_PER_TURN * len(self.turn.asked.turns)
         reply = self._so_far
-        if (reply.content or reply.thought) and time.monotonic() - self._kept_at > interval_s:
+        if not reply.is_blank and time.monotonic() - self._kept_at > interval_s:
             self._kept_at = time.monotonic()
             data = to_data(self._with_reply(reply))
         return gr.skip(), gr.skip(), self._latest(delta), data, gr.skip(), self._meter(delta.used_tokens)
@@ -258,6 +258,6 @@ def update_interval_s(turns: int) -> float:
 
 def _can_continue(reply: Turn | None) -> bool:
     """Tell whether there is more to say: the reply was cut off, or its end never came."""
-    if reply is None or not (reply.content or reply.thought):
+    if reply is None or reply.is_blank:
         return False
     return reply.receipt is None or reply.receipt.finish_reason in CUT_OFF
